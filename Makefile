@@ -1,0 +1,35 @@
+# `make ablation` and `make test` work on a fresh clone: they build the environment they need.
+# An environment is finished when its stamp file exists; an interrupted install has none and is rebuilt.
+PYTHON ?= python3
+VENV ?= .venv
+RESULTS ?= results/quickstart
+STUDY ?= configs/ablations/quickstart.py
+WORKERS ?= 2
+STAMP := $(VENV)/.installed
+PY := $(VENV)/bin/python
+.DELETE_ON_ERROR:
+.PHONY: ablation test lint env clean
+
+ablation: env
+	$(PY) -m experiments.sweep --config=$(STUDY) --workdir=$(RESULTS)
+	$(PY) -m experiments.report --workdir=$(RESULTS)
+
+test: env
+	$(PY) -m ruff check .
+	$(PY) -m pytest -n $(WORKERS) --dist=loadgroup $(ARGS)
+
+lint: env
+	$(PY) -m ruff check .
+
+env: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusion_jax needs Python 3.11 or newer, found " + sys.version.split()[0] + " (choose one: make PYTHON=python3.12 ...)")'
+	rm -f $(STAMP)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,figures,survival,merging]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) results build *.egg-info

@@ -1,0 +1,1 @@
+"""Analysis of a finished cell. One mechanism a file."""

@@ -1,0 +1,54 @@
+"""Data sets, one a file. `load(name, **options)` finds a file by its name; base.py is the contract.
+
+`python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+
+from fusion_jax.data.base import Dataset, Split, Splits
+from fusion_jax.zoo import nearest
+
+__all__ = ["Dataset", "Split", "Splits", "load", "module", "names"]
+
+_NOT_DATASETS = {"base", "files", "graphs", "splits"}
+
+
+def names() -> list[str]:
+    """All data sets, sorted: every file of this folder that defines `load`."""
+    found = (m.name for m in pkgutil.iter_modules(__path__))
+    return sorted(n for n in found if n not in _NOT_DATASETS and not n.startswith("_"))
+
+
+def module(name: str) -> ModuleType:
+    """The module of a data set.
+
+    Raises:
+        ValueError: unknown name; names the nearest.
+    """
+    known = names()
+    if name not in known:
+        raise ValueError(f"no data set named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def load(name: str, **options) -> Dataset:
+    """The data set of that name, validated.
+
+    Raises:
+        ValueError: unknown name or option, or contents that fail validation.
+        FileNotFoundError: its files are neither found nor to be downloaded; says where to put them.
+    """
+    loader = module(name).load
+    known = inspect.signature(loader).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"data set {name!r} has no option {option!r}{nearest(option, known)}; its options: "
+                f"{', '.join(known) or 'none'}"
+            )
+    return loader(**options)

@@ -1,0 +1,22 @@
+"""The contract of an encoder."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flax import nnx
+
+from fusion_jax.types import Array, Graph, Info
+
+
+class Encoder(nnx.Module):
+    """Maps the raw features of one modality to the common width D.
+
+    A subclass defines `info`, `__init__(self, in_dim, dim, *, <options>, rngs)` and `__call__`.
+    """
+
+    info: ClassVar[Info]
+
+    def __call__(self, x: Array, graph: Graph | None = None, *, key: Array | None = None) -> Array:
+        """x [N, d_m] -> [N, D]; `graph` is the modality's edge set, for encoders that read edges or times."""
+        raise NotImplementedError

@@ -1,0 +1,25 @@
+"""One linear map a modality."""
+
+from flax import nnx
+
+from fusion_jax.encoders.base import Encoder
+from fusion_jax.nn.dropout import dropout
+from fusion_jax.types import Info
+
+
+class Linear(Encoder):
+    """x W + b, dropout on the input in training.
+
+    Args:
+        rate: dropout on the raw features.
+    """
+
+    info = Info("Folklore: linear projection to a common width", cost="O(N d D)")
+
+    def __init__(self, in_dim: int, dim: int, *, rate: float = 0.0, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
+        self.rate = rate
+
+    def __call__(self, x, graph=None, *, key=None):
+        del graph
+        return self.linear(dropout(x, self.rate, key))

@@ -1,0 +1,29 @@
+"""A two-layer perceptron a modality."""
+
+import jax
+from flax import nnx
+
+from fusion_jax.encoders.base import Encoder
+from fusion_jax.nn import mlp
+from fusion_jax.nn.dropout import dropout, split_key
+from fusion_jax.types import Info
+
+
+class Mlp(Encoder):
+    """relu(W2 relu(W1 x + b1) + b2).
+
+    Args:
+        hidden: width between the layers, D if None.
+        rate: dropout on the raw features and on the hidden layer.
+    """
+
+    info = Info("Folklore: MLP projection to a common width", cost="O(N (d + D) D)")
+
+    def __init__(self, in_dim: int, dim: int, *, hidden: int | None = None, rate: float = 0.0, rngs: nnx.Rngs):
+        self.mlp = mlp.MLP(in_dim, dim if hidden is None else hidden, dim, rate=rate, rngs=rngs)
+        self.rate = rate
+
+    def __call__(self, x, graph=None, *, key=None):
+        del graph
+        first, second = split_key(key, 2)
+        return jax.nn.relu(self.mlp(dropout(x, self.rate, first), key=second))

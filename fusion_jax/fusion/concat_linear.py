@@ -1,0 +1,28 @@
+"""Concatenation and one linear layer, the floor every fusion is compared with.
+
+Reference: forum thread "Feature fusion with self-attention" (card forum-selfattention); golden
+`forum-selfattention/baselines_concat`.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.fusion.base import Fusion
+from fusion_jax.types import Fused, Info
+
+
+class ConcatLinear(Fusion):
+    """out = W [x_1 m_1; ...; x_M m_M] + b, W [M D, D]; a missing modality contributes zeros.
+
+    Args:
+        out_dim: width of `out`, D if None.
+    """
+
+    info = Info("Folklore: concatenation and a linear layer", cost="O(N M D^2)", golden="forum-selfattention")
+
+    def __init__(self, modalities: int, dim: int, *, out_dim: int | None = None, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(modalities * dim, dim if out_dim is None else out_dim, rngs=rngs)
+
+    def node(self, x, mask, *, key=None):
+        del key
+        return Fused(self.linear(jnp.where(mask[:, None], x, 0).reshape(-1)))

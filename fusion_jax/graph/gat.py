@@ -1,0 +1,56 @@
+"""Graph attention: additive scores of sender and receiver, a softmax over each node's senders.
+
+Reference: Velickovic et al., "Graph Attention Networks", ICLR 2018; attention can be read with `attention`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.graph.base import GraphLayer
+from fusion_jax.nn.dropout import dropout, split_key
+from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
+from fusion_jax.types import Array, Graph, Info
+
+
+class GAT(GraphLayer):
+    """y_i = concat_h sum_j a_ijh W_h x_j + b, a = softmax_j(leaky_relu(u_h . W_h x_j + v_h . W_h x_i, 0.2)).
+
+    j runs over the senders of i and i itself.
+
+    Args:
+        heads: H, divides `dim`.
+        rate: dropout on the attention weights (the paper's citation graphs: 0.6).
+    Raises:
+        ValueError: heads do not divide the width.
+    """
+
+    info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)")
+
+    def __init__(self, dim: int, *, heads: int = 4, rate: float = 0.0, rngs: nnx.Rngs):
+        if dim % heads:
+            raise ValueError(f"graph layer 'gat': heads={heads} does not divide the width D={dim}")
+        glorot = nnx.initializers.glorot_uniform()
+        self.linear = nnx.Linear(dim, dim, use_bias=False, kernel_init=glorot, rngs=rngs)
+        self.att_sender = nnx.Param(glorot(rngs.params(), (heads, dim // heads), jnp.float32))
+        self.att_receiver = nnx.Param(glorot(rngs.params(), (heads, dim // heads), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
+        self.heads, self.rate = heads, rate
+
+    def _values_and_attention(self, x: Array, graph: Graph):
+        h = self.linear(x).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
+        sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
+        received = (h * self.att_receiver[...]).sum(-1)
+        logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)
+        return h, segment_softmax(logits, graph)
+
+    def attention(self, x: Array, graph: Graph) -> Array:
+        """The weights [E', H] on the edges of `graph.looped`, whose senders and receivers name them."""
+        return self._values_and_attention(x, graph.looped)[1]
+
+    def __call__(self, x, graph, *, key=None):
+        graph = graph.looped
+        h, weights = self._values_and_attention(x, graph)
+        (key,) = split_key(key, 1)
+        y = propagate(h, graph, dropout(weights, self.rate, key))
+        return y.reshape(x.shape[0], -1) + self.bias[...]

@@ -1,0 +1,19 @@
+"""No message passing: the node's own vector through a linear map, for rows that must not see the graph."""
+
+from flax import nnx
+
+from fusion_jax.graph.base import GraphLayer
+from fusion_jax.types import Info
+
+
+class None_(GraphLayer):
+    """y_i = W x_i + b: the depth and the width of a graph layer without its edges."""
+
+    info = Info("Control: the same layer without edges", cost="O(N D^2)")
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(dim, dim, rngs=rngs)
+
+    def __call__(self, x, graph, *, key=None):
+        del graph, key
+        return self.linear(x)

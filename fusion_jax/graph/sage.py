@@ -1,0 +1,27 @@
+"""GraphSAGE with mean aggregation.
+
+Reference: Hamilton, Ying and Leskovec, "Inductive Representation Learning on Large Graphs", NeurIPS 2017.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.graph.base import GraphLayer
+from fusion_jax.nn.segment import degree, propagate
+from fusion_jax.types import Info
+
+
+class Sage(GraphLayer):
+    """y_i = W_self x_i + W_nbr mean_{j in N(i)} x_j + b; a node without senders has mean 0."""
+
+    info = Info("Hamilton et al., Inductive Representation Learning on Large Graphs", 2017, cost="O(E D + N D^2)")
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.own = nnx.Linear(dim, dim, rngs=rngs)
+        self.neighbour = nnx.Linear(dim, dim, use_bias=False, rngs=rngs)
+
+    def __call__(self, x, graph, *, key=None):
+        del key
+        count = jnp.maximum(degree(graph, x.dtype), 1)
+        mean = propagate(x, graph) / count[:, None]
+        return self.own(x) + self.neighbour(mean)

@@ -1,0 +1,23 @@
+"""The contract of a loss, and the weighted mean all of them end with.
+
+A loss is a function named like its file,
+
+    def cross_entropy(output: Output, target: Target, weight: Array, *, step, <options>) -> scalar
+
+with `weight` float [N], 0 at every node whose label must not be seen, and `step` the training step (for
+annealed terms). Labels under weight 0 are set to 0 on the host, so a loss cannot see them by accident.
+The module constant `INFO` is its entry in the catalogue.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fusion_jax.types import Array
+
+
+def weighted_mean(values: Array, weight: Array) -> Array:
+    """sum_n w_n v_n / sum_n w_n over the rows with w_n > 0; 0 where there are none."""
+    kept = jnp.where(weight > 0, values, 0)
+    total = weight.sum()
+    return (kept * weight).sum() / jnp.where(total > 0, total, 1)

@@ -1,0 +1,22 @@
+"""Every modality's own cross-entropy, nothing through the fusion: how late fusion is trained."""
+
+import jax
+
+from fusion_jax.losses.base import weighted_mean
+from fusion_jax.types import Array, Info, Output, Target
+
+INFO = Info("Folklore: independent classifiers, combined afterwards", cost="O(N M C)")
+
+
+def stream_cross_entropy(output: Output, target: Target, weight: Array, *, step=0) -> Array:
+    """mean_w over nodes and their present modalities of -log softmax(z_m)_y.
+
+    Raises:
+        ValueError: the model has no per-modality predictions (placement other than `decision`).
+    """
+    del step
+    if output.streams is None:
+        raise ValueError("loss 'stream_cross_entropy' needs placement 'decision': there is one prediction a modality")
+    log_p = jax.nn.log_softmax(output.streams)  # [N, M, C]
+    per = -jax.numpy.take_along_axis(log_p, target.labels[:, None, None], axis=-1)[..., 0]
+    return weighted_mean(per, weight[:, None] * output.mask.astype(weight.dtype))

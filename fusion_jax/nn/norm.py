@@ -1,0 +1,49 @@
+"""Normalisation layers as the papers have them, and a batch norm that counts present rows only."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.types import Array
+
+
+def layer_norm(dim: int, *, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNorm:
+    """Layer norm with the usual epsilon 1e-5, and the variance as a mean of squares of differences.
+
+    Flax's defaults (1e-6, and E[x^2] - E[x]^2) give other numbers than the authors' code.
+    """
+    return nnx.LayerNorm(dim, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+
+
+class MaskedBatchNorm(nnx.Module):
+    """y = (x - mean) / sqrt(var + eps) * scale + bias, statistics over the rows where `mask` is true.
+
+    In training (`training=True`) the statistics are those of the present rows and the running ones are
+    updated, r <- (1 - momentum) r + momentum * batch, the running variance with n / (n - 1) as in PyTorch;
+    in evaluation the running ones are used.
+    """
+
+    def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, rngs: nnx.Rngs):
+        del rngs
+        self.scale = nnx.Param(jnp.ones(dim, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros(dim, jnp.float32))
+        self.var = nnx.BatchStat(jnp.ones(dim, jnp.float32))
+        self.epsilon, self.momentum = epsilon, momentum
+
+    def __call__(self, x: Array, mask: Array | None = None, *, training: bool = False) -> Array:
+        """x [..., D], mask bool [...]; leading axes are all averaged over."""
+        if training:
+            keep = jnp.ones(x.shape[:-1], bool) if mask is None else mask
+            keep = keep[..., None]
+            axes = tuple(range(x.ndim - 1))
+            count = jnp.maximum(keep.sum(), 1).astype(x.dtype)
+            mean = jnp.where(keep, x, 0).sum(axes) / count
+            var = jnp.where(keep, (x - mean) ** 2, 0).sum(axes) / count
+            unbiased = var * count / jnp.maximum(count - 1, 1)
+            self.mean[...] = (1 - self.momentum) * self.mean[...] + self.momentum * mean
+            self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * unbiased
+        else:
+            mean, var = self.mean[...], self.var[...]
+        return (x - mean) / jnp.sqrt(var + self.epsilon) * self.scale[...] + self.bias[...]

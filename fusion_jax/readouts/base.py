@@ -1,0 +1,27 @@
+"""The contract of a readout."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flax import nnx
+
+from fusion_jax.types import Array, Graph, Info
+
+
+class Readout(nnx.Module):
+    """Reduces the states of the fused stream at every depth to what the head reads.
+
+    A subclass defines `info`, `level`, `__init__(self, dim, layers, *, <options>, rngs)` and `__call__`;
+    `layers` is L, the number of stored states (graph layers + 1, or 1 where fusion comes last).
+
+    Attributes:
+        level: "node" (returns [N, D]) or "graph" (returns [G, D]).
+    """
+
+    info: ClassVar[Info]
+    level: ClassVar[str] = "node"
+
+    def __call__(self, history: Array, graph: Graph, *, key: Array | None = None) -> Array:
+        """history [N, L, D], last state last."""
+        raise NotImplementedError

@@ -1,0 +1,20 @@
+"""The last state of each node, the usual readout of node tasks."""
+
+from flax import nnx
+
+from fusion_jax.readouts.base import Readout
+from fusion_jax.types import Info
+
+
+class Last(Readout):
+    """h_n = history[n, L - 1]."""
+
+    info = Info("Folklore: the last layer", cost="O(1)")
+    level = "node"
+
+    def __init__(self, dim: int, layers: int, *, rngs: nnx.Rngs):
+        del dim, layers, rngs
+
+    def __call__(self, history, graph, *, key=None):
+        del graph, key
+        return history[:, -1]

@@ -1,0 +1,23 @@
+"""The mean of the last states over the nodes of each graph, the usual readout of graph tasks."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.readouts.base import Readout
+from fusion_jax.types import Info
+
+
+class Mean(Readout):
+    """h_g = mean over the nodes n of graph g of history[n, L - 1]; 0 for a graph without nodes."""
+
+    info = Info("Folklore: mean pooling over a graph", cost="O(N D)")
+    level = "graph"
+
+    def __init__(self, dim: int, layers: int, *, rngs: nnx.Rngs):
+        del dim, layers, rngs
+
+    def __call__(self, history, graph, *, key=None):
+        del key
+        total = jax.ops.segment_sum(history[:, -1], graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
+        return total / jnp.maximum(graph.jraph.n_node, 1)[:, None].astype(total.dtype)

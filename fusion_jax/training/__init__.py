@@ -1,0 +1,1 @@
+"""Training: all seeds of a cell in one compiled program."""

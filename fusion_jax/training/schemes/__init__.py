@@ -1,0 +1,1 @@
+"""Training-time mechanisms: what a step changes in its input, and in which stages it runs. One a file."""

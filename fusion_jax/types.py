@@ -1,0 +1,279 @@
+"""The words and records everything else is written in.
+
+Axis letters, the same everywhere: N nodes, M modalities, D width, H heads, E edges, G graphs,
+C classes, S seeds, T steps, L layers. Shapes are written in trailing comments, ``# [N, M, D]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+Array = jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """One edge set over the N nodes, on the device, with the orders derived from it.
+
+    Edges are sorted by receiver; an edge carries a message from its sender to its receiver.
+    Build one with `Graph.create`, which validates the ids on the host: inside a compiled program an
+    id out of range is silently clamped or dropped.
+
+    Attributes:
+        jraph: the `jraph.GraphsTuple`; ``edges`` is a dict of arrays [E, ...] (``weight`` [E],
+            ``features`` [E, F], ``time`` [E]), any of which may be absent.
+        row_ptr: int32 [N + 1]; the edges received by node i are row_ptr[i]:row_ptr[i + 1].
+        by_sender: int32 [E]; the edge ids sorted by sender (the reverse order, for transposes).
+        sender_ptr: int32 [N + 1]; row pointers of that reverse order.
+        views: one more `Graph` a modality, or () where the modalities share this one.
+        looped: the same edges with exactly one loop a node (loops that were there are dropped first; a new
+            loop has weight 1 and zeros in the other edge arrays). None on a looped graph itself.
+    """
+
+    jraph: jraph.GraphsTuple
+    row_ptr: Array
+    by_sender: Array
+    sender_ptr: Array
+    views: tuple[Graph, ...] = ()
+    looped: Graph | None = None
+
+    @property
+    def senders(self) -> Array:  # [E]
+        return self.jraph.senders
+
+    @property
+    def receivers(self) -> Array:  # [E], non-decreasing
+        return self.jraph.receivers
+
+    @property
+    def edges(self) -> dict[str, Array]:
+        return self.jraph.edges or {}
+
+    @property
+    def num_nodes(self) -> int:
+        return self.row_ptr.shape[0] - 1
+
+    @property
+    def num_edges(self) -> int:
+        return self.jraph.senders.shape[0]
+
+    @property
+    def num_graphs(self) -> int:
+        return self.jraph.n_node.shape[0]
+
+    @property
+    def graph_ids(self) -> Array:  # [N], the graph each node belongs to
+        return jnp.repeat(
+            jnp.arange(self.num_graphs), self.jraph.n_node, total_repeat_length=self.num_nodes
+        )
+
+    def view(self, m: int) -> Graph:
+        """The edge set modality m works on."""
+        return self.views[m] if self.views else self
+
+    @classmethod
+    def create(
+        cls,
+        senders: np.ndarray,
+        receivers: np.ndarray,
+        num_nodes: int | np.ndarray,
+        edges: dict[str, np.ndarray] | None = None,
+        views: tuple[Graph, ...] = (),
+        *,
+        looped: bool = True,
+    ) -> Graph:
+        """Sorts edges by receiver (then sender) and derives the CSR pointers and the reverse order.
+
+        Args:
+            senders, receivers: integer [E], each in [0, N).
+            num_nodes: N, or the node counts [G] of a batch of G graphs (nodes of a graph are contiguous).
+            edges: arrays with leading axis E; they are put in the new order too.
+            views: edge sets of the single modalities, over the same nodes.
+            looped: whether to derive the version with self-loops too.
+        Raises:
+            ValueError: an id out of range or negative, or lengths that differ; names the row.
+        """
+        n_node = np.atleast_1d(np.asarray(num_nodes, np.int32))
+        n = int(n_node.sum())
+        senders, receivers = np.asarray(senders), np.asarray(receivers)
+        edges = {k: np.asarray(v) for k, v in (edges or {}).items()}
+        check_edges(senders, receivers, n, edges)
+        order = np.lexsort((senders, receivers))
+        senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
+        edges = {k: v[order] for k, v in edges.items()}
+        ends = np.cumsum(n_node)
+        graph_of = np.searchsorted(ends, np.arange(n), side="right")
+        crossing = np.flatnonzero(graph_of[senders] != graph_of[receivers]) if n else np.array([], int)
+        if crossing.size:
+            e = crossing[0]
+            raise ValueError(
+                f"edge {senders[e]} -> {receivers[e]} joins two graphs of the batch "
+                f"({graph_of[senders[e]]} and {graph_of[receivers[e]]})"
+            )
+        n_edge = np.bincount(graph_of[receivers], minlength=n_node.size).astype(np.int32)
+        by_sender = np.lexsort((receivers, senders)).astype(np.int32)
+
+        def pointers(ids):
+            return jnp.asarray(np.concatenate([[0], np.cumsum(np.bincount(ids, minlength=n))]), jnp.int32)
+
+        tuple_ = jraph.GraphsTuple(
+            nodes=None,
+            edges={k: jnp.asarray(v) for k, v in edges.items()} or None,
+            receivers=jnp.asarray(receivers),
+            senders=jnp.asarray(senders),
+            globals=None,
+            n_node=jnp.asarray(n_node),
+            n_edge=jnp.asarray(n_edge),
+        )
+        with_loops = _with_loops(senders, receivers, n_node, edges) if looped else None
+        return cls(
+            tuple_, pointers(receivers), jnp.asarray(by_sender), pointers(senders), tuple(views), with_loops
+        )
+
+
+def _with_loops(senders, receivers, n_node, edges) -> Graph:
+    keep = senders != receivers
+    loops = np.arange(int(n_node.sum()), dtype=senders.dtype)
+    new = {}
+    for name, value in edges.items():
+        fill = np.ones if name == "weight" else np.zeros
+        new[name] = np.concatenate([value[keep], fill((loops.size, *value.shape[1:]), value.dtype)])
+    senders, receivers = np.concatenate([senders[keep], loops]), np.concatenate([receivers[keep], loops])
+    return Graph.create(senders, receivers, n_node, new, looped=False)
+
+
+def check_edges(senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edges: dict, where: str = "graph"):
+    """Raises ValueError unless all ids lie in [0, num_nodes) and all arrays have one length."""
+    if senders.shape != receivers.shape or senders.ndim != 1:
+        raise ValueError(
+            f"{where}: senders {senders.shape} and receivers {receivers.shape} must be two vectors of one length"
+        )
+    for field, ids in (("senders", senders), ("receivers", receivers)):
+        if ids.size and not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"{where}: {field} must be integers, found {ids.dtype}")
+        bad = np.flatnonzero((ids < 0) | (ids >= num_nodes))
+        if bad.size:
+            raise ValueError(
+                f"{where}: {field}[{bad[0]}] is {ids[bad[0]]}, expected a node id in [0, {num_nodes})"
+                f" ({bad.size} such ids)"
+            )
+    for field, value in edges.items():
+        if len(value) != len(senders):
+            raise ValueError(f"{where}: edges[{field!r}] has {len(value)} rows, expected {len(senders)} (one an edge)")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """What a fusion returns.
+
+    Attributes:
+        out: [N, D], one vector a node.
+        tokens: [N, M, D], the modalities after they have seen each other, or None. Only a fusion with
+            tokens can be `interleaved` with graph layers.
+        weights: what the mechanism attends to, or None; its shape and meaning stand in its docstring.
+        losses: named scalars the mechanism adds to the training loss (already weighted).
+    """
+
+    out: Array
+    tokens: Array | None = None
+    weights: Any = None
+    losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What a model sees: the features of all nodes, which of them are present, and the graph.
+
+    Attributes:
+        features: {modality: float [N, d_m]}, in the data set's order.
+        mask: bool [N, M], true where the node has the modality.
+        graph: the edge set (or sets) of this run.
+    """
+
+    features: dict[str, Array]
+    mask: Array
+    graph: Graph | None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What is to be predicted; only the fields of its kind are set.
+
+    Attributes:
+        kind: "classes", "values" or "survival".
+        labels: int [N], in [0, C) (classes).
+        values: float [N, K] (values).
+        time: float [N], > 0, until event or censoring (survival).
+        event: bool [N], true where the event was seen (survival).
+        num_outputs: C, K, or 1.
+        level: "node", or "graph" where the rows are the G graphs of a batch.
+    """
+
+    kind: str = dataclasses.field(metadata=dict(static=True))
+    labels: Array | None = None
+    values: Array | None = None
+    time: Array | None = None
+    event: Array | None = None
+    num_outputs: int = dataclasses.field(default=1, metadata=dict(static=True))
+    level: str = dataclasses.field(default="node", metadata=dict(static=True))
+
+    def __len__(self) -> int:
+        return next(len(v) for v in (self.labels, self.values, self.time) if v is not None)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a model returns; losses and metrics read nothing else.
+
+    Attributes:
+        prediction: [N, C] logits (classes), [N, K] values, or [N, 1] log-risk (survival); G rows instead of N
+            where the labels belong to graphs.
+        streams: [N, M, C], the predictions of the single modalities (placement `decision`), or None.
+        embeddings: [N, M, D], the modalities as encoded.
+        hidden: [N, D], the state the head reads.
+        mask: bool [N, M], the modalities the model took as present.
+        weights: the weights of the last fusion, as its docstring says, or None.
+        losses: named scalars that mechanisms add to the training loss.
+    """
+
+    prediction: Array
+    streams: Array | None
+    embeddings: Array
+    hidden: Array | None
+    mask: Array
+    weights: Any = None
+    losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """A mechanism's entry in the catalogue, a class attribute `info` of it.
+
+    Attributes:
+        paper: authors, title, year; what to cite.
+        year: of the paper, or 0 for folklore.
+        pinned: what its numbers are tested against: "authors' code", "stand-in" or "independent".
+        golden: slug of its golden cases, "" where there are none.
+        cost: time of one pass in N, M, D, E, ...
+        needs: of "graph", "edge_time", "labels", "views": what it cannot do without.
+        modalities: the numbers of modalities the published form exists for; () for any.
+    """
+
+    paper: str
+    year: int = 0
+    pinned: str = "independent"
+    golden: str = ""
+    cost: str = "O(N M D)"
+    needs: tuple[str, ...] = ()
+    modalities: tuple[int, ...] = ()

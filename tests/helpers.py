@@ -1,0 +1,87 @@
+"""What several test files need: golden cases, parameters by name, a small graph."""
+
+from __future__ import annotations
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fusion_jax.types import Graph
+
+
+def small_graph(n: int = 7, num_edges: int = 18, seed: int = 0) -> Graph:
+    """A random graph whose last node receives nothing."""
+    rng = np.random.default_rng(seed)
+    return Graph.create(rng.integers(0, n, num_edges), rng.integers(0, n - 1, num_edges), n)
+
+
+def parameters(module: nnx.Module) -> dict[str, nnx.Variable]:
+    """{dotted path: variable} of everything a module stores."""
+    return {
+        ".".join(str(p) for p in path): variable
+        for path, variable in nnx.to_flat_state(nnx.state(module))
+    }
+
+
+def assign(module: nnx.Module, values: dict[str, np.ndarray], *, partial: bool = False) -> nnx.Module:
+    """Sets parameters by dotted path, in the dtype of the given arrays; returns the module.
+
+    Raises:
+        KeyError: a path the module does not have; or one of the module's that is not given, unless `partial`.
+        ValueError: a shape that differs.
+    """
+    own = parameters(module)
+    unexpected = sorted(set(values) - set(own))
+    missing = sorted(set(own) - set(values))
+    if unexpected or (missing and not partial):
+        raise KeyError(f"unexpected: {unexpected}; missing: {missing}; the module has: {sorted(own)}")
+    for path, value in values.items():
+        value = np.asarray(value)
+        if own[path].shape != value.shape:
+            raise ValueError(f"{path}: shape {value.shape}, expected {own[path].shape}")
+        target = module
+        *parents, leaf = path.split(".")
+        for part in parents:
+            target = target[int(part)] if part.isdigit() else getattr(target, part)
+        variable = target[int(leaf)] if leaf.isdigit() else getattr(target, leaf)
+        variable.set_value(jnp.asarray(value))
+    return module
+
+
+def to_float64(module: nnx.Module) -> nnx.Module:
+    """The same module with every float parameter in float64."""
+    graphdef, state = nnx.split(module)
+    cast = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
+    return nnx.merge(graphdef, jax.tree.map(cast, state))
+
+
+def linear(prefix: str, case: dict, weight: str, bias: str | None = None, *, transpose: bool = True) -> dict:
+    """{prefix.kernel, prefix.bias} from golden arrays; PyTorch stores weights (out, in): transpose."""
+    kernel = case[weight]
+    out = {f"{prefix}.kernel": kernel.T if transpose else kernel}
+    if bias is not None:
+        out[f"{prefix}.bias"] = case[bias]
+    return out
+
+
+def prefixed(prefix: str, values: dict) -> dict:
+    return {f"{prefix}.{k}": v for k, v in values.items()}
+
+
+@contextlib.contextmanager
+def counted_compilations():
+    """Yields a list that grows by one with every XLA compilation inside the block."""
+    seen: list[str] = []
+
+    def listener(name: str, *args, **kwargs):
+        if name == "/jax/core/compile/backend_compile_duration":
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)

@@ -1,0 +1,237 @@
+"""What every mechanism must satisfy, for every file found in the folders.
+
+Compilation is what costs time: each mechanism is compiled a few times (evaluation with padding, without,
+training gradient, two seeds) and every property is read from those programs.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fusion_jax import zoo
+from fusion_jax.types import Fused, Graph
+from tests import helpers
+
+N, M, D = 7, 3, 16
+PADDING = 2  # nodes at the end without modalities, joined only to each other
+
+
+def each(kind: str):
+    return [pytest.param(n, marks=pytest.mark.xdist_group(f"{kind}-{n}")) for n in zoo.names(kind)]
+
+
+def padded(graph: Graph) -> Graph:
+    """The graph with PADDING more nodes and some edges among them."""
+    n = graph.num_nodes
+    extra = np.arange(n, n + PADDING)
+    edges = {k: np.concatenate([np.asarray(v), np.zeros((PADDING, *v.shape[1:]), v.dtype)]) for k, v in graph.edges.items()}
+    return Graph.create(
+        np.concatenate([np.asarray(graph.senders), extra]), np.concatenate([np.asarray(graph.receivers), extra[::-1]]),
+        np.concatenate([np.asarray(graph.jraph.n_node), [PADDING]]), edges, tuple(padded(v) for v in graph.views),
+    )  # fmt: skip
+
+
+def graphs(modalities: int) -> Graph:
+    rng = np.random.default_rng(5)
+
+    def one(seed, views=()):
+        g = helpers.small_graph(N, 20, seed)
+        e = g.num_edges
+        edges = {"weight": rng.random(e).astype(np.float32) + 0.1, "time": rng.random(e).astype(np.float32)}
+        return Graph.create(np.asarray(g.senders), np.asarray(g.receivers), N, edges, views)
+
+    return one(0, tuple(one(1 + m) for m in range(modalities)))
+
+
+class Case:
+    """One fusion, its compiled forms and its inputs."""
+
+    def __init__(self, name: str):
+        self.cls = zoo.get("fusion", name)
+        self.m = self.cls.info.modalities[0] if self.cls.info.modalities else M
+        self.module = self.build(0)
+        self.graphdef, self.params, self.rest = nnx.split(self.module, nnx.Param, ...)
+        rng = np.random.default_rng(1)
+        self.x = rng.normal(size=(N, self.m, D)).astype(np.float32)
+        self.mask = rng.random((N, self.m)) < 0.7
+        self.mask[0] = False  # a node with nothing
+        self.mask[1] = True
+        self.mask[2:4, 0] = True
+        self.graph = graphs(self.m)
+        self.padded_graph = padded(self.graph)
+        self.forward = jax.jit(lambda params, x, mask, graph: self.merge(params)(x, mask, graph))
+        self.train = jax.jit(jax.value_and_grad(self.train_loss, argnums=(0, 1)))
+
+    def build(self, seed: int):
+        return self.cls(self.m, D, rngs=nnx.Rngs(seed))
+
+    def merge(self, params):
+        return nnx.merge(self.graphdef, params, self.rest, copy=True)
+
+    def train_loss(self, params, x, mask, graph):
+        fused = self.merge(params)(x, mask, graph, key=jax.random.key(3))
+        return (fused.out**2).sum() + sum(fused.losses.values(), jnp.float32(0))
+
+    def pad(self, a):
+        fill = np.zeros((PADDING, *a.shape[1:]), a.dtype)
+        return np.concatenate([a, fill])
+
+    @functools.cached_property
+    def out(self) -> Fused:
+        return self.forward(self.params, self.pad(self.x), self.pad(self.mask), self.padded_graph)
+
+
+@functools.cache
+def case(name: str) -> Case:
+    return Case(name)
+
+
+def close(a, b, tol=2e-5):
+    a, b = np.asarray(a), np.asarray(b)
+    np.testing.assert_allclose(a, b, rtol=tol, atol=tol * max(1.0, float(np.abs(b).max(initial=0))))
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_shapes(name):
+    """Shapes and dtypes as the contract says; jit = eager; losses are scalars."""
+    c = case(name)
+    n = N + PADDING
+    assert c.out.out.shape == (n, D) and c.out.out.dtype == jnp.float32
+    if c.out.tokens is not None:
+        assert c.out.tokens.shape == (n, c.m, D) and c.out.tokens.dtype == jnp.float32
+    assert ("interleaved" in c.cls.placements) <= (c.out.tokens is not None), "interleaved needs tokens"
+    assert all(v.shape == () for v in c.out.losses.values())
+    with jax.disable_jit(False):
+        eager = c.module(jnp.asarray(c.pad(c.x)), jnp.asarray(c.pad(c.mask)), c.padded_graph)
+    close(eager.out, c.out.out)
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_padding(name):
+    """Padding nodes and edges changes nothing."""
+    c = case(name)
+    plain = c.forward(c.params, c.x, c.mask, c.graph)
+    close(c.out.out[:N], plain.out)
+    for k, v in plain.losses.items():
+        close(c.out.losses[k], v)
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_mask(name):
+    """A masked modality, NaN in its slot, has exactly no influence; a node with none is finite."""
+    c = case(name)
+    nan = np.where(c.mask[..., None], c.x, np.nan).astype(np.float32)
+    other = c.forward(c.params, c.pad(nan), c.pad(c.mask), c.padded_graph)
+    for a, b in zip(jax.tree.leaves(c.out), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert all(np.isfinite(np.asarray(v)).all() for v in jax.tree.leaves((c.out.out, c.out.tokens, c.out.losses)))
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_gradients(name):
+    """Training gradients are finite, with NaN in masked slots too, and exactly 0 there."""
+    c = case(name)
+    x, mask = c.pad(c.x), c.pad(c.mask)
+    value, (dparams, dx) = c.train(c.params, x, mask, c.padded_graph)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(dparams))
+    assert not np.asarray(dx)[~mask].any()
+    nan = np.where(mask[..., None], x, np.nan).astype(np.float32)
+    value2, (dparams2, dx2) = c.train(c.params, nan, mask, c.padded_graph)
+    np.testing.assert_array_equal(value, value2)
+    for a, b in zip(jax.tree.leaves((dparams, dx)), jax.tree.leaves((dparams2, dx2)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_node_permutation(name):
+    """Permuting the nodes permutes the output."""
+    c = case(name)
+    order = np.random.default_rng(2).permutation(N)
+    order = np.concatenate([order, np.arange(N, N + PADDING)])
+    rank = np.argsort(order)
+
+    def permuted(g: Graph) -> Graph:
+        edges = {k: np.asarray(v) for k, v in g.edges.items()}
+        return Graph.create(rank[np.asarray(g.senders)], rank[np.asarray(g.receivers)], np.asarray(g.jraph.n_node),
+                            edges, tuple(permuted(v) for v in g.views))  # fmt: skip
+
+    other = c.forward(c.params, c.pad(c.x)[order], c.pad(c.mask)[order], permuted(c.padded_graph))
+    close(other.out, c.out.out[order])
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_seeds(name):
+    """A seed alone equals that seed in a batch of seeds, and vmap over seeds works in training too."""
+    c = case(name)
+    other = nnx.split(c.build(1), nnx.Param, ...)[1]
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), c.params, other)
+    args = c.pad(c.x), c.pad(c.mask), c.padded_graph
+    value, (dparams, _) = jax.jit(jax.vmap(jax.value_and_grad(c.train_loss, argnums=(0, 1)), (0, None, None, None)))(
+        both, *args
+    )
+    for i, params in enumerate((c.params, other)):
+        alone, (grads, _) = c.train(params, *args)
+        close(value[i], alone, 1e-4)
+        for a, b in zip(jax.tree.leaves(dparams), jax.tree.leaves(grads), strict=True):
+            close(a[i], b, 1e-3)
+
+
+@pytest.mark.parametrize("m", [1, 2, 6])
+@pytest.mark.parametrize("name", each("fusion"))
+def test_fusion_modality_counts(name, m):
+    """Any number of modalities, or a refusal by name where the published form has a fixed one."""
+    cls = zoo.get("fusion", name)
+    if cls.info.modalities and m not in cls.info.modalities:
+        with pytest.raises(ValueError, match=name):
+            cls(m, D, rngs=nnx.Rngs(0))
+        return
+    graphdef, state = nnx.split(cls(m, D, rngs=nnx.Rngs(0)))
+    graph = graphs(m)
+    shape = jax.eval_shape(
+        lambda s, x: nnx.merge(graphdef, s)(x, jnp.ones((N, m), bool), graph).out,
+        state, jax.ShapeDtypeStruct((N, m, D), jnp.float32),
+    )  # fmt: skip
+    assert shape.shape == (N, D)
+
+
+@pytest.mark.parametrize("name", each("graph"))
+def test_graph_layer(name):
+    """Shape, dtype, finite gradients, permutation, padding, isolated node, batch of seeds."""
+    layer = zoo.get("graph", name)(D, rngs=nnx.Rngs(0))
+    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+    graph = graphs(1)
+    x = np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
+
+    def forward(params, x, graph):
+        return nnx.merge(graphdef, params, rest, copy=True)(x, graph)
+
+    run = jax.jit(forward)
+    y = np.asarray(run(params, x, graph))
+    assert y.shape == (N, D) and y.dtype == np.float32 and np.isfinite(y).all()
+    big = run(params, np.concatenate([x, np.ones((PADDING, D), np.float32)]), padded(graph))
+    close(big[:N], y)
+    order = np.random.default_rng(2).permutation(N)
+    rank = np.argsort(order)
+    moved = Graph.create(rank[np.asarray(graph.senders)], rank[np.asarray(graph.receivers)], N,
+                         {k: np.asarray(v) for k, v in graph.edges.items()})  # fmt: skip
+    close(run(params, x[order], moved), y[order])
+    grads = jax.jit(jax.grad(lambda p, x: (forward(p, x, graph) ** 2).sum(), argnums=(0, 1)))(params, x)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    two = jax.tree.map(lambda a: jnp.stack([a, a]), params)
+    close(jax.jit(jax.vmap(forward, (0, None, None)))(two, x, graph)[1], y)
+
+
+@pytest.mark.parametrize("kind", list(zoo.KINDS))
+def test_catalogue(kind):
+    """Every file defines a mechanism of its name, with a one-line summary and an entry."""
+    for entry in (r for r in zoo.catalogue() if r["kind"] == kind):
+        assert entry["summary"].endswith("."), entry["name"]
+        assert entry["paper"], entry["name"]
+        assert entry["pinned"] in ("authors' code", "stand-in", "independent"), entry["name"]
