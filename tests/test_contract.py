@@ -173,9 +173,9 @@ def test_fusion_seeds(name):
     other = nnx.split(c.build(1), nnx.Param, ...)[1]
     both = jax.tree.map(lambda a, b: jnp.stack([a, b]), c.params, other)
     args = c.pad(c.x), c.pad(c.mask), c.padded_graph
-    value, (dparams, _) = jax.jit(jax.vmap(jax.value_and_grad(c.train_loss, argnums=(0, 1)), (0, None, None, None)))(
-        both, *args
-    )
+    train = jax.value_and_grad(c.train_loss, argnums=(0, 1))
+    # axis_size: a mechanism without parameters has nothing to read the number of seeds from
+    value, (dparams, _) = jax.jit(jax.vmap(train, (0, None, None, None), axis_size=2))(both, *args)
     for i, params in enumerate((c.params, other)):
         alone, (grads, _) = c.train(params, *args)
         close(value[i], alone, 1e-4)

@@ -1,0 +1,27 @@
+"""Takes the largest value of each feature over the present modalities.
+
+Baseline, no parameters. Reference: forum thread "Feature fusion with self-attention" (card
+forum-selfattention), whose reductions these are, without the attention in front.
+"""
+
+from flax import nnx
+
+from fusion_jax.fusion._pooling import masked_max
+from fusion_jax.fusion.base import Fusion
+from fusion_jax.types import Fused, Info
+
+
+class Max(Fusion):
+    """out_d = max over m with mask_m of x_md.
+
+    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens, no weights.
+    """
+
+    info = Info("Folklore: max pooling", cost="O(N M D)")
+
+    def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
+        del modalities, dim, rngs  # nothing is learned
+
+    def node(self, x, mask, *, key=None):
+        del key
+        return Fused(masked_max(x, mask))

@@ -1,0 +1,27 @@
+"""Adds the present modalities: the baseline that keeps, and leaks, how many there are.
+
+Baseline, no parameters. Reference: forum thread "Feature fusion with self-attention" (card
+forum-selfattention), whose reductions these are, without the attention in front.
+"""
+
+from flax import nnx
+
+from fusion_jax.fusion._pooling import masked_sum
+from fusion_jax.fusion.base import Fusion
+from fusion_jax.types import Fused, Info
+
+
+class Sum(Fusion):
+    """out = sum_m mask_m x_m; grows with the number of present modalities.
+
+    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens, no weights.
+    """
+
+    info = Info("Folklore: summation", cost="O(N M D)")
+
+    def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
+        del modalities, dim, rngs  # nothing is learned
+
+    def node(self, x, mask, *, key=None):
+        del key
+        return Fused(masked_sum(x, mask))
