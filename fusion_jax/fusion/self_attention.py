@@ -1,0 +1,61 @@
+"""Self-attention over the modalities of a node, then a sum, mean or maximum over them.
+
+Reference: forum thread "Feature fusion with self-attention" (card forum-selfattention; no paper, no code);
+golden `forum-selfattention/pooling_options` and `forum-selfattention/hand`, computed independently from the
+equations.
+"""
+
+from flax import nnx
+
+from fusion_jax.fusion._forum import check_choice, factor
+from fusion_jax.fusion._pooling import REDUCTIONS
+from fusion_jax.fusion.base import Fusion
+from fusion_jax.nn.attention import attend
+from fusion_jax.types import Fused, Info
+
+
+class SelfAttention(Fusion):
+    """A = softmax over keys of (x W_q)(x W_k)^T / c, Z = A (x W_v); out = reduction of the present rows of Z.
+
+    x [M, D], W_q, W_k, W_v [D, p] without bias, A [M, M] (row = query), Z [M, p]. Absent modalities are keys
+    of weight exactly 0, and their rows of Z are not reduced. Without any modality: A = 0 and out = 0.
+
+    Args:
+        reduction: "sum" (grows with the number of present modalities, so it tells it), "mean" or "max".
+        scale: c, "sqrt_p" (Vaswani et al.), "sqrt_D" (as the thread writes) or "none" (c = 1).
+        width: p, the width of out and tokens, D if None.
+    Raises:
+        ValueError: unknown reduction or scale.
+
+    `tokens` are Z; `weights` is A [N, M, M].
+    """
+
+    info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention",
+                cost="O(N M D^2 + N M^2 D)")  # fmt: skip
+    placements = ("before", "after", "interleaved", "decision")
+
+    def __init__(
+        self,
+        modalities: int,
+        dim: int,
+        *,
+        reduction: str = "mean",
+        scale: str = "sqrt_p",
+        width: int | None = None,
+        rngs: nnx.Rngs,
+    ):
+        del modalities  # the weights are shared: any number will do
+        check_choice("self_attention", "reduction", reduction, REDUCTIONS)
+        width = dim if width is None else width
+        self.query = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
+        self.key = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
+        self.value = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
+        self.reduction, self.scale = reduction, factor("self_attention", scale, dim, width)
+
+    def node(self, x, mask, *, key=None):
+        del key
+        # The thread takes the softmax over "axis 1" of one node's M x M matrix: the keys, here the last axis.
+        q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
+        z, weights = attend(q, k, v, mask, scale=self.scale)
+        z = z[:, 0]
+        return Fused(REDUCTIONS[self.reduction](z, mask), tokens=z, weights=weights[0])
