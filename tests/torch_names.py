@@ -1,7 +1,7 @@
 """PyTorch's parameter names onto ours, for golden cases whose reference is a PyTorch module.
 
-Each function returns {our path: array} for `helpers.assign`; `prefix` is where our module stands, `torch_prefix`
-what stands before the names in the case, for instance "param/encoder.layers.0.".
+Each function returns {our path: array} for `helpers.assign`; `prefix` is where our module stands,
+`torch_prefix` what stands before the names in the case, for instance "param/encoder.layers.0.".
 """
 
 from __future__ import annotations

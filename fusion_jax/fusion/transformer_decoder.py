@@ -1,7 +1,7 @@
 """A query made of the node's mean modality reads the modalities through one Transformer decoder layer.
 
-Reference: Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762). The numbers are those of PyTorch
-2.13's `nn.TransformerDecoderLayer`, a stand-in for tensor2tensor; golden `transformer-decoder`.
+Reference: Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762). The numbers are those of
+PyTorch 2.13's `nn.TransformerDecoderLayer`, a stand-in for tensor2tensor; golden `transformer-decoder`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class TransformerDecoder(Fusion):
     """out = y of a post-norm decoder layer with target t = mean of the present x_m and memory x [M, D].
 
     s = t, or LN1(t + SelfAttn(t)); c = LN2(s + CrossAttn(s, x)); y = LN3(c + W2 relu(W1 c + b1) + b2).
-    A node without modalities has t = 0 and reads only the output bias of the attention. The modalities carry no
-    position, so their order has no influence.
+    A node without modalities has t = 0 and reads only the output bias of the attention. The modalities carry
+    no position, so their order has no influence.
 
     Args:
         heads: H, divides D (the paper: 8, at D = 512).

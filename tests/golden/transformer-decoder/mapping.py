@@ -42,14 +42,14 @@ def multihead_cross_attention(case):
 
 def article_formula_numpy(case):
     source, target = case["in/S1"], case["in/S2"]
-    width = case["param/W_Q"].shape[0]
+    w_q, w_k, w_v = (case[f"param/{name}"].T for name in ("W_Q", "W_K", "W_V"))
     module = MultiHeadAttention(
-        target.shape[1], 1, key_dim=source.shape[1], qk_dim=width, v_dim=case["param/W_V"].shape[0],
-        out_dim=case["param/W_V"].shape[0], bias=False, out_bias=False, rngs=nnx.Rngs(0),
+        w_q.shape[0], 1, key_dim=w_k.shape[0], qk_dim=w_q.shape[1], v_dim=w_v.shape[1], out_dim=w_v.shape[1],
+        bias=False, out_bias=False, rngs=nnx.Rngs(0),
     )  # fmt: skip
     assign(module, {
-        "query.kernel": case["param/W_Q"].T, "key.kernel": case["param/W_K"].T, "value.kernel": case["param/W_V"].T,
-        "out.kernel": np.eye(case["param/W_V"].shape[0]),  # the article has no output projection
+        "query.kernel": w_q, "key.kernel": w_k, "value.kernel": w_v,
+        "out.kernel": np.eye(w_v.shape[1]),  # the article has no output projection
     })  # fmt: skip
     y, weights = module(target, source)
     yield "y_scaled", y, case["out/y_scaled"]
