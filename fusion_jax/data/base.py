@@ -39,11 +39,29 @@ class Splits:
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where a data set comes from: source (paper, repository and commit), licence, and the sha256 of its contents."""
+    """Where a data set comes from.
+
+    Attributes:
+        source: paper, repository and commit.
+        licence: as stated there.
+        checksum: sha256 that names the contents. A set made from files gives that of the files, which is the
+            same on every machine (features computed from them may differ in the last bit); "" is replaced by
+            the sha256 of the arrays.
+    """
 
     source: str
     licence: str
     checksum: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a data set holds with its default options, for the list of data sets: known without loading it."""
+
+    nodes: int
+    modalities: dict[str, int]  # {name: width}
+    classes: int
+    graphs: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Dataset:
         setting: "transductive" or "inductive", the usual one of this set; a config may choose the other.
         default_graph: name of the edge set studies use unless they say otherwise.
     Raises:
-        ValueError: anything inconsistent; names the data set, the field, the row, the value and what was expected.
+        ValueError: anything inconsistent; names the data set, field, row, value and what was expected.
     """
 
     name: str
@@ -144,12 +162,34 @@ def edge_set(
     check_edges(senders, receivers, int(n_node.sum()), edges, "edge_set")
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
-    graph_of = np.repeat(np.arange(n_node.size), n_node)[receivers] if receivers.size else receivers
-    n_edge = np.bincount(graph_of, minlength=n_node.size).astype(np.int32)
+    _check_within(senders, receivers, n_node, "edge_set")
+    n_edge = np.bincount(_graph_of(receivers, n_node), minlength=n_node.size).astype(np.int32)
     return jraph.GraphsTuple(
-        nodes=None, edges={k: v[order] for k, v in edges.items()} or None, receivers=receivers, senders=senders,
-        globals=None, n_node=n_node, n_edge=n_edge,
-    )  # fmt: skip
+        nodes=None,
+        edges={k: v[order] for k, v in edges.items()} or None,
+        receivers=receivers,
+        senders=senders,
+        globals=None,
+        n_node=n_node,
+        n_edge=n_edge,
+    )
+
+
+def _graph_of(ids: np.ndarray, n_node: np.ndarray) -> np.ndarray:
+    """The graph of the batch that each node id belongs to."""
+    return np.searchsorted(np.cumsum(n_node), ids, side="right")
+
+
+def _check_within(senders, receivers, n_node, where: str) -> None:
+    """Raises ValueError if an edge joins two graphs of a batch."""
+    a, b = _graph_of(senders, n_node), _graph_of(receivers, n_node)
+    crossing = np.flatnonzero(a != b)
+    if crossing.size:
+        e = crossing[0]
+        raise ValueError(
+            f"{where}: row {e}, edge {senders[e]} -> {receivers[e]} joins two graphs of the batch "
+            f"({a[e]} and {b[e]}); expected edges within one graph"
+        )
 
 
 def validate(d: Dataset) -> None:
@@ -164,7 +204,7 @@ def validate(d: Dataset) -> None:
     if n == 0 or m == 0:
         fail("mask", f"shape {d.mask.shape}", "at least one node and one modality")
     if len(d.features) != m:
-        fail("features", f"{len(d.features)} modalities ({', '.join(d.features)})", f"{m}, the columns of mask")
+        fail("features", f"{len(d.features)} modalities ({', '.join(d.features)})", f"{m} as in mask")
     for i, (name, x) in enumerate(d.features.items()):
         field = f"features[{name!r}]"
         if x.ndim != 2 or x.shape[0] != n:
@@ -184,9 +224,10 @@ def validate(d: Dataset) -> None:
         if int(np.sum(g.n_node)) != n:
             fail(f"graphs[{name!r}]", f"{int(np.sum(g.n_node))} nodes", f"{n}")
         check_edges(g.senders, g.receivers, n, g.edges or {}, f"data set {d.name!r}, graphs[{name!r}]")
+        _check_within(g.senders, g.receivers, g.n_node, f"data set {d.name!r}, graphs[{name!r}]")
         if np.any(np.diff(g.receivers) < 0):
-            row = int(np.flatnonzero(np.diff(g.receivers) < 0)[0])
-            fail(f"graphs[{name!r}]", f"receivers not sorted at row {row}", "edges sorted by receiver (use edge_set)")
+            row = int(np.flatnonzero(np.diff(g.receivers) < 0)[0]) + 1
+            fail(f"graphs[{name!r}]", f"receivers not sorted at row {row}", "edges sorted by receiver")
         for key, value in (g.edges or {}).items():
             bad = np.argwhere(~np.isfinite(value))
             if bad.size:
@@ -198,14 +239,24 @@ def validate(d: Dataset) -> None:
     _validate_target(d, fail)
 
 
+_FIELDS = {"classes": ("labels",), "values": ("values",), "survival": ("time", "event")}
+
+
 def _validate_target(d: Dataset, fail) -> None:
     t = d.target
+    if t.kind not in _FIELDS:
+        fail("target.kind", repr(t.kind), f"one of {sorted(_FIELDS)}")
+    for field in _FIELDS[t.kind]:
+        if getattr(t, field) is None:
+            fail(f"target.{field}", "None", f"an array (the kind is {t.kind!r})")
     rows = d.num_nodes
     if t.level == "graph":
-        counts = {len(g.n_node) for g in d.graphs.values()}
-        if len(counts) != 1:
-            fail("target", "labels of graphs", "edge sets with one common number of graphs")
-        rows = counts.pop()
+        batches = {tuple(np.asarray(g.n_node).tolist()) for g in d.graphs.values()}
+        if len(batches) != 1:
+            fail("target", "labels of graphs", "edge sets that split the nodes into graphs in one common way")
+        rows = len(batches.pop())
+    elif t.level != "node":
+        fail("target.level", repr(t.level), "'node' or 'graph'")
     if len(t) != rows:
         fail("target", f"{len(t)} rows", f"{rows}, one a {t.level}")
     if t.kind == "classes":
@@ -213,11 +264,17 @@ def _validate_target(d: Dataset, fail) -> None:
             fail("target.labels", f"dtype {t.labels.dtype}", "integers")
         bad = np.flatnonzero((t.labels < 0) | (t.labels >= t.num_outputs))
         if bad.size:
-            fail("target.labels", f"row {bad[0]} holds {t.labels[bad[0]]}", f"a class in [0, {t.num_outputs})")
+            value = t.labels[bad[0]]
+            fail("target.labels", f"row {bad[0]} holds {value}", f"a class in [0, {t.num_outputs})")
+        if d.class_names and len(d.class_names) != t.num_outputs:
+            fail("class_names", f"{len(d.class_names)} names", f"{t.num_outputs}, one a class, or none")
     elif t.kind == "values":
-        if t.values.ndim != 2 or not np.isfinite(t.values).all():
-            fail("target.values", f"shape {t.values.shape}, or not finite", "finite [N, K]")
-    elif t.kind == "survival":
+        if t.values.ndim != 2 or t.values.shape[1] != t.num_outputs:
+            fail("target.values", f"shape {t.values.shape}", f"[{rows}, {t.num_outputs}]")
+        bad = np.argwhere(~np.isfinite(t.values))
+        if bad.size:
+            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
+    else:
         bad = np.flatnonzero(~(np.isfinite(t.time) & (t.time > 0)))
         if bad.size:
             fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0")
@@ -225,8 +282,6 @@ def _validate_target(d: Dataset, fail) -> None:
             fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
         if not t.event.any():
             fail("target.event", "no event at all", "at least one event (all rows are censored)")
-    else:
-        fail("target.kind", repr(t.kind), "'classes', 'values' or 'survival'")
 
 
 def check_split(d: Dataset, split: Split, seed: int) -> None:
@@ -238,18 +293,25 @@ def check_split(d: Dataset, split: Split, seed: int) -> None:
         ids = np.asarray(getattr(split, part))
         if ids.size == 0:
             raise ValueError(f"{where}: the {part} part is empty; expected at least one row")
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"{where}: {part} holds {ids.dtype}; expected row numbers (integers)")
         bad = ids[(ids < 0) | (ids >= rows)]
         if bad.size:
             raise ValueError(f"{where}: {part} holds row {bad[0]}; expected rows in [0, {rows})")
         taken = ids[owner[ids] >= 0]
         if taken.size:
             other = ("train", "val", "test")[owner[taken[0]]]
-            raise ValueError(f"{where}: row {taken[0]} is in both {other} and {part}; expected disjoint parts")
+            raise ValueError(f"{where}: row {taken[0]} is in {other} and in {part}; expected disjoint parts")
         owner[ids] = i
+        if np.any(np.diff(ids) <= 0):
+            e = int(np.flatnonzero(np.diff(ids) <= 0)[0]) + 1
+            raise ValueError(f"{where}: {part}[{e}] is {ids[e]} after {ids[e - 1]}; expected rising rows")
     if d.target.kind == "classes":
         missing = np.setdiff1d(np.arange(d.target.num_outputs), d.target.labels[split.train])
         if missing.size:
             raise ValueError(f"{where}: class {missing[0]} has no training row ({missing.size} such classes)")
+    if d.target.kind == "survival" and not d.target.event[split.train].any():
+        raise ValueError(f"{where}: the train part has no event; expected at least one")
 
 
 def checksum(d: Dataset) -> str:

@@ -5,14 +5,24 @@ The default data set: real data that needs no download.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.data.base import Dataset, Provenance, Summary
 from fusion_jax.types import Target
 
-SOURCE = "scikit-learn's load_digits: test part of UCI Optical Recognition of Handwritten Digits (Alpaydin, Kaynak)"
+SOURCE = "Alpaydin and Kaynak 1998 (UCI optical digits), test part, as in scikit-learn's load_digits"
 LICENCE = "CC BY 4.0 (UCI)"
+FILES = None  # part of scikit-learn
+CHECKSUM = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # of images and labels as bytes
+SUMMARY = Summary(
+    nodes=1797,
+    modalities={"pixels": 64, "fourier": 40, "gradients": 32, "profiles": 16},
+    classes=10,
+    graphs=("knn",),
+)
 
 
 def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10) -> Dataset:
@@ -25,6 +35,10 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10)
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    held = bunch.data.astype(np.uint8).tobytes() + bunch.target.astype(np.uint8).tobytes()
+    found = hashlib.sha256(held).hexdigest()
+    if found != CHECKSUM:
+        raise ValueError(f"scikit-learn's digits are not the known ones: sha256 {found}, expected {CHECKSUM}")
     images = bunch.images.astype(np.float64) / 16.0  # [N, 8, 8] in [0, 1]
     views = {
         "pixels": images.reshape(len(images), -1),
@@ -42,7 +56,7 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10)
         graphs={"knn": knn},
         target=Target("classes", labels=labels, num_outputs=10),
         splits=splits.per_class(labels, train_per_class, val_per_class),
-        provenance=Provenance(SOURCE, LICENCE),
+        provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
     )

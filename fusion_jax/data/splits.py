@@ -23,11 +23,13 @@ def per_class(labels: np.ndarray, train: int, val: int) -> Splits:
             rows = order[labels[order] == c]
             if len(rows) < train + val + 1:
                 raise ValueError(f"class {c} has {len(rows)} rows, expected at least {train + val + 1}")
-            for part, chosen in zip(parts, (rows[:train], rows[train : train + val], rows[train + val :]), strict=True):
+            cut = rows[:train], rows[train : train + val], rows[train + val :]
+            for part, chosen in zip(parts, cut, strict=True):
                 part.append(chosen)
         return Split(*(np.sort(np.concatenate(p)) for p in parts))
 
-    return Splits(draw, fixed=False, rule=f"{train} training and {val} validation labels a class, drawn per seed")
+    rule = f"{train} training and {val} validation labels a class, drawn per seed"
+    return Splits(draw, fixed=False, rule=rule)
 
 
 def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = True) -> Splits:
@@ -45,7 +47,8 @@ def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = 
                 part.append(chosen)
         return Split(*(np.sort(np.concatenate(p)) for p in parts))
 
-    return Splits(draw, fixed=False, rule=f"{train:.0%} training, {val:.0%} validation, the rest test, drawn per seed")
+    rule = f"{train:.0%} training, {val:.0%} validation, the rest test, drawn per seed"
+    return Splits(draw, fixed=False, rule=rule)
 
 
 def fixed(train, val, test, rule: str) -> Splits:
@@ -55,7 +58,7 @@ def fixed(train, val, test, rule: str) -> Splits:
 
 
 def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
-    """A published training / test split; validation is a stratified share of the training rows, drawn per seed."""
+    """A published training / test split; validation is a share of every class's training rows, per seed."""
     labels, train, test = np.asarray(labels), np.asarray(train, int), np.sort(np.asarray(test, int))
 
     def draw(seed: int) -> Split:
@@ -68,4 +71,5 @@ def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
             kept.append(rows[cut:])
         return Split(np.sort(np.concatenate(kept)), np.sort(np.concatenate(held)), test)
 
-    return Splits(draw, fixed=False, rule=f"published test rows; {val_fraction:.0%} of the training rows validate, per seed")
+    rule = f"published test rows; {val_fraction:.0%} of the training rows validate, per seed"
+    return Splits(draw, fixed=False, rule=rule)

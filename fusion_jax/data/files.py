@@ -1,0 +1,138 @@
+"""Finds the files of a data set, or downloads them; either way they are checked against their sha256.
+
+A file `folder/name` is looked for in the folders of the environment variable FUSION_JAX_DATA (separated as
+in PATH), in `../shared/data` beside the checkout, and in the user's cache; what is not found is downloaded
+into the cache. A file appears there whole and checked, or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.client
+import os
+import pathlib
+import secrets
+import urllib.request
+
+RAW = "https://raw.githubusercontent.com"
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+_CHUNK = 1 << 20
+_checked: set[tuple] = set()  # files whose sha256 this process has seen to be right
+
+
+def cache() -> pathlib.Path:
+    """`fusion_jax/data` in $XDG_CACHE_HOME, or in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(base) if base else pathlib.Path.home() / ".cache") / "fusion_jax" / "data"
+
+
+def roots() -> list[pathlib.Path]:
+    """The folders searched, in order."""
+    named = os.environ.get("FUSION_JAX_DATA", "").split(os.pathsep)
+    named = [pathlib.Path(folder).expanduser() for folder in named if folder]
+    return [*named, CHECKOUT.parent / "shared" / "data", cache()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """The files of one data set, all of one folder of a public repository at one commit.
+
+    Attributes:
+        folder: name of the folder they lie in here.
+        repository: "owner/name".
+        commit: the full commit id.
+        path: their folder in the repository, "" for its root.
+        sha256: {file name: sha256 of its bytes}.
+    """
+
+    folder: str
+    repository: str
+    commit: str
+    path: str
+    sha256: dict[str, str]
+
+    @property
+    def checksum(self) -> str:
+        """One sha256 over the names and the sha256 of all files, the same on every machine."""
+        lines = "".join(f"{value}  {name}\n" for name, value in sorted(self.sha256.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def url(self, name: str) -> str:
+        return "/".join(part for part in (RAW, self.repository, self.commit, self.path, name) if part)
+
+    def find(self, name: str) -> pathlib.Path | None:
+        """The first such file in the folders searched, unchecked, or None."""
+        places = (root / self.folder / name for root in roots())
+        return next((p for p in places if p.is_file()), None)
+
+    def get(self, name: str) -> pathlib.Path:
+        """The file, found or downloaded, with the right contents.
+
+        Raises:
+            ValueError: its sha256 is not the expected one (a file that was found is left as it is, a download
+                is thrown away).
+            FileNotFoundError: found nowhere, and the download failed.
+        """
+        path = self.find(name) or self._download(name)
+        _check(path, self.sha256[name])
+        return path
+
+    def _by_hand(self, name: str) -> str:
+        return (
+            f"put it at {cache() / self.folder / name}, or at FOLDER/{self.folder}/{name} with the "
+            f"environment variable FUSION_JAX_DATA=FOLDER"
+        )
+
+    def _download(self, name: str) -> pathlib.Path:
+        target = cache() / self.folder / name
+        part = target.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "xb") as out:
+                found, size, expected_size = self._fetch(name, out)
+            if found != self.sha256[name]:
+                cut = f" of {expected_size} announced" if size != (expected_size or size) else ""
+                raise ValueError(
+                    f"{self.folder}/{name}: the download from {self.url(name)} gave {size} bytes{cut} with "
+                    f"sha256 {found}; expected {self.sha256[name]}. It was cut short or altered, and nothing "
+                    f"was kept: load again, or {self._by_hand(name)}"
+                )
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def _fetch(self, name: str, out) -> tuple[str, int, int | None]:
+        """Writes the upstream file to `out`; its sha256, its size and the size the server announced."""
+        digest, size = hashlib.sha256(), 0
+        try:
+            with urllib.request.urlopen(self.url(name), timeout=60) as response:
+                announced = response.headers.get("Content-Length")
+                while chunk := response.read(_CHUNK):
+                    out.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+        except (OSError, http.client.HTTPException) as error:  # no network, no such page, a broken connection
+            raise FileNotFoundError(
+                f"{self.folder}/{name} is in none of {', '.join(map(str, roots()))}, and the download from "
+                f"{self.url(name)} failed ({error}). Load again with a network; or get the file elsewhere "
+                f"(sha256 {self.sha256[name]}) and {self._by_hand(name)}"
+            ) from error
+        return digest.hexdigest(), size, int(announced) if announced else None
+
+
+def _check(path: pathlib.Path, expected: str) -> None:
+    """Raises ValueError unless the file has that sha256; reads a file once a process."""
+    stat = path.stat()
+    key = (str(path), stat.st_mtime_ns, stat.st_size, expected)
+    if key in _checked:
+        return
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path}: sha256 is {found}, expected {expected}; the file is damaged or of another version: "
+            f"replace or remove it"
+        )
+    _checked.add(key)
