@@ -1,5 +1,9 @@
 """Data sets, one a file. `load(name, **options)` finds a file by its name; base.py is the contract.
 
+A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
+SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
+where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents).
+
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """
 

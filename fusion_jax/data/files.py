@@ -75,10 +75,11 @@ class Files:
             FileNotFoundError: found nowhere, and the download failed.
         """
         path = self.find(name) or self._download(name)
-        _check(path, self.sha256[name])
+        check(path, self.sha256[name])
         return path
 
-    def _by_hand(self, name: str) -> str:
+    def by_hand(self, name: str) -> str:
+        """Where to put a file that cannot be downloaded."""
         return (
             f"put it at {cache() / self.folder / name}, or at FOLDER/{self.folder}/{name} with the "
             f"environment variable FUSION_JAX_DATA=FOLDER"
@@ -96,7 +97,7 @@ class Files:
                 raise ValueError(
                     f"{self.folder}/{name}: the download from {self.url(name)} gave {size} bytes{cut} with "
                     f"sha256 {found}; expected {self.sha256[name]}. It was cut short or altered, and nothing "
-                    f"was kept: load again, or {self._by_hand(name)}"
+                    f"was kept: load again, or {self.by_hand(name)}"
                 )
             os.replace(part, target)
         finally:
@@ -117,12 +118,12 @@ class Files:
             raise FileNotFoundError(
                 f"{self.folder}/{name} is in none of {', '.join(map(str, roots()))}, and the download from "
                 f"{self.url(name)} failed ({error}). Load again with a network; or get the file elsewhere "
-                f"(sha256 {self.sha256[name]}) and {self._by_hand(name)}"
+                f"(sha256 {self.sha256[name]}) and {self.by_hand(name)}"
             ) from error
         return digest.hexdigest(), size, int(announced) if announced else None
 
 
-def _check(path: pathlib.Path, expected: str) -> None:
+def check(path: pathlib.Path, expected: str) -> None:
     """Raises ValueError unless the file has that sha256; reads a file once a process."""
     stat = path.stat()
     key = (str(path), stat.st_mtime_ns, stat.st_size, expected)

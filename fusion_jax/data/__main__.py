@@ -1,0 +1,90 @@
+"""Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from typing import Any
+
+from fusion_jax import data
+from fusion_jax.data.files import Files, check
+
+
+def rows() -> list[dict[str, Any]]:
+    """One entry a data set: what it holds, whether it is present or how to get it, licence, sha256."""
+    return [_row(name, data.module(name)) for name in data.names()]
+
+
+def _row(name: str, module) -> dict[str, Any]:
+    files = {file: _file(module.FILES, file) for file in module.FILES.sha256} if module.FILES else {}
+    options = inspect.signature(module.load).parameters.values()
+    return dict(
+        name=name,
+        summary=inspect.getdoc(module).split("\n")[0],
+        nodes=module.SUMMARY.nodes,
+        modalities=module.SUMMARY.modalities,
+        classes=module.SUMMARY.classes,
+        graphs=list(module.SUMMARY.graphs),
+        present=all(file["state"] == "present" for file in files.values()),
+        get=_get(module.FILES, files),
+        licence=module.LICENCE,
+        source=module.SOURCE,
+        checksum=module.CHECKSUM,
+        files=files,
+        options={option.name: option.default for option in options},
+    )
+
+
+def _file(files: Files, name: str) -> dict[str, str]:
+    path = files.find(name)
+    state = "missing" if path is None else "present"
+    if path is not None:
+        try:
+            check(path, files.sha256[name])
+        except ValueError:
+            state = "wrong sha256"
+    return dict(state=state, path=str(path or ""), sha256=files.sha256[name], url=files.url(name))
+
+
+def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
+    """What is to be done before the set can be loaded, "" if nothing."""
+    wrong = [f["path"] for f in found.values() if f["state"] == "wrong sha256"]
+    missing = [name for name, f in found.items() if f["state"] == "missing"]
+    todo = [f"replace or remove {', '.join(wrong)} (wrong sha256)"] if wrong else []
+    if missing:
+        todo.append(f"loading downloads {', '.join(missing)}; by hand: {files.by_hand(missing[0])}")
+    return "; ".join(todo)
+
+
+def main(argv: list[str] | None = None):
+    parser = argparse.ArgumentParser(prog="python -m fusion_jax.data", description="The data sets.")
+    parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
+    args = parser.parse_args(argv)
+    entries = rows()
+    if args.json:
+        print(json.dumps(entries, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{len(entries)} data sets")
+    for column in ("name", "nodes", "modalities", "classes", "present", "licence", "source", "sha256"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            entry["name"],
+            str(entry["nodes"]),
+            ", ".join(f"{name} {width}" for name, width in entry["modalities"].items()),
+            str(entry["classes"]),
+            "yes" if entry["present"] else f"no: {entry['get']}",
+            entry["licence"],
+            entry["source"],
+            entry["checksum"][:12] or "by its options",
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+if __name__ == "__main__":
+    main()
