@@ -70,9 +70,12 @@ def get(kind: str, name: str) -> Any:
 
 def options(kind: str, name: str) -> dict[str, Any]:
     """The keyword options of a mechanism with their defaults."""
+    mechanism = get(kind, name)
+    # An NNX class has the signature of its metaclass, (*args, **kwargs): only its __init__ names the options.
+    call = mechanism.__init__ if inspect.isclass(mechanism) else mechanism
     return {
         p.name: p.default
-        for p in inspect.signature(get(kind, name)).parameters.values()
+        for p in inspect.signature(call).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
     }
 
