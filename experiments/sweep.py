@@ -1,0 +1,135 @@
+"""Runs or resumes a study: every cell of its `sweep(add)`, finished ones skipped, failing ones recorded.
+
+    python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
+    python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
+    python -m experiments.sweep --config=... --workdir=... --config.seeds=10   # the five missing seeds only
+
+Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import time
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+from rich.console import Console
+
+from experiments.train import run_cell
+from fusion_jax import study
+from fusion_jax.data import Dataset
+from fusion_jax.data import load as load_data
+from fusion_jax.results.store import Store
+from fusion_jax.study import Cell
+from fusion_jax.training.compilation import use_cache
+
+FLAGS = flags.FLAGS
+
+
+def data_key(cell: Cell) -> str:
+    return repr((cell.config["data"]["name"], sorted(cell.config["data"]["options"].items())))
+
+
+def run(cells: list[Cell], store: Store, source: str, *, jobs: int = 1, console: Console) -> int:
+    """Runs the cells, `jobs` at a time; returns how many failed.
+
+    Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
+    """
+    datasets: dict[str, Dataset] = {}
+    for cell in cells:
+        key = data_key(cell)
+        if key not in datasets:
+            datasets[key] = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
+    identified = [(c.identity(datasets[data_key(c)].provenance.checksum), c) for c in cells]
+    store.write_study(identified, source)
+    waiting = [(i, c) for i, c in identified if set(range(c.seeds)) - set(store.finished_seeds(i))]
+    console.print(f"{len(cells)} cells, {len(cells) - len(waiting)} finished before")
+    start, failed, done = time.perf_counter(), 0, 0
+    running: dict[Future, tuple[str, Cell]] = {}
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        queue = iter(waiting)
+        while True:
+            while len(running) < jobs and (job := next(queue, None)):
+                future = pool.submit(run_cell, job[1], store, datasets[data_key(job[1])])
+                running[future] = job
+            if not running:
+                break
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                identity, cell = running.pop(future)
+                done += 1
+                failed += not report_one(future, identity, cell, store, f"[{done:>3}/{len(waiting)}]", console)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        console.print(f"interrupted; {done - failed} of {len(waiting)} cells are finished and stay, run again to go on")
+        sys.stdout.flush()
+        os._exit(130)  # the compiled program of a running cell cannot be interrupted: what it wrote is whole
+    pool.shutdown()
+    if waiting:
+        console.print(f"{done - failed} cells trained, {failed} failed, {time.perf_counter() - start:.0f} s")
+    return failed
+
+
+def report_one(future: Future, identity: str, cell: Cell, store: Store, count: str, console: Console) -> bool:
+    """Prints one line on a finished cell, or records its failure. Returns whether it succeeded."""
+    placement = cell.config["model"]["placement"] if not cell.config["control"]["name"] else "-"
+    name = f"{count} {cell.label:<34} {placement:<11} {cell.config['data']['name']:<10}"
+    error = future.exception()
+    if error is None:
+        table = store.table(identity, "metrics")
+        metric = next(m for m in ("accuracy", "c_index", "rmse") if m in set(table.metric))
+        values = table[(table.part == "test") & (table.metric == metric)].value
+        spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+        console.print(f"{name} {metric} {values.mean():.3f}{spread}  {future.result()['seconds']:5.1f} s", highlight=False)
+        return True
+    trace = "".join(traceback.format_exception(error))
+    console.print(f"{name} FAILED {type(error).__name__}: {error}", style="red", highlight=False, markup=False)
+    try:
+        store.write_failure(identity, cell, f"{type(error).__name__}: {error}", trace)
+    except OSError as problem:
+        console.print(f"and its failure could not be recorded: {problem}", style="red", markup=False)
+    return False
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    use_cache()
+    path = str(flags.FLAGS["config"].config_filename)
+    module = study.load(path.partition(":")[0])
+    try:
+        cells = study.expand(FLAGS.config, getattr(module, "sweep", None))
+        if FLAGS.dry_run:
+            for cell in cells:
+                console.print(f"{cell.label}  placement={cell.config['model']['placement']}  seeds={cell.seeds}", markup=False)
+            return
+        store = Store(FLAGS.workdir, create=True)
+        failed = run(cells, store, path, jobs=FLAGS.jobs, console=console)
+    except (ValueError, OSError) as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2)
+    sys.exit(1 if failed else 0)
+
+
+def default_jobs() -> int:
+    """Two on a CPU with two cores or more; one where an accelerator does the work."""
+    import jax
+
+    return 2 if jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1 else 1
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+    config_flags.DEFINE_config_file("config", None, "the study file", lock_config=True)
+    flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    flags.DEFINE_bool("dry_run", False, "list the cells and stop")
+    flags.DEFINE_integer("jobs", default_jobs(), "cells at a time", lower_bound=1)
+    app.run(main)

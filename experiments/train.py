@@ -1,0 +1,234 @@
+"""One cell, from its config to its folder. Read this first: everything a study does happens here, in order.
+
+    python -m experiments.train --config=configs/base.py --workdir=results/one [--config.model.dim=32 ...]
+
+1. load the data set (validated) and find which seeds are still missing;
+2. split, fit scalers, hide labels (`fusion_jax.training.prepare`);
+3. train all missing seeds in one compiled program (`fusion_jax.training.loop`), or fit a control;
+4. compute metrics, write everything by atomic rename, the record last (`fusion_jax.results.store`).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from absl import app, flags
+from flax import nnx
+from ml_collections import config_flags
+
+from fusion_jax import study, zoo
+from fusion_jax.data import Dataset
+from fusion_jax.data import load as load_data
+from fusion_jax.models import Model
+from fusion_jax.results.store import Store
+from fusion_jax.training import loop, metrics, optimizers
+from fusion_jax.training.checkpoint import Partial
+from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.types import Target
+
+TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
+TASK_READOUT = {"node": "last", "graph": "mean"}
+
+
+def build_model(config: Mapping[str, Any], feature_dims: Mapping[str, int], target: Target, key: jax.Array) -> Model:
+    """The model of a resolved config, its parameters drawn from `key`."""
+    part = config["model"]
+    readout = part["readout"]
+    if not readout["name"]:
+        name = TASK_READOUT[target.level]
+        readout = dict(name=name, options=zoo.options("readout", name))
+    return Model(
+        feature_dims,
+        target,
+        dim=part["dim"],
+        placement=part["placement"],
+        encoder=part["encoder"],
+        fusion=part["fusion"],
+        layer=part["layer"],
+        readout=readout,
+        layers=part["layers"],
+        missing=part["missing"],
+        rate=part["rate"],
+        rngs=nnx.Rngs(key),
+    )
+
+
+def build_loss(config: Mapping[str, Any], target: Target):
+    """(output, target, weight, step) -> the config's loss plus its weighted extras."""
+    part = config["loss"]
+    fusion = zoo.get("fusion", config["model"]["fusion"]["name"])
+    decision = config["model"]["placement"] == "decision"
+    name = part["name"] or (fusion.loss if decision and fusion.loss else TASK_LOSS[target.kind])
+    zoo.check_options("loss", name, part["options"])
+    main = functools.partial(zoo.get("loss", name), **part["options"])
+    extra = {n: (w, zoo.get("loss", n)) for n, w in part["extra"].items()}
+
+    def loss(output, target, weight, step):
+        value = main(output, target, weight, step=step)
+        return value + sum(w * f(output, target, weight, step=step) for w, f in extra.values())
+
+    return loss
+
+
+def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, partial: Partial | None) -> loop.Trained:
+    """Trains the prepared seeds of a model cell."""
+    feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    part, optimizer = config["training"], config["optimizer"]
+    loss = build_loss(config, data.target)
+    select = part["select"] if data.target.kind == "classes" else "loss"
+    score = {"accuracy": metrics.accuracy_then_loss, "loss": metrics.lowest_loss}[select](loss)
+    transform = loop.identity
+    if config["scheme"]["name"]:
+        transform = zoo.make("scheme", config["scheme"]["name"], options=config["scheme"]["options"]).transform
+    hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
+    return loop.train(
+        functools.partial(build_model, config, feature_dims, data.target),
+        ready.init_keys,
+        ready.trials,
+        ready.batch,
+        ready.target,
+        optimizers.make(epochs=part["epochs"], **optimizer),
+        loss,
+        score,
+        epochs=part["epochs"],
+        patience=part["patience"],
+        chunk=part["chunk"],
+        transform=transform,
+        seed_axis=part["seed_axis"],
+        **hooks,
+    )
+
+
+def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
+    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see."""
+    if data.target.kind != "classes" or data.target.level != "node":
+        raise ValueError(f"control {config['control']['name']!r} is for node classification")
+    control = zoo.make("control", config["control"]["name"], options=config["control"]["options"])
+    mask, scores = np.asarray(ready.batch.mask), []
+    for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
+        x = np.concatenate(
+            [
+                np.where(mask[:, m : m + 1], (np.asarray(f) - ready.trials.shift[k][i]) * ready.trials.scale[k][i], 0)
+                for m, (k, f) in enumerate(ready.batch.features.items())
+            ],
+            axis=1,
+        )
+        labels = np.full(data.num_nodes, -1)
+        labels[split.train] = data.target.labels[split.train]
+        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, seed))
+    return np.stack(scores)
+
+
+def prediction_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
+    """One line a seed and row: which part it was in, its target, and what was predicted (a list)."""
+    frames = []
+    for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
+        part = np.full(len(prediction[i]), "unused", dtype=object)
+        for name in ("train", "val", "test"):
+            part[getattr(split, name)] = name
+        columns = dict(seed=np.int32(seed), row=np.arange(len(part), dtype=np.int32), part=pd.Categorical(part))
+        for field in ("labels", "time", "event"):
+            if getattr(data.target, field) is not None:
+                columns[field] = np.asarray(getattr(data.target, field))
+        if data.target.values is not None:
+            columns["values"] = list(np.asarray(data.target.values, np.float32))
+        columns["prediction"] = list(np.asarray(prediction[i], np.float32))
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def metric_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
+    """seed, part, metric, value for the training, validation and test rows."""
+    rows = []
+    for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
+        for part in ("train", "val", "test"):
+            for metric, value in metrics.evaluate(prediction[i], data.target, getattr(split, part)).items():
+                rows.append((seed, part, metric, value))
+    return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"])
+
+
+def history_table(history: Mapping[str, np.ndarray], seeds: tuple[int, ...]) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame(dict(seed=seed, epoch=np.arange(h.shape[0]), **{k: v[i] for k, v in history.items()})).dropna()
+        for i, seed in enumerate(seeds)
+        for h in [next(iter(history.values()))[i]]
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
+    """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
+
+    Raises:
+        ValueError: the config does not fit the data set; whatever training raises. Nothing is stored then.
+    """
+    start = time.perf_counter()
+    config = cell.config
+    identity = cell.identity(data.provenance.checksum)
+    done = store.finished_seeds(identity)
+    seeds = tuple(s for s in range(cell.seeds) if s not in done)
+    if not seeds:
+        return dict(identity=identity, seeds=(), seconds=0.0)
+    if config["match_params"]:
+        from fusion_jax.training.match import match_width
+
+        config = match_width(config, data)
+    ready = prepare(config, data, seeds)
+    tables, checkpoint = {}, None
+    if config["control"]["name"]:
+        prediction = fit_control(config, data, ready)
+        cost = dict(parameters=0)
+    else:
+        partial = Partial(
+            store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}", config["training"]["checkpoint_seconds"]
+        )
+        trained = train_model(config, data, ready, partial)
+        prediction = trained.output.prediction
+        if not np.isfinite(prediction).all():
+            raise FloatingPointError(f"{cell.label}: predictions are not finite (seeds {_not_finite(prediction, seeds)})")
+        tables["history"] = history_table(trained.history, seeds)
+        cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
+        checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
+    tables["predictions"] = prediction_table(prediction, data, ready)
+    tables["metrics"] = metric_table(prediction, data, ready)
+    cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
+    store.write_part(identity, cell, seeds, tables, cost, checkpoint)
+    if checkpoint is not None:
+        partial.clear()
+    return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+
+
+def _not_finite(prediction, seeds):
+    return [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
+
+
+FLAGS = flags.FLAGS
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    use_cache()
+    cell = study.resolve(FLAGS.config)
+    store = Store(FLAGS.workdir, create=True)
+    data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
+    store.write_study([(cell.identity(data.provenance.checksum), cell)], "experiments.train")
+    done = run_cell(cell, store, data)
+    table = store.table(done["identity"], "metrics")
+    wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
+    print(f"{cell.label}: {store.cell(done['identity'])}")
+    print(wide.describe().loc[["mean", "std"]].to_string(float_format="%.4f"))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", "configs/base.py", "the study file", lock_config=True)
+    flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    app.run(main)

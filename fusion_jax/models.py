@@ -1,0 +1,202 @@
+"""The one model: encoders -> fusion and graph layers in the configured order -> readout -> head.
+
+Where fusion stands relative to message passing is the `placement`:
+
+    before       encode, fuse, then L graph layers on the fused stream
+    after        encode, L graph layers on each modality's own stream, then fuse
+    interleaved  encode, then L times (fuse to tokens, one graph layer a stream), then fuse
+    decision     encode, L graph layers and a head on each stream, then fuse the predictions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax import zoo
+from fusion_jax.nn.dropout import dropout, split_key
+from fusion_jax.nn.init import normal, stack
+from fusion_jax.types import Array, Batch, Fused, Graph, Output, Target
+
+PLACEMENTS = ("before", "after", "interleaved", "decision")
+MISSING = ("mask", "zeros", "mean", "learned")
+Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}
+
+
+class Streams(nnx.Module):
+    """One graph layer a modality: x [N, M, D] -> [N, M, D], every stream with weights of its own.
+
+    Streams that share an edge set run as one `vmap`, so that one sparse product serves all of them; streams
+    with edge sets of their own (`graph.views`) run one after another.
+    """
+
+    def __init__(self, layer: Spec, modalities: int, dim: int, *, rngs: nnx.Rngs):
+        make = lambda rngs: zoo.make("graph", layer["name"], dim, options=layer["options"], rngs=rngs)  # noqa: E731
+        self.layers = stack(make, modalities, rngs)
+        self.modalities = modalities
+
+    def __call__(self, x: Array, graph: Graph, *, key: Array | None = None) -> Array:
+        if not graph.views and key is None:
+            return jax.vmap(lambda layer, x: layer(x, graph), (0, 1), 1)(self.layers, x)
+        keys = split_key(key, self.modalities)
+        if not graph.views:
+            run = lambda layer, x, key: layer(x, graph, key=key)  # noqa: E731
+            return jax.vmap(run, (0, 1, 0), 1)(self.layers, x, jnp.stack(keys))
+        outs = []
+        for m, k in enumerate(keys):
+            layer = jax.tree.map(lambda a, m=m: a[m], self.layers)
+            outs.append(layer(x[:, m], graph.view(m), key=k))
+        return jnp.stack(outs, axis=1)
+
+
+class Model(nnx.Module):
+    """Features of N nodes and their graph -> `Output`.
+
+    Args:
+        feature_dims: {modality: d_m}, in order.
+        target: what is predicted (its kind, number of outputs and level are read, not its labels).
+        dim: D.
+        placement: see the module.
+        encoder, fusion, layer, readout: ``{"name": ..., "options": {...}}`` of the mechanisms.
+        layers: L, number of graph layers.
+        missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask; "zeros": the
+            vector 0 after encoding; "mean": the encoder's image of the training mean (standardised features
+            0); "learned": a learned vector a modality. With the last three the fusion sees everything as present.
+        rate: dropout before every graph layer and before the head, and on the encodings.
+    Raises:
+        ValueError: unknown names or options, or a combination that does not exist, by name.
+    """
+
+    def __init__(
+        self,
+        feature_dims: Mapping[str, int],
+        target: Target,
+        *,
+        dim: int,
+        placement: str,
+        encoder: Spec,
+        fusion: Spec,
+        layer: Spec,
+        readout: Spec,
+        layers: int = 2,
+        missing: str = "mask",
+        rate: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        self.names = tuple(feature_dims)
+        self.placement, self.missing, self.rate = placement, missing, rate
+        m, outputs = len(self.names), target.num_outputs
+        check_placement(fusion["name"], placement)
+        if missing not in MISSING:
+            raise ValueError(f"missing={missing!r}{zoo.nearest(missing, MISSING)}; expected one of {MISSING}")
+        per_stream = 0 if placement == "before" else layers
+        fused_layers = layers if placement == "before" else 0
+        level = zoo.get("readout", readout["name"]).level
+        if level != target.level:
+            raise ValueError(f"readout {readout['name']!r} is for {level} tasks, this data set labels {target.level}s")
+        if placement == "decision" and level == "graph":
+            raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
+
+        self.encoders = nnx.List(
+            [zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
+             for d in feature_dims.values()]
+        )  # fmt: skip
+        self.missing_token = normal(rngs, (m, dim)) if missing == "learned" else None
+        self.streams = nnx.List([Streams(layer, m, dim, rngs=rngs) for _ in range(per_stream)])
+        width = outputs if placement == "decision" else dim
+        count = layers + 1 if placement == "interleaved" else 1
+        self.fusions = nnx.List(
+            [zoo.make("fusion", fusion["name"], m, width, options=fusion["options"], rngs=rngs) for _ in range(count)]
+        )
+        self.layers = nnx.List(
+            [zoo.make("graph", layer["name"], dim, options=layer["options"], rngs=rngs) for _ in range(fused_layers)]
+        )
+        if placement == "decision":
+            self.head = stack(lambda rngs: nnx.Linear(dim, outputs, rngs=rngs), m, rngs)
+            self.readout = None
+        else:
+            self.head = nnx.Linear(dim, outputs, rngs=rngs)
+            self.readout = zoo.make(
+                "readout", readout["name"], dim, fused_layers + 1, options=readout["options"], rngs=rngs
+            )
+
+    def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
+        """The modalities at width D, [N, M, D], and which of them count as present, bool [N, M]."""
+        *keys, last = split_key(key, len(self.names) + 1)
+        mask, encoded = batch.mask, []
+        for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
+            # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
+            x = jnp.where(mask[:, m, None], batch.features[name], 0)
+            encoded.append(encoder(x, batch.graph.view(m) if batch.graph is not None else None, key=keys[m]))
+        x = dropout(jnp.stack(encoded, axis=1), self.rate, last)
+        if self.missing == "mask":
+            return jnp.where(mask[..., None], x, 0), mask
+        if self.missing == "zeros":
+            x = jnp.where(mask[..., None], x, 0)
+        if self.missing == "learned":
+            x = jnp.where(mask[..., None], x, self.missing_token[...].astype(x.dtype))
+        return x, jnp.ones_like(mask)
+
+    def convolve(self, layer, h: Array, graph: Graph, key: Array | None) -> Array:
+        """Dropout, one graph layer (of one stream or of all), relu."""
+        first, second = split_key(key, 2)
+        return jax.nn.relu(layer(dropout(h, self.rate, first), graph, key=second))
+
+    def __call__(self, batch: Batch, *, key: Array | None = None) -> Output:
+        """Predictions for all nodes (or graphs); `key` is the randomness of training, None in evaluation."""
+        encode_key, fuse_key, layer_key, read_key = split_key(key, 4)
+        x, mask = self.encode(batch, encode_key)
+        stream_keys = split_key(layer_key, len(self.streams))
+        fuse_keys = split_key(fuse_key, len(self.fusions))
+        losses: dict[str, Array] = {}
+
+        h = x
+        for i, streams in enumerate(self.streams):
+            if self.placement == "interleaved":
+                fused = self.fusions[i](h, mask, batch.graph, key=fuse_keys[i])
+                _add(losses, fused)
+                h = fused.tokens
+            h = self.convolve(streams, h, batch.graph, stream_keys[i])
+
+        if self.placement == "decision":
+            predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
+            fused = self.fusions[-1](predictions, mask, batch.graph, key=fuse_keys[-1])
+            _add(losses, fused)
+            return Output(fused.out, predictions, x, None, mask, fused.weights, losses)
+
+        fused = self.fusions[-1](h, mask, batch.graph, key=fuse_keys[-1])
+        _add(losses, fused)
+        h, history = fused.out, [fused.out]
+        for layer, k in zip(self.layers, split_key(layer_key, len(self.layers)), strict=True):
+            h = self.convolve(layer, h, batch.graph, k)
+            history.append(h)
+        first, second = split_key(read_key, 2)
+        hidden = self.readout(jnp.stack(history, axis=1), batch.graph, key=first)
+        prediction = self.head(dropout(hidden, self.rate, second))
+        return Output(prediction, None, x, hidden, mask, fused.weights, losses)
+
+
+def _add(losses: dict[str, Array], fused: Fused) -> None:
+    for name, value in fused.losses.items():
+        losses[name] = losses[name] + value if name in losses else value
+
+
+def check_placement(fusion: str, placement: str):
+    """The fusion's class, if it can stand there.
+
+    Raises:
+        ValueError: unknown placement, or one the mechanism cannot have; says which it can.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement {placement!r}{zoo.nearest(placement, PLACEMENTS)}; expected one of {PLACEMENTS}")
+    mechanism = zoo.get("fusion", fusion)
+    if placement not in mechanism.placements:
+        why = " (it returns no tokens)" if placement == "interleaved" else ""
+        raise ValueError(
+            f"fusion {fusion!r} cannot stand {placement!r}{why}; its placements: {', '.join(mechanism.placements)}"
+        )
+    return mechanism

@@ -1,0 +1,1 @@
+"""Store, statistics and tables of a study."""

@@ -1,0 +1,45 @@
+"""What a result depends on besides its config: versions, the code's revision, the device."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import jax
+
+_PACKAGES = ("fusion_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "jraph", "numpy", "scipy", "scikit-learn")
+
+
+def _git(*args: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ("git", *args), cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Versions of the packages, git revision and whether it is dirty (None outside a checkout), device, platform."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    status = _git("status", "--porcelain")
+    return dict(
+        versions=versions,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        git_revision=_git("rev-parse", "HEAD"),
+        git_dirty=None if status is None else bool(status),
+        backend=jax.default_backend(),
+        devices=[d.device_kind for d in jax.devices()],
+    )

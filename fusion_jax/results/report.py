@@ -1,0 +1,110 @@
+"""Writes the table of a study as Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+
+from fusion_jax.results import tables
+from fusion_jax.results.store import Store, write_bytes
+from fusion_jax.results.tables import Row
+
+NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1", f1="F1 (class 1)", auc="AUC",
+             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index")  # fmt: skip
+FOOT = (
+    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column; "
+    "† beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. Parameters and seconds are of one seed."
+)
+
+
+def write(store: Store) -> str:
+    """Writes report/table.{md,tex,csv} into the study's folder and returns the Markdown."""
+    found = tables.rows(store)
+    folder = store.root / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{FOOT}\n"
+    write_bytes(folder / "table.md", text.encode())
+    write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
+    write_bytes(folder / "table.csv", csv(found).encode())
+    return text
+
+
+def title(group: list[Row]) -> str:
+    """Data set, protocol(s) and setting of a group of rows."""
+    protocols = " and ".join(sorted({r.protocol for r in group if r.protocol})) or "unknown"
+    settings = sorted({r.setting for r in group if r.setting})
+    return f"{group[0].data or 'not started'}; protocol {protocols}; setting {', '.join(settings) or 'unknown'}"
+
+
+def _entries(group: list[Row]):
+    """For every row: its fixed cells and its metric cells as (text, is best, overlaps)."""
+    shown = tables.columns(group) if any(r.values for r in group) else []
+    winners = {m: tables.best(group, m) for m in shown}
+    several = len({r.protocol for r in group}) > 1
+    for i, row in enumerate(group):
+        cells = [(tables.cell_text(row, m), winners[m][0] == i, winners[m][0] == i and winners[m][1]) for m in shown]
+        label = f"{row.label} [{row.protocol}]" if several and row.protocol else row.label
+        seeds = max((len(v) for v in row.values.values()), default=0)
+        yield row, label, cells, seeds
+
+
+def _plain(value, form) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def markdown(group: list[Row]) -> str:
+    """One table in Markdown."""
+    shown = tables.columns(group) if any(r.values for r in group) else []
+    head = ["variant", "placement", *(NAMES[m] for m in shown), "seeds", "parameters", "seconds"]
+    lines = [f"### {title(group)}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row, label, cells, seeds in _entries(group):
+        texts = [f"**{t}**{' †' if overlap else ''}" if top else t for t, top, overlap in cells]
+        if row.error and not row.values:
+            texts = [f"FAILED: {row.error}".replace("|", "/").splitlines()[0]] + ["-"] * (len(shown) - 1)
+        tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
+        lines.append("| " + " | ".join([label, row.placement, *texts, *tail]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _tex(text: str) -> str:
+    for old, new in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"),
+                     ("²", "$^2$")):  # fmt: skip
+        text = text.replace(old, new)
+    return text
+
+
+def latex(group: list[Row]) -> str:
+    """One table in LaTeX, for the package booktabs."""
+    shown = tables.columns(group) if any(r.values for r in group) else []
+    head = ["variant", "placement", *(NAMES[m] for m in shown), "seeds", "parameters", "seconds"]
+    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule",
+             " & ".join(_tex(h) for h in head) + r" \\", r"\midrule"]  # fmt: skip
+    for row, label, cells, seeds in _entries(group):
+        texts = [rf"\textbf{{{_tex(t)}}}{'$^\\dagger$' if overlap else ''}" if top else _tex(t) for t, top, overlap in cells]
+        if row.error and not row.values:
+            texts = ["failed"] + ["--"] * (len(shown) - 1)
+        tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
+        lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *tail]) + r" \\")
+    caption = _tex(f"{title(group)}. Mean ± sample standard deviation over seeds; best in bold.")
+    caption += r" $^\dagger$: the runner-up's 95\,\% interval overlaps."
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def csv(table: list[Row]) -> str:
+    """All rows with full precision: mean, sd, interval and number of seeds of every metric."""
+    records = []
+    for row in table:
+        record = dict(data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label,
+                      placement=row.placement, parameters=row.parameters, seconds=row.seconds, error=row.error)  # fmt: skip
+        for metric, values in row.values.items():
+            low, high = tables.interval(values)
+            record |= {f"{metric}_mean": np.mean(values), f"{metric}_low": low, f"{metric}_high": high}
+            record[f"{metric}_sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
+            record["seeds"] = len(values)
+        records.append(record)
+    buffer = io.StringIO()
+    pd.DataFrame(records).to_csv(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,184 @@
+"""A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
+
+    <workdir>/study.json                      the cells in order, with their labels and wanted seeds
+    <workdir>/cells/<id>/config.json          the cell's full config
+    <workdir>/cells/<id>/record.json          finished seeds and the parts they lie in; written last
+    <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
+    <workdir>/cells/<id>/<part>/              one training of some seeds:
+        environment.json                      versions, git revision, device
+        cost.json                             parameters, flops, peak_bytes, seconds, best epochs
+        metrics.parquet                       seed, part, metric, value
+        history.parquet                       seed, epoch, train_loss, val_loss, val_score
+        predictions.parquet                   seed, row, part, target columns, prediction
+        checkpoint/                           Orbax: best parameters and statistics, [S, ...]
+
+Paths are local or object storage (`gs://`, ...), through etils.epath.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from etils import epath
+
+from fusion_jax.results.environment import environment
+from fusion_jax.study import Cell
+
+
+class Store:
+    """Reads and writes the folder of a study.
+
+    Raises:
+        OSError: the folder cannot be made or written to; says which and why.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, create: bool = False):
+        self.root = epath.Path(workdir)
+        if create:
+            try:
+                (self.root / "cells").mkdir(parents=True, exist_ok=True)
+                probe = self.root / f".probe-{uuid.uuid4().hex}"
+                probe.write_text("")
+                probe.unlink()
+            except OSError as error:
+                raise OSError(f"cannot write results to {os.fspath(workdir)!r}: {error}") from error
+
+    def cell(self, identity: str) -> epath.Path:
+        return self.root / "cells" / identity
+
+    def write_study(self, cells: list[tuple[str, Cell]], source: str) -> None:
+        """The list of cells the report shows, in the order of the sweep."""
+        rows = [dict(id=i, label=c.label, seeds=c.seeds) for i, c in cells]
+        write_json(self.root / "study.json", dict(source=source, cells=rows))
+
+    def read_study(self) -> dict[str, Any]:
+        """Raises FileNotFoundError where no study was ever run."""
+        path = self.root / "study.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study: {path.name} is missing (run the sweep first)")
+        return read_json(path)
+
+    def finished_seeds(self, identity: str) -> tuple[int, ...]:
+        """The seeds the cell's record lists, () without a record."""
+        path = self.cell(identity) / "record.json"
+        return tuple(read_json(path)["seeds"]) if path.exists() else ()
+
+    def write_part(
+        self,
+        identity: str,
+        cell: Cell,
+        seeds: tuple[int, ...],
+        tables: dict[str, pd.DataFrame],
+        cost: dict[str, Any],
+        checkpoint: dict[str, Any] | None = None,
+    ) -> None:
+        """Adds one training of `seeds` to a cell: all of it or nothing."""
+        folder = self.cell(identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = f"seeds-{seeds[0]:04d}-{seeds[-1]:04d}"
+        with replacing(folder / part) as temporary:
+            for name, table in tables.items():
+                write_parquet(temporary / f"{name}.parquet", table)
+            write_json(temporary / "cost.json", cost)
+            write_json(temporary / "environment.json", environment())
+            if checkpoint is not None:
+                from fusion_jax.training.checkpoint import save
+
+                save(temporary / "checkpoint", checkpoint)
+        write_json(folder / "config.json", cell.config)
+        parts = [] if not self.finished_seeds(identity) else read_json(folder / "record.json")["parts"]
+        parts = [p for p in parts if p["part"] != part] + [dict(part=part, seeds=list(seeds))]
+        done = sorted({s for p in parts for s in p["seeds"]})
+        write_json(folder / "record.json", dict(label=cell.label, seeds=done, parts=parts))
+        (folder / "failure.json").unlink(missing_ok=True)
+
+    def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
+        folder = self.cell(identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", cell.config)
+        write_json(folder / "failure.json", dict(label=cell.label, error=error, traceback=trace))
+
+    def failure(self, identity: str) -> dict[str, str] | None:
+        path = self.cell(identity) / "failure.json"
+        return read_json(path) if path.exists() else None
+
+    def parts(self, identity: str) -> list[tuple[epath.Path, list[int]]]:
+        record = read_json(self.cell(identity) / "record.json")
+        return [(self.cell(identity) / p["part"], p["seeds"]) for p in record["parts"]]
+
+    def table(self, identity: str, name: str) -> pd.DataFrame:
+        """`metrics`, `history` or `predictions` of all finished seeds of a cell."""
+        parts = self.parts(identity)
+        return pd.concat([read_parquet(p / f"{name}.parquet") for p, _ in parts], ignore_index=True)
+
+    def costs(self, identity: str) -> list[dict[str, Any]]:
+        return [read_json(p / "cost.json") for p, _ in self.parts(identity)]
+
+    def config(self, identity: str) -> dict[str, Any]:
+        return read_json(self.cell(identity) / "config.json")
+
+
+@contextlib.contextmanager
+def replacing(target: epath.Path) -> Iterator[epath.Path]:
+    """A new temporary folder that takes the place of `target` on success and vanishes on failure."""
+    temporary = target.parent / f".tmp-{target.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            target.rmtree()
+        temporary.rename(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.rmtree()
+        raise
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _plain(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"cannot store a {type(value).__name__} as JSON")
+
+
+def write_json(path: epath.Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=1, default=_plain) + "\n").encode())
+
+
+def read_json(path: epath.Path) -> Any:
+    """Raises ValueError naming the file where it is not valid JSON."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}") from error
+
+
+def write_parquet(path: epath.Path, table: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_parquet(path: epath.Path) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(path.read_bytes()))

@@ -1,0 +1,182 @@
+"""The table of a study: a row a variant x placement, with means, spreads, sizes and seconds.
+
+Rows are queried from the Parquet files of the store (DuckDB); nothing is trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fusion_jax.results.store import Store
+
+PRIMARY = {"classes": "accuracy", "values": "rmse", "survival": "c_index"}
+SHOWN = {
+    "classes": ("accuracy", "macro_f1", "weighted_f1", "auc"),
+    "values": ("rmse", "mae", "r2"),
+    "survival": ("c_index", "auc"),
+}
+LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
+SINGLE = "best single modality (by validation)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        label, placement, layer, data, protocol, setting: what the row is.
+        values: {metric: float [S]} on test rows.
+        parameters, seconds: of one seed; None where they mean nothing.
+        error: the message of a failed cell, "" otherwise.
+    """
+
+    label: str
+    placement: str
+    data: str
+    protocol: str
+    setting: str
+    values: dict[str, np.ndarray]
+    parameters: int | None
+    seconds: float | None
+    error: str = ""
+    task: str = "classes"
+
+
+def rows(store: Store) -> list[Row]:
+    """The rows of a study in the order of its sweep, failed cells among them, derived rows after their sources.
+
+    Raises:
+        FileNotFoundError: the folder holds no study.
+    """
+    found, singles = [], {}
+    for entry in store.read_study()["cells"]:
+        row, metrics = _row(store, entry)
+        found.append(row)
+        if metrics is not None and _is_single(store.config(entry["id"])):
+            singles.setdefault((row.data, row.placement, row.protocol, row.setting), []).append((row, metrics))
+    for group in singles.values():
+        if len(group) > 1:
+            last = max(i for i, r in enumerate(found) if any(r is g for g, _ in group))
+            found.insert(last + 1, _best_single(group))
+    return found
+
+
+def _is_single(config: dict[str, Any]) -> bool:
+    modalities = config["data"]["modalities"]
+    return len(modalities) == 1 and modalities[0] != "structure" and not config["control"]["name"]
+
+
+def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]:
+    identity = entry["id"]
+    seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
+    failure = store.failure(identity)
+    has_config = (store.cell(identity) / "config.json").exists()
+    config = store.config(identity) if has_config else None
+    about = dict(label=entry["label"], placement="-", data="", protocol="", setting="")
+    if config:
+        control = bool(config["control"]["name"])
+        about |= dict(
+            placement="-" if control else config["model"]["placement"],
+            data=config["data"]["name"],
+            protocol=config["protocol"],
+            setting=config["data"]["setting"] or "default",
+        )
+        if not control and (config["model"]["layer"]["name"] == "none" or config["model"]["layers"] == 0):
+            about["placement"] += " (no graph)"
+    if len(seeds) < entry["seeds"]:
+        error = failure["error"] if failure else "not finished"
+        if not seeds:
+            return Row(**about, values={}, parameters=None, seconds=None, error=error), None
+        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error})"
+    metrics = store.table(identity, "metrics")
+    metrics = metrics[metrics.seed.isin(seeds)]
+    test = duckdb.query(
+        "select metric, list(value order by seed) as value from metrics where part = 'test' group by metric"
+    ).df()
+    costs = store.costs(identity)
+    total, count = sum(c["seconds"] for c in costs), sum(c["seeds"] for c in costs)
+    values = {m: np.asarray(v, float) for m, v in zip(test.metric, test.value, strict=True)}
+    task = next(t for t, m in PRIMARY.items() if m in values)
+    parameters = costs[0]["parameters"] or None
+    return Row(**about, values=values, parameters=parameters, seconds=total / count, task=task), metrics
+
+
+def _best_single(group: list[tuple[Row, pd.DataFrame]]) -> Row:
+    """For every seed the single modality with the best validation score (ties: the lower validation log-loss)."""
+    first, _ = group[0]
+    primary = PRIMARY[first.task]
+    sign = -1 if primary in LOWER_IS_BETTER else 1
+    by_seed = []
+    for _, table in group:
+        by_seed.append(table.pivot_table(index="seed", columns=["part", "metric"], values="value"))
+    seeds = sorted(set.intersection(*(set(t.index) for t in by_seed)))
+    values: dict[str, list[float]] = {m: [] for m in first.values}
+    for seed in seeds:
+
+        def rank(t, seed=seed):
+            tie = t.loc[seed, ("val", "log_loss")] if ("val", "log_loss") in t.columns else 0.0
+            return sign * t.loc[seed, ("val", primary)], -tie
+
+        chosen = max(by_seed, key=rank)
+        for metric in values:
+            values[metric].append(chosen.loc[seed, ("test", metric)])
+    seconds = sum(r.seconds for r, _ in group)
+    return dataclasses.replace(
+        first, label=SINGLE, values={m: np.array(v) for m, v in values.items()}, seconds=seconds
+    )
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Student t interval of the mean over seeds; the mean itself twice where there is one seed."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, mean
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def best(table: list[Row], metric: str) -> tuple[int | None, bool]:
+    """Index of the row with the best mean, and whether the runner-up's 95 % interval overlaps its own."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    means = [(sign * np.mean(r.values[metric]), i) for i, r in enumerate(table)
+             if metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
+    if not means:
+        return None, False
+    means.sort(reverse=True)
+    top = means[0][1]
+    if len(means) < 2:
+        return top, False
+    (low, high), (other_low, other_high) = (interval(table[i].values[metric]) for i in (top, means[1][1]))
+    return top, bool(low <= other_high and other_low <= high)
+
+
+def cell_text(row: Row, metric: str) -> str:
+    """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing."""
+    values = row.values.get(metric)
+    if values is None or not np.isfinite(values).all():
+        return "-"
+    if len(values) < 2:
+        return f"{values.mean():.3f}"
+    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+
+
+def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by data set and task, in order; failed cells go with the data set they name."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in table:
+        groups.setdefault((row.data, row.task), []).append(row)
+    return groups
+
+
+def columns(group: list[Row]) -> list[str]:
+    """The metrics shown for a group: those of its task that some row has; F1 of class 1 where there are two."""
+    shown = [m for m in SHOWN[group[0].task] if any(m in r.values for r in group)]
+    if any("f1" in r.values for r in group):
+        shown.insert(1, "f1")
+    return shown

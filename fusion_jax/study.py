@@ -1,0 +1,211 @@
+"""A study's cells: full configs, checked, with all defaults filled in, and their identity.
+
+A study file has `get_config(arg)` and `sweep(add)`; `sweep` calls `add({dotted key: value, ...})` once a cell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fusion_jax import zoo
+
+SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
+
+# How a row is told from the others; not part of what is computed.
+_NOT_IDENTITY = ("label", "seeds")
+_RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
+_OPEN = ("options", "extra")  # dictionaries whose keys the named mechanism defines
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of a study without its seed.
+
+    Attributes:
+        config: plain nested dict, every default filled in.
+        label: the row's name.
+        seeds: how many trials are wanted.
+    """
+
+    config: dict[str, Any]
+    label: str
+    seeds: int
+
+    def identity(self, data_checksum: str) -> str:
+        """16 hex digits of the sha256 over the canonical config, the data and the schema version.
+
+        The number of seeds, the label and what only concerns running (chunks, checkpoints) do not count.
+        """
+        config = {k: v for k, v in self.config.items() if k not in _NOT_IDENTITY}
+        config["training"] = {k: v for k, v in config["training"].items() if k not in _RUNTIME}
+        text = json.dumps([SCHEMA, data_checksum, config], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: str):
+    """The module of a study file `path[:argument]` (a `.py` file, executed as any Python file is).
+
+    Raises:
+        FileNotFoundError: no such file; ValueError: it lacks get_config.
+    """
+    file = pathlib.Path(path)
+    if not file.is_file():
+        near = zoo.nearest(str(file), [str(p) for p in pathlib.Path("configs").rglob("*.py")])
+        raise FileNotFoundError(f"no study file {path!r}{near}")
+    spec = importlib.util.spec_from_file_location(f"study_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path}: a study file defines get_config(arg='') (and sweep(add) for more than one cell)")
+    return module
+
+
+def expand(config: ConfigDict, sweep=None) -> list[Cell]:
+    """The cells of a study: one a call of `add`, or the config itself without a sweep; equal cells once.
+
+    Raises:
+        ValueError: an unknown key (names the nearest), a value of another type, an unknown mechanism or option.
+    """
+    if sweep is None:
+        return [resolve(config)]
+    cells: list[Cell] = []
+
+    def add(overrides: Mapping[str, Any] | None = None, *, label: str = ""):
+        cell_config = config.copy_and_resolve_references()
+        cell_config.lock()
+        for key, value in (overrides or {}).items():
+            set_key(cell_config, key, value)
+        if label:
+            cell_config.label = label
+        cells.append(resolve(cell_config))
+
+    sweep(add)
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        unique.setdefault(cell.identity(""), cell)
+    return list(unique.values())
+
+
+def set_key(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets a dotted key that exists (or lies in an `options` dictionary) to a value of the same type.
+
+    Raises:
+        ValueError: no such key, naming the nearest; or a value of another type.
+    """
+    *parents, leaf = key.split(".")
+    node = config
+    for depth, part in enumerate(parents):
+        if not isinstance(node, ConfigDict) or part not in node:
+            raise ValueError(_unknown(config, key))
+        node = node[part]
+        if part in _OPEN and depth == len(parents) - 1:
+            with node.unlocked():
+                node[leaf] = value
+            return
+    if not isinstance(node, ConfigDict) or leaf not in node:
+        raise ValueError(_unknown(config, key))
+    if leaf in _OPEN:
+        with node[leaf].unlocked():
+            node[leaf].update(value)
+        return
+    old = node[leaf]
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(old, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(old) is not type(value):
+        raise ValueError(f"config key {key!r} is {value!r}, expected a {type(old).__name__} such as {old!r}")
+    node[leaf] = value
+
+
+def _unknown(config: ConfigDict, key: str) -> str:
+    return f"no config key {key!r}{zoo.nearest(key, list(flatten(config.to_dict())))}"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value} of nested dictionaries; an empty dictionary is a value."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def resolve(config: ConfigDict) -> Cell:
+    """Checks a full config against the zoo and fills in every option's default.
+
+    Raises:
+        ValueError: keys that base.py does not have, unknown names, options or values.
+    """
+    from configs.base import get_config
+
+    plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as they are after a round trip
+    _check_keys(plain, get_config().to_dict())
+    kinds = {"model.encoder": "encoder", "model.fusion": "fusion", "model.layer": "graph", "model.readout": "readout",
+             "control": "control", "scheme": "scheme", "loss": "loss"}  # fmt: skip
+    for path, kind in kinds.items():
+        spec = plain
+        for part in path.split("."):
+            spec = spec[part]
+        if spec["name"]:
+            zoo.check_options(kind, spec["name"], spec["options"])
+            spec["options"] = {**zoo.options(kind, spec["name"]), **spec["options"]}
+    for name in plain["loss"]["extra"]:
+        zoo.get("loss", name)
+    _check_choice(plain, "protocol", ("honest", "paper"))
+    _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
+    _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
+    _check_choice(plain["training"], "select", ("accuracy", "loss"), "training.")
+    _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
+    for value in plain["vary"]:
+        _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
+    for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),
+                       ("model.dim", 1), ("model.layers", 0)):  # fmt: skip
+        value = flatten(plain)[key]
+        if value < least:
+            raise ValueError(f"config key {key!r} is {value}, expected at least {least}")
+    if not plain["control"]["name"]:
+        from fusion_jax.models import check_placement
+
+        check_placement(plain["model"]["fusion"]["name"], plain["model"]["placement"])
+    return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
+
+
+def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
+    if tree[key] not in allowed:
+        near = zoo.nearest(tree[key], allowed)
+        raise ValueError(f"config key {prefix + key!r} is {tree[key]!r}{near}; expected one of {allowed}")
+
+
+def _check_keys(plain: Mapping, base: Mapping, prefix: str = ""):
+    for key, value in plain.items():
+        if key not in base:
+            raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")
+        if isinstance(base[key], Mapping) and key not in _OPEN:
+            _check_keys(value, base[key], f"{prefix}{key}.")
+    for key in base:
+        if key not in plain:
+            raise ValueError(f"config key {prefix + key!r} is missing: start from configs.base.get_config()")
+
+
+def default_label(config: Mapping[str, Any]) -> str:
+    """The mechanism's name and the options that differ from its defaults."""
+    if config["control"]["name"]:
+        kind, spec = "control", config["control"]
+    else:
+        kind, spec = "fusion", config["model"]["fusion"]
+    defaults = zoo.options(kind, spec["name"])
+    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k)]
+    label = spec["name"] + (f"({', '.join(changed)})" if changed else "")
+    subset = config["data"]["modalities"]
+    return f"{label} [{'+'.join(subset)}]" if subset else label

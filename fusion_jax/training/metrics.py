@@ -1,0 +1,71 @@
+"""Metrics of finished predictions, on the host, with scikit-learn; and the scores that select an epoch."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import softmax
+from sklearn import metrics as sk
+
+from fusion_jax.types import Array, Output, Target
+
+
+def accuracy_then_loss(loss):
+    """The selection score of classification: correct validation rows, ties broken by the lower loss.
+
+    The count is a whole number and 1 / (1 + loss) lies in (0, 1], so their sum orders first by the one, then
+    by the other.
+    """
+
+    def score(output: Output, target: Target, weight: Array, step: Array) -> Array:
+        correct = (output.prediction.argmax(-1) == target.labels) & (weight > 0)
+        value = jnp.maximum(loss(output, target, weight, step), 0)
+        return correct.sum().astype(value.dtype) + 1 / (1 + value)
+
+    return score
+
+
+def lowest_loss(loss):
+    """The selection score: minus the loss on the validation rows."""
+    return lambda output, target, weight, step: -loss(output, target, weight, step)
+
+
+def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """accuracy, macro_f1, weighted_f1, auc (class 1 of two; else the one-vs-rest mean), log_loss.
+
+    auc is NaN where a class does not occur among the labels.
+    """
+    p = softmax(np.asarray(logits, np.float64), axis=-1)
+    classes, guess = p.shape[1], p.argmax(1)
+    out = dict(
+        accuracy=float((guess == labels).mean()),
+        macro_f1=sk.f1_score(labels, guess, average="macro", labels=np.arange(classes), zero_division=0),
+        weighted_f1=sk.f1_score(labels, guess, average="weighted", zero_division=0),
+        auc=float("nan"),
+        log_loss=float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()),
+    )
+    if len(np.unique(labels)) == classes:
+        out["auc"] = sk.roc_auc_score(labels, p[:, 1] if classes == 2 else p, multi_class="ovr")
+    if classes == 2:
+        out["f1"] = sk.f1_score(labels, guess, zero_division=0)
+    return {k: float(v) for k, v in out.items()}
+
+
+def regression(prediction: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """rmse, mae and r2, averaged over the outputs."""
+    return dict(
+        rmse=float(np.sqrt(sk.mean_squared_error(values, prediction))),
+        mae=float(sk.mean_absolute_error(values, prediction)),
+        r2=float(sk.r2_score(values, prediction)),
+    )
+
+
+def evaluate(prediction: np.ndarray, target: Target, rows: np.ndarray) -> dict[str, float]:
+    """The metrics of the task on the given rows of a NumPy target."""
+    if target.kind == "classes":
+        return classification(prediction[rows], np.asarray(target.labels)[rows])
+    if target.kind == "values":
+        return regression(prediction[rows], np.asarray(target.values)[rows])
+    from fusion_jax.training import survival
+
+    return survival.evaluate(prediction[rows, 0], np.asarray(target.time)[rows], np.asarray(target.event)[rows])

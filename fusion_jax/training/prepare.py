@@ -1,0 +1,202 @@
+"""From a config and a data set on the host to what training needs on the device.
+
+This is the one place where labels are hidden: what leaves here as a device target has 0 in every row whose
+label training and selection must not see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+
+from fusion_jax.data.base import Dataset, Split
+from fusion_jax.data.graphs import spectral_encoding
+from fusion_jax.training.step import Trial
+from fusion_jax.types import Batch, Graph, Target
+from fusion_jax.zoo import nearest
+
+STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A cell ready to train.
+
+    Attributes:
+        batch: features (unscaled), mask and graph on the device.
+        splits: one a seed, as selection uses them (protocol `paper` has val = test).
+        seeds: their numbers.
+        target: leaves [S, ...]; labels of rows a seed must not see are 0.
+        trials: leaves [S, ...].
+        init_keys: [S], the randomness of the initial values.
+    """
+
+    batch: Batch
+    splits: tuple[Split, ...]
+    seeds: tuple[int, ...]
+    target: Target
+    trials: Trial
+    init_keys: jax.Array
+
+
+def select_modalities(data: Dataset, names: list[str], graph: str) -> tuple[dict[str, Any], np.ndarray]:
+    """The features and mask of the named modalities, in that order; all of the data set's if none is named.
+
+    Raises:
+        ValueError: a modality the data set does not have, or one named twice.
+    """
+    names = list(names) or list(data.features)
+    if len(set(names)) != len(names):
+        raise ValueError(f"data.modalities={names}: a modality is named twice")
+    features, columns = {}, []
+    for name in names:
+        if name in data.features:
+            x = data.features[name]
+            features[name] = x.toarray() if sp.issparse(x) else x
+            columns.append(data.mask[:, list(data.features).index(name)])
+        elif name == STRUCTURE:
+            edge_set = data.graphs[graph or data.default_graph]
+            features[name] = spectral_encoding(edge_set, min(64, data.num_nodes - 1))
+            columns.append(np.ones(data.num_nodes, bool))
+        else:
+            known = [*data.features, STRUCTURE]
+            raise ValueError(f"data set {data.name!r} has no modality {name!r}{nearest(name, known)}; it has: {known}")
+    return features, np.stack(columns, axis=1)
+
+
+def select_split(split: Split, protocol: str) -> Split:
+    """The split as selection uses it: `paper` trains on training and validation rows and selects on test rows."""
+    if protocol == "honest":
+        return split
+    return Split(np.sort(np.concatenate([split.train, split.val])), split.test, split.test)
+
+
+def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """shift and scale [d] of (x - shift) * scale, from the present rows among `rows` only.
+
+    "column": unit variance a column (a column without spread is only centred); "view": one scale for the whole
+    modality, 1 / sqrt(mean variance), which keeps columns that happen to be constant on few rows from exploding;
+    "none": as it is.
+    """
+    d = x.shape[1]
+    fit = x[rows[present[rows]]].astype(np.float64)
+    if how == "none" or len(fit) == 0:
+        return np.zeros(d, np.float32), np.ones(d, np.float32)
+    variance = fit.var(0)
+    if how == "view":
+        variance = np.full(d, variance.mean())
+    scale = 1 / np.sqrt(np.where(variance > 1e-12, variance, 1))
+    return fit.mean(0).astype(np.float32), scale.astype(np.float32)
+
+
+def hide(target: Target, seen: np.ndarray) -> Target:
+    """The target with 0 (time 1, no event) in every row that is not `seen`."""
+
+    def keep(a, fill):
+        if a is None:
+            return None
+        a = np.asarray(a)
+        shown = seen.reshape(-1, *([1] * (a.ndim - 1)))
+        return np.where(shown, a, np.asarray(fill, a.dtype))
+
+    return dataclasses.replace(
+        target,
+        labels=keep(target.labels, 0),
+        values=keep(target.values, 0),
+        time=keep(target.time, 1),
+        event=keep(target.event, False),
+    )
+
+
+def training_weight(target: Target, train: np.ndarray, rows: int, class_weights: bool) -> np.ndarray:
+    """float32 [rows]: 1 on training rows (or 1 / (C share of the row's class) with `class_weights`), else 0."""
+    weight = np.zeros(rows, np.float32)
+    weight[train] = 1
+    if class_weights:
+        if target.kind != "classes":
+            raise ValueError(f"loss.class_weights=True needs a classification target, this one is {target.kind!r}")
+        labels = np.asarray(target.labels)[train]
+        share = np.bincount(labels, minlength=target.num_outputs) / len(labels)
+        weight[train] = 1 / (target.num_outputs * share[labels])
+    return weight
+
+
+def without_nodes(graph: Graph, keep: np.ndarray) -> Graph:
+    """The graph as it is without the nodes outside `keep`, with shapes that do not depend on which they are.
+
+    An edge of a node that is gone becomes a loop at the last node that is gone, so every seed's graph has the
+    same number of edges; the nodes themselves stay as isolated rows, which training gives no weight.
+    """
+    gone = np.flatnonzero(~keep)
+    if gone.size == 0:
+        return graph
+
+    def cut(g: Graph) -> Graph:
+        s, r = np.asarray(g.senders), np.asarray(g.receivers)
+        lost = ~(keep[s] & keep[r]) & (s != r)
+        s, r = np.where(lost, gone[-1], s), np.where(lost, gone[-1], r)
+        edges = {k: np.asarray(v) for k, v in g.edges.items()}
+        return Graph.create(s, r, np.asarray(g.jraph.n_node), edges, looped=False)
+
+    return dataclasses.replace(
+        cut(graph), looped=cut(graph.looped), views=tuple(without_nodes(v, keep) for v in graph.views)
+    )
+
+
+def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) -> Prepared:
+    """Splits, scalers, weights, keys and arrays of the given seeds.
+
+    Raises:
+        ValueError: whatever of the config does not fit the data set.
+    """
+    part = config["data"]
+    features, mask = select_modalities(data, part["modalities"], part["graph"])
+    graph = data.graph(part["graph"] or None, tuple(part["views"]))
+    if part["views"] and len(part["views"]) != len(features):
+        raise ValueError(f"data.views names {len(part['views'])} edge sets for {len(features)} modalities")
+    setting = part["setting"] or data.setting
+    rows, vary = len(data.target), config["vary"]
+    splits, trials, targets, keys = [], [], [], []
+    for seed in seeds:
+        split = select_split(data.split(seed if "split" in vary else 0), config["protocol"])
+        seen = np.zeros(rows, bool)
+        seen[split.train] = seen[split.val] = True
+        nodes = seen if data.target.level == "node" else seen[_graph_of_node(data)]
+        train_nodes = np.isin(np.arange(data.num_nodes), split.train) if data.target.level == "node" else (
+            np.isin(_graph_of_node(data), split.train))  # fmt: skip
+        scalers = {
+            name: fit_scaler(x, mask[:, i], np.flatnonzero(train_nodes), part["scale"])
+            for i, (name, x) in enumerate(features.items())
+        }
+        val = np.zeros(rows, np.float32)
+        val[split.val] = 1
+        init, drop = (seed if what in vary else 0 for what in ("init", "dropout"))
+        trials.append(
+            Trial(
+                key=jax.random.fold_in(jax.random.key(1), drop),
+                shift={k: v[0] for k, v in scalers.items()},
+                scale={k: v[1] for k, v in scalers.items()},
+                train_weight=training_weight(data.target, split.train, rows, config["loss"]["class_weights"]),
+                val_weight=val,
+                graph=without_nodes(graph, nodes) if setting == "inductive" and graph is not None else None,
+                mask=jnp.asarray(mask & nodes[:, None]) if setting == "inductive" else None,
+            )
+        )
+        splits.append(split)
+        targets.append(hide(data.target, seen))
+        keys.append(jax.random.fold_in(jax.random.key(0), init))
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)
+    target = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets)
+    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), graph)
+    return Prepared(batch, tuple(splits), seeds, target, stacked, jnp.stack(keys))
+
+
+def _graph_of_node(data: Dataset) -> np.ndarray:
+    n_node = next(iter(data.graphs.values())).n_node
+    return np.repeat(np.arange(len(n_node)), n_node)

@@ -1,0 +1,140 @@
+"""One training epoch of one seed: a full-batch gradient step, then a look at the validation rows.
+
+Everything a seed has of its own is in `Trial` (fixed) and `State` (moving); both get a leading seed axis in
+`loop`. Nothing here knows of seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from fusion_jax.types import Array, Batch, Graph, Output, Target
+
+LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What is fixed for one seed.
+
+    Attributes:
+        key: the randomness of dropout and sampling.
+        shift, scale: {modality: [d_m]}; a model sees (x - shift) * scale, fitted on training rows.
+        train_weight: float [N], the weight of each training row in the loss, 0 elsewhere.
+        val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
+        graph, mask: the edge set and the present modalities of training, where they are the seed's own
+            (inductive setting: what test nodes have is not there yet), else None.
+    """
+
+    key: Array
+    shift: dict[str, Array]
+    scale: dict[str, Array]
+    train_weight: Array
+    val_weight: Array
+    graph: Graph | None = None
+    mask: Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What moves: parameters, statistics, optimiser; the best so far; how far we are."""
+
+    params: Any
+    rest: Any
+    opt_state: Any
+    best_params: Any
+    best_rest: Any
+    best_score: Array
+    best_epoch: Array
+    epoch: Array
+
+
+def scaled(batch: Batch, trial: Trial) -> Batch:
+    """The batch as the seed's model sees it: its scaler, and its own edge set and mask if it has them."""
+    mask = batch.mask if trial.mask is None else trial.mask
+    features = {
+        name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
+        for i, (name, x) in enumerate(batch.features.items())
+    }
+    return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
+
+
+def initial_state(model: nnx.Module, tx: optax.GradientTransformation) -> tuple[Any, State]:
+    """The graph definition and the state before the first epoch."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    state = State(
+        params, rest, tx.init(params), params, rest,
+        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
+    )  # fmt: skip
+    return graphdef, state
+
+
+def make_epoch(
+    graphdef: Any,
+    tx: optax.GradientTransformation,
+    loss: LossFn,
+    score: LossFn,
+    transform: Callable[[Batch, Array], Batch],
+    patience: int,
+    epochs: int,
+) -> Callable[[State, Trial, Batch, Target], tuple[State, dict[str, Array]]]:
+    """The function one epoch is.
+
+    Args:
+        loss: the training loss (without the losses mechanisms add, which are added here).
+        score: larger is better, on the validation rows.
+        transform: what training sees of the batch (a scheme's hook).
+    """
+
+    def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
+        key = jax.random.fold_in(trial.key, state.epoch)
+        scheme_key, model_key = jax.random.split(key)
+        model = nnx.merge(graphdef, params, state.rest, copy=True)
+        output = model(transform(batch, scheme_key), key=model_key)
+        value = loss(output, target, trial.train_weight, state.epoch) + sum(output.losses.values(), 0.0)
+        return value, nnx.split(model, nnx.Param, ...)[2]
+
+    def train(state: State, trial: Trial, batch: Batch, target: Target):
+        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        output = nnx.merge(graphdef, params, rest, copy=True)(batch)
+        val_loss = loss(output, target, trial.val_weight, state.epoch)
+        new = score(output, target, trial.val_weight, state.epoch).astype(jnp.float32)
+        better = new > state.best_score  # false for NaN: a diverged epoch is never the best
+
+        def pick(a, b):
+            return jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)
+
+        state = State(
+            params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
+            jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
+        )  # fmt: skip
+        return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
+
+    def epoch(state: State, trial: Trial, batch: Batch, target: Target):
+        nothing = jnp.array(jnp.nan, jnp.float32)
+        skipped = dict(train_loss=nothing, val_loss=nothing, val_score=nothing)
+        return jax.lax.cond(
+            is_active(state, patience, epochs),
+            lambda s: train(s, trial, batch, target),
+            lambda s: (s, skipped),
+            state,
+        )
+
+    return epoch
+
+
+def is_active(state: State, patience: int, epochs: int) -> Array:
+    """Whether a seed still trains: epochs left, and a better score within the last `patience` of them."""
+    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, 0)
+    return (state.epoch < epochs) & (waited < patience)
