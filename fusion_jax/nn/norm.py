@@ -42,13 +42,15 @@ class MaskedBatchNorm(nnx.Module):
 
     In training (`training=True`) the statistics are those of the present rows and the running ones are
     updated, r <- (1 - momentum) r + momentum * batch, the running variance with n / (n - 1) as in PyTorch;
-    in evaluation the running ones are used.
+    in evaluation the running ones are used. Without `affine`, scale is 1 and bias 0.
     """
 
-    def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, rngs: nnx.Rngs):
+    def __init__(
+        self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, affine: bool = True, rngs: nnx.Rngs
+    ):
         del rngs
-        self.scale = nnx.Param(jnp.ones(dim, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
+        self.scale = nnx.Param(jnp.ones(dim, jnp.float32)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32)) if affine else None
         self.mean = nnx.BatchStat(jnp.zeros(dim, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(dim, jnp.float32))
         self.epsilon, self.momentum = epsilon, momentum
@@ -67,4 +69,5 @@ class MaskedBatchNorm(nnx.Module):
             self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * unbiased
         else:
             mean, var = self.mean[...], self.var[...]
-        return (x - mean) / jnp.sqrt(var + self.epsilon) * self.scale[...] + self.bias[...]
+        y = (x - mean) / jnp.sqrt(var + self.epsilon)
+        return y if self.scale is None else y * self.scale[...] + self.bias[...]
