@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
             ),
             seeds=5,  # number of trials of every cell, seeds 0 ... seeds - 1
             vary=("init", "dropout", "split"),  # what differs from seed to seed
-            protocol="honest",  # "honest": selection on validation nodes; "paper": on test nodes, training on all others
+            protocol="honest",  # "honest": select on validation rows; "paper": on test rows, training on all others
             control=dict(name="", options=ConfigDict()),  # a file of fusion_jax/controls instead of the model
             model=dict(
                 dim=64,  # D

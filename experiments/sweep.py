@@ -86,7 +86,8 @@ def report_one(future: Future, identity: str, cell: Cell, store: Store, count: s
         metric = next(m for m in ("accuracy", "c_index", "rmse") if m in set(table.metric))
         values = table[(table.part == "test") & (table.metric == metric)].value
         spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-        console.print(f"{name} {metric} {values.mean():.3f}{spread}  {future.result()['seconds']:5.1f} s", highlight=False)
+        line = f"{name} {metric} {values.mean():.3f}{spread}  {future.result()['seconds']:5.1f} s"
+        console.print(line, highlight=False, markup=False)
         return True
     trace = "".join(traceback.format_exception(error))
     console.print(f"{name} FAILED {type(error).__name__}: {error}", style="red", highlight=False, markup=False)
@@ -109,7 +110,8 @@ def main(argv):
         cells = study.expand(FLAGS.config, getattr(module, "sweep", None))
         if FLAGS.dry_run:
             for cell in cells:
-                console.print(f"{cell.label}  placement={cell.config['model']['placement']}  seeds={cell.seeds}", markup=False)
+                placement = cell.config["model"]["placement"]
+                console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
             return
         store = Store(FLAGS.workdir, create=True)
         failed = run(cells, store, path, jobs=FLAGS.jobs, console=console)

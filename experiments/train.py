@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from absl import app, flags
@@ -191,9 +190,10 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
             store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}", config["training"]["checkpoint_seconds"]
         )
         trained = train_model(config, data, ready, partial)
-        prediction = trained.output.prediction
+        prediction = trained.prediction
         if not np.isfinite(prediction).all():
-            raise FloatingPointError(f"{cell.label}: predictions are not finite (seeds {_not_finite(prediction, seeds)})")
+            bad = [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
+            raise FloatingPointError(f"{cell.label}: predictions of seeds {bad} are not finite")
         tables["history"] = history_table(trained.history, seeds)
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
@@ -204,10 +204,6 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     if checkpoint is not None:
         partial.clear()
     return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
-
-
-def _not_finite(prediction, seeds):
-    return [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
 
 
 FLAGS = flags.FLAGS

@@ -34,8 +34,8 @@ def sweep(add):
     for view in VIEWS:
         add({"data.modalities": (view,), "model.fusion.name": "mean", "model.layer.name": "none", "model.layers": 1},
             label=f"single: {view}")  # fmt: skip
-    add({"model.fusion.name": "concat_mlp", "model.layer.name": "none", "model.layers": 1}, label="concat_mlp, no graph")
-    add({"model.fusion.name": "gmu", "model.layer.name": "none", "model.layers": 1}, label="gmu, no graph")
+    for fusion in ("concat_mlp", "gmu"):
+        add({"model.fusion.name": fusion, "model.layer.name": "none", "model.layers": 1}, label=f"{fusion}, no graph")
     add({"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
     for control in ("label_propagation", "logistic_regression", "rbf_svm"):
         add({"control.name": control})

@@ -11,14 +11,17 @@ from typing import Any
 
 import jax
 
-_PACKAGES = ("fusion_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "jraph", "numpy", "scipy", "scikit-learn")
+_PACKAGES = (
+    "fusion_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "jraph", "numpy", "scipy", "scikit-learn",
+)  # fmt: skip
 
 
 def _git(*args: str) -> str | None:
     try:
         done = subprocess.run(
-            ("git", *args), cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True, timeout=20, check=True
-        )
+            ("git", *args), cwd=pathlib.Path(__file__).parents[2],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

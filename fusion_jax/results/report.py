@@ -15,7 +15,8 @@ NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1"
              rmse="RMSE", mae="MAE", r2="R²", c_index="C-index")  # fmt: skip
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column; "
-    "† beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. Parameters and seconds are of one seed."
+    "† beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
+    "Parameters and seconds are of one seed."
 )
 
 
@@ -69,8 +70,8 @@ def markdown(group: list[Row]) -> str:
 
 
 def _tex(text: str) -> str:
-    for old, new in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"),
-                     ("²", "$^2$")):  # fmt: skip
+    special = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "²": "$^2$"}
+    for old, new in special.items():
         text = text.replace(old, new)
     return text
 
@@ -82,7 +83,10 @@ def latex(group: list[Row]) -> str:
     lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule",
              " & ".join(_tex(h) for h in head) + r" \\", r"\midrule"]  # fmt: skip
     for row, label, cells, seeds in _entries(group):
-        texts = [rf"\textbf{{{_tex(t)}}}{'$^\\dagger$' if overlap else ''}" if top else _tex(t) for t, top, overlap in cells]
+        dagger = r"$^\dagger$"
+        texts = [
+            rf"\textbf{{{_tex(t)}}}{dagger if overlap else ''}" if top else _tex(t) for t, top, overlap in cells
+        ]
         if row.error and not row.values:
             texts = ["failed"] + ["--"] * (len(shown) - 1)
         tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
@@ -97,8 +101,10 @@ def csv(table: list[Row]) -> str:
     """All rows with full precision: mean, sd, interval and number of seeds of every metric."""
     records = []
     for row in table:
-        record = dict(data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label,
-                      placement=row.placement, parameters=row.parameters, seconds=row.seconds, error=row.error)  # fmt: skip
+        record = dict(
+            data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label, placement=row.placement,
+            parameters=row.parameters, seconds=row.seconds, error=row.error,
+        )  # fmt: skip
         for metric, values in row.values.items():
             low, high = tables.interval(values)
             record |= {f"{metric}_mean": np.mean(values), f"{metric}_low": low, f"{metric}_high": high}

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from fusion_jax.training import sharding
 from fusion_jax.training.step import LossFn, State, Trial, initial_state, is_active, make_epoch, scaled
-from fusion_jax.types import Batch, Output, Target
+from fusion_jax.types import Batch, Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Trained:
         params, rest: best parameters and statistics of every seed, [S, ...].
         history: {name: float [S, T]}, NaN after a seed has stopped.
         best_epoch: int [S].
-        output: the model's `Output` at the best epoch, with a leading seed axis, on the host.
+        prediction: float32 [S, N, C], of the whole batch at the best epoch.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
             epoch), compile_seconds, train_seconds.
     """
@@ -41,7 +42,7 @@ class Trained:
     rest: Any
     history: dict[str, np.ndarray]
     best_epoch: np.ndarray
-    output: Output
+    prediction: np.ndarray
     cost: dict[str, float]
 
 
@@ -84,24 +85,18 @@ def train(
         at_border: called after each chunk with the state and the history chunks so far.
     """
     chunk = min(chunk, epochs)
-    graphdef, *_ = nnx.split(nnx.eval_shape(build, init_keys[0]), nnx.Param, ...)
-    state = jax.jit(jax.vmap(lambda key: initial_state(build(key), tx)[1]))(init_keys)
+    graphdef, state = _initial(build, init_keys, tx, len(trials.val_weight[0]), target.num_outputs)
     state, trials, target = sharding.shard_seeds((state, trials, target))
     epoch = make_epoch(graphdef, tx, loss, score, transform or identity, patience, epochs)
 
     def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
         def one(state: State, trial: Trial, target: Target):
             seen = scaled(batch, trial)
-            return jax.lax.scan(lambda s, _: epoch(s, trial, seen, target), state, None, length=chunk)
+            own = trial.graph is not None or trial.mask is not None
+            whole = scaled(batch, dataclasses.replace(trial, graph=None, mask=None)) if own else seen
+            return jax.lax.scan(lambda s, _: epoch(s, trial, seen, whole, target), state, None, length=chunk)
 
         return map_seeds(one, seed_axis)(states, trials, target)
-
-    def predict(params, rest, trials: Trial, batch: Batch):
-        def one(params, rest, trial: Trial):
-            whole = dataclasses.replace(trial, graph=None, mask=None)  # evaluation sees the whole graph
-            return nnx.merge(graphdef, params, rest, copy=True)(scaled(batch, whole))
-
-        return map_seeds(one, seed_axis)(params, rest, trials)
 
     start = time.perf_counter()
     compiled = jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
@@ -116,12 +111,26 @@ def train(
         at_border(state, history)
     train_seconds = time.perf_counter() - start
 
-    output = jax.tree.map(np.asarray, jax.jit(predict)(state.best_params, state.best_rest, trials, batch))
     joined = {k: np.concatenate([h[k] for h in history], axis=1)[:, :epochs] for k in history[0]}
     return Trained(
-        graphdef, state.best_params, state.best_rest, joined, np.asarray(state.best_epoch), output,
+        graphdef, state.best_params, state.best_rest, joined, np.asarray(state.best_epoch),
+        np.asarray(state.best_prediction),
         dict(**cost(compiled, state.params), compile_seconds=compile_seconds, train_seconds=train_seconds),
     )  # fmt: skip
+
+
+def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows: int, outputs: int):
+    """The graph definition, and the initial state of every seed, [S, ...].
+
+    Models are built one seed after another outside jit: the small random programs are the same for every cell
+    of a study, so they are compiled once a process, while one program for all of them would be compiled anew
+    for every cell (it took as long as compiling the training step).
+    """
+    graphdef, states = None, []
+    for key in init_keys:
+        graphdef, params, rest = nnx.split(build(key), nnx.Param, ...)
+        states.append(initial_state(params, rest, tx, rows, outputs))
+    return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
 
 
 def cost(compiled, params) -> dict[str, float]:

@@ -46,20 +46,21 @@ class Trial:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What moves: parameters, statistics, optimiser; the best so far; how far we are."""
+    """What moves: parameters, statistics, optimiser; the best so far and what it predicts; how far we are."""
 
     params: Any
     rest: Any
     opt_state: Any
     best_params: Any
     best_rest: Any
+    best_prediction: Array
     best_score: Array
     best_epoch: Array
     epoch: Array
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:
-    """The batch as the seed's model sees it: its scaler, and its own edge set and mask if it has them."""
+    """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
@@ -68,14 +69,12 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
 
 
-def initial_state(model: nnx.Module, tx: optax.GradientTransformation) -> tuple[Any, State]:
-    """The graph definition and the state before the first epoch."""
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    state = State(
-        params, rest, tx.init(params), params, rest,
+def initial_state(params: Any, rest: Any, tx: optax.GradientTransformation, rows: int, outputs: int) -> State:
+    """The state before the first epoch; predictions are [rows, outputs]."""
+    return State(
+        params, rest, tx.init(params), params, rest, jnp.full((rows, outputs), jnp.nan, jnp.float32),
         jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
     )  # fmt: skip
-    return graphdef, state
 
 
 def make_epoch(
@@ -86,8 +85,11 @@ def make_epoch(
     transform: Callable[[Batch, Array], Batch],
     patience: int,
     epochs: int,
-) -> Callable[[State, Trial, Batch, Target], tuple[State, dict[str, Array]]]:
-    """The function one epoch is.
+) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
+    """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
+
+    The two batches differ in the inductive setting only: selection looks at the first, predictions come from
+    the second.
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
@@ -103,11 +105,13 @@ def make_epoch(
         value = loss(output, target, trial.train_weight, state.epoch) + sum(output.losses.values(), 0.0)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
-    def train(state: State, trial: Trial, batch: Batch, target: Target):
+    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        output = nnx.merge(graphdef, params, rest, copy=True)(batch)
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        output = model(batch)
+        predicted = output.prediction if whole is batch else model(whole).prediction
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch).astype(jnp.float32)
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
@@ -117,16 +121,17 @@ def make_epoch(
 
         state = State(
             params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
+            pick(predicted.astype(jnp.float32), state.best_prediction),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
         return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
 
-    def epoch(state: State, trial: Trial, batch: Batch, target: Target):
+    def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)
         skipped = dict(train_loss=nothing, val_loss=nothing, val_score=nothing)
         return jax.lax.cond(
             is_active(state, patience, epochs),
-            lambda s: train(s, trial, batch, target),
+            lambda s: train(s, trial, batch, whole, target),
             lambda s: (s, skipped),
             state,
         )
