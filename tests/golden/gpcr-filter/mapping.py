@@ -1,0 +1,53 @@
+"""GPCR-Filter: the reference's whole predictor, step by step.
+
+Its `encoder.encoder_layer.*` and `decoder.decoder_layer.*` are templates that never act; they are left out.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fusion_jax.fusion.gpcr_filter import Predictor, by_graph, pooled
+from fusion_jax.types import Graph
+from tests.helpers import assign
+from tests.torch_names import torch_decoder_layer, torch_encoder_layer, torch_linear
+
+HEADS = 8  # the README's: no array has an axis of heads
+
+
+def build(case):
+    dim, target_dim = case["param/fc_compound.weight"].shape
+    layers = [
+        len({name.split(".")[3] for name in case if name.startswith(f"param/{part}.{part}.")})
+        for part in ("encoder", "decoder")
+    ]
+    net = Predictor(
+        target_dim, case["param/fc_protein.weight"].shape[1], dim, case["param/decoder.fc_2.bias"].size,
+        heads=HEADS, layers=layers, rate=0.0, rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    values = {"gcn.linear.kernel": case["param/gcn.lin.weight"].T, "gcn.linear.bias": case["param/gcn.bias"]}
+    for ours, theirs in (("fc_compound",) * 2, ("fc_protein",) * 2, ("fc_1", "decoder.fc_1"),
+                         ("fc_2", "decoder.fc_2")):  # fmt: skip
+        values |= torch_linear(ours, case, f"param/{theirs}")
+    for i in range(layers[0]):
+        values |= torch_encoder_layer(f"encoder.{i}", case, f"param/encoder.encoder.layers.{i}.")
+    for i in range(layers[1]):
+        values |= torch_decoder_layer(f"decoder.{i}", case, f"param/decoder.decoder.layers.{i}.")
+    return assign(net, values)
+
+
+def predictor(case):
+    net = build(case)
+    graph = Graph.create(*case["in/edge_index"], np.bincount(case["in/batch"]))
+    atoms = jnp.asarray(case["in/atom_x"])
+    u = net.targets(atoms, jnp.ones(len(atoms), bool), graph)
+    yield "gcn", u, case["out/gcn"]
+    padded, there = by_graph(u, graph, case["out/atoms_padded"].shape[1])
+    yield "atoms_padded", padded, case["out/atoms_padded"]
+    yield "atoms_mask", (~there).astype(int), case["out/atoms_mask"].astype(int)  # theirs: true = padding
+    mask = ~case["in/protein_mask"]
+    encoded = net.encode(jnp.asarray(case["in/protein"]), mask)
+    yield "protein_encoded", encoded[mask], case["out/protein_encoded"][mask]  # other rows have no meaning
+    decoded, _ = net.decode(padded, there, encoded, mask)
+    yield "decoded", jnp.where(there[..., None], decoded, 0), case["out/decoded"]
+    yield "logits", net.head(pooled(decoded, there, "first_token")), case["out/logits"]
