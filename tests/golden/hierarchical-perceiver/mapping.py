@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 from flax import nnx
 
 from fusion_jax.fusion._hip import Block, Grouping, HiP, regroup
@@ -63,7 +64,7 @@ def hip(case):
             rngs=nnx.Rngs(0),
         )  # fmt: skip
         assign(module, hip_values(case, names))
-        out = module(inputs)
+        out = jax.jit(lambda x: module(x))(inputs)
         latents = module.grouping.ungroup(out.latents[-1])
         return {"y": out.reconstruction[0], "reconstruction": out.reconstruction, "latents": latents}
 

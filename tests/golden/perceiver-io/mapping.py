@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -64,17 +65,16 @@ def _queries(case, decoder):
 def _run(case, decoder, options):
     model = _model(case, decoder, *options)
     x, mask = case["in/x"], case["in/mask"].astype(bool)
-    shape = (len(x), *model.encoder.latents.shape)
-    z, _ = model.encoder.read(model.tokens(x), mask)
-    final = model.encoder.process(z)
-    queries = model.decoder.queries[...]
-    return {
-        "latents_init": np.broadcast_to(model.encoder.latents[...], shape),
-        "latents_after_cross_attend": z,
-        "latents_final": final,
-        "decoder_query": np.broadcast_to(queries, (len(x), *queries.shape)),
-        "y": model.decoder(final),
-    }, model
+
+    @jax.jit
+    def forward(x):
+        z, _ = model.encoder.read(model.tokens(x), mask)
+        final = model.encoder.process(z)
+        return {"latents_after_cross_attend": z, "latents_final": final, "y": model.decoder(final)}
+
+    tables = {"latents_init": model.encoder.latents, "decoder_query": model.decoder.queries}
+    tables = {k: np.broadcast_to(t[...], (len(x), *t.shape)) for k, t in tables.items()}
+    return forward(x) | tables, model
 
 
 def _compare(case, decoder, readme):
@@ -109,7 +109,7 @@ def classification_decoder(case):
     model = result.pop("model")
     for name, value in result.items():
         yield name, value, case[f"out/{name}"]
-    yield "fusion", model(case["in/x"], case["in/mask"].astype(bool)).out, case["out/y"]
+    yield "fusion", jax.jit(lambda x, mask: model(x, mask).out)(case["in/x"], case["in/mask"] > 0), case["out/y"]
 
 
 def cross_attention(case):
@@ -142,7 +142,7 @@ def hip_repo_perceiver_io(case):
             rngs=nnx.Rngs(0),
         )  # fmt: skip
         assign(module, hip_values(case, names))
-        out = module(inputs)
+        out = jax.jit(lambda x: module(x))(inputs)
         latents = module.grouping.ungroup(out.latents[0])
         return {"y": out.reconstruction[0], "all": out.reconstruction, "latents": latents}
 
