@@ -1,4 +1,4 @@
-"""Triplets with a margin that adapts, variance and covariance of the embeddings, beside the cross-entropy.
+"""Triplets of embeddings with a margin that adapts, and their variance and covariance.
 
 Reference: Chudasama et al., "M2FNet", 2022, eq. 9-13 (the loss of its feature extractors); numbers from the
 re-implementation iosonopersia/Multimodal-Emotion-Recognition at a279b917, golden `m2fnet/embedding_loss`.
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.losses.base import weighted_mean
-from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
@@ -26,23 +25,18 @@ def adaptive_margin(
     step=0,
     margin_grad: str = "literal",
     hinge: bool = True,
-    embedding: float = 0.01,
-    classification: float = 1.0,
 ) -> Array:
-    """classification * cross-entropy + embedding * mean over modalities of `embedding_loss`.
+    """Mean over modalities of `embedding_loss`, of their encodings scaled to unit length.
 
-    The paper trains each extractor with the embedding loss alone and the classifier afterwards; here one loss
-    does both (0 and 1 give the paper's first stage). Each modality's encodings are scaled to unit length.
-    Triplets are those of `triplets` among the nodes with weight > 0 that have the modality; which ones turns
-    with `step`.
+    Nothing here trains the prediction. The paper trains its extractors with this loss alone and the classifier
+    afterwards; beside a cross-entropy the value, near 480 on the unit sphere, wants a factor about 0.01. Triplets
+    are those of `triplets` among the nodes with weight > 0 that have the modality; which ones turns with `step`.
 
     Args:
         margin_grad: "literal" differentiates through the margin, "stop" does not. Literal has the wrong sign
             where it matters: positives are pushed away below distance 0.52, negatives pulled in beyond 0.31.
             With "stop" the gradient is that of a triplet loss without margin. Say in tables which was used.
         hinge: variance as max(0, 1 - s) (the code) or 1 - s (eq. 12 as printed).
-        embedding: factor of the embedding loss, which is near 480 on the unit sphere; 1 in the paper.
-        classification: factor of the cross-entropy.
     Raises:
         ValueError: an unknown margin_grad, a target without classes, or labels that belong to graphs.
     """
@@ -59,8 +53,7 @@ def adaptive_margin(
         return jnp.where(found.any(), loss, 0), found.any()
 
     losses, any_found = jax.vmap(one, in_axes=1)(z, output.mask)
-    loss = embedding * weighted_mean(losses, any_found.astype(losses.dtype))
-    return classification * cross_entropy(output, target, weight) + loss
+    return weighted_mean(losses, any_found.astype(losses.dtype))
 
 
 def triplets(labels: Array, valid: Array, classes: int, step=0) -> tuple[Array, Array, Array]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses import adaptive_margin as loss
-from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.types import Output, Target
 
 N, M, D, C = 9, 2, 4, 3
@@ -128,17 +127,18 @@ def test_padding_and_traced_step():
     assert plain != run(out, target(), weight, step=jnp.asarray(6))
 
 
-def test_parts():
-    """The factors: cross-entropy alone, the embedding loss alone; no triplet leaves the cross-entropy."""
+def test_mean_over_modalities():
+    """Each modality counts once; one without any triplet, by its mask or by the labels, not at all."""
     out, weight = model(), jnp.ones(N)
-    ce = cross_entropy(out, target(), weight)
-    both = loss.adaptive_margin(out, target(), weight)
-    alone = loss.adaptive_margin(out, target(), weight, classification=0.0, embedding=1.0)
-    np.testing.assert_allclose(both, ce + 0.01 * alone, rtol=1e-12)
-    one_class = target(np.zeros(N, int))
-    np.testing.assert_array_equal(
-        loss.adaptive_margin(out, one_class, weight), cross_entropy(out, one_class, weight)
-    )
+    alone = [
+        loss.adaptive_margin(model(mask=out.mask.at[:, 1 - m].set(False)), target(), weight) for m in range(M)
+    ]
+    assert alone[0] != alone[1]
+    np.testing.assert_allclose(loss.adaptive_margin(out, target(), weight), sum(alone) / 2, rtol=1e-12)
+    positive, negative, found = loss.triplets(jnp.asarray(LABELS), jnp.ones(N, bool), C, 0)
+    z = out.embeddings[:, 0] / jnp.linalg.norm(out.embeddings[:, 0], axis=-1, keepdims=True)
+    np.testing.assert_allclose(loss.embedding_loss(z, z[positive], z[negative], found), alone[0], rtol=1e-12)
+    assert loss.adaptive_margin(out, target(np.zeros(N, int)), weight) == 0
 
 
 def test_scale_of_the_embeddings_does_not_matter():
