@@ -63,7 +63,7 @@ class Store:
         """Raises FileNotFoundError where no study was ever run."""
         path = self.root / "study.json"
         if not path.exists():
-            raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study ({path.name} is missing): run the sweep first")
+            raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study (no {path.name}): run the sweep first")
         return read_json(path)
 
     def finished_seeds(self, identity: str) -> tuple[int, ...]:
