@@ -35,8 +35,9 @@ def source(paper: str) -> str:
 def load(name: str, files: Files, source: str, class_names: tuple[str, ...], structure_dim: int) -> Dataset:
     """The data set with its public split: 20 labels a class, the next 500 nodes, the 1,000 of `test.index`.
 
-    Row i of the test part belongs to node test.index[i]. A number that the test range skips is a node without
-    words, label and edges: its words are masked, its label is 0 by form, and it is in no part of the split.
+    Row i of the test part belongs to node test.index[i]. A number that the test range skips is a node with
+    edges but without words and label: its words are masked, its label is 0 by form, and it is in no part of the
+    split.
     """
     parts = {part: _read(files, f"ind.{name}.{part}") for part in _PARTS[:-1]}
     test = np.loadtxt(files.get(f"ind.{name}.test.index"), dtype=int)

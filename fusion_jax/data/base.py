@@ -97,9 +97,7 @@ class Dataset:
     def __post_init__(self):
         validate(self)
         if not self.provenance.checksum:
-            object.__setattr__(
-                self, "provenance", dataclasses.replace(self.provenance, checksum=checksum(self))
-            )
+            object.__setattr__(self, "provenance", dataclasses.replace(self.provenance, checksum=checksum(self)))
 
     @property
     def num_nodes(self) -> int:

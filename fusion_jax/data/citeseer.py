@@ -1,7 +1,7 @@
 """Citeseer: 3,327 papers on computer science, their words and who cites whom; 48 nodes have no edge.
 
 Like Cora it pins the graph layers to the literature (GCN 70.3, GAT 72.5 on the public split). Fifteen nodes
-have neither words nor label nor edges: their words are masked and no part of the split holds them.
+have edges but neither words nor label: their words are masked, and no part of the split holds them.
 """
 
 from __future__ import annotations

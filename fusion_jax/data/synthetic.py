@@ -108,7 +108,8 @@ def _check(*, nodes, modalities, classes, dim, degree, noise, seed, **shares) ->
             raise ValueError(f"data set 'synthetic': {name}={value}, expected at least {least[name]}")
     for name, value in shares.items():
         if not 0 <= value <= 1 or (name == "missing" and value == 1):
-            raise ValueError(f"data set 'synthetic': {name}={value}, expected a number in [0, 1]")
+            end = ")" if name == "missing" else "]"
+            raise ValueError(f"data set 'synthetic': {name}={value}, expected a number in [0, 1{end}")
 
 
 def _checksum(options: dict) -> str:

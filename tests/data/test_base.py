@@ -1,0 +1,257 @@
+"""A data set that is inconsistent is refused, with the field, the row, the value and what was expected."""
+
+import dataclasses
+
+import jraph
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fusion_jax import data
+from fusion_jax.data import splits
+from fusion_jax.data.base import Dataset, Provenance, Split, Splits, edge_set
+from fusion_jax.types import Target
+
+N = 6
+LABELS = np.array([0, 1, 0, 1, 0, 1], np.int32)
+TIMES = np.arange(1.0, N + 1)
+
+
+def drawn(train, val, test) -> Splits:
+    split = Split(*(np.asarray(part) for part in (train, val, test)))
+    return Splits(lambda seed: split, fixed=True, rule="given")
+
+
+def make(**changes) -> Dataset:
+    fields = dict(
+        name="toy",
+        features={"a": np.ones((N, 3), np.float32), "b": sp.csr_matrix(np.eye(N, dtype=np.float32))},
+        mask=np.ones((N, 2), bool),
+        graphs={"ring": edge_set(np.arange(N), (np.arange(N) + 1) % N, N)},
+        target=Target("classes", labels=LABELS, num_outputs=2),
+        splits=splits.fixed([0, 1], [2, 3], [4, 5], "given"),
+        provenance=Provenance("here", "none"),
+        default_graph="ring",
+    )
+    return Dataset(**{**fields, **changes})
+
+
+def dense(value, row=4) -> np.ndarray:
+    x = np.ones((N, 3), np.float32)
+    x[row, 1] = value
+    return x
+
+
+def raw(senders, receivers, n_node=N, edges=None) -> jraph.GraphsTuple:
+    """A graph as given, past `edge_set`."""
+    n_node = np.atleast_1d(n_node)
+    return jraph.GraphsTuple(
+        None, edges, np.asarray(receivers), np.asarray(senders), None, n_node, np.array([len(senders)])
+    )
+
+
+def test_a_consistent_one_is_accepted_and_gets_the_checksum_of_its_arrays():
+    d = make()
+    assert (d.num_nodes, d.modalities) == (N, ("a", "b"))
+    assert len(d.provenance.checksum) == 64 and d.provenance.checksum == make().provenance.checksum
+    for change in (
+        dict(features={**d.features, "a": dense(2)}),
+        dict(graphs={"ring": edge_set([0], [1], N)}),
+        dict(target=Target("classes", labels=1 - LABELS, num_outputs=2)),
+    ):
+        assert make(**change).provenance.checksum != d.provenance.checksum
+    assert make(provenance=Provenance("here", "none", "given")).provenance.checksum == "given"
+
+
+def test_what_a_masked_slot_holds_is_not_looked_at():
+    mask = np.ones((N, 2), bool)
+    mask[4, 0] = False
+    make(mask=mask, features={"a": dense(np.nan), "b": make().features["b"]})
+
+
+def sparse(value) -> sp.csr_matrix:
+    x = sp.csr_matrix(np.eye(N, dtype=np.float32))
+    x.data[3] = value
+    return x
+
+
+INCONSISTENT = {
+    "NaN feature": (
+        dict(features={"a": dense(np.nan), "b": dense(1)}),
+        r"'toy', field features\['a'\]: row 4 holds nan; expected finite values wherever mask is true",
+    ),
+    "infinite feature": (
+        dict(features={"a": dense(1), "b": dense(-np.inf)}),
+        r"features\['b'\]: row 4 holds -inf",
+    ),
+    "NaN in a sparse feature": (
+        dict(features={"a": dense(1), "b": sparse(np.nan)}),
+        r"features\['b'\]: row 3 holds nan",
+    ),
+    "rows not matching N": (
+        dict(features={"a": np.ones((N + 1, 3), np.float32), "b": dense(1)}),
+        r"features\['a'\]: shape \(7, 3\); expected \[6, d\], one row a node",
+    ),
+    "dtype": (dict(features={"a": np.ones((N, 3)), "b": dense(1)}), r"dtype float64; expected float32"),
+    "modalities not matching the mask": (
+        dict(features={"a": dense(1)}),
+        r"field features: 1 modalities \(a\); expected 2",
+    ),
+    "mask not bool": (dict(mask=np.ones((N, 2))), r"field mask: float64 \(6, 2\); expected bool \[N, M\]"),
+    "no nodes": (dict(mask=np.ones((0, 2), bool)), r"field mask: shape \(0, 2\); expected at least one node"),
+    "edge id out of range": (
+        dict(graphs={"g": raw([0, 6], [1, 2])}),
+        r"data set 'toy', graphs\['g'\]: senders\[1\] is 6, expected a node id in \[0, 6\)",
+    ),
+    "edge id negative": (
+        dict(graphs={"g": raw([0, 1], [-1, 2])}),
+        r"graphs\['g'\]: receivers\[0\] is -1, expected a node id in \[0, 6\)",
+    ),
+    "edge ids not integers": (dict(graphs={"g": raw([0.0], [1.0])}), r"senders must be integers, found float64"),
+    "unsorted edges": (
+        dict(graphs={"g": raw([0, 1, 2], [1, 3, 2])}),
+        r"graphs\['g'\]: receivers not sorted at row 2; expected edges sorted by receiver",
+    ),
+    "graph of another size": (dict(graphs={"g": raw([0], [1], 5)}), r"graphs\['g'\]: 5 nodes; expected 6"),
+    "edge across graphs of a batch": (
+        dict(graphs={"g": raw([0, 3], [1, 2], [3, 3])}),
+        r"graphs\['g'\]: row 1, edge 3 -> 2 joins two graphs of the batch \(1 and 0\)",
+    ),
+    "edge array too short": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.ones(1)})}),
+        r"edges\['weight'\] has 1 rows, expected 2",
+    ),
+    "edge array not finite": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.array([1, np.inf])})}),
+        r"graphs\['g'\].edges\['weight'\]: row 1 is not finite",
+    ),
+    "default graph that is not there": (
+        dict(default_graph="rong"),
+        r"default_graph: 'rong'; expected one of \['ring'\]",
+    ),
+    "setting": (dict(setting="semi"), r"setting: 'semi'; expected 'transductive' or 'inductive'"),
+    "label out of range": (
+        dict(target=Target("classes", labels=LABELS + 1, num_outputs=2)),
+        r"target.labels: row 1 holds 2; expected a class in \[0, 2\)",
+    ),
+    "labels of another number": (
+        dict(target=Target("classes", labels=LABELS[:5], num_outputs=2)),
+        r"target: 5 rows; expected 6, one a node",
+    ),
+    "labels not integers": (
+        dict(target=Target("classes", labels=LABELS / 2, num_outputs=2)),
+        r"target.labels: dtype float64; expected integers",
+    ),
+    "labels missing": (dict(target=Target("classes", num_outputs=2)), r"target.labels: None; expected an array"),
+    "class names": (dict(class_names=("x",)), r"class_names: 1 names; expected 2"),
+    "kind": (dict(target=Target("ranks", labels=LABELS)), r"target.kind: 'ranks'; expected one of \['classes'"),
+    "level": (
+        dict(target=Target("classes", labels=LABELS, num_outputs=2, level="edge")),
+        r"target.level: 'edge'; expected 'node' or 'graph'",
+    ),
+    "values not finite": (
+        dict(target=Target("values", values=dense(np.nan, row=2), num_outputs=3)),
+        r"target.values: row 2 holds nan; expected finite values",
+    ),
+    "values of another width": (
+        dict(target=Target("values", values=np.ones((N, 2)), num_outputs=3)),
+        r"target.values: shape \(6, 2\); expected \[6, 3\]",
+    ),
+    "survival time zero": (
+        dict(target=Target("survival", time=TIMES - 1, event=np.ones(N, bool))),
+        r"target.time: row 0 holds 0.0; expected finite times > 0",
+    ),
+    "survival time NaN": (
+        dict(target=Target("survival", time=np.where(TIMES == 3, np.nan, TIMES), event=np.ones(N, bool))),
+        r"target.time: row 2 holds nan",
+    ),
+    "no events": (
+        dict(target=Target("survival", time=TIMES, event=np.zeros(N, bool))),
+        r"target.event: no event at all; expected at least one event",
+    ),
+    "events not bool": (
+        dict(target=Target("survival", time=TIMES, event=np.ones(N))),
+        r"target.event: float64 \(6,\); expected bool \(6,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INCONSISTENT)
+def test_what_is_inconsistent_is_refused(case):
+    change, message = INCONSISTENT[case]
+    with pytest.raises(ValueError, match=message):
+        make(**{"default_graph": "", **change})
+
+
+def test_an_edge_set_is_sorted_with_its_arrays_and_checked():
+    g = edge_set([0, 5, 2], [3, 1, 1], N, {"weight": np.array([1.0, 2.0, 3.0])})
+    assert g.receivers.tolist() == [1, 1, 3] and g.senders.tolist() == [2, 5, 0]
+    assert g.edges["weight"].tolist() == [3, 2, 1] and g.n_edge.tolist() == [3]
+    with pytest.raises(ValueError, match=r"edge_set: senders\[0\] is 6"):
+        edge_set([6], [0], N)
+    with pytest.raises(ValueError, match=r"edge_set: receivers\[0\] is -1"):
+        edge_set([0], [-1], N)
+    with pytest.raises(ValueError, match=r"two vectors of one length"):
+        edge_set([0, 1], [0], N)
+    with pytest.raises(ValueError, match=r"edge 1 -> 2 joins two graphs of the batch \(0 and 1\)"):
+        edge_set([0, 1], [1, 2], [2, 4])
+
+
+def test_a_batch_of_graphs_has_one_label_a_graph():
+    pairs = edge_set([0, 2, 4, 3], [1, 3, 5, 2], [2, 2, 2])
+    assert pairs.n_edge.tolist() == [1, 2, 1]
+    target = Target("classes", labels=np.array([0, 1, 0]), num_outputs=2, level="graph")
+    d = make(graphs={"ring": pairs}, target=target, splits=drawn([0, 1], [2], [2]))
+    assert d.graph().num_graphs == 3
+    with pytest.raises(ValueError, match=r"row 2 is in val and in test"):
+        d.split(0)
+    with pytest.raises(ValueError, match=r"target: 3 rows; expected 1, one a graph"):
+        make(target=target)
+    with pytest.raises(ValueError, match=r"split the nodes into graphs in one common way"):
+        make(graphs={"ring": pairs, "other": edge_set([0], [1], [3, 2, 1])}, target=target)
+
+
+SPLITS = {
+    "overlap": (([0, 1], [1, 2], [4]), r"'toy', split of seed 3: row 1 is in train and in val; expected disjoint"),
+    "empty training": (([], [2], [4]), r"the train part is empty; expected at least one row"),
+    "empty test": (([0, 1], [2], []), r"the test part is empty"),
+    "class absent from training": (([0, 2], [1], [4]), r"class 1 has no training row"),
+    "row out of range": (([0, 1], [2], [6]), r"test holds row 6; expected rows in \[0, 6\)"),
+    "row negative": (([-1, 1], [2], [4]), r"train holds row -1"),
+    "a mask for rows": (([True, False] * 3, [2], [4]), r"train holds bool; expected row numbers"),
+    "row twice": (([0, 1, 1], [2], [4]), r"train\[2\] is 1 after 1; expected rising rows"),
+}
+
+
+@pytest.mark.parametrize("case", SPLITS)
+def test_a_bad_split_is_refused(case):
+    parts, message = SPLITS[case]
+    with pytest.raises(ValueError, match=message):
+        make(splits=drawn(*parts)).split(3)
+
+
+def test_training_must_see_an_event():
+    event = np.arange(N) > 2
+    d = make(target=Target("survival", time=TIMES, event=event), splits=drawn([0, 1], [3], [4]))
+    with pytest.raises(ValueError, match=r"the train part has no event"):
+        d.split(0)
+
+
+def test_an_unknown_edge_set_names_the_nearest():
+    d = make()
+    with pytest.raises(ValueError, match=r"has no edge set 'rings' \(did you mean 'ring'\?\); it has: ring"):
+        d.graph("rings")
+    with pytest.raises(ValueError, match=r"no edge set 'knn'; it has: ring"):
+        d.graph("ring", views=("ring", "knn"))
+    assert d.graph().num_edges == N
+    assert len(d.graph("ring", views=("ring", "ring")).views) == 2
+    assert dataclasses.replace(d, default_graph="").graph() is None
+
+
+def test_unknown_names_and_options_name_the_nearest():
+    with pytest.raises(ValueError, match=r"no data set named 'digit' \(did you mean 'digits'\?\)"):
+        data.load("digit")
+    with pytest.raises(ValueError, match=r"'digits' has no option 'neighbors' \(did you mean 'neighbours'\?\)"):
+        data.load("digits", neighbors=3)
+    with pytest.raises(ValueError, match=r"no data set named 'files'"):
+        data.load("files")

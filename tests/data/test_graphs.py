@@ -1,0 +1,75 @@
+"""Neighbour graphs against a direct search, spectral encodings against the dense decomposition."""
+
+import numpy as np
+import pytest
+
+from fusion_jax.data import graphs
+from fusion_jax.data.base import edge_set
+
+X = np.random.default_rng(0).normal(size=(40, 5))
+
+
+def pairs(graph) -> set:
+    return set(zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("block", [7, 4096])
+def test_knn_joins_where_either_is_near(block):
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    expected = set()
+    for i in range(len(X)):
+        others = [j for j in np.argsort(-cosine[i]) if j != i]
+        expected |= {(i, int(j)) for j in others[:3]} | {(int(j), i) for j in others[:3]}
+    g = graphs.knn(X, 3, block=block)
+    assert pairs(g) == expected and len(g.senders) == len(expected)
+    np.testing.assert_allclose(g.edges["weight"], np.maximum(cosine[g.senders, g.receivers], 0), rtol=1e-6)
+
+
+def test_knn_of_nodes_all_alike_takes_the_lowest_ids():
+    g = graphs.knn(np.ones((5, 2)), 1)
+    assert pairs(g) == {(0, i) for i in range(1, 5)} | {(i, 0) for i in range(1, 5)}
+
+
+def test_knn_leaves_out_the_nodes_without_features():
+    present = np.arange(40) % 3 > 0
+    x = np.where(present[:, None], X, np.nan)
+    g = graphs.knn(x, 3, present=present)
+    ids = np.flatnonzero(present)
+    some = graphs.knn(X[ids], 3)
+    assert pairs(g) == {(int(ids[i]), int(ids[j])) for i, j in pairs(some)}
+    assert np.isfinite(g.edges["weight"]).all()
+
+
+@pytest.mark.parametrize("k", [0, 40])
+def test_knn_refuses_k_out_of_range(k):
+    with pytest.raises(ValueError, match=rf"knn: k={k}, expected 1 <= k < N = 40"):
+        graphs.knn(X, k)
+
+
+def test_standardised_uses_rows_that_have_the_modality():
+    mask = np.ones((40, 2), bool)
+    mask[:4, 1] = False
+    x = np.where(mask[:, [1]], X, np.nan)
+    z = graphs.standardised({"a": X, "b": x}, mask, slice(20))
+    np.testing.assert_allclose(z["a"][:20].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(z["b"][4:20].std(0), 1)
+    assert np.all(z["b"][:4] == 0)
+
+
+def test_union_holds_every_edge_once():
+    g = graphs.union([edge_set([0, 1], [1, 2], 3), edge_set([1, 2], [2, 0], 3)])
+    assert sorted(zip(g.senders, g.receivers, strict=True)) == [(0, 1), (1, 2), (2, 0)]
+
+
+def test_spectral_encoding_is_the_leading_part_of_the_two_step_adjacency():
+    g = graphs.knn(X, 4)
+    a = np.eye(40)
+    a[g.receivers, g.senders] = 1
+    a /= np.sqrt(np.outer(a.sum(0), a.sum(0)))
+    u, s, _ = np.linalg.svd(a @ a)
+    x = graphs.spectral_encoding(g, 6)
+    assert x.shape == (40, 6) and x.dtype == np.float32
+    np.testing.assert_allclose(np.abs(x), np.abs(u[:, :6] * s[:6]), atol=2e-5)
+    assert np.array_equal(x, graphs.spectral_encoding(g, 6))
+    assert np.all(x[np.abs(x).argmax(0), np.arange(6)] > 0)
