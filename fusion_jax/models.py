@@ -66,7 +66,7 @@ class Model(nnx.Module):
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask; "zeros": the
             vector 0 after encoding; "mean": the encoder's image of the training mean (standardised features
             0); "learned": a learned vector a modality. With the last three the fusion sees everything as present.
-        rate: dropout before every graph layer and before the head, and on the encodings.
+        rate: dropout before every graph layer and before the head.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
     """
@@ -126,13 +126,13 @@ class Model(nnx.Module):
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
         """The modalities at width D, [N, M, D], and which of them count as present, bool [N, M]."""
-        *keys, last = split_key(key, len(self.names) + 1)
+        keys = split_key(key, len(self.names))
         mask, encoded = batch.mask, []
         for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
             # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
             x = jnp.where(mask[:, m, None], batch.features[name], 0)
             encoded.append(encoder(x, batch.graph.view(m) if batch.graph is not None else None, key=keys[m]))
-        x = dropout(jnp.stack(encoded, axis=1), self.rate, last)
+        x = jnp.stack(encoded, axis=1)
         if self.missing == "mask":
             return jnp.where(mask[..., None], x, 0), mask
         if self.missing == "zeros":
