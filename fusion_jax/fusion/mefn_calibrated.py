@@ -47,7 +47,7 @@ class MEFNCalibrated(Fusion):
         golden="mefn",
         cost="O(N M D (M + D))",
     )
-    placements = ("before", "after", "interleaved")
+    placements = ("before", "after")  # interleaved, all but the last would drop their shares and train no head
     loss = "evidential"
 
     def __init__(
