@@ -20,7 +20,7 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal, stack
-from fusion_jax.types import Array, Batch, Fused, Graph, Output, Target
+from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 MISSING = ("mask", "zeros", "mean", "learned")
@@ -141,6 +141,15 @@ class Model(nnx.Module):
             x = jnp.where(mask[..., None], x, self.missing_token[...].astype(x.dtype))
         return x, jnp.ones_like(mask)
 
+    def encoder_losses(self, batch: Batch, key: Array | None) -> dict[str, Array]:
+        """What the encoders add to the training loss, by name, summed over the modalities."""
+        losses: dict[str, Array] = {}
+        for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
+            x = jnp.where(batch.mask[:, m, None], batch.features[name], 0)
+            own = None if key is None else jax.random.fold_in(key, m)
+            _add(losses, encoder.losses(x, batch.mask[:, m], key=own))
+        return losses
+
     def convolve(self, layer, h: Array, graph: Graph, key: Array | None) -> Array:
         """Dropout, one graph layer (of one stream or of all), relu."""
         first, second = split_key(key, 2)
@@ -152,24 +161,24 @@ class Model(nnx.Module):
         x, mask = self.encode(batch, encode_key)
         stream_keys = split_key(layer_key, len(self.streams))
         fuse_keys = split_key(fuse_key, len(self.fusions))
-        losses: dict[str, Array] = {}
+        losses = self.encoder_losses(batch, encode_key)
 
         h = x
         for i, streams in enumerate(self.streams):
             if self.placement == "interleaved":
                 fused = self.fusions[i](h, mask, batch.graph, key=fuse_keys[i])
-                _add(losses, fused)
+                _add(losses, fused.losses)
                 h = fused.tokens
             h = self.convolve(streams, h, batch.graph, stream_keys[i])
 
         if self.placement == "decision":
             predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
             fused = self.fusions[-1](predictions, mask, batch.graph, key=fuse_keys[-1])
-            _add(losses, fused)
+            _add(losses, fused.losses)
             return Output(fused.out, predictions, x, None, mask, fused.weights, losses)
 
         fused = self.fusions[-1](h, mask, batch.graph, key=fuse_keys[-1])
-        _add(losses, fused)
+        _add(losses, fused.losses)
         h, history = fused.out, [fused.out]
         for layer, k in zip(self.layers, split_key(layer_key, len(self.layers)), strict=True):
             h = self.convolve(layer, h, batch.graph, k)
@@ -180,8 +189,8 @@ class Model(nnx.Module):
         return Output(prediction, None, x, hidden, mask, fused.weights, losses)
 
 
-def _add(losses: dict[str, Array], fused: Fused) -> None:
-    for name, value in fused.losses.items():
+def _add(losses: dict[str, Array], more: Mapping[str, Array]) -> None:
+    for name, value in more.items():
         losses[name] = losses[name] + value if name in losses else value
 
 
