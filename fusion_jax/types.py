@@ -35,6 +35,9 @@ class Graph:
         views: one more `Graph` a modality, or () where the modalities share this one.
         looped: the same edges with exactly one loop a node (loops that were there are dropped first; a new
             loop has weight 1 and zeros in the other edge arrays). None on a looped graph itself.
+        present: bool [N], false at rows that stand for no node (inductive training keeps the rows of nodes that
+            are yet to come, without edges); averages and attention over a graph leave them out. None: all are there.
+        largest: node count of the largest graph of the batch, known while compiling.
     """
 
     jraph: jraph.GraphsTuple
@@ -43,6 +46,8 @@ class Graph:
     sender_ptr: Array
     views: tuple[Graph, ...] = ()
     looped: Graph | None = None
+    present: Array | None = None
+    largest: int = dataclasses.field(default=0, metadata=dict(static=True))
 
     @property
     def senders(self) -> Array:  # [E]
@@ -134,8 +139,9 @@ class Graph:
         )
         with_loops = _with_loops(senders, receivers, n_node, edges) if looped else None
         return cls(
-            tuple_, pointers(receivers), jnp.asarray(by_sender), pointers(senders), tuple(views), with_loops
-        )
+            tuple_, pointers(receivers), jnp.asarray(by_sender), pointers(senders), tuple(views), with_loops,
+            largest=int(n_node.max(initial=0)),
+        )  # fmt: skip
 
 
 def _with_loops(senders, receivers, n_node, edges) -> Graph:

@@ -1,9 +1,8 @@
 """The mean of the last states over the nodes of each graph, the usual readout of graph tasks."""
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax.nn.pooling import graph_mean
 from fusion_jax.readouts.base import Readout
 from fusion_jax.types import Info
 
@@ -19,5 +18,4 @@ class Mean(Readout):
 
     def __call__(self, history, graph, *, key=None):
         del key
-        total = jax.ops.segment_sum(history[:, -1], graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
-        return total / jnp.maximum(graph.jraph.n_node, 1)[:, None].astype(total.dtype)
+        return graph_mean(history[:, -1], graph)

@@ -131,7 +131,8 @@ def without_nodes(graph: Graph, keep: np.ndarray) -> Graph:
     """The graph as it is without the nodes outside `keep`, with shapes that do not depend on which they are.
 
     An edge of a node that is gone becomes a loop at the last node that is gone, so every seed's graph has the
-    same number of edges; the nodes themselves stay as isolated rows, which training gives no weight.
+    same number of edges; the nodes themselves stay as isolated rows that are not `present` and that training
+    gives no weight.
     """
     gone = np.flatnonzero(~keep)
     if gone.size == 0:
@@ -142,11 +143,20 @@ def without_nodes(graph: Graph, keep: np.ndarray) -> Graph:
         lost = ~(keep[s] & keep[r]) & (s != r)
         s, r = np.where(lost, gone[-1], s), np.where(lost, gone[-1], r)
         edges = {k: np.asarray(v) for k, v in g.edges.items()}
-        return Graph.create(s, r, np.asarray(g.jraph.n_node), edges, looped=False)
+        smaller = Graph.create(s, r, np.asarray(g.jraph.n_node), edges, looped=False)
+        return dataclasses.replace(smaller, present=jnp.asarray(keep))
 
     return dataclasses.replace(
         cut(graph), looped=cut(graph.looped), views=tuple(without_nodes(v, keep) for v in graph.views)
     )
+
+
+def trained_on(graph: Graph | None, evaluated: Graph | None, nodes: np.ndarray | None) -> Graph | None:
+    """The graph of training where it is the seed's own (without the nodes that are yet to come, or with other edges
+    than evaluation has), else None."""
+    if graph is not None and nodes is not None:
+        return without_nodes(graph, nodes)
+    return None if graph is evaluated else graph
 
 
 def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) -> Prepared:
@@ -158,8 +168,10 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
     part = config["data"]
     features, mask = select_modalities(data, part["modalities"], part["graph"])
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
-    if part["views"] and len(part["views"]) != len(features):
-        raise ValueError(f"data.views names {len(part['views'])} edge sets for {len(features)} modalities")
+    evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
+    for key in ("views", "test_views"):
+        if part[key] and len(part[key]) != len(features):
+            raise ValueError(f"data.{key} names {len(part[key])} edge sets for {len(features)} modalities")
     setting = part["setting"] or data.setting
     rows, vary = len(data.target), config["vary"]
     splits, trials, targets, keys = [], [], [], []
@@ -167,7 +179,9 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         split = select_split(data.split(seed if "split" in vary else 0), config["protocol"])
         seen = np.zeros(rows, bool)
         seen[split.train] = seen[split.val] = True
-        nodes = seen if data.target.level == "node" else seen[_graph_of_node(data)]
+        # Inductive: test rows are yet to come, those that protocol `paper` selects on among them.
+        here = seen if config["protocol"] == "honest" else np.isin(np.arange(rows), split.train)
+        nodes = here if data.target.level == "node" else here[_graph_of_node(data)]
         train_nodes = np.isin(np.arange(data.num_nodes), split.train) if data.target.level == "node" else (
             np.isin(_graph_of_node(data), split.train))  # fmt: skip
         scalers = {
@@ -184,7 +198,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
                 scale={k: v[1] for k, v in scalers.items()},
                 train_weight=training_weight(data.target, split.train, rows, config["loss"]["class_weights"]),
                 val_weight=val,
-                graph=without_nodes(graph, nodes) if setting == "inductive" and graph is not None else None,
+                graph=trained_on(graph, evaluated, nodes if setting == "inductive" else None),
                 mask=jnp.asarray(mask & nodes[:, None]) if setting == "inductive" else None,
             )
         )
@@ -193,7 +207,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         keys.append(jax.random.fold_in(jax.random.key(0), init))
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)
     target = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets)
-    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), graph)
+    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), evaluated)
     return Prepared(batch, tuple(splits), seeds, target, stacked, jnp.stack(keys))
 
 
