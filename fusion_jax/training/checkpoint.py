@@ -62,11 +62,14 @@ class Partial:
 
     def restore(self, state: Any) -> tuple[Any, list[dict[str, np.ndarray]]] | None:
         """The newest saved state in the form of `state`, with its history; None where there is none."""
-        steps = sorted(p for p in self.folder.glob("step-*")) if self.folder.exists() else []
+        steps = self._steps()
         if not steps:
             return None
         saved = restore(steps[-1])
-        moved = _fit(saved["state"], state)
+        try:
+            moved = _fit(saved["state"], state)
+        except ValueError as error:
+            raise ValueError(f"{steps[-1]} is of another version of the model, delete it to start anew: {error}") from None
         moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
         return moved, [dict(saved["history"])]
 
@@ -74,13 +77,18 @@ class Partial:
         if time.monotonic() - self.last < self.every:
             return
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
-        old = list(self.folder.glob("step-*")) if self.folder.exists() else []
+        old = self._steps()
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"step-{next(iter(joined.values())).shape[1]:08d}"
         save(self.folder / name, dict(state=flat(state), history=joined))
         for path in old:
             path.rmtree()
         self.last = time.monotonic()
+
+    def _steps(self) -> list[epath.Path]:
+        """Whole saves in order; one that was cut off while it was written has more than digits in its name."""
+        found = self.folder.glob("step-*") if self.folder.exists() else []
+        return sorted(p for p in found if p.name.removeprefix("step-").isdigit())
 
     def clear(self) -> None:
         if self.folder.exists():
