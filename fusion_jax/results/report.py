@@ -12,7 +12,7 @@ from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
 
 NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1", f1="F1 (class 1)", auc="AUC",
-             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index")  # fmt: skip
+             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index", result="result")  # fmt: skip
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column; "
     "† beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
@@ -36,12 +36,12 @@ def title(group: list[Row]) -> str:
     """Data set, protocol(s) and setting of a group of rows."""
     protocols = " and ".join(sorted({r.protocol for r in group if r.protocol})) or "unknown"
     settings = sorted({r.setting for r in group if r.setting})
-    return f"{group[0].data or 'not started'}; protocol {protocols}; setting {', '.join(settings) or 'unknown'}"
+    return f"{group[0].data}; protocol {protocols}; setting {', '.join(settings) or 'unknown'}"
 
 
 def _entries(group: list[Row]):
     """For every row: its fixed cells and its metric cells as (text, is best, overlaps)."""
-    shown = tables.columns(group) if any(r.values for r in group) else []
+    shown = tables.columns(group)
     winners = {m: tables.best(group, m) for m in shown}
     several = len({r.protocol for r in group}) > 1
     for i, row in enumerate(group):
@@ -55,31 +55,49 @@ def _plain(value, form) -> str:
     return "-" if value is None else format(value, form)
 
 
+def _head(shown: list[str]) -> list[str]:
+    return ["variant", "placement", *(NAMES[m] for m in shown or ["result"]), "seeds", "parameters", "seconds"]
+
+
+def _without_result(row: Row, shown: list[str], dash: str, failed: str) -> list[str]:
+    """The metric cells of a row that has no values: what became of it, then dashes."""
+    return [row.error if row.error == tables.UNFINISHED else failed] + [dash] * (len(shown) - 1)
+
+
+def _md(text: str) -> str:
+    """Text that stays within its cell: one line, no column borders."""
+    return (text.splitlines() or [""])[0].replace("|", r"\|")
+
+
 def markdown(group: list[Row]) -> str:
     """One table in Markdown."""
-    shown = tables.columns(group) if any(r.values for r in group) else []
-    head = ["variant", "placement", *(NAMES[m] for m in shown), "seeds", "parameters", "seconds"]
+    shown = tables.columns(group)
+    head = _head(shown)
     lines = [f"### {title(group)}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row, label, cells, seeds in _entries(group):
         texts = [f"**{t}**{' †' if overlap else ''}" if top else t for t, top, overlap in cells]
-        if row.error and not row.values:
-            texts = [f"FAILED: {row.error}".replace("|", "/").splitlines()[0]] + ["-"] * (len(shown) - 1)
+        if not row.values:
+            texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error)}")
         tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
-        lines.append("| " + " | ".join([label, row.placement, *texts, *tail]) + " |")
+        lines.append("| " + " | ".join([_md(label), row.placement, *texts, *tail]) + " |")
     return "\n".join(lines) + "\n"
 
 
+_TEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "²": "$^2$", "\n": " ",
+})  # fmt: skip
+
+
 def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "²": "$^2$"}
-    for old, new in special.items():
-        text = text.replace(old, new)
-    return text
+    return text.translate(_TEX)
 
 
 def latex(group: list[Row]) -> str:
     """One table in LaTeX, for the package booktabs."""
-    shown = tables.columns(group) if any(r.values for r in group) else []
-    head = ["variant", "placement", *(NAMES[m] for m in shown), "seeds", "parameters", "seconds"]
+    shown = tables.columns(group)
+    head = _head(shown)
     lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule",
              " & ".join(_tex(h) for h in head) + r" \\", r"\midrule"]  # fmt: skip
     for row, label, cells, seeds in _entries(group):
@@ -87,8 +105,8 @@ def latex(group: list[Row]) -> str:
         texts = [
             rf"\textbf{{{_tex(t)}}}{dagger if overlap else ''}" if top else _tex(t) for t, top, overlap in cells
         ]
-        if row.error and not row.values:
-            texts = ["failed"] + ["--"] * (len(shown) - 1)
+        if not row.values:
+            texts = _without_result(row, shown, "--", "failed")
         tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
         lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *tail]) + r" \\")
     caption = _tex(f"{title(group)}. Mean ± sample standard deviation over seeds; best in bold.")

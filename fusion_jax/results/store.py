@@ -1,6 +1,6 @@
 """A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
 
-    <workdir>/study.json                      the cells in order, with their labels and wanted seeds
+    <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds and the parts they lie in; written last
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
@@ -56,7 +56,7 @@ class Store:
 
     def write_study(self, cells: list[tuple[str, Cell]], source: str) -> None:
         """The list of cells the report shows, in the order of the sweep."""
-        rows = [dict(id=i, label=c.label, seeds=c.seeds) for i, c in cells]
+        rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
         write_json(self.root / "study.json", dict(source=source, cells=rows))
 
     def read_study(self) -> dict[str, Any]:
@@ -99,6 +99,9 @@ class Store:
         done = sorted({s for p in parts for s in p["seeds"]})
         write_json(folder / "record.json", dict(label=cell.label, seeds=done, parts=parts))
         (folder / "failure.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what interrupted runs left behind
+            for leftover in (*folder.glob(".tmp-*"), *folder.glob(".partial-*")):
+                leftover.rmtree() if leftover.is_dir() else leftover.unlink()
 
     def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
         folder = self.cell(identity)
@@ -148,9 +151,11 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # "No space left on device": say where
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 

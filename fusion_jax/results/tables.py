@@ -22,6 +22,7 @@ SHOWN = {
     "survival": ("c_index", "auc"),
 }
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
+UNFINISHED = "not finished"
 SINGLE = "best single modality (by validation)"
 
 
@@ -33,7 +34,7 @@ class Row:
         label, placement, layer, data, protocol, setting: what the row is.
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
-        error: the message of a failed cell, "" otherwise.
+        error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
     """
 
     label: str
@@ -58,7 +59,7 @@ def rows(store: Store) -> list[Row]:
     for entry in store.read_study()["cells"]:
         row, metrics = _row(store, entry)
         found.append(row)
-        if metrics is not None and _is_single(store.config(entry["id"])):
+        if metrics is not None and _is_single(entry["config"]):
             singles.setdefault((row.data, row.placement, row.protocol, row.setting), []).append((row, metrics))
     for group in singles.values():
         if len(group) > 1:
@@ -76,21 +77,19 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
     identity = entry["id"]
     seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
     failure = store.failure(identity)
-    has_config = (store.cell(identity) / "config.json").exists()
-    config = store.config(identity) if has_config else None
-    about = dict(label=entry["label"], placement="-", data="", protocol="", setting="")
-    if config:
-        control = bool(config["control"]["name"])
-        about |= dict(
-            placement="-" if control else config["model"]["placement"],
-            data=config["data"]["name"],
-            protocol=config["protocol"],
-            setting=config["data"]["setting"] or "default",
-        )
-        if not control and (config["model"]["layer"]["name"] == "none" or config["model"]["layers"] == 0):
-            about["placement"] += " (no graph)"
+    config = entry["config"]
+    control = bool(config["control"]["name"])
+    about = dict(
+        label=entry["label"],
+        placement="-" if control else config["model"]["placement"],
+        data=config["data"]["name"],
+        protocol=config["protocol"],
+        setting=config["data"]["setting"] or "default",
+    )
+    if not control and (config["model"]["layer"]["name"] == "none" or config["model"]["layers"] == 0):
+        about["placement"] += " (no graph)"
     if len(seeds) < entry["seeds"]:
-        error = failure["error"] if failure else "not finished"
+        error = failure["error"] if failure else UNFINISHED
         if not seeds:
             return Row(**about, values={}, parameters=None, seconds=None, error=error), None
         about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error})"
@@ -167,16 +166,18 @@ def cell_text(row: Row, metric: str) -> str:
 
 
 def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows by data set and task, in order; failed cells go with the data set they name."""
+    """Rows by data set and task, in order; cells without a result go with the data set they name."""
+    tasks = {row.data: row.task for row in table if row.values}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in table:
-        groups.setdefault((row.data, row.task), []).append(row)
+        groups.setdefault((row.data, row.task if row.values else tasks.get(row.data, row.task)), []).append(row)
     return groups
 
 
 def columns(group: list[Row]) -> list[str]:
     """The metrics shown for a group: those of its task that some row has; F1 of class 1 where there are two."""
-    shown = [m for m in SHOWN[group[0].task] if any(m in r.values for r in group)]
+    task = next((r.task for r in group if r.values), group[0].task)
+    shown = [m for m in SHOWN[task] if any(m in r.values for r in group)]
     if any("f1" in r.values for r in group):
         shown.insert(1, "f1")
     return shown
