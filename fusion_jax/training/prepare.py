@@ -60,12 +60,12 @@ def select_modalities(data: Dataset, names: list[str], graph: str) -> tuple[dict
             x = data.features[name]
             features[name] = x.toarray() if sp.issparse(x) else x
             columns.append(data.mask[:, list(data.features).index(name)])
-        elif name == STRUCTURE:
+        elif name == STRUCTURE and data.graphs:
             edge_set = data.graphs[graph or data.default_graph]
             features[name] = spectral_encoding(edge_set, min(64, data.num_nodes - 1))
             columns.append(np.ones(data.num_nodes, bool))
         else:
-            known = [*data.features, STRUCTURE]
+            known = [*data.features, *([STRUCTURE] if data.graphs else [])]
             raise ValueError(f"data set {data.name!r} has no modality {name!r}{nearest(name, known)}; it has: {known}")
     return features, np.stack(columns, axis=1)
 
@@ -166,13 +166,15 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         ValueError: whatever of the config does not fit the data set.
     """
     part = config["data"]
-    features, mask = select_modalities(data, part["modalities"], part["graph"])
+    setting = part["setting"] or data.setting
+    if setting == "inductive" and STRUCTURE in part["modalities"] and STRUCTURE not in data.features:
+        raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph, test nodes too: not in the inductive setting")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
+    features, mask = select_modalities(data, part["modalities"], part["graph"])
     evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
     for key in ("views", "test_views"):
         if part[key] and len(part[key]) != len(features):
             raise ValueError(f"data.{key} names {len(part[key])} edge sets for {len(features)} modalities")
-    setting = part["setting"] or data.setting
     rows, vary = len(data.target), config["vary"]
     splits, trials, targets, keys = [], [], [], []
     for seed in seeds:
