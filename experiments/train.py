@@ -80,6 +80,9 @@ def build_loss(config: Mapping[str, Any], target: Target):
 def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, partial: Partial | None) -> loop.Trained:
     """Trains the prepared seeds of a model cell."""
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    layer = config["model"]["layer"]["name"]
+    if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
+        raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
     select = part["select"] if data.target.kind == "classes" else "loss"
@@ -120,9 +123,10 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
             ],
             axis=1,
         )
+        own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
-        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, seed))
+        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, own))
     return np.stack(scores)
 
 

@@ -39,11 +39,12 @@ class Streams(nnx.Module):
         self.layers = stack(make, modalities, rngs)
         self.modalities = modalities
 
-    def __call__(self, x: Array, graph: Graph, *, key: Array | None = None) -> Array:
-        if not graph.views and key is None:
+    def __call__(self, x: Array, graph: Graph | None, *, key: Array | None = None) -> Array:
+        views = () if graph is None else graph.views
+        if not views and key is None:
             return jax.vmap(lambda layer, x: layer(x, graph), (0, 1), 1)(self.layers, x)
         keys = split_key(key, self.modalities)
-        if not graph.views:
+        if not views:
             run = lambda layer, x, key: layer(x, graph, key=key)  # noqa: E731
             return jax.vmap(run, (0, 1, 0), 1)(self.layers, x, jnp.stack(keys))
         outs = []
@@ -150,7 +151,7 @@ class Model(nnx.Module):
             _add(losses, encoder.losses(x, batch.mask[:, m], key=own))
         return losses
 
-    def convolve(self, layer, h: Array, graph: Graph, key: Array | None) -> Array:
+    def convolve(self, layer, h: Array, graph: Graph | None, key: Array | None) -> Array:
         """Dropout, one graph layer (of one stream or of all), relu."""
         first, second = split_key(key, 2)
         return jax.nn.relu(layer(dropout(h, self.rate, first), graph, key=second))
