@@ -24,7 +24,7 @@ def main(argv):
     store = Store(FLAGS.workdir)
     try:
         print(report.write(store))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"written: {os.fspath(store.root / 'report')}/table.md, table.tex, table.csv")

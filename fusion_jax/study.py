@@ -113,6 +113,8 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     if not isinstance(node, ConfigDict) or leaf not in node:
         raise ValueError(_unknown(config, key))
     if leaf in _OPEN:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
         with node[leaf].unlocked():
             node[leaf].update(value)
         return
@@ -149,7 +151,7 @@ def resolve(config: ConfigDict) -> Cell:
     """
     from configs.base import get_config
 
-    plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as they are after a round trip
+    plain = _plain(config.to_dict())
     _check_keys(plain, get_config().to_dict())
     kinds = {"model.encoder": "encoder", "model.fusion": "fusion", "model.layer": "graph", "model.readout": "readout",
              "control": "control", "scheme": "scheme", "loss": "loss"}  # fmt: skip
@@ -159,7 +161,7 @@ def resolve(config: ConfigDict) -> Cell:
             spec = spec[part]
         if spec["name"]:
             zoo.check_options(kind, spec["name"], spec["options"])
-            spec["options"] = {**zoo.options(kind, spec["name"]), **spec["options"]}
+            spec["options"] = {**_plain(zoo.options(kind, spec["name"])), **spec["options"]}
     for name in plain["loss"]["extra"]:
         zoo.get("loss", name)
     _check_choice(plain, "protocol", ("honest", "paper"))
@@ -179,6 +181,11 @@ def resolve(config: ConfigDict) -> Cell:
 
         check_placement(plain["model"]["fusion"]["name"], plain["model"]["placement"])
     return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
+
+
+def _plain(tree: Any) -> Any:
+    """Tuples as lists, as they are after a round trip through JSON."""
+    return json.loads(json.dumps(tree))
 
 
 def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
@@ -204,7 +211,7 @@ def default_label(config: Mapping[str, Any]) -> str:
         kind, spec = "control", config["control"]
     else:
         kind, spec = "fusion", config["model"]["fusion"]
-    defaults = zoo.options(kind, spec["name"])
+    defaults = _plain(zoo.options(kind, spec["name"]))
     changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k)]
     label = spec["name"] + (f"({', '.join(changed)})" if changed else "")
     subset = config["data"]["modalities"]

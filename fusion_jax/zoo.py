@@ -97,9 +97,14 @@ def make(kind: str, name: str, *args, options: dict[str, Any] | None = None, **f
     Raises:
         ValueError: unknown kind, name or option.
     """
-    given = dict(options or {})
+    given = {k: _as_tuple(v) for k, v in (options or {}).items()}
     check_options(kind, name, given)
     return get(kind, name)(*args, **given, **fixed)
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists as tuples: options read from JSON or a command line as a mechanism's own defaults are written."""
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _package(kind: str) -> str:
