@@ -113,7 +113,7 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     if not isinstance(node, ConfigDict) or leaf not in node:
         raise ValueError(_unknown(config, key))
     if leaf in _OPEN:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping | ConfigDict):
             raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
         with node[leaf].unlocked():
             node[leaf].update(value)
@@ -178,8 +178,10 @@ def resolve(config: ConfigDict) -> Cell:
             raise ValueError(f"config key {key!r} is {value}, expected at least {least}")
     if not plain["control"]["name"]:
         from fusion_jax.models import check_placement
+        from fusion_jax.training import optimizers
 
         check_placement(plain["model"]["fusion"]["name"], plain["model"]["placement"])
+        optimizers.make(**plain["optimizer"], epochs=plain["training"]["epochs"])
     return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
 
 

@@ -69,7 +69,7 @@ class Partial:
         try:
             moved = _fit(saved["state"], state)
         except ValueError as error:
-            raise ValueError(f"{steps[-1]} is of another version of the model, delete it to start anew: {error}") from None
+            raise ValueError(f"{steps[-1]} is of another version (delete it to start anew): {error}") from None
         moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
         return moved, [dict(saved["history"])]
 

@@ -168,7 +168,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
     part = config["data"]
     setting = part["setting"] or data.setting
     if setting == "inductive" and STRUCTURE in part["modalities"] and STRUCTURE not in data.features:
-        raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph, test nodes too: not in the inductive setting")
+        raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])
     evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
