@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 modalities=(),  # names, in order; () for all. "structure" is a spectral encoding of the graph
                 graph="",  # name of an edge set; "" for the data set's default
                 views=(),  # one edge set a modality, by name; () where all use `graph`
+                test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
                 scale="view",  # "column": each column to unit variance; "view": one scale a modality; "none"
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),
@@ -48,21 +49,23 @@ def get_config(arg: str = "") -> ConfigDict:
             scheme=dict(name="", options=ConfigDict()),  # file in fusion_jax/training/schemes
             optimizer=dict(
                 name="adamw",  # a factory of optax
-                learning_rate=1e-2,
+                learning_rate=3e-3,
                 options=ConfigDict(dict(weight_decay=5e-4)),  # its other keywords
                 clip=0.0,  # largest global norm of the gradient; 0 for no clipping
                 warmup=0,  # epochs of linear warm-up
                 decay=False,  # cosine decay to 0 over the epochs
+                steps=(),  # pairs (epoch, factor): from that epoch on the learning rate is multiplied
+                factors=ConfigDict(),  # {part of the model, such as "fusions": factor of its learning rate}
             ),
             training=dict(
                 epochs=200,
                 patience=50,  # epochs without a better validation score before a seed stops
                 chunk=50,  # epochs between two looks of the host: progress, checkpoints, early stop
-                select="accuracy",  # what "better" means on validation rows: accuracy (ties by loss) or loss
+                select="accuracy",  # the epoch kept, by validation rows: accuracy (ties by loss), loss; or the last
                 seed_axis="auto",  # vmap, map, or whichever suits the backend
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
             ),
-            match_params=0,  # a number of parameters: D is chosen so that the model has about so many; 0 for D as it is
+            match_params="",  # a fusion: D is chosen so that the model is as large as with that one; "" for D as it is
         )
     )
     config.lock()

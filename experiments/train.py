@@ -30,7 +30,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
-from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.prepare import Prepared, prepare, select_modalities
 from fusion_jax.types import Target
 
 TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
@@ -60,6 +60,12 @@ def build_model(config: Mapping[str, Any], feature_dims: Mapping[str, int], targ
     )
 
 
+def model_builder(config: Mapping[str, Any], data: Dataset):
+    """key -> model, for a data set that is not on the device yet."""
+    features, _ = select_modalities(data, config["data"]["modalities"], config["data"]["graph"])
+    return functools.partial(build_model, config, {k: x.shape[1] for k, x in features.items()}, data.target)
+
+
 def build_loss(config: Mapping[str, Any], target: Target):
     """(output, target, weight, step) -> the config's loss plus its weighted extras."""
     part = config["loss"]
@@ -85,8 +91,8 @@ def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, parti
         raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
-    select = part["select"] if data.target.kind == "classes" else "loss"
-    score = {"accuracy": metrics.accuracy_then_loss, "loss": metrics.lowest_loss}[select](loss)
+    select = "loss" if part["select"] == "accuracy" and data.target.kind != "classes" else part["select"]
+    scores = dict(accuracy=metrics.accuracy_then_loss(loss), loss=metrics.lowest_loss(loss), last=metrics.last_epoch)
     transform = loop.identity
     if config["scheme"]["name"]:
         transform = zoo.make("scheme", config["scheme"]["name"], options=config["scheme"]["options"]).transform
@@ -99,11 +105,12 @@ def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, parti
         ready.target,
         optimizers.make(epochs=part["epochs"], **optimizer),
         loss,
-        score,
+        scores[select],
         epochs=part["epochs"],
         patience=part["patience"],
         chunk=part["chunk"],
         transform=transform,
+        select_on_whole=config["protocol"] == "paper",
         seed_axis=part["seed_axis"],
         **hooks,
     )
@@ -183,7 +190,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     if config["match_params"]:
         from fusion_jax.training.match import match_width
 
-        config = match_width(config, data)
+        config = match_width(config, functools.partial(model_builder, data=data))
     ready = prepare(config, data, seeds)
     tables, checkpoint = {}, None
     if config["control"]["name"]:

@@ -22,7 +22,7 @@ SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
 # How a row is told from the others; not part of what is computed.
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
-_OPEN = ("options", "extra")  # dictionaries whose keys the named mechanism defines
+_OPEN = ("options", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ def resolve(config: ConfigDict) -> Cell:
     _check_choice(plain, "protocol", ("honest", "paper"))
     _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
-    _check_choice(plain["training"], "select", ("accuracy", "loss"), "training.")
+    _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")
     _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))

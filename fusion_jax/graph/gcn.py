@@ -1,31 +1,34 @@
-"""Graph convolution with symmetric normalisation and self-loops.
+"""Graph convolution with normalised adjacency and self-loops.
 
 Reference: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017.
 """
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
-from fusion_jax.nn.segment import propagate, segment_sum
+from fusion_jax.nn.adjacency import check_norm, normalised
+from fusion_jax.nn.segment import propagate
 from fusion_jax.types import Info
 
 
 class GCN(GraphLayer):
-    """y = D^-1/2 (A + I) D^-1/2 x W + b, D the degrees of A + I; edge weights count where there are any."""
+    """y = D^-1/2 (A + I) D^-1/2 x W + b, D the degrees of A + I; edge weights count where there are any.
+
+    Args:
+        norm: "symmetric", as written; or "row", D^-1 (A + I), as in MOGONET.
+    Raises:
+        ValueError: another `norm`.
+    """
 
     info = Info("Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks", 2017,
                 cost="O(E D + N D^2)")  # fmt: skip
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+    def __init__(self, dim: int, *, norm: str = "symmetric", rngs: nnx.Rngs):
+        check_norm("graph 'gcn'", norm)
         self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        self.norm = norm
 
     def __call__(self, x, graph, *, key=None):
         del key
-        graph = graph.looped
-        weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(x.dtype)
-        degree = segment_sum(weight, graph)
-        scale = jax.lax.rsqrt(jnp.where(degree > 0, degree, 1))  # 0 only at weights that cancel
-        norm = scale[graph.senders] * weight * scale[graph.receivers]
-        return propagate(x @ self.linear.kernel[...], graph, norm) + self.linear.bias[...]
+        graph, weight = normalised(graph, self.norm, x.dtype)
+        return propagate(x @ self.linear.kernel[...], graph, weight) + self.linear.bias[...]

@@ -71,6 +71,7 @@ def train(
     patience: int,
     chunk: int,
     transform: Callable | None = None,
+    select_on_whole: bool = False,
     seed_axis: str = "auto",
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
@@ -81,13 +82,14 @@ def train(
         build: key -> model; called once a seed, inside a `vmap`.
         init_keys: [S] keys; trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
+        select_on_whole: see `step.make_epoch`.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
     chunk = min(chunk, epochs)
     graphdef, state = _initial(build, init_keys, tx, len(trials.val_weight[0]), target.num_outputs)
     state, trials, target = sharding.shard_seeds((state, trials, target))
-    epoch = make_epoch(graphdef, tx, loss, score, transform or identity, patience, epochs)
+    epoch = make_epoch(graphdef, tx, loss, score, transform or identity, patience, epochs, select_on_whole)
 
     def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
         def one(state: State, trial: Trial, target: Target):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import optax
 
 from fusion_jax.zoo import nearest
@@ -18,15 +20,18 @@ def make(
     clip: float = 0.0,
     warmup: int = 0,
     decay: bool = False,
+    steps: Sequence[Sequence[float]] = (),
+    factors: Mapping[str, float] | None = None,
     epochs: int,
 ) -> optax.GradientTransformation:
     """`optax.<name>(schedule, **options)`, after clipping the gradient's global norm if `clip` > 0.
 
     The schedule rises linearly to `learning_rate` over `warmup` epochs, then is constant or falls as a cosine
-    to 0 at `epochs`.
+    to 0 at `epochs`. `steps`, pairs (epoch, factor), multiply it from that epoch on; `factors` multiply the updates
+    of parts of the model, {name of the model's attribute: factor}.
 
     Raises:
-        ValueError: no such optimiser, or no such option of it.
+        ValueError: no such optimiser, no such option of it; at the first update, no such part of the model.
     """
     options = dict(options or {})
     factories = [
@@ -46,5 +51,27 @@ def make(
     if warmup:
         after = schedule if decay else optax.constant_schedule(learning_rate)
         schedule = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
-    tx = factory(schedule, **options)
-    return optax.chain(optax.clip_by_global_norm(clip), tx) if clip else tx
+    if steps:
+        drops = optax.piecewise_constant_schedule(1.0, {int(epoch): factor for epoch, factor in steps})
+        rise = schedule if callable(schedule) else optax.constant_schedule(learning_rate)
+        schedule = lambda count: rise(count) * drops(count)  # noqa: E731
+    chain = [optax.clip_by_global_norm(clip)] if clip else []
+    chain.append(factory(schedule, **options))
+    if factors:
+        chain.append(optax.stateless(lambda updates, params: scale_parts(updates, factors)))
+    return optax.chain(*chain) if len(chain) > 1 else chain[0]
+
+
+def scale_parts(updates: Any, factors: Mapping[str, float]) -> Any:
+    """The updates, those below each named top-level key multiplied by its factor.
+
+    Raises:
+        ValueError: a key the updates do not have.
+    """
+    part = lambda path: jax.tree_util.keystr(path[:1], simple=True)  # noqa: E731
+    known = sorted({part(path) for path, _ in jax.tree_util.tree_leaves_with_path(updates)})
+    for name in factors:
+        if name not in known:
+            near = nearest(name, known)
+            raise ValueError(f"optimizer.factors: the model has no part {name!r}{near}; it has: {', '.join(known)}")
+    return jax.tree_util.tree_map_with_path(lambda path, u: u * factors.get(part(path), 1.0), updates)

@@ -85,16 +85,18 @@ def make_epoch(
     transform: Callable[[Batch, Array], Batch],
     patience: int,
     epochs: int,
+    select_on_whole: bool = False,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
-    The two batches differ in the inductive setting only: selection looks at the first, predictions come from
-    the second.
+    The two batches differ in the inductive setting, or where evaluation has other edges: selection looks at the
+    first, predictions come from the second.
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
         score: larger is better, on the validation rows.
         transform: what training sees of the batch (a scheme's hook).
+        select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
     """
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
@@ -110,8 +112,8 @@ def make_epoch(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         model = nnx.merge(graphdef, params, rest, copy=True)
-        output = model(batch)
-        predicted = output.prediction if whole is batch else model(whole).prediction
+        output = model(whole if select_on_whole else batch)
+        predicted = output.prediction if select_on_whole or whole is batch else model(whole).prediction
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch).astype(jnp.float32)
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best

@@ -1,0 +1,34 @@
+"""Normalised adjacency: the weight of every edge in one step of graph convolution."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fusion_jax.nn.segment import segment_sum
+from fusion_jax.types import Array, Graph
+
+NORMS = ("symmetric", "row")
+
+
+def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
+    """The graph with one loop a node, and the weight [E] of each of its edges in the normalised A + I.
+
+    Args:
+        how: "symmetric": D^-1/2 (A + I) D^-1/2, D the row sums of A + I; "row": rows divided by the sum of their
+            absolute weights, so that a node takes a weighted mean of itself and its senders.
+    """
+    graph = graph.looped
+    weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(dtype)
+    if how == "row":
+        total = segment_sum(jnp.abs(weight), graph)  # at least 1, the loop's
+        return graph, weight / total[graph.receivers]
+    degree = segment_sum(weight, graph)
+    scale = jax.lax.rsqrt(jnp.where(degree > 0, degree, 1))  # 0 only at weights that cancel
+    return graph, scale[graph.senders] * weight * scale[graph.receivers]
+
+
+def check_norm(owner: str, how: str) -> None:
+    """Raises ValueError, naming the owner, where `how` is not one of `NORMS`."""
+    if how not in NORMS:
+        raise ValueError(f"{owner}: norm={how!r}; expected one of {NORMS}")
