@@ -105,9 +105,10 @@ def main(argv):
     console = Console(width=None if sys.stdout.isatty() else 200)
     use_cache()
     path = str(flags.FLAGS["config"].config_filename)
-    module = study.load(path.partition(":")[0])
+    file, _, argument = path.partition(":")
+    module = study.load(file)
     try:
-        cells = study.expand(FLAGS.config, getattr(module, "sweep", None))
+        cells = study.expand(FLAGS.config, getattr(module, "sweep", None), argument)
         if FLAGS.dry_run:
             for cell in cells:
                 placement = cell.config["model"]["placement"]

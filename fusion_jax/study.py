@@ -1,6 +1,7 @@
 """A study's cells: full configs, checked, with all defaults filled in, and their identity.
 
-A study file has `get_config(arg)` and `sweep(add)`; `sweep` calls `add({dotted key: value, ...})` once a cell.
+A study file has `get_config(arg)` and `sweep(add)` or `sweep(add, arg)`; `sweep` calls
+`add({dotted key: value, ...}, label="")` once a cell. `arg` is what stands after the colon of `--config=FILE:arg`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import inspect
 import json
 import pathlib
 from collections.abc import Mapping
@@ -68,7 +70,30 @@ def load(path: str):
     return module
 
 
-def expand(config: ConfigDict, sweep=None) -> list[Cell]:
+def published(module) -> list[dict[str, Any]]:
+    """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
+
+    A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
+    deviation)} as printed, fractions and not percent.
+
+    Raises:
+        ValueError: a row with other fields, or a metric that no table has.
+    """
+    from fusion_jax.results.report import NAMES
+
+    fields, rows = ("label", "source", "data", "values"), []
+    for row in getattr(module, "PUBLISHED", ()):
+        if sorted(row) != sorted(fields):
+            raise ValueError(f"a row of PUBLISHED has the fields {sorted(row)}, expected {sorted(fields)}")
+        for metric, value in row["values"].items():
+            if metric not in NAMES or len(value) != 2:
+                near = zoo.nearest(metric, NAMES)
+                raise ValueError(f"PUBLISHED, {row['label']}: {metric}={value!r}{near}; expected metric: (mean, sd)")
+        rows.append(dict(row))
+    return rows
+
+
+def expand(config: ConfigDict, sweep=None, arg: str = "") -> list[Cell]:
     """The cells of a study: one a call of `add`, or the config itself without a sweep; equal cells once.
 
     Raises:
@@ -87,7 +112,7 @@ def expand(config: ConfigDict, sweep=None) -> list[Cell]:
             cell_config.label = label
         cells.append(resolve(cell_config))
 
-    sweep(add)
+    sweep(add, arg) if len(inspect.signature(sweep).parameters) > 1 else sweep(add)
     unique: dict[str, Cell] = {}
     for cell in cells:
         unique.setdefault(cell.identity(""), cell)
@@ -115,8 +140,7 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     if leaf in _OPEN:
         if not isinstance(value, Mapping | ConfigDict):
             raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
-        with node[leaf].unlocked():
-            node[leaf].update(value)
+        node[leaf] = ConfigDict(dict(value))  # as a whole: what stood there belonged to another mechanism
         return
     old = node[leaf]
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):

@@ -15,13 +15,16 @@ FUSIONS = (
     "self_attention", "free_query", "node_query", "node_token", "persistent_memory",
 )  # fmt: skip
 LATE = ("late_logits", "late_probabilities", "late_vote", "late_product")
+NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}, "model.layers": 1}
 VIEWS = ("pixels", "fourier", "gradients", "profiles")
 
 
 def get_config(arg: str = ""):
     config = base.get_config(arg)
     config.model.dim = 32
-    config.model.layers = 4
+    config.model.layer.name = "sgc"  # 2 x 4 rounds of averaging: twenty labels have to reach 1,797 nodes
+    with config.model.layer.options.unlocked():
+        config.model.layer.options.hops = 4
     return config
 
 
@@ -32,10 +35,9 @@ def sweep(add):
     for fusion in LATE:
         add({"model.fusion.name": fusion, "model.placement": "decision"})
     for view in VIEWS:
-        add({"data.modalities": (view,), "model.fusion.name": "mean", "model.layer.name": "none", "model.layers": 1},
-            label=f"single: {view}")  # fmt: skip
+        add(NO_GRAPH | {"data.modalities": (view,), "model.fusion.name": "mean"}, label=f"single: {view}")
     for fusion in ("concat_mlp", "gmu"):
-        add({"model.fusion.name": fusion, "model.layer.name": "none", "model.layers": 1}, label=f"{fusion}, no graph")
+        add(NO_GRAPH | {"model.fusion.name": fusion}, label=f"{fusion}, no graph")
     add({"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
     for control in ("label_propagation", "logistic_regression", "rbf_svm"):
         add({"control.name": control})

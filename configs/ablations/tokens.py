@@ -1,0 +1,52 @@
+"""Modalities as tokens: every fusion in which queries read them, beside the classical competitors.
+
+    python -m experiments.sweep --config=configs/ablations/tokens.py --workdir=results/tokens
+    python -m experiments.sweep --config=configs/ablations/tokens.py:match --workdir=results/tokens_match
+    python -m experiments.sweep --config=configs/ablations/tokens.py:digits --workdir=results/tokens_digits
+
+On `digits` and `rosmap` (the argument names one of them), in every placement a mechanism has, five seeds each.
+With `match` every variant has about as many parameters as the concat_mlp row (within 10 %), by its width.
+"""
+
+from configs import base
+from fusion_jax import zoo
+
+BASELINES = ("concat_linear", "concat_mlp", "mean", "gmu")
+TOKENS = (
+    "self_attention", "free_query", "node_query", "node_token", "transformer_decoder", "transformer_decoder_edges",
+    "perceiver_io", "hierarchical_perceiver", "selfdoc", "persistent_memory", "wayformer", "m2fnet", "ista_net",
+    "gpcr_filter",
+)  # fmt: skip
+COMPETITORS = (
+    "lmf", "tfn", "film", "mult", "mbt", "spatialglue", "mag", "multiplicative_interaction", "mmtm", "moe",
+)  # fmt: skip
+DATA = {
+    "digits": {"data.name": "digits", "data.scale": "view"},
+    "rosmap": {"data.name": "rosmap", "data.scale": "column"},
+}
+PLACED = ("before", "after", "interleaved")
+
+
+def get_config(arg: str = ""):
+    """`arg` may hold, comma-separated: match, digits, rosmap, and what base.py takes."""
+    parts = [p for p in arg.split(",") if p]
+    config = base.get_config(",".join(p for p in parts if p not in (*DATA, "match")))
+    config.model.dim = 32
+    config.model.layer.name = "sgc"
+    with config.model.layer.options.unlocked():
+        config.model.layer.options.hops = 4
+    config.optimizer.learning_rate = 2e-3
+    config.training.epochs, config.training.patience, config.training.chunk = 150, 40, 25
+    if "match" in parts:
+        config.match_params = "concat_mlp"
+    return config
+
+
+def sweep(add, arg: str = ""):
+    for data in [d for d in DATA if d in arg.split(",")] or DATA:
+        for fusion in (*BASELINES, *TOKENS, *COMPETITORS):
+            for placement in PLACED:
+                if placement in zoo.get("fusion", fusion).placements:
+                    add(DATA[data] | {"model.fusion.name": fusion, "model.placement": placement})
+        for control in ("label_propagation", "logistic_regression", "rbf_svm"):
+            add(DATA[data] | {"control.name": control})

@@ -1,0 +1,36 @@
+"""Simple graph convolution: several rounds of normalised averaging, then one linear map.
+
+Reference: Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019.
+"""
+
+from flax import nnx
+
+from fusion_jax.graph.base import GraphLayer
+from fusion_jax.nn.adjacency import normalised
+from fusion_jax.nn.segment import propagate
+from fusion_jax.types import Info
+
+
+class Sgc(GraphLayer):
+    """y = (D^-1/2 (A + I) D^-1/2)^K x W + b.
+
+    Args:
+        hops: K, at least 1.
+    Raises:
+        ValueError: hops below 1.
+    """
+
+    info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)")
+
+    def __init__(self, dim: int, *, hops: int = 2, rngs: nnx.Rngs):
+        if hops < 1:
+            raise ValueError(f"graph layer 'sgc': hops={hops}, expected at least 1")
+        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        self.hops = hops
+
+    def __call__(self, x, graph, *, key=None):
+        del key
+        graph, weight = normalised(graph, "symmetric", x.dtype)
+        for _ in range(self.hops):
+            x = propagate(x, graph, weight)
+        return self.linear(x)
