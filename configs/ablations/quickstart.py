@@ -25,6 +25,9 @@ def get_config(arg: str = ""):
     config.model.layer.name = "sgc"  # 2 x 4 rounds of averaging: twenty labels have to reach 1,797 nodes
     with config.model.layer.options.unlocked():
         config.model.layer.options.hops = 4
+    config.optimizer.learning_rate = 1e-2
+    if "quick" not in arg:
+        config.training.epochs, config.training.patience, config.training.chunk = 100, 25, 25
     return config
 
 
