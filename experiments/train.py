@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -83,8 +83,14 @@ def build_loss(config: Mapping[str, Any], target: Target):
     return loss
 
 
-def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, partial: Partial | None) -> loop.Trained:
-    """Trains the prepared seeds of a model cell."""
+def train_model(
+    config: Mapping[str, Any],
+    data: Dataset,
+    ready: Prepared,
+    partial: Partial | None,
+    build: Callable[[jax.Array], Model] | None = None,
+) -> loop.Trained:
+    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values."""
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
     if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
@@ -98,7 +104,7 @@ def train_model(config: Mapping[str, Any], data: Dataset, ready: Prepared, parti
         transform = zoo.make("scheme", config["scheme"]["name"], options=config["scheme"]["options"]).transform
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     return loop.train(
-        functools.partial(build_model, config, feature_dims, data.target),
+        build or functools.partial(build_model, config, feature_dims, data.target),
         ready.init_keys,
         ready.trials,
         ready.batch,

@@ -10,7 +10,7 @@ Where fusion stands relative to message passing is the `placement`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +25,13 @@ from fusion_jax.types import Array, Batch, Graph, Output, Target
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 MISSING = ("mask", "zeros", "mean", "learned")
 Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}
+Tap = Callable[[str, Array], Array]
+
+
+def untouched(name: str, state: Array) -> Array:
+    """The tap that changes nothing."""
+    del name
+    return state
 
 
 class Streams(nnx.Module):
@@ -156,10 +163,15 @@ class Model(nnx.Module):
         first, second = split_key(key, 2)
         return jax.nn.relu(layer(dropout(h, self.rate, first), graph, key=second))
 
-    def __call__(self, batch: Batch, *, key: Array | None = None) -> Output:
-        """Predictions for all nodes (or graphs); `key` is the randomness of training, None in evaluation."""
+    def __call__(self, batch: Batch, *, key: Array | None = None, tap: Tap = untouched) -> Output:
+        """Predictions for all nodes (or graphs); `key` is the randomness of training, None in evaluation.
+
+        `tap` sees, and may replace, the states on the way, by name: "encoder" [N, M, D], "stream 1" ...
+        [N, M, D], "fusion" [N, D], "layer 1" ... [N, D].
+        """
         encode_key, fuse_key, layer_key, read_key = split_key(key, 4)
         x, mask = self.encode(batch, encode_key)
+        x = tap("encoder", x)
         stream_keys = split_key(layer_key, len(self.streams))
         fuse_keys = split_key(fuse_key, len(self.fusions))
         losses = self.encoder_losses(batch, encode_key)
@@ -170,7 +182,7 @@ class Model(nnx.Module):
                 fused = self.fusions[i](h, mask, batch.graph, key=fuse_keys[i])
                 _add(losses, fused.losses)
                 h = fused.tokens
-            h = self.convolve(streams, h, batch.graph, stream_keys[i])
+            h = tap(f"stream {i + 1}", self.convolve(streams, h, batch.graph, stream_keys[i]))
 
         if self.placement == "decision":
             predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
@@ -180,9 +192,10 @@ class Model(nnx.Module):
 
         fused = self.fusions[-1](h, mask, batch.graph, key=fuse_keys[-1])
         _add(losses, fused.losses)
-        h, history = fused.out, [fused.out]
-        for layer, k in zip(self.layers, split_key(layer_key, len(self.layers)), strict=True):
-            h = self.convolve(layer, h, batch.graph, k)
+        h = tap("fusion", fused.out)
+        history = [h]
+        for i, (layer, k) in enumerate(zip(self.layers, split_key(layer_key, len(self.layers)), strict=True)):
+            h = tap(f"layer {i + 1}", self.convolve(layer, h, batch.graph, k))
             history.append(h)
         first, second = split_key(read_key, 2)
         hidden = self.readout(jnp.stack(history, axis=1), batch.graph, key=first)

@@ -1,0 +1,192 @@
+"""One network from the seeds of a finished cell: plain average, ensemble and optimal transport, without retraining.
+
+    python -m experiments.merge --workdir=results/one                      # the folder's only cell
+    python -m experiments.merge --workdir=results/quickstart --cell=3f0c...
+    python -m experiments.merge --workdir=... --cell=3f0c...,a91b...       # the seeds of two cells of one shape
+
+Writes merge/table.csv, table.md, figure.png and merge.json into the (first) cell's folder. Everything is measured
+on the rows that are test rows of every merged network; where networks had splits of their own, a test row of one
+has trained another. The anchor is the seed with the best validation score. Merged networks are also finetuned for a
+few epochs on the anchor's training rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from absl import app, flags, logging
+from etils import epath
+from flax import nnx
+
+from experiments.train import train_model
+from fusion_jax import zoo
+from fusion_jax.merging import base
+from fusion_jax.merging._rules import CHOICES
+from fusion_jax.results.figures import new_figure, save_figure
+from fusion_jax.results.restore import Restored, only_cell, restore
+from fusion_jax.results.store import Store, replacing, write_bytes, write_json
+from fusion_jax.results.tables import SHOWN
+from fusion_jax.training import metrics
+from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.prepare import prepare
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What merging gave.
+
+    Attributes:
+        table: a row a predictor: name, kind ("network", "mean" or "merged"), passes (networks run for a
+            prediction), and the metrics of the task.
+        anchor: the network the others were brought to.
+        rows: number of rows measured on.
+        primary: the metric that ranks.
+    """
+
+    table: pd.DataFrame
+    anchor: str
+    rows: int
+    primary: str
+
+
+def finetune(cell: Restored, i: int, model, epochs: int, rate: float) -> np.ndarray:
+    """Predictions [N, C] after training `model` on the i-th seed's rows, at `rate` times the cell's learning rate."""
+    config = {
+        **cell.config,
+        "training": {**cell.config["training"], "epochs": epochs, "patience": epochs, "chunk": epochs},
+        "optimizer": {**cell.config["optimizer"], "learning_rate": rate * cell.config["optimizer"]["learning_rate"]},
+    }
+    ready = prepare(config, cell.data, (cell.seeds[i],))
+    return train_model(config, cell.data, ready, None, build=lambda key: nnx.clone(model)).prediction[0]
+
+
+def merge(
+    cells: Sequence[Restored],
+    mergings: Sequence[str] = ("ensemble", "average", "ot_fusion"),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    epochs: int = 20,
+    rate: float = 1.0,
+) -> Result:
+    """Merges all seeds of the cells in every way named, and measures.
+
+    Args:
+        options: {merging: its options}.
+        epochs: of finetuning; 0 for none.
+        rate: factor of the cell's learning rate in finetuning.
+    Raises:
+        ValueError: one network only, networks of different shape, too few common test rows, a cell that a
+            merging has no rule for.
+    """
+    parents, anchor = base.parents_of(cells)
+    rows = base.unseen_rows(parents)
+    target, options = cells[0].data.target, dict(options or {})
+    if target.kind != "classes":
+        options["ensemble"] = {"probabilities": False, **options.get("ensemble", {})}
+    networks = [(p.name, 1, p.prediction) for p in parents]
+    merged = []
+    for name in mergings:
+        done = zoo.get("merging", name)(parents, anchor, **_checked(name, options.get(name, {})))
+        merged.append((name, 1 if done.model is not None else len(parents), done.prediction))
+        if done.model is not None and epochs:
+            cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
+            merged.append((f"{name}, finetuned", 1, finetune(cell, i, done.model, epochs, rate)))
+    lines = [
+        dict(name=name, kind=kind, passes=passes, **metrics.evaluate(prediction, target, rows))
+        for kind, group in (("network", networks), ("merged", merged))
+        for name, passes, prediction in group
+    ]
+    table = pd.DataFrame(lines)
+    numbers = [c for c in table.columns if c not in ("name", "kind", "passes")]
+    own = table[table.kind == "network"]
+    mean = pd.DataFrame([dict(name="mean of the networks", kind="mean", passes=1, **own[numbers].mean())])
+    table = pd.concat([own, mean, table[table.kind == "merged"]], ignore_index=True)
+    return Result(table, parents[anchor].name, len(rows), cells[0].primary)
+
+
+def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    zoo.check_options("merging", name, dict(options))
+    return dict(options)
+
+
+def markdown(result: Result, task: str) -> str:
+    """The table with the metrics shown for the task."""
+    shown = [m for m in SHOWN[task] if m in result.table.columns]
+    head = ["predictor", *shown, "passes"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for _, row in result.table.iterrows():
+        name = f"{row['name']} (anchor)" if row["name"] == result.anchor else row["name"]
+        lines.append("| " + " | ".join([name, *(f"{row[m]:.3f}" for m in shown), str(row.passes)]) + " |")
+    note = f"On the {result.rows} rows that are test rows of every network. Anchor: the best by validation."
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def figure(result: Result):
+    """The networks as small dots on their mean's line, every merged predictor below it."""
+    table, metric = result.table, result.primary
+    merged = table[table.kind == "merged"]
+    fig, axes = new_figure(6, 1.2 + 0.35 * (len(merged) + 1))
+    own = table[table.kind == "network"][metric]
+    axes.scatter(own, np.zeros(len(own)), s=18, color="0.6", label="networks")
+    axes.axvline(own.mean(), color="0.7", lw=1, label="their mean")
+    axes.scatter(merged[metric], np.arange(1, len(merged) + 1), s=36, color="C0")
+    axes.set_yticks(range(len(merged) + 1), ["networks", *merged.name])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{metric} on {result.rows} test rows")
+    return fig
+
+
+def write(folder: epath.Path, result: Result, task: str, about: Mapping[str, Any]) -> str:
+    """All files of the result, which appear together; returns the table in Markdown."""
+    text = markdown(result, task)
+    with replacing(folder) as temporary:
+        write_bytes(temporary / "table.csv", result.table.to_csv(index=False).encode())
+        write_bytes(temporary / "table.md", text.encode())
+        write_json(temporary / "merge.json", dict(about, anchor=result.anchor, rows=result.rows))
+        save_figure(temporary / "figure.png", figure(result))
+    return text
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)
+    use_cache()
+    store = Store(FLAGS.workdir)
+    rules = {n: FLAGS[n].value for n in (*CHOICES, "reg")}
+    try:
+        identities = FLAGS.cell or [only_cell(store)]
+        cells = [restore(store, i) for i in identities]
+        result = merge(cells, FLAGS.merging, dict(ot_fusion=rules), epochs=FLAGS.epochs, rate=FLAGS.rate)
+        folder = store.cell(identities[0]) / "-".join(["merge", *identities[1:]])
+        about = dict(cells=identities, mergings=FLAGS.merging, epochs=FLAGS.epochs, rate=FLAGS.rate, ot_fusion=rules)
+        print(write(folder, result, cells[0].data.target.kind, about))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"written: {os.fspath(folder)}/table.csv, table.md, figure.png, merge.json")
+
+
+def define_flags():
+    flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    flags.DEFINE_list("cell", [], "identities of finished cells; the folder's only one if none is named")
+    flags.DEFINE_list("merging", ["ensemble", "average", "ot_fusion"], "files of fusion_jax/merging")
+    flags.DEFINE_integer("epochs", 20, "of finetuning a merged network; 0 for none", lower_bound=0)
+    flags.DEFINE_float("rate", 1.0, "finetuning's factor of the cell's learning rate", lower_bound=0)
+    defaults = zoo.options("merging", "ot_fusion")
+    for name, allowed in CHOICES.items():
+        flags.DEFINE_enum(name, defaults[name], allowed, f"ot_fusion's {name}")
+    flags.DEFINE_float("reg", defaults["reg"], "ot_fusion's entropic weight; its default depends on the cost")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

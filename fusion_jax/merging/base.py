@@ -1,0 +1,174 @@
+"""The contract of a merging: several trained networks of one shape -> one prediction for every row.
+
+A merging is a function `name(parents, anchor, *, <options>) -> Merged` in the file of that name; `parents` are
+`Parent`s in one set of input coordinates (`parents_of` makes them), `anchor` is the place of the one that the
+others are brought to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fusion_jax.data.base import Split
+from fusion_jax.encoders.linear import Linear
+from fusion_jax.encoders.mlp import Mlp
+from fusion_jax.models import Model
+from fusion_jax.results.restore import Restored, predict
+from fusion_jax.training.step import Trial
+from fusion_jax.types import Batch
+
+MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Parent:
+    """A trained network and what it was trained with.
+
+    Attributes:
+        name: for tables, such as "seed 3".
+        model: the network.
+        batch: the whole batch as the network sees it.
+        seen: what it saw in training; the same as `batch` in the transductive setting.
+        split: its rows.
+        prediction: [N, C], its own.
+        score: its validation score, larger is better; a tuple, ties broken by what comes later.
+    """
+
+    name: str
+    model: Model
+    batch: Batch
+    seen: Batch
+    split: Split
+    prediction: np.ndarray
+    score: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """A merged predictor: `prediction` [N, C] of all rows, and the network behind it (None for an ensemble)."""
+
+    prediction: np.ndarray
+    model: Model | None = None
+
+
+def leaves(model: Model) -> dict[str, jax.Array]:
+    """{path: array} of everything a network stores."""
+    return {"/".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(model))}
+
+
+def check_same_shape(parents: Sequence[Parent]) -> None:
+    """Raises ValueError where two networks differ in what they store; names the first difference of each."""
+    first = leaves(parents[0].model)
+    for parent in parents[1:]:
+        other = leaves(parent.model)
+        differ = sorted(set(first) ^ set(other)) or [k for k in first if first[k].shape != other[k].shape]
+        if differ:
+            shapes = [tuple(t[differ[0]].shape) if differ[0] in t else "nothing" for t in (first, other)]
+            raise ValueError(
+                f"networks of different shape cannot be merged: {parents[0].name} has {shapes[0]} as "
+                f"{differ[0]!r}, {parent.name} has {shapes[1]} ({len(differ)} such parameters)"
+            )
+
+
+def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
+    """The same function of the raw features, as a network that reads them under the anchor's scaler.
+
+    Every seed has a scaler of its own, (x - s) c. With x' the anchor's scaled features, a first layer x W + b is
+    x' (c/c_a W) + b + ((s_a - s) c) W. Networks are compared and averaged in one set of input coordinates only.
+
+    Raises:
+        ValueError: the scalers differ and an encoder does not begin with a linear layer.
+    """
+    model = nnx.clone(model)
+    for name, encoder in zip(model.names, model.encoders, strict=True):
+        shift, scale = own.shift[name], own.scale[name]
+        if bool((shift == anchor.shift[name]).all() & (scale == anchor.scale[name]).all()):
+            continue
+        if not isinstance(encoder, Linear | Mlp):
+            raise ValueError(
+                f"seeds with scalers of their own (data.scale, split varies) can be merged with the encoders "
+                f"'linear' and 'mlp', not {type(encoder).__name__!r}; train with --config.data.scale=none"
+            )
+        layer = encoder.linear if isinstance(encoder, Linear) else encoder.mlp.fc1
+        kernel = layer.kernel[...]
+        layer.bias[...] = layer.bias[...] + ((anchor.shift[name] - shift) * scale) @ kernel
+        layer.kernel[...] = (scale / anchor.scale[name])[:, None] * kernel
+    return model
+
+
+def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
+    """All seeds of the cells as parents, in the input coordinates of the anchor, and the anchor's place.
+
+    The anchor is the seed with the best validation score.
+
+    Raises:
+        ValueError: fewer than two networks, cells on other data, or networks of different shape.
+    """
+    members = [(cell, i) for cell in cells for i in range(len(cell.seeds))]
+    if len(members) < 2:
+        raise ValueError(
+            f"merging needs at least two networks, cell {cells[0].identity} has one seed: add some with "
+            f"--config.seeds=5 to the command that trained it, or name a second cell"
+        )
+    for cell in cells[1:]:
+        if cell.data.provenance.checksum != cells[0].data.provenance.checksum:
+            raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
+        if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
+            raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
+        if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
+            raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
+    scores = [cell.validation_score(i) for cell, i in members]
+    anchor = max(range(len(members)), key=lambda n: scores[n])
+    anchor_cell, anchor_seed = members[anchor]
+    target = anchor_cell.trial(anchor_seed)
+    raw = []
+    for (cell, i), score in zip(members, scores, strict=True):
+        name = f"seed {cell.seeds[i]}" if len(cells) == 1 else f"{cell.identity} seed {cell.seeds[i]}"
+        prediction = cell.prediction(i)
+        raw.append(Parent(
+            name, cell.models[i], anchor_cell.batch(anchor_seed), anchor_cell.seen(anchor_seed),
+            cell.ready.splits[i], prediction, score,
+        ))  # fmt: skip
+    check_same_shape(raw)
+    parents = [
+        dataclasses.replace(p, model=rescaled(p.model, cell.trial(i), target))
+        for p, (cell, i) in zip(raw, members, strict=True)
+    ]
+    return parents, anchor
+
+
+def unseen_rows(parents: Sequence[Parent]) -> np.ndarray:
+    """The rows that are test rows of every parent.
+
+    Where seeds have splits of their own, a merged network knows the labels of all of them: a test row of one
+    seed may have trained another.
+
+    Raises:
+        ValueError: there are fewer than ten.
+    """
+    rows = parents[0].split.test
+    for parent in parents[1:]:
+        rows = np.intersect1d(rows, parent.split.test)
+    if len(rows) < MIN_ROWS:
+        raise ValueError(
+            f"only {len(rows)} rows are test rows of all {len(parents)} networks: train the cell with one split, "
+            f"--config.vary='(\"init\",\"dropout\")', to merge it"
+        )
+    return rows
+
+
+def averaged(models: Sequence[Model]) -> Model:
+    """The network whose every parameter and statistic is the mean of the given ones."""
+    mean = jax.tree.map(lambda *a: jnp.mean(jnp.stack(a), 0).astype(a[0].dtype), *(nnx.state(m) for m in models))
+    return nnx.merge(nnx.graphdef(models[0]), mean)
+
+
+def merged(model: Model, parents: Sequence[Parent], anchor: int) -> Merged:
+    """A network with what it predicts for the anchor's batch."""
+    return Merged(predict(model, parents[anchor].batch), model)

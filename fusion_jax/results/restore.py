@@ -1,0 +1,197 @@
+"""Brings a finished cell back from its store: config, data, batch and every seed's model, without training.
+
+    cell = restore(Store("results/quickstart"), "3f0c...")
+    cell.models[0](cell.batch(0)).prediction
+
+What training saw is prepared again from the config (splits, scalers and hidden labels depend on nothing else),
+the parameters are the stored ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from flax import nnx
+from ml_collections import ConfigDict
+
+# The one place that builds models from configs; it imports the store but not this module.
+from experiments.train import build_model
+from fusion_jax import study
+from fusion_jax.data import Dataset
+from fusion_jax.data import load as load_data
+from fusion_jax.models import Model
+from fusion_jax.results.store import Store, read_json
+from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
+from fusion_jax.training import checkpoint
+from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.step import Trial, scaled
+from fusion_jax.types import Batch
+from fusion_jax.zoo import nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A finished cell.
+
+    Attributes:
+        identity: its folder's name.
+        config: as it was trained (with the width that `match_params` chose).
+        label: the row's name.
+        data: the data set, checked to be the one the cell was trained on.
+        ready: splits, trials and batch of all stored seeds.
+        models: one a seed, with the parameters and statistics of its best epoch.
+        metrics: the stored table: seed, part, metric, value.
+    """
+
+    identity: str
+    config: dict[str, Any]
+    label: str
+    data: Dataset
+    ready: Prepared
+    models: tuple[Model, ...]
+    metrics: pd.DataFrame
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.ready.seeds
+
+    @property
+    def primary(self) -> str:
+        """The metric that ranks models of this task."""
+        return PRIMARY[self.data.target.kind]
+
+    def trial(self, i: int) -> Trial:
+        """What the i-th stored seed had of its own."""
+        return jax.tree.map(lambda a: a[i], self.ready.trials)
+
+    def seen(self, i: int) -> Batch:
+        """What the i-th seed's model saw in training: in the inductive setting without the test nodes."""
+        return scaled(self.ready.batch, self.trial(i))
+
+    def batch(self, i: int) -> Batch:
+        """The whole batch under the i-th seed's scaler: what its predictions were made from."""
+        return scaled(self.ready.batch, dataclasses.replace(self.trial(i), graph=None, mask=None))
+
+    def prediction(self, i: int) -> np.ndarray:
+        """float32 [N, C], what the i-th seed's model predicts for every row."""
+        return predict(self.models[i], self.batch(i))
+
+    def validation_score(self, i: int) -> tuple[float, float]:
+        """Larger is better: the primary metric on validation rows, ties broken by the lower log-loss."""
+        table = self.metrics[(self.metrics.seed == self.seeds[i]) & (self.metrics.part == "val")]
+        value = table.set_index("metric").value
+        sign = -1 if self.primary in LOWER_IS_BETTER else 1
+        return sign * float(value[self.primary]), -float(value.get("log_loss", 0.0))
+
+
+def predict(model: Model, batch: Batch) -> np.ndarray:
+    """float32 [N, C], the predictions of one model in evaluation."""
+    graphdef, state = nnx.split(model)
+    output = jax.jit(lambda s, b: nnx.merge(graphdef, s)(b).prediction)(state, batch)
+    return np.asarray(output, np.float32)
+
+
+def only_cell(store: Store) -> str:
+    """The identity of the store's one finished cell.
+
+    Raises:
+        ValueError: there is none, or several; lists them.
+    """
+    found = finished(store)
+    if len(found) != 1:
+        raise ValueError(
+            f"{os.fspath(store.root)!r} holds {len(found)} finished cells, name one with --cell=ID"
+            + "".join(f"\n  {i}  {label}" for i, label in found.items())
+        )
+    return next(iter(found))
+
+
+def finished(store: Store) -> dict[str, str]:
+    """{identity: label} of the cells with at least one finished seed, in the order of the study."""
+    found = {}
+    for entry in store.read_study()["cells"]:
+        if store.finished_seeds(entry["id"]):
+            found[entry["id"]] = entry["label"]
+    return found
+
+
+def restore(store: Store, identity: str | None = None, *, data: Dataset | None = None) -> Restored:
+    """The cell of that identity, or the store's only one.
+
+    Args:
+        data: the data set, if it is loaded already.
+    Raises:
+        FileNotFoundError: the store holds no study.
+        ValueError: no such cell, it is not finished, it has no parameters (a control), the data set is not the
+            one it was trained on, or the checkpoint's parameters are not the model's (lists which).
+    """
+    identity = only_cell(store) if identity is None else identity
+    if not store.finished_seeds(identity):
+        known = finished(store)
+        raise ValueError(
+            f"{os.fspath(store.root)!r} has no finished cell {identity!r}{nearest(identity, known)}; "
+            f"finished: {', '.join(known) or 'none'}"
+        )
+    config = store.config(identity)
+    if config["control"]["name"]:
+        raise ValueError(f"cell {identity} is the control {config['control']['name']!r}: it has no parameters")
+    if data is None:
+        data = load_data(config["data"]["name"], **config["data"]["options"])
+    if study.Cell(config, "", 0).identity(data.provenance.checksum) != identity:
+        raise ValueError(
+            f"cell {identity} was trained on other data than data set {data.name!r} holds now "
+            f"(checksum {data.provenance.checksum[:16]}...)"
+        )
+    try:
+        config = study.resolve(ConfigDict(config)).config  # options that mechanisms have gained since
+    except ValueError as error:
+        raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
+    width = store.costs(identity)[0]["dim"]
+    config = {**config, "model": {**config["model"], "dim": width}}
+    seeds = store.finished_seeds(identity)
+    ready = prepare(config, data, seeds)
+    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    template = build_model(config, dims, data.target, jax.random.key(0))
+    models = {}
+    for part, part_seeds in store.parts(identity):
+        saved = checkpoint.restore(part / "checkpoint")
+        for i, seed in enumerate(part_seeds):
+            models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
+    return Restored(
+        identity, config, read_json(store.cell(identity) / "record.json")["label"], data, ready,
+        tuple(models[s] for s in seeds), store.table(identity, "metrics"),
+    )  # fmt: skip
+
+
+def fill(template: Model, saved: Mapping[str, Any], name: str) -> Model:
+    """A copy of `template` with the values of a checkpoint {"params": ..., "rest": ...} of one seed.
+
+    Raises:
+        ValueError: parameters are missing, unexpected or of another shape; lists them.
+    """
+    graphdef, state = nnx.split(template)
+    # Orbax gives back the numbers of list entries as strings: paths are compared as text.
+    own = {"/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}
+    found = {}
+    for tree in (saved.get("params"), saved.get("rest")):
+        leaves = jax.tree_util.tree_leaves_with_path(tree or {})
+        found |= {"/".join(str(p.key) for p in path): leaf for path, leaf in leaves}
+    missing, unexpected = sorted(set(own) - set(found)), sorted(set(found) - set(own))
+    shapes = {
+        k: f"{k} {np.shape(found[k])} instead of {own[k].shape}"
+        for k in sorted(set(own) & set(found)) if np.shape(found[k]) != own[k].shape
+    }  # fmt: skip
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f"the checkpoint of cell {name} does not fit its model: missing parameters {missing}, "
+            f"unexpected parameters {unexpected}, other shapes {list(shapes.values())}"
+        )
+    flat = [(p, v.replace(jnp.asarray(found["/".join(map(str, p))], v.dtype))) for p, v in nnx.to_flat_state(state)]
+    return nnx.merge(graphdef, nnx.from_flat_state(flat))

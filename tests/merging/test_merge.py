@@ -1,0 +1,149 @@
+"""Merging the seeds of finished cells: the command, its numbers, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from absl.testing import flagsaver
+from scipy.special import softmax
+
+from experiments import merge as command
+from fusion_jax.merging import base
+from fusion_jax.merging.average import average
+from fusion_jax.merging.ensemble import ensemble
+from fusion_jax.merging.ot_fusion import ot_fusion
+from fusion_jax.results.restore import predict, restore
+from tests.cells import as_users_run, tiny_cell, train_cells
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with as_users_run():
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(settings, tmp_path_factory):
+    cells = [tiny_cell(), tiny_cell(1, model__dim=6), tiny_cell(1, optimizer__learning_rate=0.02)]
+    return train_cells(tmp_path_factory.mktemp("merge"), cells)
+
+
+@pytest.fixture(scope="module")
+def cell(trained):
+    return restore(trained[0], trained[1][0])
+
+
+@pytest.fixture(scope="module")
+def family(cell):
+    return base.parents_of([cell])
+
+
+def test_a_network_under_the_anchors_scaler_computes_what_it_did(cell, family):
+    """Seeds have splits, so scalers, of their own."""
+    parents, anchor = family
+    other = 1 - anchor
+    assert np.abs(np.asarray(cell.trial(0).shift["m0"] - cell.trial(1).shift["m0"])).max() > 0
+    np.testing.assert_allclose(
+        predict(parents[other].model, parents[other].batch), parents[other].prediction, rtol=1e-4, atol=1e-4
+    )
+    assert parents[anchor].score == max(p.score for p in parents)
+
+
+def test_the_average_is_the_mean_of_every_parameter(family):
+    parents, anchor = family
+    merged = average(parents, anchor)
+    each = [base.leaves(p.model) for p in parents]
+    for name, value in base.leaves(merged.model).items():
+        np.testing.assert_allclose(value, np.mean([e[name] for e in each], 0), rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(merged.prediction, predict(merged.model, parents[anchor].batch))
+
+
+def test_the_ensemble_averages_probabilities(family):
+    parents, anchor = family
+    expected = np.mean([softmax(p.prediction, -1) for p in parents], 0)
+    np.testing.assert_allclose(softmax(ensemble(parents, anchor).prediction, -1), expected, rtol=1e-5)
+    mean = ensemble(parents, anchor, probabilities=False).prediction
+    np.testing.assert_allclose(mean, np.mean([p.prediction for p in parents], 0), rtol=1e-6)
+
+
+def test_three_times_the_same_network_is_that_network(family):
+    parents, anchor = family
+    same = [parents[anchor]] * 3
+    # the class with hard maps: a soft map of a network to itself is not the identity
+    np.testing.assert_allclose(
+        ot_fusion(same, 1, solver="emd").prediction, parents[anchor].prediction, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_soft_and_hard_maps_give_other_networks_than_the_average(family):
+    parents, anchor = family
+    soft, hard = (ot_fusion(parents, anchor, solver=s).prediction for s in ("sinkhorn", "emd"))
+    plain = average(parents, anchor).prediction
+    assert min(np.abs(a - b).max() for a, b in ((soft, hard), (soft, plain), (hard, plain))) > 1e-3
+
+
+def test_only_rows_that_trained_no_network_count(family):
+    parents, _ = family
+    rows = base.unseen_rows(parents)
+    assert 0 < len(rows) < len(parents[0].split.test)
+    for parent in parents:
+        assert not np.isin(rows, parent.split.train).any() and not np.isin(rows, parent.split.val).any()
+    disjoint = dataclasses.replace(parents[0].split, test=parents[0].split.train)
+    with pytest.raises(ValueError, match="only 0 rows are test rows of all 2 networks: train the cell with one split"):
+        base.unseen_rows([parents[0], dataclasses.replace(parents[0], split=disjoint)])
+
+
+def run(store, cell, **flags):
+    command.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(workdir=str(store.root), cell=cell, **flags):
+        command.main(["merge"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flags():
+    """The command's flags, defined for these tests only."""
+    before = set(command.FLAGS)
+    command.define_flags()
+    yield
+    for name in set(command.FLAGS) - before:
+        delattr(command.FLAGS, name)
+
+
+def test_the_command_writes_its_table_and_figure_into_the_cell(trained, capsys):
+    store, identities = trained
+    run(store, identities[:1], epochs=1)
+    folder = store.cell(identities[0]) / "merge"
+    assert sorted(p.name for p in folder.iterdir()) == ["figure.png", "merge.json", "table.csv", "table.md"]
+    table = pd.read_csv(folder / "table.csv").set_index("name")
+    assert list(table.index) == [
+        "seed 0", "seed 1", "mean of the networks", "ensemble", "average", "average, finetuned",
+        "ot_fusion", "ot_fusion, finetuned",
+    ]  # fmt: skip
+    mean = table.accuracy[["seed 0", "seed 1"]].mean()
+    np.testing.assert_allclose(table.accuracy["mean of the networks"], mean)
+    assert list(table.passes) == [1, 1, 1, 2, 1, 1, 1, 1]
+    assert "(anchor)" in capsys.readouterr().out
+    assert store.finished_seeds(identities[0]) == (0, 1)
+
+
+def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
+    store, identities = trained
+    cells = [restore(store, identities[0]), restore(store, identities[2])]
+    result = command.merge(cells, ["average"], epochs=0)
+    assert list(result.table.kind) == ["network"] * 3 + ["mean", "merged"]
+
+
+@pytest.mark.parametrize("which,match", [
+    ([1], "needs at least two networks, cell .* has one seed"),
+    ([0, 1], r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)"),
+])  # fmt: skip
+def test_one_seed_or_other_shapes_are_refused(trained, capsys, which, match):
+    store, identities = trained
+    cells = [restore(store, identities[i]) for i in which]
+    with pytest.raises(ValueError, match=match):
+        base.parents_of(cells)
+    with pytest.raises(SystemExit) as exit_:
+        run(store, [identities[i] for i in which])
+    assert exit_.value.code == 2 and "error: " in capsys.readouterr().err
+    assert not list(store.cell(identities[which[0]]).glob(".tmp*"))

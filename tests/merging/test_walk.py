@@ -1,0 +1,189 @@
+"""The walk through a model: a network whose neurons were permuted by hand comes back to the anchor exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fusion_jax.merging._rules import Rules
+from fusion_jax.merging._walk import Walk, align
+from fusion_jax.merging.base import leaves
+from fusion_jax.models import Model
+from fusion_jax.types import Batch, Target
+from tests.helpers import small_graph
+
+N, D, DIMS = 24, 6, {"a": 5, "b": 4}
+
+
+def spec(name, **options):
+    return {"name": name, "options": options}
+
+
+def build(fusion, placement, layer, encoder="linear", missing="mask"):
+    model = Model(
+        DIMS, Target("classes", num_outputs=3), dim=D, placement=placement, encoder=spec(encoder), fusion=fusion,
+        layer=layer, readout=spec("last"), layers=2, missing=missing, rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    graphdef, state = nnx.split(model)
+    rng = np.random.default_rng(1)
+    noise = lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype)  # noqa: E731
+    return nnx.merge(graphdef, jax.tree.map(noise, state))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(2)
+    mask = rng.random((N, 2)) < 0.8
+    mask[~mask.any(1), 0] = True
+    features = {k: jnp.asarray(rng.normal(size=(N, d)), jnp.float32) for k, d in DIMS.items()}
+    return Batch(features, jnp.asarray(mask), small_graph(N, 60))
+
+
+class Permuter:
+    """Permutes the neurons of a model by hand; `new` gives a permutation of n neurons."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(3)
+
+    def new(self, n):
+        return self.rng.permutation(n)
+
+    def dense(self, layer, p_in, p_out):
+        kernel = layer.kernel[...]
+        kernel = kernel if p_in is None else kernel[p_in]
+        layer.kernel[...] = kernel[:, p_out]
+        if layer.bias is not None:
+            layer.bias[...] = layer.bias[...][p_out]
+
+    def vector(self, variable, p):
+        variable[...] = variable[...].reshape(-1)[p].reshape(variable.shape)
+
+    def graph(self, layer, p_in):
+        p = self.new(D)
+        if hasattr(layer, "neighbour"):
+            self.dense(layer.own, p_in, p)
+            self.dense(layer.neighbour, p_in, p)
+        elif hasattr(layer, "att_sender"):
+            p = np.concatenate([3 * h + self.new(3) for h in (1, 0)])  # two heads change places
+            self.dense(layer.linear, p_in, p)
+            for v in (layer.att_sender, layer.att_receiver, layer.bias):
+                self.vector(v, p)
+        else:
+            self.dense(layer.linear, p_in, p)
+        return p
+
+    def fusion(self, fusion, p):
+        """Every modality's features are permuted by p, so that their mean map is exact."""
+        name = type(fusion).__name__
+        both, q, h = np.concatenate([p, p + D]), self.new(D), self.new(D)
+        if name == "ConcatLinear":
+            self.dense(fusion.linear, both, q)
+            return q
+        if name == "ConcatMlp":
+            h = self.new(2 * D)
+            self.dense(fusion.mlp.fc1, both, h)
+            self.dense(fusion.mlp.fc2, h, q)
+            return q
+        if name in ("SelfAttention", "NodeQuery", "FreeQuery"):
+            if name == "FreeQuery":
+                self.vector(fusion.query, h)
+            else:
+                self.dense(fusion.query, p, h)
+            self.dense(fusion.key, p, h)
+            self.dense(fusion.value, p, q)
+            return q
+        if name == "NodeToken":
+            self.node_token(fusion, p)
+        return p
+
+    def node_token(self, fusion, p):
+        self.vector(fusion.token, p)
+        fusion.embedding[...] = fusion.embedding[...][:, p]
+        for block in fusion.blocks:
+            for n in (block.ln1, block.ln2):
+                self.vector(n.scale, p)
+                self.vector(n.bias, p)
+            h, v, f = self.new(D), self.new(D), self.new(4 * D)
+            for layer, i, o in (("query", p, h), ("key", p, h), ("value", p, v), ("out", v, p)):
+                self.dense(getattr(block.attention, layer), i, o)
+            self.dense(block.mlp.fc1, p, f)
+            self.dense(block.mlp.fc2, f, p)
+        self.vector(fusion.norm.scale, p)
+        self.vector(fusion.norm.bias, p)
+
+    def model(self, model):
+        model = nnx.clone(model)
+        p = self.new(D)
+        for encoder in model.encoders:
+            if hasattr(encoder, "mlp"):
+                h = self.new(D)
+                self.dense(encoder.mlp.fc1, None, h)
+                self.dense(encoder.mlp.fc2, h, p)
+            else:
+                self.dense(encoder.linear, None, p)
+        if model.missing_token is not None:
+            model.missing_token[...] = model.missing_token[...][:, p]
+        for streams in model.streams:
+            slices = [jax.tree.map(lambda a, m=m: a[m], streams.layers) for m in range(2)]
+            state = self.rng.bit_generator.state
+            for s in slices:  # the same permutation for both modalities
+                self.rng.bit_generator.state = state
+                out = self.graph(s, p)
+            p, streams.layers = out, jax.tree.map(lambda *a: jnp.stack(a), *slices)
+        p = self.fusion(model.fusions[0], p)
+        for layer in model.layers:
+            p = self.graph(layer, p)
+        model.head.kernel[...] = model.head.kernel[...][p]
+        return model
+
+
+CASES = {
+    "concat_mlp before gcn": dict(fusion=spec("concat_mlp"), placement="before", layer=spec("gcn"), encoder="mlp"),
+    "concat_linear after sage": dict(fusion=spec("concat_linear"), placement="after", layer=spec("sage")),
+    "self_attention before gat": dict(fusion=spec("self_attention"), placement="before", layer=spec("gat", heads=2)),
+    "free_query after none": dict(fusion=spec("free_query"), placement="after", layer=spec("none"), missing="learned"),
+    "node_query before gcn": dict(fusion=spec("node_query"), placement="before", layer=spec("gcn")),
+    "node_token before none": dict(fusion=spec("node_token", heads=1), placement="before", layer=spec("none")),
+    "mean after gat": dict(fusion=spec("mean"), placement="after", layer=spec("gat", heads=2)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_permuted_network_comes_back_to_the_anchor(batch, case):
+    anchor = build(**CASES[case])
+    permuted = Permuter().model(anchor)
+    np.testing.assert_allclose(permuted(batch).prediction, anchor(batch).prediction, rtol=2e-3, atol=2e-3)
+    walk = Walk(Rules(solver="emd", heads="blocks"), batch, np.ones(N, bool), 200, 0)
+    aligned = leaves(align(permuted, anchor, walk))
+    moved = leaves(permuted)
+    changed = 0
+    for name, value in leaves(anchor).items():
+        np.testing.assert_allclose(aligned[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+        changed += not np.allclose(moved[name], value)
+    assert changed > 5
+
+
+def test_a_network_aligned_to_itself_by_weights_is_itself(batch):
+    anchor = build(spec("concat_mlp"), "before", spec("sage"))
+    walk = Walk(Rules(cost="wts", solver="emd"), batch, np.ones(N, bool), 200, 0)
+    aligned = leaves(align(anchor, anchor, walk))
+    for name, value in leaves(anchor).items():
+        np.testing.assert_allclose(aligned[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("change,match", [
+    (dict(fusion=spec("gmu")), "no rule for the fusion 'gmu'; it knows: concat_linear"),
+    (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
+    (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
+])  # fmt: skip
+def test_what_has_no_rule_is_refused_by_name(batch, change, match):
+    model = build(**{**dict(fusion=spec("mean"), placement="before", layer=spec("gcn")), **change})
+    with pytest.raises(ValueError, match=match):
+        align(model, model, Walk(Rules(), batch, np.ones(N, bool), 200, 0))
+
+
+def test_too_few_training_nodes_to_compare_are_an_error(batch):
+    model = build(spec("mean"), "before", spec("gcn"))
+    with pytest.raises(ValueError, match="1 is too few"):
+        align(model, model, Walk(Rules(), batch, np.arange(N) == 0, 200, 0))

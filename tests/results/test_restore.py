@@ -1,0 +1,92 @@
+"""A finished cell comes back from its store with the predictions it stored, and what does not fit is listed."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from fusion_jax.results.restore import fill, only_cell, restore
+from fusion_jax.results.store import Store, read_json, write_json
+from fusion_jax.training import checkpoint
+from tests.cells import as_users_run, tiny_cell, train_cells
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with as_users_run():
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(settings, tmp_path_factory):
+    cells = [tiny_cell(data__setting="inductive"), tiny_cell(1, control__name="logistic_regression")]
+    return train_cells(tmp_path_factory.mktemp("restore"), cells)
+
+
+@pytest.fixture(scope="module")
+def cell(trained):
+    store, identities = trained
+    return restore(store, identities[0])
+
+
+def test_predictions_are_the_stored_ones(trained, cell):
+    store, identities = trained
+    table = store.table(identities[0], "predictions")
+    assert cell.seeds == (0, 1)
+    for i, seed in enumerate(cell.seeds):
+        stored = np.stack(table[table.seed == seed].prediction)
+        np.testing.assert_allclose(cell.prediction(i), stored, rtol=1e-5, atol=1e-5)
+    assert np.abs(cell.prediction(0) - cell.prediction(1)).max() > 1e-2
+
+
+def test_training_saw_fewer_nodes_than_the_whole_batch(cell):
+    assert cell.seen(0).mask.sum() < cell.batch(0).mask.sum()
+
+
+def test_splits_are_those_of_the_stored_table(trained, cell):
+    table = trained[0].table(trained[1][0], "predictions")
+    test = table[(table.seed == 1) & (table.part == "test")].row
+    np.testing.assert_array_equal(cell.ready.splits[1].test, test)
+
+
+def test_what_a_checkpoint_lacks_or_has_too_much_is_listed(trained, cell):
+    store, identities = trained
+    saved = checkpoint.restore(store.parts(identities[0])[0][0] / "checkpoint")
+    params = saved["params"]
+    params["other"] = params.pop("head")
+    params["encoders"]["0"]["linear"]["bias"] = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError) as error:
+        fill(cell.models[0], nnx.to_pure_dict(saved) if isinstance(saved, nnx.State) else saved, "x")
+    text = str(error.value)
+    assert "missing parameters ['head/bias', 'head/kernel']" in text
+    assert "unexpected parameters ['other/bias', 'other/kernel']" in text
+    assert "encoders/0/linear/bias (2, 3) instead of (8,)" in text
+
+
+def test_several_cells_want_a_name_and_a_wrong_one_suggests(trained):
+    store, identities = trained
+    with pytest.raises(ValueError, match="holds 2 finished cells, name one with --cell=ID"):
+        only_cell(store)
+    with pytest.raises(ValueError, match=f"no finished cell.*did you mean '{identities[0]}'"):
+        restore(store, identities[0][:-1] + "x")
+
+
+def test_a_control_has_no_model(trained):
+    with pytest.raises(ValueError, match="control 'logistic_regression': it has no parameters"):
+        restore(trained[0], trained[1][1])
+
+
+def test_a_folder_without_study(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no study"):
+        restore(Store(tmp_path))
+
+
+def test_other_data_or_another_version_of_the_code_are_told_apart(trained, cell, monkeypatch):
+    store, identities = trained
+    path = store.cell(identities[0]) / "config.json"
+    config = read_json(path)
+    try:
+        write_json(path, {**config, "data": {**config["data"], "options": {**config["data"]["options"], "nodes": 130}}})
+        with pytest.raises(ValueError, match="trained on other data than data set 'synthetic' holds now"):
+            restore(store, identities[0])
+    finally:
+        write_json(path, config)
