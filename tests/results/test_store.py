@@ -1,0 +1,203 @@
+"""The store: all of a part or nothing, whatever interrupts it."""
+
+import errno
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from etils.epath import gpath
+
+from fusion_jax.results import store as module
+from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
+from fusion_jax.study import Cell
+
+CELL = Cell({"model": {"dim": 8}, "training": {}}, "a row", 2)
+ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", create=True)
+
+
+def tables(seeds, value=0.5):
+    rows = [(s, part, "accuracy", value + s / 10) for s in seeds for part in ("train", "val", "test")]
+    metrics = pd.DataFrame(rows, columns=["seed", "part", "metric", "value"])
+    scores = [np.float32([s, 1]) for s in seeds for _ in range(2)]
+    predictions = pd.DataFrame(dict(seed=np.repeat(seeds, 2), row=[0, 1] * len(seeds), prediction=scores))
+    return dict(metrics=metrics, predictions=predictions)
+
+
+def write(store, seeds, **kwargs):
+    store.write_part(ID, CELL, seeds, tables(seeds), dict(seconds=np.float32(1.5), seeds=len(seeds)), **kwargs)
+
+
+def contents(folder):
+    """Everything below a folder, hidden files too."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            found |= {f"{path.name}/{k}": v for k, v in contents(path).items()}
+        else:
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def test_what_is_written_comes_back(store):
+    write(store, (0, 1), checkpoint=dict(params={"w": np.arange(6.0).reshape(2, 3)}))
+    write(store, (2,))
+    assert store.finished_seeds(ID) == (0, 1, 2)
+    assert [(p.name, seeds) for p, seeds in store.parts(ID)] == [("seeds-0000-0001", [0, 1]), ("seeds-0002-0002", [2])]
+    table = store.table(ID, "metrics")
+    assert table[table.part == "test"].set_index("seed").value.to_dict() == {0: 0.5, 1: 0.6, 2: 0.7}
+    np.testing.assert_array_equal(np.stack(store.table(ID, "predictions").prediction)[-1], [2, 1])
+    assert [c["seconds"] for c in store.costs(ID)] == [1.5, 1.5]
+    assert store.config(ID) == CELL.config
+    environment = read_json(store.cell(ID) / "seeds-0002-0002" / "environment.json")
+    assert environment["versions"]["jax"] and {"git_revision", "git_dirty", "devices", "python"} <= set(environment)
+    from fusion_jax.training.checkpoint import restore
+
+    saved = restore(store.cell(ID) / "seeds-0000-0001" / "checkpoint")
+    np.testing.assert_array_equal(saved["params"]["w"], np.arange(6.0).reshape(2, 3))
+
+
+def test_a_cell_without_a_record_is_not_finished(store):
+    assert store.finished_seeds(ID) == ()
+    store.cell(ID).mkdir(parents=True)
+    assert store.finished_seeds(ID) == ()
+
+
+def test_success_removes_the_failure(store):
+    store.write_failure(ID, CELL, "ValueError: no", "Traceback ...")
+    assert store.failure(ID)["error"] == "ValueError: no" and store.failure(ID)["traceback"] == "Traceback ..."
+    assert store.finished_seeds(ID) == ()
+    write(store, (0,))
+    assert store.failure(ID) is None
+
+
+def disk_full_at(monkeypatch, name, *, after=0):
+    """From the `after`-th write of a file whose name contains `name` on, the disk is full."""
+    write_file, count = gpath.PosixGPath.write_bytes, [0]
+
+    def full(self, data):
+        if name in self.name:
+            count[0] += 1
+            if count[0] > after:
+                write_file(self, data[: len(data) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return write_file(self, data)
+
+    monkeypatch.setattr(gpath.PosixGPath, "write_bytes", full)
+
+
+@pytest.mark.parametrize(
+    "file", ["metrics.parquet", "predictions.parquet", "cost.json", "environment.json", "config.json", "record.json"]
+)
+def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(store, monkeypatch, file):
+    write(store, (0, 1))
+    before = contents(store.root)
+    disk_full_at(monkeypatch, file)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write(store, (2,))
+    assert error.value.errno == errno.ENOSPC and file in str(error.value.filename)
+    monkeypatch.undo()
+    after = contents(store.root)
+    assert {k: after[k] for k in before} == before
+    assert store.finished_seeds(ID) == (0, 1)
+    new = {k.partition(ID + "/")[2] for k in set(after) - set(before)}
+    if file in ("config.json", "record.json"):  # the part is whole, only not recorded
+        assert all(k.startswith("seeds-0002-0002/") for k in new)
+        assert len(pd.read_parquet(store.cell(ID) / "seeds-0002-0002" / "metrics.parquet")) == 3
+    else:
+        assert new == set()
+    write(store, (2,))
+    assert store.finished_seeds(ID) == (0, 1, 2) and len(store.parts(ID)) == 2
+
+
+def test_what_killed_runs_leave_behind_goes_with_the_next_success(store):
+    junk = store.cell(ID) / ".tmp-seeds-0000-0001-deadbeef"
+    junk.mkdir(parents=True)
+    (junk / "metrics.parquet").write_text("half")
+    (store.cell(ID) / ".tmp-record.json-deadbeef").write_text("{")
+    (store.cell(ID) / ".partial-0000-0004").mkdir()
+    write(store, (0, 1))
+    assert {p.name for p in store.cell(ID).iterdir()} == {"config.json", "record.json", "seeds-0000-0001"}
+
+
+def test_a_part_that_was_written_but_not_recorded_is_replaced(store):
+    stale = store.cell(ID) / "seeds-0000-0001"
+    stale.mkdir(parents=True)
+    (stale / "old.txt").write_text("old")
+    write(store, (0, 1))
+    assert not (stale / "old.txt").exists() and len(store.table(ID, "metrics")) == 6
+
+
+def test_replacing_shows_nothing_until_it_is_whole(tmp_path):
+    target = gpath.PosixGPath(tmp_path) / "part"
+    with replacing(target) as temporary:
+        (temporary / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    with pytest.raises(KeyboardInterrupt), replacing(target) as temporary:
+        (temporary / "a").write_text("2")
+        raise KeyboardInterrupt
+    assert (target / "a").read_text() == "1" and [p.name for p in tmp_path.iterdir()] == ["part"]
+
+
+def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
+    path = gpath.PosixGPath(tmp_path) / "study.json"
+    write_json(path, {"a": np.int64(1), "b": np.arange(2)})
+    assert json.loads(path.read_text()) == {"a": 1, "b": [0, 1]}
+    disk_full_at(monkeypatch, "study.json")
+    with pytest.raises(OSError):
+        write_bytes(path, b"x" * 1000)
+    assert json.loads(path.read_text()) == {"a": 1, "b": [0, 1]}
+    assert [p.name for p in tmp_path.iterdir()] == ["study.json"]
+    with pytest.raises(TypeError, match="cannot store a set"):
+        write_json(path, {1, 2})
+
+
+def test_a_broken_file_is_named(store):
+    write(store, (0,))
+    (store.cell(ID) / "record.json").write_text('{"seeds": [')
+    with pytest.raises(ValueError, match=r"record\.json is not valid JSON"):
+        store.finished_seeds(ID)
+
+
+@pytest.mark.parametrize("place", ["file/results", "file"])
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path, place):
+    (tmp_path / "file").write_text("I am a file")
+    with pytest.raises(OSError, match="cannot write results to .*file"):
+        Store(tmp_path / place, create=True)
+    assert (tmp_path / "file").read_text() == "I am a file"
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(gpath.PosixGPath, "write_text", refuse)  # tests may run as root, whom no mode bit stops
+    with pytest.raises(OSError, match="cannot write results to .*Permission denied"):
+        Store(tmp_path, create=True)
+
+
+def test_a_folder_without_a_study_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no study"):
+        Store(tmp_path).read_study()
+    assert list(tmp_path.iterdir()) == [], "reading must not write"
+
+
+def test_the_study_lists_its_cells_in_order(store):
+    other = Cell({"model": {"dim": 9}, "training": {}}, "another", 5)
+    store.write_study([("b", other), ("a", CELL)], "configs/x.py")
+    study = store.read_study()
+    assert study["source"] == "configs/x.py"
+    assert [(c["id"], c["label"], c["seeds"], c["config"]) for c in study["cells"]] == [
+        ("b", "another", 5, other.config), ("a", "a row", 2, CELL.config),
+    ]  # fmt: skip
+
+
+def test_object_storage_paths_stay_what_they_are():
+    assert str(Store("gs://bucket/study").cell(ID)) == f"gs://bucket/study/cells/{ID}"
+    assert module.Store("relative").root.name == "relative"

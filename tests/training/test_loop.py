@@ -1,0 +1,355 @@
+"""Training as users run it: what may influence a trained seed, and what may not."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments import train as experiment
+from fusion_jax.data import splits
+from fusion_jax.data.base import edge_set
+from fusion_jax.results.store import Store
+from fusion_jax.training.checkpoint import Partial
+from fusion_jax.training.loop import map_seeds
+from fusion_jax.training.prepare import prepare
+from fusion_jax.types import Batch
+from tests import tiny
+
+pytestmark = pytest.mark.xdist_group("training-loop")
+SEEDS = (0, 1, 2, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with tiny.as_users_run():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tiny.dataset()
+
+
+@pytest.fixture(scope="module")
+def base(data):
+    return tiny.train(data, SEEDS)
+
+
+def leaves(trained):
+    return [np.asarray(a) for a in jax.tree.leaves((trained.params, trained.rest))]
+
+
+def same(a, b, seeds_a=slice(None), seeds_b=slice(None)) -> bool:
+    """Whether two trainings agree bit for bit in parameters, predictions, history and best epochs."""
+    pairs = [
+        *zip(leaves(a), leaves(b), strict=True),
+        *((a.history[k], b.history[k]) for k in a.history),
+        (a.prediction, b.prediction),
+        (a.best_epoch, b.best_epoch),
+    ]
+    return all(np.array_equal(x[seeds_a], y[seeds_b], equal_nan=True) for x, y in pairs)
+
+
+def with_labels(data, rows):
+    """The data set with the labels of `rows` turned over; its split is that of the original labels."""
+    labels = data.target.labels.copy()
+    labels[rows] = 1 - labels[rows]
+    return dataclasses.replace(data, target=dataclasses.replace(data.target, labels=labels))
+
+
+def test_test_labels_have_no_influence_at_all(data, base):
+    one_split = dict(vary=("init", "dropout"))
+    before = tiny.train(data, SEEDS, **one_split)
+    split = data.split(0)
+    assert same(before, tiny.train(with_labels(data, split.test), SEEDS, **one_split))
+    assert not same(before, tiny.train(with_labels(data, split.train[:1]), SEEDS, **one_split))
+    # another validation label changes which epoch is kept, never what was learned on the way
+    other = tiny.train(with_labels(data, split.val), SEEDS, **one_split)
+    np.testing.assert_array_equal(other.history["train_loss"], before.history["train_loss"])
+    assert not np.array_equal(other.history["val_score"], before.history["val_score"])
+
+
+def test_a_seed_alone_is_that_seed_among_others(data, base):
+    alone = tiny.train(data, (2,))
+    assert same(alone, base, 0, 2)
+    assert not same(alone, base, 0, 1)
+
+
+def test_vmap_gives_the_same_numbers_as_one_seed_after_another(data, base):
+    batched = tiny.train(data, SEEDS, training__seed_axis="vmap")
+    np.testing.assert_array_equal(batched.best_epoch, base.best_epoch)
+    for a, b in zip(leaves(batched), leaves(base), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)  # Adam divides by small roots: rounding grows
+    np.testing.assert_allclose(batched.prediction, base.prediction, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="expected 'auto', 'vmap' or 'map'"):
+        map_seeds(lambda x: x, "vmpa")
+
+
+def test_the_chunk_changes_nothing(data, base):
+    assert same(tiny.train(data, SEEDS, training__chunk=4), base)
+
+
+def test_without_vary_all_seeds_are_equal(data, base):
+    equal = tiny.train(data, SEEDS, vary=())
+    assert all(same(equal, equal, 0, i) for i in range(1, 4))
+    assert not any(same(base, base, 0, i) for i in range(1, 4))
+
+
+def test_nan_in_a_missing_slot_changes_nothing(data, base):
+    features = {k: np.where(data.mask[:, [m]], x, np.nan) for m, (k, x) in enumerate(data.features.items())}
+    assert any(np.isnan(x).any() for x in features.values())
+    assert same(tiny.train(dataclasses.replace(data, features=features), SEEDS), base)
+
+
+class Killed(BaseException):
+    pass
+
+
+class KilledAfterSave(Partial):
+    def at_border(self, state, history):
+        super().at_border(state, history)
+        raise Killed
+
+
+def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(data, base, tmp_path):
+    with pytest.raises(Killed):
+        tiny.train(data, SEEDS, KilledAfterSave(tmp_path / "partial", every=0.0))
+    assert [p.name for p in (tmp_path / "partial").iterdir()] == ["step-00000003"]
+    (tmp_path / "partial" / "step-00000006.orbax-checkpoint-tmp").mkdir()  # a save that was cut off
+    borders = []
+
+    class Counted(Partial):
+        def at_border(self, state, history):
+            borders.append(np.asarray(state.epoch).tolist())
+            super().at_border(state, history)
+
+    partial = Counted(tmp_path / "partial", every=0.0)
+    resumed = tiny.train(data, SEEDS, partial)
+    assert borders == [[6, 6, 6, 6]], "the first three epochs must come from the save"
+    assert same(resumed, base)
+    # killed after the last border, before the results were written: nothing is left to train
+    again = tiny.train(data, SEEDS, Counted(tmp_path / "partial", every=0.0))
+    assert same(again, base) and len(borders) == 1
+    partial.clear()
+    assert not (tmp_path / "partial").exists()
+
+
+def test_a_save_of_another_model_is_refused_with_its_place(data, tmp_path):
+    with pytest.raises(Killed):
+        tiny.train(data, SEEDS, KilledAfterSave(tmp_path, every=0.0))
+    with pytest.raises(ValueError, match=r"step-00000003 is of another version .*other shapes"):
+        tiny.train(data, SEEDS[:1], Partial(tmp_path, every=0.0))
+
+
+def test_no_save_before_its_time(data, tmp_path):
+    tiny.train(data, SEEDS, Partial(tmp_path / "partial", every=1e6))
+    assert not (tmp_path / "partial").exists()
+
+
+def watcher():
+    """Hooks that keep the parameters at every border."""
+    seen = []
+
+    def at_border(state, history):
+        seen.append((np.asarray(state.epoch), [np.asarray(a) for a in jax.tree.leaves(state.params)]))
+
+    return types.SimpleNamespace(restore=lambda state: None, at_border=at_border), seen
+
+
+@pytest.mark.parametrize("axis", ["map", "vmap"])
+def test_early_stopping(data, axis):
+    hooks, seen = watcher()
+    epochs, patience = 24, 4
+    trained = tiny.train(
+        data, SEEDS, hooks, training__epochs=epochs, training__patience=patience, training__chunk=2,
+        training__seed_axis=axis, optimizer__learning_rate=0.1,
+    )  # fmt: skip
+    score = trained.history["val_score"]
+    ran = np.isfinite(score).sum(1)
+    for s in range(4):
+        assert np.isfinite(score[s, : ran[s]]).all() and np.isnan(score[s, ran[s] :]).all()
+        assert trained.best_epoch[s] == np.argmax(score[s, : ran[s]])
+        assert ran[s] == min(epochs, trained.best_epoch[s] + patience + 1)
+    assert len(set(ran)) > 1 and min(ran) < epochs, "some seed must stop, and not all at once"
+    assert score.shape[1] <= -(-max(ran) // 2) * 2, "the host stops when every seed has"
+    first = int(np.argmin(ran))
+    stopped = [params for epoch, params in seen if epoch[first] == ran[first]]
+    assert len(stopped) > 1
+    for later in stopped[1:]:
+        assert all(np.array_equal(a[first], b[first]) for a, b in zip(stopped[0], later, strict=True))
+    last = int(np.argmax(ran))
+    assert not all(np.array_equal(a[last], b[last]) for a, b in zip(stopped[0], stopped[-1], strict=True))
+
+
+@pytest.mark.parametrize(("protocol", "part"), [("honest", "val"), ("paper", "test")])
+def test_the_score_that_selects_counts_the_rows_of_its_protocol(data, base, protocol, part):
+    trained = base if protocol == "honest" else tiny.train(data, SEEDS, protocol=protocol)
+    for s in SEEDS:
+        rows = getattr(data.split(s), part)
+        correct = (trained.prediction[s].argmax(-1) == data.target.labels)[rows].sum()
+        best = trained.history["val_score"][s, trained.best_epoch[s]]
+        assert correct < best < correct + 1
+        loss = trained.history["val_loss"][s, trained.best_epoch[s]]
+        z = trained.prediction[s][rows].astype(np.float64)
+        logp = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        np.testing.assert_allclose(loss, -logp[np.arange(len(rows)), data.target.labels[rows]].mean(), rtol=1e-5)
+        np.testing.assert_allclose(best, correct + 1 / (1 + loss), rtol=1e-6)
+
+
+INDUCTIVE = {"data__setting": "inductive", "vary": ("init", "dropout")}
+
+
+@pytest.fixture(scope="module")
+def inductive(data):
+    return tiny.train(data, SEEDS[:2], **INDUCTIVE)
+
+
+def rewired(data, rows):
+    """The data set with every edge that touches `rows` led elsewhere, but never between two other nodes."""
+    graph = data.graphs["planted"]
+    touched = np.isin(graph.senders, rows) | np.isin(graph.receivers, rows)
+    rng = np.random.default_rng(0)
+    senders, receivers = graph.senders.copy(), graph.receivers.copy()
+    senders[touched] = rng.choice(rows, touched.sum())
+    receivers[touched] = rng.integers(0, 60, touched.sum())
+    loops = senders == receivers
+    receivers[loops] = np.where(senders[loops] == rows[0], rows[1], rows[0])
+    return dataclasses.replace(data, graphs={"planted": edge_set(senders, receivers, 60)})
+
+
+def test_inductive_training_does_not_feel_test_nodes(data, inductive):
+    test = data.split(0).test
+    features = {k: x.copy() for k, x in data.features.items()}
+    for x in features.values():
+        x[test] = 100 * np.random.default_rng(1).normal(size=x[test].shape)
+    changed = dataclasses.replace(rewired(data, test), features=features)
+    other = tiny.train(changed, SEEDS[:2], **INDUCTIVE)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(other), leaves(inductive), strict=True))
+    for name, value in inductive.history.items():
+        np.testing.assert_array_equal(other.history[name], value)
+    assert not np.array_equal(other.prediction[:, test], inductive.prediction[:, test])
+    # validation nodes are there already: their features count
+    features = {k: x.copy() for k, x in data.features.items()}
+    features["m0"][data.split(0).val] += 5
+    other = tiny.train(dataclasses.replace(data, features=features), SEEDS[:2], **INDUCTIVE)
+    assert not all(np.array_equal(a, b) for a, b in zip(leaves(other), leaves(inductive), strict=True))
+
+
+def hand_built(data, trained, seed):
+    """What the best model of a seed predicts for all nodes on the whole graph, scaled by hand."""
+    split, features = data.split(0), {}
+    for m, (name, x) in enumerate(data.features.items()):
+        rows = split.train[data.mask[split.train, m]]
+        scale = 1 / np.sqrt(x[rows].var(0).mean())
+        features[name] = jnp.asarray(np.where(data.mask[:, [m]], (x - x[rows].mean(0)) * scale, 0), jnp.float32)
+    params, rest = jax.tree.map(lambda a: a[seed], (trained.params, trained.rest))
+    model = nnx.merge(trained.graphdef, params, rest)
+    return np.asarray(model(Batch(features, jnp.asarray(data.mask), data.graph())).prediction)
+
+
+def test_inductive_predictions_are_made_on_the_whole_graph(data, inductive):
+    for s in (0, 1):
+        np.testing.assert_allclose(inductive.prediction[s], hand_built(data, inductive, s), rtol=1e-4, atol=1e-5)
+
+
+def test_transductive_training_feels_the_features_of_test_nodes(data, base):
+    features = {k: x.copy() for k, x in data.features.items()}
+    features["m0"][data.split(0).test] += 5
+    fixed = splits.fixed(*dataclasses.astuple(data.split(0)), "seed 0")
+    before = dataclasses.replace(data, splits=fixed)
+    after = dataclasses.replace(before, features=features)
+    assert not same(tiny.train(after, SEEDS), tiny.train(before, SEEDS))
+
+
+def files(folder):
+    return [p for p in pathlib.Path(folder).rglob("*") if p.is_file()]
+
+
+def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monkeypatch):
+    store, trained = Store(tmp_path, create=True), []
+    monkeypatch.setattr(
+        experiment, "prepare", lambda config, data, seeds: trained.append(seeds) or prepare(config, data, seeds)
+    )
+    first = experiment.run_cell(tiny.cell(seeds=2), store, data)
+    folder = store.cell(first["identity"])
+    old = {p: (p.stat().mtime, p.read_bytes()) for p in files(folder / "seeds-0000-0001")}
+    assert len(old) > 4
+    second = experiment.run_cell(tiny.cell(seeds=3), store, data)
+    third = experiment.run_cell(tiny.cell(seeds=3), store, data)
+    assert trained == [(0, 1), (2,)] and third["seeds"] == ()
+    assert first["identity"] == second["identity"] and store.finished_seeds(first["identity"]) == (0, 1, 2)
+    assert {p: (p.stat().mtime, p.read_bytes()) for p in old} == old
+    table = store.table(first["identity"], "predictions")
+    for s in range(3):
+        mine = table[table.seed == s]
+        np.testing.assert_array_equal(np.stack(mine.prediction), base.prediction[s])
+        np.testing.assert_array_equal(mine.labels, data.target.labels)
+        for part in ("train", "val", "test"):
+            np.testing.assert_array_equal(mine.row[mine.part == part], getattr(data.split(s), part))
+    metric = store.table(first["identity"], "metrics").set_index(["seed", "part", "metric"]).value
+    test = data.split(2).test
+    right = (base.prediction[2].argmax(-1) == data.target.labels)[test].mean()
+    assert metric[2, "test", "accuracy"] == pytest.approx(right)
+    history = store.table(first["identity"], "history")
+    np.testing.assert_array_equal(history[history.seed == 1].train_loss, base.history["train_loss"][1])
+    assert store.costs(first["identity"])[1]["best_epoch"] == [int(base.best_epoch[2])]
+    leftovers = [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    assert leftovers == []
+
+
+def test_predictions_that_are_not_finite_are_an_error_and_nothing_is_stored(data, tmp_path, monkeypatch):
+    store = Store(tmp_path, create=True)
+    diverged = types.SimpleNamespace(prediction=np.full((2, 60, 2), [[[1.0]], [[np.nan]]]))
+    monkeypatch.setattr(experiment, "train_model", lambda *a: diverged)
+    with pytest.raises(FloatingPointError, match=r"seeds \[1\] are not finite"):
+        experiment.run_cell(tiny.cell(), store, data)
+    assert store.finished_seeds(tiny.cell().identity(data.provenance.checksum)) == ()
+
+
+def test_a_data_set_without_a_graph_needs_layer_none():
+    bare = tiny.dataset(degree=0)
+    with pytest.raises(ValueError, match="has no graph for layer 'gcn'"):
+        tiny.train(bare, (0,))
+    trained = tiny.train(bare, (0,), model__layer__name="none", model__placement="after")
+    assert np.isfinite(trained.prediction).all()
+
+
+SHARDED = """
+import sys, jax, numpy as np
+from tests import tiny
+from fusion_jax.training import sharding
+assert jax.device_count() == 4
+data = tiny.dataset()
+places = []
+shard = sharding.shard_seeds
+def spy(tree):
+    out = shard(tree)
+    places.append({len(a.sharding.device_set) for a in jax.tree.leaves(out)})
+    return out
+sharding.shard_seeds = spy
+trained = tiny.train(data, (0, 1, 2, 3), training__seed_axis="auto", training__chunk=2)
+np.savez(sys.argv[1], prediction=trained.prediction, best=trained.best_epoch, loss=trained.history["train_loss"])
+assert places == [{4}], places
+sizes = [getattr(sharding.seed_mesh(seeds), "size", None) for seeds in (1, 2, 3, 5, 6, 8)]
+assert sizes == [None, 2, 3, None, 3, 4], sizes
+"""
+
+
+def test_seeds_over_four_devices_give_the_numbers_of_one_device(base, tmp_path):
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "0", "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
+    code = [sys.executable, "-c", SHARDED, str(tmp_path / "four.npz")]
+    done = subprocess.run(code, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "four.npz")
+    np.testing.assert_array_equal(found["best"], base.best_epoch)
+    np.testing.assert_allclose(found["loss"], base.history["train_loss"], rtol=1e-4)
+    np.testing.assert_allclose(found["prediction"], base.prediction, rtol=1e-3, atol=1e-4)

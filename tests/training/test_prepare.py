@@ -1,0 +1,218 @@
+"""What leaves the host: splits, scalers, weights, hidden labels, the graph of the inductive setting."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments.train import build_model
+from fusion_jax.data import splits
+from fusion_jax.data.base import Split
+from fusion_jax.training.prepare import hide, prepare, select_split, without_nodes
+from fusion_jax.training.step import scaled
+from fusion_jax.types import Batch, Graph, Target
+from tests import tiny
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with tiny.as_users_run():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tiny.dataset()
+
+
+def with_features(data, change, rows):
+    """The data set with other features in the given rows."""
+    features = {}
+    for name, x in data.features.items():
+        x = x.copy()
+        x[rows] = change(x[rows])
+        features[name] = x
+    return dataclasses.replace(data, features=features)
+
+
+@pytest.mark.parametrize("scale", ["column", "view"])
+def test_scalers_are_fitted_on_present_training_rows_only(data, scale):
+    config = tiny.cell(data__scale=scale).config
+    ready = prepare(config, data, (0, 1))
+    for i, split in enumerate(ready.splits):
+        for m, (name, x) in enumerate(data.features.items()):
+            rows = [r for r in split.train if data.mask[r, m]]
+            assert 0 < len(rows) < len(split.train)
+            deviation = x[rows].std(0) if scale == "column" else np.sqrt(x[rows].var(0).mean()) * np.ones(x.shape[1])
+            np.testing.assert_allclose(ready.trials.shift[name][i], x[rows].mean(0), rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(ready.trials.scale[name][i], 1 / deviation, rtol=1e-5)
+    others = np.setdiff1d(np.arange(60), ready.splits[0].train)
+    changed = prepare(config, with_features(data, lambda x: 7 - 3 * x, others), (0,))
+    trained = prepare(config, with_features(data, lambda x: 7 - 3 * x, ready.splits[0].train), (0,))
+    for name in data.features:
+        np.testing.assert_array_equal(changed.trials.scale[name][0], ready.trials.scale[name][0])
+        np.testing.assert_array_equal(changed.trials.shift[name][0], ready.trials.shift[name][0])
+        assert not np.allclose(trained.trials.shift[name][0], ready.trials.shift[name][0])
+
+
+def test_a_constant_column_is_centred_and_scale_none_changes_nothing(data):
+    flat = dataclasses.replace(data, features={k: np.full_like(x, 3) for k, x in data.features.items()})
+    ready = prepare(tiny.cell(data__scale="column").config, flat, (0,))
+    np.testing.assert_array_equal(ready.trials.scale["m0"][0], 1)
+    np.testing.assert_array_equal(ready.trials.shift["m0"][0], 3)
+    ready = prepare(tiny.cell(data__scale="none").config, data, (0,))
+    seen = scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
+    np.testing.assert_array_equal(seen.features["m1"], np.where(data.mask[:, 1:], data.features["m1"], 0))
+
+
+def test_labels_outside_training_and_selection_do_not_reach_the_device(data):
+    ready = prepare(tiny.cell().config, data, (0, 1))
+    for i, split in enumerate(ready.splits):
+        seen = np.isin(np.arange(60), np.concatenate([split.train, split.val]))
+        assert data.target.labels[split.test].any(), "some test label must differ from what stands for hidden"
+        np.testing.assert_array_equal(ready.target.labels[i], np.where(seen, data.target.labels, 0))
+        np.testing.assert_array_equal(np.flatnonzero(ready.trials.train_weight[i]), split.train)
+        np.testing.assert_array_equal(np.flatnonzero(ready.trials.val_weight[i]), split.val)
+
+
+def test_hidden_survival_times_are_1_without_event():
+    time, event = np.array([3.0, 4, 5], np.float32), np.array([True, True, False])
+    hidden = hide(Target("survival", time=time, event=event), np.array([True, False, False]))
+    np.testing.assert_array_equal(hidden.time, [3, 1, 1])
+    np.testing.assert_array_equal(hidden.event, [True, False, False])
+    values = hide(Target("values", values=np.ones((3, 2), np.float32), num_outputs=2), np.array([False, True, False]))
+    np.testing.assert_array_equal(values.values, [[0, 0], [1, 1], [0, 0]])
+
+
+def test_class_weights_are_1_over_C_times_share(data):
+    labels = data.target.labels
+    train = np.sort(np.concatenate([np.flatnonzero(labels == 0)[:8], np.flatnonzero(labels == 1)[:2]]))
+    rest = np.setdiff1d(np.arange(60), train)
+    uneven = dataclasses.replace(data, splits=splits.fixed(train, rest[:10], rest[10:], "8 and 2 labels"))
+    weight = np.asarray(prepare(tiny.cell(loss__class_weights=True).config, uneven, (0,)).trials.train_weight[0])
+    expected = np.zeros(60)
+    expected[train] = np.where(labels[train] == 0, 10 / (2 * 8), 10 / (2 * 2))
+    np.testing.assert_allclose(weight, expected, rtol=1e-6)
+    plain = np.asarray(prepare(tiny.cell().config, uneven, (0,)).trials.train_weight[0])
+    np.testing.assert_array_equal(plain, np.isin(np.arange(60), train))
+
+
+def test_protocol_paper_trains_on_validation_rows_and_selects_on_test_rows(data):
+    honest = data.split(0)
+    ready = prepare(tiny.cell(protocol="paper").config, data, (0,))
+    np.testing.assert_array_equal(
+        np.flatnonzero(ready.trials.train_weight[0]), np.sort(np.concatenate([honest.train, honest.val]))
+    )
+    np.testing.assert_array_equal(np.flatnonzero(ready.trials.val_weight[0]), honest.test)
+    np.testing.assert_array_equal(ready.target.labels[0], data.target.labels)
+    split = select_split(Split(np.array([4]), np.array([1]), np.array([2])), "paper")
+    np.testing.assert_array_equal(split.train, [1, 4])
+
+
+@pytest.mark.parametrize("vary", [(), ("init",), ("dropout",), ("split",), ("init", "dropout", "split")])
+def test_seeds_differ_in_what_vary_names_and_in_nothing_else(data, vary):
+    ready = prepare(tiny.cell(vary=vary).config, data, (3, 4))
+    same = dict(
+        init=bool((jax.random.key_data(ready.init_keys[0]) == jax.random.key_data(ready.init_keys[1])).all()),
+        dropout=bool((jax.random.key_data(ready.trials.key[0]) == jax.random.key_data(ready.trials.key[1])).all()),
+        split=np.array_equal(ready.splits[0].train, ready.splits[1].train),
+    )
+    assert same == {what: what not in vary for what in same}
+
+
+def test_what_a_seed_gets_does_not_depend_on_the_other_seeds(data):
+    config = tiny.cell(data__setting="inductive").config
+    alone, among = prepare(config, data, (2,)), prepare(config, data, (0, 1, 2))
+    for a, b in zip(jax.tree.leaves(alone.trials), jax.tree.leaves(among.trials), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a[0], b[2])
+
+
+def test_the_graph_without_nodes_is_the_induced_subgraph(data):
+    graph = data.graph()
+    keep = np.random.default_rng(0).random(60) < 0.7
+    cut = without_nodes(graph, keep)
+    own = Graph.create(*induced(graph, keep), int(keep.sum()))
+    for mine, expected in ((cut, own), (cut.looped, own.looped)):
+        s, r = np.asarray(mine.senders), np.asarray(mine.receivers)
+        new = np.cumsum(keep) - 1
+        kept = keep[r] & keep[s]
+        pairs = set(zip(new[s[kept]].tolist(), new[r[kept]].tolist(), strict=True))
+        assert pairs == set(zip(*np.asarray([expected.senders, expected.receivers]).tolist(), strict=True))
+        assert (s[~kept] == r[~kept]).all(), "an edge of a node that is gone must join nothing"
+    assert cut.num_edges == graph.num_edges
+    np.testing.assert_array_equal(cut.present, keep)
+    assert without_nodes(graph, np.ones(60, bool)) is graph
+
+
+def induced(graph, keep):
+    s, r = np.asarray(graph.senders), np.asarray(graph.receivers)
+    inside = keep[s] & keep[r]
+    new = np.cumsum(keep) - 1
+    return new[s[inside]], new[r[inside]]
+
+
+@pytest.mark.parametrize("layer", ["gcn", "gat", "sage"])
+def test_a_model_on_the_graph_without_nodes_is_the_model_on_the_induced_subgraph(data, layer):
+    config = tiny.cell(model__layer__name=layer, model__placement="after", model__fusion__name="mean").config
+    dims = {k: x.shape[1] for k, x in data.features.items()}
+    model = build_model(config, dims, data.target, jax.random.key(0))
+    keep = np.random.default_rng(1).random(60) < 0.7
+    graph = data.graph()
+    features = {k: jnp.asarray(x) for k, x in data.features.items()}
+    cut = Batch(features, jnp.asarray(data.mask & keep[:, None]), without_nodes(graph, keep))
+    small = Batch({k: x[keep] for k, x in features.items()}, jnp.asarray(data.mask[keep]),
+                  Graph.create(*induced(graph, keep), int(keep.sum())))  # fmt: skip
+    graphdef, state = nnx.split(model)
+    run = jax.jit(lambda batch: nnx.merge(graphdef, state)(batch).prediction)
+    np.testing.assert_allclose(run(cut)[keep], run(small), rtol=1e-4, atol=1e-5)
+
+
+def test_inductive_training_sees_training_and_validation_nodes_only(data):
+    ready = prepare(tiny.cell(data__setting="inductive").config, data, (0,))
+    split = ready.splits[0]
+    there = np.isin(np.arange(60), np.concatenate([split.train, split.val]))
+    np.testing.assert_array_equal(ready.trials.mask[0], data.mask & there[:, None])
+    s, r = np.asarray(ready.trials.graph.senders[0]), np.asarray(ready.trials.graph.receivers[0])
+    assert there[s[s != r]].all() and there[r[s != r]].all()
+    np.testing.assert_array_equal(ready.batch.mask, data.mask)
+    assert ready.batch.graph.num_edges == data.graph().num_edges
+    assert prepare(tiny.cell().config, data, (0,)).trials.graph is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(data__modalities=("m0", "m7")), "no modality 'm7' (did you mean 'm"),
+        (dict(data__modalities=("m0", "m0")), "named twice"),
+        (dict(data__graph="plantde"), "no edge set 'plantde' (did you mean 'planted'?)"),
+        (dict(data__views=("planted",)), "names 1 edge sets for 2 modalities"),
+        (dict(data__views=("planted", "knn")), "no edge set 'knn'"),
+        (dict(data__modalities=("structure",), data__setting="inductive"), "not for setting 'inductive'"),
+    ],
+)
+def test_what_the_data_set_does_not_have_is_refused_by_name(data, changes, message):
+    with pytest.raises(ValueError) as error:
+        prepare(tiny.cell(**changes).config, data, (0,))
+    assert message in str(error.value)
+
+
+def test_structure_is_a_modality_like_any_other(data):
+    ready = prepare(tiny.cell(data__modalities=("m1", "structure")).config, data, (0,))
+    assert list(ready.batch.features) == ["m1", "structure"]
+    assert ready.batch.features["structure"].shape == (60, 59)
+    np.testing.assert_array_equal(ready.batch.mask[:, 0], data.mask[:, 1])
+    assert np.asarray(ready.batch.mask[:, 1]).all()
+    with pytest.raises(ValueError, match="no modality 'structure'"):
+        prepare(tiny.cell(data__modalities=("structure",)).config, tiny.dataset(degree=0), (0,))
+
+
+def test_one_edge_set_a_modality(data):
+    two = dataclasses.replace(data, graphs={**data.graphs, "other": tiny.dataset(seed=5).graphs["planted"]})
+    ready = prepare(tiny.cell(data__views=("planted", "other")).config, two, (0,))
+    for m, name in enumerate(("planted", "other")):
+        np.testing.assert_array_equal(ready.batch.graph.view(m).senders, two.graphs[name].senders)
