@@ -14,6 +14,7 @@ import pathlib
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from absl import app, flags, logging
@@ -35,8 +36,10 @@ def data_key(cell: Cell) -> str:
     return repr((cell.config["data"]["name"], sorted(cell.config["data"]["options"].items())))
 
 
-def run(cells: list[Cell], store: Store, source: str, *, jobs: int = 1, console: Console) -> int:
-    """Runs the cells, `jobs` at a time; returns how many failed.
+def run(
+    cells: list[Cell], store: Store, source: str, *, published: Sequence[dict] = (), jobs: int = 1, console: Console
+) -> int:
+    """Runs the cells, `jobs` at a time; returns how many failed. `published` rows are kept for the report.
 
     Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
     """
@@ -46,7 +49,7 @@ def run(cells: list[Cell], store: Store, source: str, *, jobs: int = 1, console:
         if key not in datasets:
             datasets[key] = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
     identified = [(c.identity(datasets[data_key(c)].provenance.checksum), c) for c in cells]
-    store.write_study(identified, source)
+    store.write_study(identified, source, published)
     waiting = [(i, c) for i, c in identified if set(range(c.seeds)) - set(store.finished_seeds(i))]
     console.print(f"{len(cells)} cells, {len(cells) - len(waiting)} finished before")
     start, failed, done = time.perf_counter(), 0, 0
@@ -115,7 +118,7 @@ def main(argv):
                 console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
             return
         store = Store(FLAGS.workdir, create=True)
-        failed = run(cells, store, path, jobs=FLAGS.jobs, console=console)
+        failed = run(cells, store, path, published=study.published(module), jobs=FLAGS.jobs, console=console)
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         sys.exit(2)

@@ -14,8 +14,8 @@ from fusion_jax.results.tables import Row
 NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1", f1="F1 (class 1)", auc="AUC",
              rmse="RMSE", mae="MAE", r2="R²", c_index="C-index", result="result")  # fmt: skip
 FOOT = (
-    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column; "
-    "† beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
+    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
+    "rows of one protocol; † beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
     "Parameters and seconds are of one seed."
 )
 
@@ -34,7 +34,7 @@ def write(store: Store) -> str:
 
 def title(group: list[Row]) -> str:
     """Data set, protocol(s) and setting of a group of rows."""
-    protocols = " and ".join(sorted({r.protocol for r in group if r.protocol})) or "unknown"
+    protocols = " and ".join(sorted({r.protocol for r in group if r.protocol and not r.published})) or "unknown"
     settings = sorted({r.setting for r in group if r.setting})
     return f"{group[0].data}; protocol {protocols}; setting {', '.join(settings) or 'unknown'}"
 
@@ -42,13 +42,22 @@ def title(group: list[Row]) -> str:
 def _entries(group: list[Row]):
     """For every row: its fixed cells and its metric cells as (text, is best, overlaps)."""
     shown = tables.columns(group)
-    winners = {m: tables.best(group, m) for m in shown}
-    several = len({r.protocol for r in group}) > 1
+    protocols = {r.protocol for r in group}
+    winners = {(m, p): tables.best(group, m, p) for m in shown for p in protocols}
+    cited = sources(group)
     for i, row in enumerate(group):
-        cells = [(tables.cell_text(row, m), winners[m][0] == i, winners[m][0] == i and winners[m][1]) for m in shown]
-        label = f"{row.label} [{row.protocol}]" if several and row.protocol else row.label
+        tops = [winners[m, row.protocol] for m in shown]
+        cells = [(tables.cell_text(row, m), t == i, t == i and o) for m, (t, o) in zip(shown, tops, strict=True)]
+        label = f"{row.label} [{row.protocol}]" if len(protocols) > 1 and row.protocol else row.label
+        if row.published:
+            label = f"{row.label} [{row.protocol}, {cited.index(row.source) + 1}]"
         seeds = max((len(v) for v in row.values.values()), default=0)
         yield row, label, cells, seeds
+
+
+def sources(group: list[Row]) -> list[str]:
+    """What the published rows of a table are cited from, in the order they first come; numbered from 1 in the table."""
+    return list(dict.fromkeys(row.source for row in group if row.published))
 
 
 def _plain(value, form) -> str:
@@ -76,10 +85,13 @@ def markdown(group: list[Row]) -> str:
     lines = [f"### {title(group)}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row, label, cells, seeds in _entries(group):
         texts = [f"**{t}**{' †' if overlap else ''}" if top else t for t, top, overlap in cells]
-        if not row.values:
+        if not row.values and not row.published:
             texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error)}")
-        tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
+        tail = ["-" if row.published else str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
         lines.append("| " + " | ".join([_md(label), row.placement, *texts, *tail]) + " |")
+    if sources(group):
+        cited = "; ".join(f"{i}: {source}" for i, source in enumerate(sources(group), 1))
+        lines += ["", f"Published rows are copied, not run: {cited}."]
     return "\n".join(lines) + "\n"
 
 
@@ -105,12 +117,14 @@ def latex(group: list[Row]) -> str:
         texts = [
             rf"\textbf{{{_tex(t)}}}{dagger if overlap else ''}" if top else _tex(t) for t, top, overlap in cells
         ]
-        if not row.values:
+        if not row.values and not row.published:
             texts = _without_result(row, shown, "--", "failed")
-        tail = [str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
+        tail = ["-" if row.published else str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
         lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *tail]) + r" \\")
     caption = _tex(f"{title(group)}. Mean ± sample standard deviation over seeds; best in bold.")
     caption += r" $^\dagger$: the runner-up's 95\,\% interval overlaps."
+    if sources(group):
+        caption += " Published: " + "; ".join(f"{i}: {_tex(s)}" for i, s in enumerate(sources(group), 1)) + "."
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
     return "\n".join(lines)
 
@@ -121,8 +135,10 @@ def csv(table: list[Row]) -> str:
     for row in table:
         record = dict(
             data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label, placement=row.placement,
-            parameters=row.parameters, seconds=row.seconds, error=row.error,
+            parameters=row.parameters, seconds=row.seconds, error=row.error, source=row.source,
         )  # fmt: skip
+        for metric, (mean, sd) in row.published.items():
+            record |= {f"{metric}_mean": mean, f"{metric}_sd": sd}
         for metric, values in row.values.items():
             low, high = tables.interval(values)
             record |= {f"{metric}_mean": np.mean(values), f"{metric}_low": low, f"{metric}_high": high}

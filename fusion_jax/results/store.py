@@ -1,6 +1,7 @@
 """A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
 
-    <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs
+    <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs;
+                                              rows that others have published
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds and the parts they lie in; written last
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
@@ -22,7 +23,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,10 @@ class Store:
     def cell(self, identity: str) -> epath.Path:
         return self.root / "cells" / identity
 
-    def write_study(self, cells: list[tuple[str, Cell]], source: str) -> None:
-        """The list of cells the report shows, in the order of the sweep."""
+    def write_study(self, cells: list[tuple[str, Cell]], source: str, published: Sequence[dict[str, Any]] = ()) -> None:
+        """The list of cells the report shows, in the order of the sweep, and the rows of others beside them."""
         rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
-        write_json(self.root / "study.json", dict(source=source, cells=rows))
+        write_json(self.root / "study.json", dict(source=source, cells=rows, published=list(published)))
 
     def read_study(self) -> dict[str, Any]:
         """Raises FileNotFoundError where no study was ever run."""

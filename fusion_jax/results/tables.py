@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fusion_jax import zoo
 from fusion_jax.results.store import Store
 
 PRIMARY = {"classes": "accuracy", "values": "rmse", "survival": "c_index"}
@@ -23,6 +24,7 @@ SHOWN = {
 }
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
 UNFINISHED = "not finished"
+PUBLISHED = "published"  # stands for the protocol of rows that others have published
 SINGLE = "best single modality (by validation)"
 
 
@@ -35,6 +37,8 @@ class Row:
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
+        published: {metric: (mean, standard deviation)} of a row that others have published, which takes no part in
+            comparisons; source: what to cite for it.
     """
 
     label: str
@@ -47,6 +51,8 @@ class Row:
     seconds: float | None
     error: str = ""
     task: str = "classes"
+    published: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    source: str = ""
 
 
 def rows(store: Store) -> list[Row]:
@@ -56,7 +62,8 @@ def rows(store: Store) -> list[Row]:
         FileNotFoundError: the folder holds no study.
     """
     found, singles = [], {}
-    for entry in store.read_study()["cells"]:
+    written = store.read_study()
+    for entry in written["cells"]:
         row, metrics = _row(store, entry)
         found.append(row)
         if metrics is not None and _is_single(entry["config"]):
@@ -65,7 +72,15 @@ def rows(store: Store) -> list[Row]:
         if len(group) > 1:
             last = max(i for i, r in enumerate(found) if any(r is g for g, _ in group))
             found.insert(last + 1, _best_single(group))
-    return found
+    return found + [_published(entry) for entry in written.get("published", ())]
+
+
+def _published(entry: dict[str, Any]) -> Row:
+    """A row without seeds, whose protocol says what it is."""
+    values = {m: (float(mean), float(sd)) for m, (mean, sd) in entry["values"].items()}
+    task = next(t for t, m in PRIMARY.items() if m in values)
+    return Row(entry["label"], "-", entry["data"], PUBLISHED, "", {}, None, None, task=task, published=values,
+               source=entry["source"])  # fmt: skip
 
 
 def _is_single(config: dict[str, Any]) -> bool:
@@ -86,7 +101,7 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
         protocol=config["protocol"],
         setting=config["data"]["setting"] or "default",
     )
-    if not control and (config["model"]["layer"]["name"] == "none" or config["model"]["layers"] == 0):
+    if not control and not _has_edges(config["model"]):
         about["placement"] += " (no graph)"
     if len(seeds) < entry["seeds"]:
         error = failure["error"] if failure else UNFINISHED
@@ -104,6 +119,12 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
     task = next(t for t, m in PRIMARY.items() if m in values)
     parameters = costs[0]["parameters"] or None
     return Row(**about, values=values, parameters=parameters, seconds=total / count, task=task), metrics
+
+
+def _has_edges(model: dict[str, Any]) -> bool:
+    """Whether a model looks at edges: through its graph layers, its encoders or its fusion."""
+    layers = model["layers"] > 0 and model["layer"]["name"] != "none"
+    return layers or any("graph" in zoo.get(kind, model[kind]["name"]).info.needs for kind in ("encoder", "fusion"))
 
 
 def _best_single(group: list[tuple[Row, pd.DataFrame]]) -> Row:
@@ -140,11 +161,11 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def best(table: list[Row], metric: str) -> tuple[int | None, bool]:
-    """Index of the row with the best mean, and whether the runner-up's 95 % interval overlaps its own."""
+def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool]:
+    """Index of the protocol's row with the best mean, and whether the runner-up's 95 % interval overlaps its own."""
     sign = -1 if metric in LOWER_IS_BETTER else 1
     means = [(sign * np.mean(r.values[metric]), i) for i, r in enumerate(table)
-             if metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
+             if r.protocol == protocol and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
     if not means:
         return None, False
     means.sort(reverse=True)
@@ -157,6 +178,8 @@ def best(table: list[Row], metric: str) -> tuple[int | None, bool]:
 
 def cell_text(row: Row, metric: str) -> str:
     """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing."""
+    if metric in row.published:
+        return "{:.3f} ± {:.3f}".format(*row.published[metric])
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"
@@ -167,17 +190,18 @@ def cell_text(row: Row, metric: str) -> str:
 
 def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by data set and task, in order; cells without a result go with the data set they name."""
-    tasks = {row.data: row.task for row in table if row.values}
+    tasks = {row.data: row.task for row in table if row.values or row.published}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in table:
-        groups.setdefault((row.data, row.task if row.values else tasks.get(row.data, row.task)), []).append(row)
+        task = row.task if row.values or row.published else tasks.get(row.data, row.task)
+        groups.setdefault((row.data, task), []).append(row)
     return groups
 
 
 def columns(group: list[Row]) -> list[str]:
     """The metrics shown for a group: those of its task that some row has; F1 of class 1 where there are two."""
-    task = next((r.task for r in group if r.values), group[0].task)
-    shown = [m for m in SHOWN[task] if any(m in r.values for r in group)]
-    if any("f1" in r.values for r in group):
+    task = next((r.task for r in group if r.values or r.published), group[0].task)
+    shown = [m for m in SHOWN[task] if any(m in r.values or m in r.published for r in group)]
+    if any("f1" in r.values or "f1" in r.published for r in group):
         shown.insert(1, "f1")
     return shown

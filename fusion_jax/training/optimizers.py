@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from fusion_jax.zoo import nearest
@@ -52,14 +53,24 @@ def make(
         after = schedule if decay else optax.constant_schedule(learning_rate)
         schedule = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
     if steps:
-        drops = optax.piecewise_constant_schedule(1.0, {int(epoch): factor for epoch, factor in steps})
-        rise = schedule if callable(schedule) else optax.constant_schedule(learning_rate)
-        schedule = lambda count: rise(count) * drops(count)  # noqa: E731
+        schedule = stepped(schedule if callable(schedule) else optax.constant_schedule(learning_rate), steps)
     chain = [optax.clip_by_global_norm(clip)] if clip else []
     chain.append(factory(schedule, **options))
     if factors:
         chain.append(optax.stateless(lambda updates, params: scale_parts(updates, factors)))
     return optax.chain(*chain) if len(chain) > 1 else chain[0]
+
+
+def stepped(schedule: optax.Schedule, steps: Sequence[Sequence[float]]) -> optax.Schedule:
+    """The schedule times every factor whose epoch has come."""
+
+    def rate(count):
+        value = schedule(count)
+        for epoch, factor in steps:
+            value = value * jnp.where(count >= epoch, factor, 1.0)
+        return value
+
+    return rate
 
 
 def scale_parts(updates: Any, factors: Mapping[str, float]) -> Any:
