@@ -280,13 +280,13 @@ def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monk
     )
     first = experiment.run_cell(tiny.cell(seeds=2), store, data)
     folder = store.cell(first["identity"])
-    old = {p: (p.stat().mtime, p.read_bytes()) for p in files(folder / "seeds-0000-0001")}
+    old = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files(folder / "seeds-0000-0001")}
     assert len(old) > 4
     second = experiment.run_cell(tiny.cell(seeds=3), store, data)
     third = experiment.run_cell(tiny.cell(seeds=3), store, data)
     assert trained == [(0, 1), (2,)] and third["seeds"] == ()
     assert first["identity"] == second["identity"] and store.finished_seeds(first["identity"]) == (0, 1, 2)
-    assert {p: (p.stat().mtime, p.read_bytes()) for p in old} == old
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in old} == old
     table = store.table(first["identity"], "predictions")
     for s in range(3):
         mine = table[table.seed == s]

@@ -1,0 +1,204 @@
+"""The model is the composition its placement says, of the mechanisms its config names."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fusion_jax.models import MISSING, Model, check_placement
+from fusion_jax.types import Batch, Target
+from tests.helpers import parameters, small_graph, to_float64
+
+N, DIMS, DIM, CLASSES = 7, {"a": 3, "b": 2}, 4, 3
+TARGET = Target("classes", labels=np.zeros(N, np.int32), num_outputs=CLASSES)
+RNG = np.random.default_rng(0)
+MASK = np.array([[1, 1], [1, 0], [0, 1], [1, 1], [0, 0], [1, 1], [0, 1]], bool)
+FEATURES = {name: RNG.normal(size=(N, d)) for name, d in DIMS.items()}
+GRAPH = small_graph(N)
+
+
+def batch(features=FEATURES, mask=MASK, graph=GRAPH) -> Batch:
+    return Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), graph)
+
+
+def build(placement="before", fusion="mean", layer="gcn", layers=2, *, dims=DIMS, target=TARGET, **kwargs) -> Model:
+    given = dict(readout="last", encoder="linear") | {k: v for k, v in kwargs.items() if k in ("readout", "encoder")}
+    rest = {k: v for k, v in kwargs.items() if k not in given}
+    spec = lambda name: dict(name=name, options={})  # noqa: E731
+    model = Model(
+        dims, target, dim=DIM, placement=placement, fusion=spec(fusion), layer=spec(layer), layers=layers,
+        encoder=spec(given["encoder"]), readout=spec(given["readout"]), rngs=nnx.Rngs(0), **rest,
+    )  # fmt: skip
+    return to_float64(model)
+
+
+def encoded(model) -> jnp.ndarray:
+    """The present modalities through their encoders, 0 elsewhere, [N, M, D]."""
+    x = [encoder(batch().features[name]) for name, encoder in zip(DIMS, model.encoders, strict=True)]
+    return jnp.where(MASK[..., None], jnp.stack(x, 1), 0)
+
+
+def one_stream(streams, m):
+    return jax.tree.map(lambda a: a[m], streams.layers)
+
+
+def relu_streams(streams, h, graphs=(GRAPH, GRAPH)):
+    return jax.nn.relu(jnp.stack([one_stream(streams, m)(h[:, m], graphs[m]) for m in range(2)], 1))
+
+
+def test_before_fuses_then_convolves():
+    model = build("before")
+    h = model.fusions[0](encoded(model), jnp.asarray(MASK)).out
+    np.testing.assert_allclose(h[0], encoded(model)[0].mean(0), rtol=1e-12)
+    for layer in model.layers:
+        h = jax.nn.relu(layer(h, GRAPH))
+    out = model(batch())
+    assert len(model.layers) == 2 and len(model.streams) == 0 and len(model.fusions) == 1
+    np.testing.assert_allclose(out.hidden, h, rtol=1e-12)
+    np.testing.assert_allclose(out.prediction, model.head(h), rtol=1e-12)
+    assert out.streams is None and out.prediction.shape == (N, CLASSES)
+
+
+def test_after_convolves_each_stream_with_weights_of_its_own_then_fuses():
+    model = build("after")
+    h = encoded(model)
+    for streams in model.streams:
+        h = relu_streams(streams, h)
+    expected = model.head(model.fusions[0](h, jnp.asarray(MASK)).out)
+    assert len(model.streams) == 2 and len(model.layers) == 0
+    kernel = parameters(model)["streams.0.layers.linear.kernel"][...]
+    assert kernel.shape == (2, DIM, DIM) and not np.allclose(kernel[0], kernel[1])
+    np.testing.assert_allclose(model(batch()).prediction, expected, rtol=1e-12)
+
+
+def test_interleaved_fuses_to_tokens_before_every_layer_and_once_more():
+    model = build("interleaved", "self_attention")
+    h, mask = encoded(model), jnp.asarray(MASK)
+    assert len(model.fusions) == 3
+    for fusion, streams in zip(model.fusions[:2], model.streams, strict=True):
+        h = relu_streams(streams, fusion(h, mask, GRAPH).tokens)
+    expected = model.head(model.fusions[2](h, mask, GRAPH).out)
+    np.testing.assert_allclose(model(batch()).prediction, expected, rtol=1e-12)
+
+
+def test_decision_fuses_the_predictions_of_the_streams():
+    model = build("decision")
+    h = encoded(model)
+    for streams in model.streams:
+        h = relu_streams(streams, h)
+    heads = [jax.tree.map(lambda a, m=m: a[m], model.head) for m in range(2)]
+    streams = jnp.stack([head(h[:, m]) for m, head in enumerate(heads)], 1)
+    out = model(batch())
+    np.testing.assert_allclose(out.streams, streams, rtol=1e-12)
+    np.testing.assert_allclose(out.prediction[0], streams[0].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(out.prediction[1], streams[1, 0], rtol=1e-12)  # the one modality that is there
+    assert out.hidden is None
+
+
+def test_without_layers_before_and_after_are_the_same_model():
+    before, after = build("before", layers=0), build("after", layers=0)
+    np.testing.assert_array_equal(before(batch()).prediction, after(batch()).prediction)
+
+
+@pytest.mark.parametrize("fusion", ["concat_mlp", "gmu", "self_attention", "late_logits"])
+@pytest.mark.parametrize("placement", ["before", "after", "interleaved", "decision"])
+def test_every_placement_a_fusion_has_can_be_trained_and_every_other_is_refused(fusion, placement):
+    if placement not in check_placement(fusion, "decision").placements:
+        with pytest.raises(ValueError, match=f"fusion '{fusion}' cannot stand '{placement}'"):
+            build(placement, fusion)
+        return
+    graphdef, params, rest = nnx.split(build(placement, fusion, layers=1, rate=0.5), nnx.Param, ...)
+
+    @jax.jit
+    def gradient(params, key):
+        model = lambda p: nnx.merge(graphdef, p, rest, copy=True)  # noqa: E731
+        return jax.grad(lambda p: (model(p)(batch(), key=key).prediction ** 2).sum())(params)
+
+    moved = [np.abs(g).max() for g in jax.tree.leaves(gradient(params, jax.random.key(0)))]
+    assert np.isfinite(moved).all() and sum(m > 0 for m in moved) >= 4
+
+
+def test_interleaving_a_fusion_without_tokens_is_refused_by_name_at_construction():
+    with pytest.raises(ValueError, match=r"'concat_mlp' cannot stand 'interleaved' \(it returns no tokens\)"):
+        build("interleaved", "concat_mlp")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (dict(placement="befor"), "did you mean 'before'"),
+        (dict(fusion="self_atention"), "no fusion named 'self_atention' .did you mean 'self_attention'"),
+        (dict(layer="gcnn"), "no graph named 'gcnn' .did you mean 'gcn'"),
+        (dict(encoder="liner"), "no encoder named 'liner' .did you mean 'linear'"),
+        (dict(readout="lst"), "no readout named 'lst' .did you mean 'last'"),
+        (dict(missing="masked"), "did you mean 'mask'"),
+        (dict(readout="mean"), "readout 'mean' is for graph tasks, this data set labels nodes"),
+        (dict(placement="decision", readout="mean", target=dataclasses.replace(TARGET, level="graph")),
+         "'decision' is defined for node tasks"),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_is_refused_by_name(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
+
+
+@pytest.mark.parametrize("key", [None, 3])
+def test_one_edge_set_a_modality(key):
+    other = small_graph(N, seed=1)
+    views = dataclasses.replace(GRAPH, views=(GRAPH, other))
+    model = build("after", layers=1)
+    expected = relu_streams(model.streams[0], encoded(model), (GRAPH, other))
+    key = None if key is None else jax.random.key(key)
+    out = model(batch(graph=views), key=key).prediction
+    np.testing.assert_allclose(out, model.head(model.fusions[0](expected, jnp.asarray(MASK)).out), rtol=1e-12)
+    assert not np.allclose(out, model(batch(), key=key).prediction)
+    shared = dataclasses.replace(GRAPH, views=(GRAPH, GRAPH))
+    together = model(batch(), key=key).prediction
+    np.testing.assert_allclose(model(batch(graph=shared), key=key).prediction, together, rtol=1e-12)
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_what_stands_for_a_missing_modality(missing):
+    model = build("after", missing=missing)
+    out = model(batch())
+    full = np.stack([encoder(batch().features[n]) for n, encoder in zip(DIMS, model.encoders, strict=True)], 1)
+    np.testing.assert_allclose(np.asarray(out.embeddings)[MASK], full[MASK], rtol=1e-12)
+    zeros = np.stack([e(jnp.zeros((N, d))) for e, d in zip(model.encoders, DIMS.values(), strict=True)], 1)
+    stand_in = dict(mask=0 * full, zeros=0 * full, mean=zeros)
+    if missing == "learned":
+        stand_in["learned"] = np.broadcast_to(parameters(model)["missing_token"][...], full.shape)
+        assert np.abs(stand_in["learned"]).min() > 0
+    np.testing.assert_allclose(np.asarray(out.embeddings)[~MASK], stand_in[missing][~MASK], rtol=1e-12)
+    np.testing.assert_array_equal(out.mask, MASK if missing == "mask" else np.ones_like(MASK))
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_missing_slot_reaches_neither_prediction_nor_gradient(missing):
+    graphdef, params = nnx.split(build("after", "gmu", layers=1, missing=missing))
+
+    @jax.jit
+    def value_and_gradient(params, features):
+        def loss(params, features):
+            return (nnx.merge(graphdef, params)(Batch(features, jnp.asarray(MASK), GRAPH)).prediction ** 2).sum()
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(params, features)
+
+    value, (grads, to_features) = value_and_gradient(params, batch().features)
+    broken = {k: jnp.where(MASK[:, [m]], x, jnp.nan) for m, (k, x) in enumerate(batch().features.items())}
+    again, (broken_grads, _) = value_and_gradient(params, broken)
+    assert value == again and np.isfinite(value)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(broken_grads), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for m, g in enumerate(to_features.values()):
+        assert not np.any(np.asarray(g)[~MASK[:, m]]) and np.any(np.asarray(g)[MASK[:, m]])
+
+
+def test_dropout_needs_a_key_and_evaluation_has_none():
+    model = build("before", rate=0.5)
+    np.testing.assert_array_equal(model(batch()).prediction, model(batch()).prediction)
+    first, again, other = (model(batch(), key=jax.random.key(k)).prediction for k in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other) and not np.allclose(first, model(batch()).prediction)
