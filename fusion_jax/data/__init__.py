@@ -2,7 +2,8 @@
 
 A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
-where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents).
+where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents); and PACKAGE,
+(import name, extra of ours that installs it), where it is part of a package that may be absent.
 
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """

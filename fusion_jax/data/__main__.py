@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import inspect
 import json
 import sys
@@ -20,6 +21,7 @@ def rows() -> list[dict[str, Any]]:
 def _row(name: str, module) -> dict[str, Any]:
     files = {file: _file(module.FILES, file) for file in module.FILES.sha256} if module.FILES else {}
     options = inspect.signature(module.load).parameters.values()
+    install = _install(module)
     return dict(
         name=name,
         summary=inspect.getdoc(module).split("\n")[0],
@@ -27,8 +29,8 @@ def _row(name: str, module) -> dict[str, Any]:
         modalities=module.SUMMARY.modalities,
         classes=module.SUMMARY.classes,
         graphs=list(module.SUMMARY.graphs),
-        present=all(file["state"] == "present" for file in files.values()),
-        get=_get(module.FILES, files),
+        present=not install and all(file["state"] == "present" for file in files.values()),
+        get=install or _get(module.FILES, files),
         licence=module.LICENCE,
         source=module.SOURCE,
         checksum=module.CHECKSUM,
@@ -46,6 +48,14 @@ def _file(files: Files, name: str) -> dict[str, str]:
         except ValueError:
             state = "wrong sha256"
     return dict(state=state, path=str(path or ""), sha256=files.sha256[name], url=files.url(name))
+
+
+def _install(module) -> str:
+    """How to install the package a set is part of, "" where it is there or the set needs none."""
+    package, extra = getattr(module, "PACKAGE", ("", ""))
+    if not package or importlib.util.find_spec(package):
+        return ""
+    return f"pip install 'fusion_jax[{extra}]'"
 
 
 def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:

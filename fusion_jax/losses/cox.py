@@ -5,14 +5,17 @@ Mondal et al., "BioFusionNet", 2024; code raktim-mondol/BioFusionNet at 59bc596 
 `biofusionnet/weighted_cox`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
     "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024", 2024,
-    pinned="authors' code", golden="biofusionnet", cost="O(N log N)", needs=("labels",),
+    pinned="authors' code", golden="biofusionnet", cost="O(N^1.5)", needs=("labels",),
 )  # fmt: skip
 ORDERS = ("time", "risk")
 
@@ -57,6 +60,21 @@ def log_risk_set(risk: Array, weight: Array, by: Array, seen: Array) -> Array:
     # logarithm of sums that begin with exp(-inf) is NaN.
     place = jnp.where(seen, -by, jnp.inf)
     order = jnp.argsort(place)
-    cumulative = jax.lax.cumlogsumexp((risk + jnp.log(weight))[order])
+    cumulative = cumulative_logsumexp((risk + jnp.log(weight))[order])
     last = jnp.searchsorted(place[order], place, side="right") - 1  # of the block of ties
     return cumulative[last]
+
+
+def cumulative_logsumexp(a: Array) -> Array:
+    """log sum_(j <= i) exp(a_j) of finite a [N], stable wherever the terms lie.
+
+    Blocks of sqrt(N) entries: each entry sums its own block up to itself and the totals of the blocks before.
+    `jax.lax.cumlogsumexp` computes the same, but the loss took four times as long to compile with it.
+    """
+    n, size = len(a), math.isqrt(max(len(a) - 1, 0)) + 1
+    blocks = jnp.pad(a, (0, -n % size)).reshape(-1, size)  # [B, size]
+    count = len(blocks)
+    inside = jnp.where(np.tri(size, dtype=bool), blocks[:, None], -jnp.inf)  # [B, size, size]
+    before = jnp.where(np.tri(count, k=-1, dtype=bool), jax.nn.logsumexp(blocks, -1), -jnp.inf)  # [B, B]
+    before = jnp.broadcast_to(before[:, None], (count, size, count))
+    return jax.nn.logsumexp(jnp.concatenate([inside, before], -1), -1).reshape(-1)[:n]
