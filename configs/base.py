@@ -93,7 +93,8 @@ def apply(config: ConfigDict, part: str) -> None:
     elif kind in ("fusion", "layer", "encoder"):
         spec = config.model[kind]
         spec.name = name
-        spec.options.update(zoo.options("graph" if kind == "layer" else kind, name))
+        with spec.options.unlocked():
+            spec.options.update(zoo.options("graph" if kind == "layer" else kind, name))
     else:
         known = ("quick", "fusion=", "placement=", "layer=", "encoder=", "data=")
         raise ValueError(f"config argument {part!r}{zoo.nearest(part, known)}; expected some of {', '.join(known)}")
