@@ -1,0 +1,239 @@
+"""A cell's config: what it may hold, what makes it another cell, and that every key of it is read."""
+
+import json
+import re
+from collections.abc import Mapping
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base
+from experiments import sweep as sweep_command
+from experiments.train import run_cell
+from fusion_jax import study, zoo
+from fusion_jax.data import load as load_data
+from fusion_jax.results.store import Store
+from fusion_jax.study import Cell
+from tests import tiny
+
+NOT_IDENTITY = {"label", "seeds", "training.chunk", "training.seed_axis", "training.checkpoint_seconds"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with tiny.as_users_run():
+        yield
+
+
+def reverse_keys(tree):
+    return {k: reverse_keys(tree[k]) for k in reversed(list(tree))} if isinstance(tree, Mapping) else tree
+
+
+def test_identity_does_not_depend_on_order_label_seeds_or_how_it_is_run():
+    cell = tiny.cell()
+    identity = cell.identity("data")
+    assert re.fullmatch("[0-9a-f]{16}", identity)
+    assert Cell(reverse_keys(cell.config), "another label", 99).identity("data") == identity
+    assert Cell(json.loads(json.dumps(cell.config)), cell.label, 2).identity("data") == identity
+    run_otherwise = dict(training__chunk=5, training__seed_axis="vmap", training__checkpoint_seconds=1.0)
+    same = tiny.cell(label="x", seeds=7, **run_otherwise)
+    assert same.identity("data") == identity and same.label == "x" and same.seeds == 7
+    assert tiny.cell().identity("data") == identity, "the same in another call"
+    assert cell.identity("other data") != identity
+
+
+def test_every_other_key_makes_another_cell():
+    cell = tiny.cell()
+    identities = {}
+    for key in study.flatten(cell.config):
+        config = json.loads(json.dumps(cell.config))
+        *parents, leaf = key.split(".")
+        node = config
+        for part in parents:
+            node = node[part]
+        node[leaf] = ["changed", node[leaf]]
+        identities[key] = Cell(config, "", 1).identity("")
+    original = cell.identity("")
+    assert {k for k, i in identities.items() if i == original} == NOT_IDENTITY
+    changed = [i for i in identities.values() if i != original]
+    assert len(set(changed)) == len(changed)
+
+
+def test_a_default_given_or_left_out_is_the_same_cell():
+    given = tiny.cell(model__fusion__options=zoo.options("fusion", "mean"), model__layer__options={"norm": "symmetric"})
+    assert given.identity("") == tiny.cell().identity("")
+    given = tiny.cell(model__fusion__name="gpcr_filter", model__fusion__options={"layers": [2, 2]})
+    assert given.identity("") == tiny.cell(model__fusion__name="gpcr_filter").identity("")
+    assert given.label == "gpcr_filter"
+    assert tiny.cell(training__epochs=6, optimizer__learning_rate=1).config["optimizer"]["learning_rate"] == 1.0
+
+
+def test_the_schema_version_makes_all_cells_new(monkeypatch):
+    before = tiny.cell().identity("")
+    monkeypatch.setattr(study, "SCHEMA", study.SCHEMA + 1)
+    assert tiny.cell().identity("") != before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.dmi", 3, "no config key 'model.dmi' (did you mean 'model.dim'?)"),
+        ("modle.dim", 3, "no config key 'modle.dim' (did you mean 'model.dim'?)"),
+        ("model.dim.x", 3, "no config key 'model.dim.x'"),
+        ("epochs", 3, "no config key 'epochs' (did you mean 'training.epochs'?)"),
+        ("model.dim", "64", "'model.dim' is '64', expected a int such as 8"),
+        ("model.dim", 6.5, "'model.dim' is 6.5, expected a int"),
+        ("model.dim", True, "'model.dim' is True, expected a int"),
+        ("loss.class_weights", 1, "'loss.class_weights' is 1, expected a bool"),
+        ("vary", "init", "'vary' is 'init', expected a tuple"),
+        ("model.fusion", "gmu", "expected a ConfigDict"),
+        ("model.fusion.options", "heads=2", "'model.fusion.options' is 'heads=2', expected a dictionary"),
+    ],
+)
+def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
+    with pytest.raises(ValueError) as error:
+        study.set_key(tiny.config(), key, value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(model__fusion__name="gmuu"), "no fusion named 'gmuu' (did you mean 'gmu'?)"),
+        (dict(model__layer__name="gcnn"), "no graph named 'gcnn' (did you mean 'gcn'?)"),
+        (dict(model__encoder__name="mpl"), "no encoder named 'mpl' (did you mean 'mlp'?)"),
+        (dict(model__readout__name="lats"), "no readout named 'lats' (did you mean 'last'?)"),
+        (dict(control__name="rbf_svn"), "no control named 'rbf_svn' (did you mean 'rbf_svm'?)"),
+        (dict(loss__name="mes"), "no loss named 'mes' (did you mean 'mse'?)"),
+        (dict(loss__extra={"evidentail": 1.0}), "no loss named 'evidentail' (did you mean 'evidential'?)"),
+        (dict(scheme__name="modality_dropuot"), "did you mean 'modality_dropout'"),
+        (dict(optimizer__name="adamww"), "no optimiser 'adamww' (did you mean 'adamw'?)"),
+        (dict(optimizer__options={"weight_deacy": 0.1}), "no option 'weight_deacy' (did you mean 'weight_decay'?)"),
+        (dict(model__fusion__name="self_attention", model__fusion__options={"widht": 2}),
+         "fusion 'self_attention' has no option 'widht' (did you mean 'width'?)"),
+        (dict(model__encoder__options={"rates": 0.1}), "encoder 'linear' has no option 'rates' (did you mean 'rate'?)"),
+        (dict(model__placement="afer"), "placement 'afer' (did you mean 'after'?)"),
+        (dict(model__placement="interleaved"), "fusion 'mean' cannot stand 'interleaved' (it returns no tokens)"),
+        (dict(protocol="papre"), "config key 'protocol' is 'papre' (did you mean 'paper'?)"),
+        (dict(data__scale="colum"), "config key 'data.scale' is 'colum' (did you mean 'column'?)"),
+        (dict(data__setting="induktive"), "'data.setting' is 'induktive' (did you mean 'inductive'?)"),
+        (dict(training__select="acuracy"), "'training.select' is 'acuracy' (did you mean 'accuracy'?)"),
+        (dict(training__seed_axis="vmpa"), "'training.seed_axis' is 'vmpa' (did you mean 'vmap'?)"),
+        (dict(vary=("init", "splits")), "'vary' is 'splits' (did you mean 'split'?)"),
+        (dict(seeds=0), "'seeds' is 0, expected at least 1"),
+        (dict(training__epochs=0), "'training.epochs' is 0, expected at least 1"),
+        (dict(model__layers=-1), "'model.layers' is -1, expected at least 0"),
+    ],
+)  # fmt: skip
+def test_a_name_option_or_value_that_does_not_exist_is_refused_with_the_nearest(changes, message):
+    with pytest.raises(ValueError) as error:
+        tiny.cell(**changes)
+    assert message in str(error.value)
+
+
+def test_an_unknown_data_set_or_option_of_it_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="no data set named 'syntetic' .did you mean 'synthetic'"):
+        load_data("syntetic")
+    with pytest.raises(ValueError, match="data set 'synthetic' has no option 'node' .did you mean 'nodes'"):
+        load_data("synthetic", node=3)
+
+
+def test_a_config_with_keys_of_its_own_is_refused():
+    config = tiny.config()
+    with config.unlocked():
+        config.model.widht = 3
+    with pytest.raises(ValueError, match="no config key 'model.widht'"):
+        study.resolve(config)
+    with pytest.raises(ValueError, match="config key 'data' is missing"):
+        study.resolve(ConfigDict({k: v for k, v in tiny.config().items() if k != "data"}))
+
+
+def test_a_sweep_adds_cells_in_order_each_once_and_leaves_the_config_alone():
+    config = tiny.config()
+
+    def sweep(add):
+        add({"model.fusion.name": "gmu"}, label="first")
+        add({"model.placement": "after", "model.dim": 16})
+        add({"model.fusion.name": "gmu", "seeds": 2})  # the first again
+        add({"model.fusion.name": "self_attention", "model.fusion.options.width": 2})
+        add({"control.name": "rbf_svm", "data.modalities": ("m0",)})
+        add()
+
+    cells = study.expand(config, sweep)
+    assert [c.label for c in cells] == ["first", "mean", "self_attention(width=2)", "rbf_svm [m0]", "mean"]
+    assert [c.config["model"]["dim"] for c in cells] == [8, 16, 8, 8, 8]
+    assert cells[-1].identity("") == tiny.cell().identity("")
+    assert config.model.dim == 8 and config.model.fusion.name == "mean"
+    assert [c.label for c in study.expand(config)] == ["mean"]
+    with pytest.raises(ValueError, match="did you mean 'model.dim'"):
+        study.expand(config, lambda add: add({"model.dmi": 3}))
+
+
+def test_a_study_file_is_loaded_or_refused_by_name(tmp_path):
+    assert hasattr(study.load("configs/ablations/quickstart.py"), "sweep")
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'configs/ablations/quickstart.py'"):
+        study.load("configs/ablations/quikstart.py")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="a study file defines get_config"):
+        study.load(str(tmp_path / "empty.py"))
+
+
+def test_arguments_of_the_base_config():
+    config = base.get_config("fusion=self_attention,placement=after,layer=gat,data=cora,quick")
+    assert (config.model.placement, config.data.name, config.seeds) == ("after", "cora", 2)
+    assert config.model.fusion.options.to_dict() == zoo.options("fusion", "self_attention") != {}
+    for wrong in ("fuson=gmu", "quik", "gmu"):
+        with pytest.raises(ValueError, match=f"config argument '{wrong}'"):
+            base.get_config(wrong)
+
+
+class Recording(Mapping):
+    """A config that notes the dotted keys read from it."""
+
+    def __init__(self, tree, read, prefix=""):
+        self.tree, self.read, self.prefix = tree, read, prefix
+
+    def __getitem__(self, key):
+        value, path = self.tree[key], self.prefix + key
+        if isinstance(value, Mapping) and key not in ("options", "extra", "factors"):
+            return Recording(value, self.read, path + ".")
+        self.read.add(path)
+        return value
+
+    def __iter__(self):
+        return iter(self.tree)
+
+    def __len__(self):
+        return len(self.tree)
+
+
+class Watched(Cell):
+    def identity(self, data_checksum):
+        return "watched"
+
+
+class Quiet(Store):
+    def write_part(self, *args):
+        pass
+
+
+def leaf_keys(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and key not in ("options", "extra", "factors"):
+            yield from leaf_keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def test_every_key_of_the_base_config_is_read_when_cells_run(tmp_path):
+    named = dict(model__readout__name="last", loss__name="cross_entropy", scheme__name="modality_dropout")
+    read = set()
+    for changes in (named, dict(control__name="logistic_regression")):
+        cell = tiny.cell(seeds=1, training__epochs=1, **changes)
+        watched = Watched(Recording(cell.config, read), cell.label, cell.seeds)
+        sweep_command.data_key(watched)
+        run_cell(watched, Quiet(tmp_path, create=True), tiny.dataset())
+    by_resolve = {"label", "seeds"}  # they become the cell's own
+    unread = set(leaf_keys(base.get_config().to_dict())) - read - by_resolve
+    assert unread == set(), f"keys of configs/base.py that change nothing: {sorted(unread)}"
+    assert tiny.cell(label="mine", seeds=9).label == "mine" and tiny.cell(label="mine", seeds=9).seeds == 9
