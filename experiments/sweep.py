@@ -21,6 +21,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
+from experiments import arguments
 from experiments.train import run_cell
 from fusion_jax import study
 from fusion_jax.data import Dataset
@@ -138,4 +139,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_bool("dry_run", False, "list the cells and stop")
     flags.DEFINE_integer("jobs", default_jobs(), "cells at a time", lower_bound=1)
-    app.run(main)
+    app.run(main, flags_parser=arguments.parse)

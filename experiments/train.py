@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from absl import app, flags
 from flax import nnx
 from ml_collections import config_flags
 
+from experiments import arguments
 from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
@@ -230,10 +232,14 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     use_cache()
-    cell = study.resolve(FLAGS.config)
-    store = Store(FLAGS.workdir, create=True)
-    data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
-    store.write_study([(cell.identity(data.provenance.checksum), cell)], "experiments.train")
+    try:
+        cell = study.resolve(FLAGS.config)
+        data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
+        store = Store(FLAGS.workdir, create=True)
+        store.write_study([(cell.identity(data.provenance.checksum), cell)], "experiments.train")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     done = run_cell(cell, store, data)
     table = store.table(done["identity"], "metrics")
     wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
@@ -244,4 +250,4 @@ def main(argv):
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", "configs/base.py", "the study file", lock_config=True)
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    app.run(main)
+    app.run(main, flags_parser=arguments.parse)
