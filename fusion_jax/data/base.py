@@ -308,8 +308,10 @@ def check_split(d: Dataset, split: Split, seed: int) -> None:
         missing = np.setdiff1d(np.arange(d.target.num_outputs), d.target.labels[split.train])
         if missing.size:
             raise ValueError(f"{where}: class {missing[0]} has no training row ({missing.size} such classes)")
-    if d.target.kind == "survival" and not d.target.event[split.train].any():
-        raise ValueError(f"{where}: the train part has no event; expected at least one")
+    if d.target.kind == "survival":
+        for part in ("train", "val"):  # without an event a part's loss is 0 whatever the model says
+            if not d.target.event[getattr(split, part)].any():
+                raise ValueError(f"{where}: the {part} part has no event; expected at least one")
 
 
 def checksum(d: Dataset) -> str:

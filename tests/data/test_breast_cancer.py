@@ -34,9 +34,10 @@ def test_splits_share_the_events(dataset):
         assert [int(dataset.target.event[p].sum()) for p in parts] == [31, 10, 10]
 
 
-def test_without_a_training_event_it_says_so():
-    d = data.load("breast_cancer", train=0.005, val=0.5)  # one censored row, no event
-    with pytest.raises(ValueError, match="'breast_cancer', split of seed 0: the train part has no event"):
+@pytest.mark.parametrize(("part", "train", "val"), [("train", 0.005, 0.5), ("val", 0.5, 0.01)])
+def test_a_part_without_an_event_is_refused(part, train, val):
+    d = data.load("breast_cancer", train=train, val=val)  # one row in that part, censored
+    with pytest.raises(ValueError, match=f"'breast_cancer', split of seed 0: the {part} part has no event"):
         d.split(0)
 
 
