@@ -107,7 +107,7 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
         error = failure["error"] if failure else UNFINISHED
         if not seeds:
             return Row(**about, values={}, parameters=None, seconds=None, error=error), None
-        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error})"
+        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error.partition(chr(10))[0]})"
     metrics = store.table(identity, "metrics")
     metrics = metrics[metrics.seed.isin(seeds)]
     test = duckdb.query(
@@ -134,7 +134,7 @@ def _best_single(group: list[tuple[Row, pd.DataFrame]]) -> Row:
     sign = -1 if primary in LOWER_IS_BETTER else 1
     by_seed = []
     for _, table in group:
-        by_seed.append(table.pivot_table(index="seed", columns=["part", "metric"], values="value"))
+        by_seed.append(table.pivot(index="seed", columns=["part", "metric"], values="value"))
     seeds = sorted(set.intersection(*(set(t.index) for t in by_seed)))
     values: dict[str, list[float]] = {m: [] for m in first.values}
     for seed in seeds:
@@ -164,15 +164,15 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool]:
     """Index of the protocol's row with the best mean, and whether the runner-up's 95 % interval overlaps its own."""
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    means = [(sign * np.mean(r.values[metric]), i) for i, r in enumerate(table)
+    means = [(sign * np.mean(r.values[metric]), -i) for i, r in enumerate(table)
              if r.protocol == protocol and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
     if not means:
         return None, False
-    means.sort(reverse=True)
-    top = means[0][1]
+    means.sort(reverse=True)  # of equal means the first row's
+    top = -means[0][1]
     if len(means) < 2:
         return top, False
-    (low, high), (other_low, other_high) = (interval(table[i].values[metric]) for i in (top, means[1][1]))
+    (low, high), (other_low, other_high) = (interval(table[i].values[metric]) for i in (top, -means[1][1]))
     return top, bool(low <= other_high and other_low <= high)
 
 
