@@ -110,8 +110,9 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
         about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error.partition(chr(10))[0]})"
     metrics = store.table(identity, "metrics")
     metrics = metrics[metrics.seed.isin(seeds)]
-    test = duckdb.query(
-        "select metric, list(value order by seed) as value from metrics where part = 'test' group by metric"
+    test = duckdb.query(  # DuckDB takes NaN of pandas for NULL, and a NULL would come back as 0
+        "select metric, list(coalesce(value, 'nan'::double) order by seed) as value "
+        "from metrics where part = 'test' group by metric"
     ).df()
     costs = store.costs(identity)
     total, count = sum(c["seconds"] for c in costs), sum(c["seeds"] for c in costs)
