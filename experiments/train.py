@@ -73,7 +73,13 @@ def build_loss(config: Mapping[str, Any], target: Target):
     part = config["loss"]
     fusion = zoo.get("fusion", config["model"]["fusion"]["name"])
     decision = config["model"]["placement"] == "decision"
-    name = part["name"] or (fusion.loss if decision and fusion.loss else TASK_LOSS[target.kind])
+    own = fusion.loss if decision else None
+    if own and not part["name"] and target.kind != "classes":
+        raise ValueError(
+            f"fusion {config['model']['fusion']['name']!r} is trained with its own loss {own!r} on predictions of "
+            f"classes, this data set has {target.kind}: name a loss (loss.name={TASK_LOSS[target.kind]!r})"
+        )
+    name = part["name"] or own or TASK_LOSS[target.kind]
     zoo.check_options("loss", name, part["options"])
     main = functools.partial(zoo.get("loss", name), **part["options"])
     extra = {n: (w, zoo.get("loss", n)) for n, w in part["extra"].items()}

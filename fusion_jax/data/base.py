@@ -253,6 +253,8 @@ def _validate_target(d: Dataset, fail) -> None:
         if len(batches) != 1:
             fail("target", "labels of graphs", "edge sets that split the nodes into graphs in one common way")
         rows = len(batches.pop())
+        if not d.default_graph:
+            fail("default_graph", "none", "one, where graphs are labelled: a readout averages over its graphs")
     elif t.level != "node":
         fail("target.level", repr(t.level), "'node' or 'graph'")
     if len(t) != rows:
