@@ -6,6 +6,7 @@ import contextlib
 import io
 import runpy
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,7 +69,8 @@ def command(module: str, *args: str) -> tuple[int, str]:
     out = io.StringIO()
     sys.argv = [module, *args]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the module was imported before
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         status = 0
     except SystemExit as stop:
