@@ -30,7 +30,7 @@ def padded(graph: Graph) -> Graph:
     """The graph with PADDING more nodes and some edges among them."""
     n = graph.num_nodes
     extra = np.arange(n, n + PADDING)
-    edges = {k: np.concatenate([np.asarray(v), np.zeros((PADDING, *v.shape[1:]), v.dtype)]) for k, v in graph.edges.items()}
+    edges = {k: np.concatenate([v, np.zeros((PADDING, *v.shape[1:]), v.dtype)]) for k, v in graph.edges.items()}
     return Graph.create(
         np.concatenate([np.asarray(graph.senders), extra]), np.concatenate([np.asarray(graph.receivers), extra[::-1]]),
         np.concatenate([np.asarray(graph.jraph.n_node), [PADDING]]), edges, tuple(padded(v) for v in graph.views),

@@ -14,7 +14,7 @@ class RbfSvm(Control):
     log-loss and calibration mean nothing; accuracy, F1 and AUC do.
     """
 
-    info = Info("Folklore: RBF support vector machine on the concatenation", cost="O(N_train^2 sum d)", needs=("labels",))
+    info = Info("Folklore: RBF SVM on the concatenation", cost="O(N_train^2 sum d)", needs=("labels",))
 
     def predict(self, x, labels, split, graph, classes, seed):
         del graph

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.nn.dropout import dropout
+from fusion_jax.nn.init import LECUN_NORMAL
 from fusion_jax.types import Array
 
 
@@ -101,7 +102,7 @@ class MultiHeadAttention(nnx.Module):
         bias: bool = True,
         out_bias: bool = True,
         rate: float = 0.0,
-        kernel_init=nnx.initializers.lecun_normal(),
+        kernel_init=LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
         key_dim = dim if key_dim is None else key_dim

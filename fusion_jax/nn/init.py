@@ -8,6 +8,8 @@ from flax import nnx
 
 from fusion_jax.types import Array
 
+LECUN_NORMAL = nnx.initializers.lecun_normal()  # what Flax's linear layers start from
+
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float = 0.02) -> nnx.Param:
     """A float32 parameter drawn from N(0, std^2): learned tokens, queries, embeddings."""

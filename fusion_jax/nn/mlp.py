@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from fusion_jax.nn.dropout import dropout
+from fusion_jax.nn.init import LECUN_NORMAL
 from fusion_jax.types import Array
 
 
@@ -23,7 +24,7 @@ class MLP(nnx.Module):
         activation: Callable[[Array], Array] = jax.nn.relu,
         rate: float = 0.0,
         bias: bool = True,
-        kernel_init=nnx.initializers.lecun_normal(),
+        kernel_init=LECUN_NORMAL,
         rngs: nnx.Rngs,
     ):
         self.fc1 = nnx.Linear(dim, hidden, use_bias=bias, kernel_init=kernel_init, rngs=rngs)

@@ -44,8 +44,9 @@ def _spmm_vmap(size, batched, values, cols, ptr, x):
         folded = jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
         y = _spmm(values, cols, ptr, folded)
         return jnp.moveaxis(y.reshape(y.shape[0], size, -1), 1, 0), True
-    args = [a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip((values, cols, ptr, x), batched, strict=True)]
-    return jax.lax.map(lambda t: _spmm(*t), tuple(args)), True
+    pairs = zip((values, cols, ptr, x), batched, strict=True)
+    args = tuple(a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in pairs)
+    return jax.lax.map(lambda t: _spmm(*t), args), True
 
 
 def _rows(ptr: Array, num_edges: int) -> Array:
