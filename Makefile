@@ -12,7 +12,6 @@ PY := $(VENV)/bin/python
 
 ablation: env
 	$(PY) -m experiments.sweep --config=$(STUDY) --workdir=$(RESULTS)
-	$(PY) -m experiments.report --workdir=$(RESULTS)
 
 test: env
 	$(PY) -m ruff check .

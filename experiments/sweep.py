@@ -4,6 +4,7 @@
     python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
     python -m experiments.sweep --config=... --workdir=... --config.seeds=10   # the five missing seeds only
 
+Ends with the table that `python -m experiments.report` prints, written to the folder `report` of the workdir.
 Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
 """
 
@@ -26,6 +27,7 @@ from experiments.train import run_cell
 from fusion_jax import study
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.results import report
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell
 from fusion_jax.training.compilation import use_cache
@@ -120,6 +122,7 @@ def main(argv):
             return
         store = Store(FLAGS.workdir, create=True)
         failed = run(cells, store, path, published=study.published(module), jobs=FLAGS.jobs, console=console)
+        print(report.write(store))
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         sys.exit(2)
