@@ -97,6 +97,12 @@ def test_the_chunk_changes_nothing(data, base):
     assert same(tiny.train(data, SEEDS, training__chunk=4), base)
 
 
+def test_dropout_is_drawn_anew_every_epoch(data):
+    still = tiny.train(data, SEEDS[:2], optimizer__learning_rate=0.0)
+    assert len(np.unique(still.history["train_loss"])) == 12
+    assert all(len(np.unique(v)) == 1 for v in still.history["val_loss"])
+
+
 def test_without_vary_all_seeds_are_equal(data, base):
     equal = tiny.train(data, SEEDS, vary=())
     assert all(same(equal, equal, 0, i) for i in range(1, 4))
@@ -154,6 +160,18 @@ def test_no_save_before_its_time(data, tmp_path):
     assert not (tmp_path / "partial").exists()
 
 
+def hand_built(data, trained, seed, split):
+    """What the best model of a seed predicts for all nodes on the whole graph, scaled by hand."""
+    features = {}
+    for m, (name, x) in enumerate(data.features.items()):
+        rows = split.train[data.mask[split.train, m]]
+        scale = 1 / np.sqrt(x[rows].var(0).mean())
+        features[name] = jnp.asarray(np.where(data.mask[:, [m]], (x - x[rows].mean(0)) * scale, 0), jnp.float32)
+    params, rest = jax.tree.map(lambda a: a[seed], (trained.params, trained.rest))
+    model = nnx.merge(trained.graphdef, params, rest)
+    return np.asarray(model(Batch(features, jnp.asarray(data.mask), data.graph())).prediction)
+
+
 def watcher():
     """Hooks that keep the parameters at every border."""
     seen = []
@@ -179,6 +197,10 @@ def test_early_stopping(data, axis):
         assert trained.best_epoch[s] == np.argmax(score[s, : ran[s]])
         assert ran[s] == min(epochs, trained.best_epoch[s] + patience + 1)
     assert len(set(ran)) > 1 and min(ran) < epochs, "some seed must stop, and not all at once"
+    for s in SEEDS if axis == "map" else ():
+        assert trained.best_epoch[s] < ran[s] - 1, "the best epoch must not be the last"
+        best = hand_built(data, trained, s, data.split(s))
+        np.testing.assert_allclose(trained.prediction[s], best, rtol=1e-4, atol=1e-5)
     assert score.shape[1] <= -(-max(ran) // 2) * 2, "the host stops when every seed has"
     first = int(np.argmin(ran))
     stopped = [params for epoch, params in seen if epoch[first] == ran[first]]
@@ -243,21 +265,10 @@ def test_inductive_training_does_not_feel_test_nodes(data, inductive):
     assert not all(np.array_equal(a, b) for a, b in zip(leaves(other), leaves(inductive), strict=True))
 
 
-def hand_built(data, trained, seed):
-    """What the best model of a seed predicts for all nodes on the whole graph, scaled by hand."""
-    split, features = data.split(0), {}
-    for m, (name, x) in enumerate(data.features.items()):
-        rows = split.train[data.mask[split.train, m]]
-        scale = 1 / np.sqrt(x[rows].var(0).mean())
-        features[name] = jnp.asarray(np.where(data.mask[:, [m]], (x - x[rows].mean(0)) * scale, 0), jnp.float32)
-    params, rest = jax.tree.map(lambda a: a[seed], (trained.params, trained.rest))
-    model = nnx.merge(trained.graphdef, params, rest)
-    return np.asarray(model(Batch(features, jnp.asarray(data.mask), data.graph())).prediction)
-
-
 def test_inductive_predictions_are_made_on_the_whole_graph(data, inductive):
     for s in (0, 1):
-        np.testing.assert_allclose(inductive.prediction[s], hand_built(data, inductive, s), rtol=1e-4, atol=1e-5)
+        whole = hand_built(data, inductive, s, data.split(0))
+        np.testing.assert_allclose(inductive.prediction[s], whole, rtol=1e-4, atol=1e-5)
 
 
 def test_transductive_training_feels_the_features_of_test_nodes(data, base):
