@@ -73,7 +73,7 @@ def merge(
     mergings: Sequence[str] = ("ensemble", "average", "ot_fusion"),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    epochs: int = 20,
+    epochs: int = 50,
     rate: float = 1.0,
 ) -> Result:
     """Merges all seeds of the cells in every way named, and measures.
@@ -179,7 +179,7 @@ def define_flags():
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_list("cell", [], "identities of finished cells; the folder's only one if none is named")
     flags.DEFINE_list("merging", ["ensemble", "average", "ot_fusion"], "files of fusion_jax/merging")
-    flags.DEFINE_integer("epochs", 20, "of finetuning a merged network; 0 for none", lower_bound=0)
+    flags.DEFINE_integer("epochs", 50, "of finetuning a merged network; 0 for none", lower_bound=0)
     flags.DEFINE_float("rate", 1.0, "finetuning's factor of the cell's learning rate", lower_bound=0)
     defaults = zoo.options("merging", "ot_fusion")
     for name, allowed in CHOICES.items():

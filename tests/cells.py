@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
-import jax
-
-from configs.base import get_config
 from experiments.train import run_cell
 from fusion_jax import data, study
 from fusion_jax.results.store import Store
+from tests import tiny
 
 
-@contextlib.contextmanager
-def as_users_run():
-    """JAX as outside of tests: 32 bits, standard promotion (optimisers of optax need it)."""
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def tiny_cell(seeds: int = 2, **changes: Any) -> study.Cell:
-    """Three epochs of width 8 on 120 planted nodes; `changes` are config keys with __ for the dots."""
-    config = get_config("data=synthetic")
-    with config.data.options.unlocked():
-        config.data.options.update(nodes=120, modalities=3, missing=0.2)
-    config.seeds, config.model.dim, config.model.layers = seeds, 8, 1
-    config.training.epochs = config.training.chunk = 3
-    for key, value in changes.items():
-        study.set_key(config, key.replace("__", "."), value)
-    return study.resolve(config)
+def tiny_cell(**changes: Any) -> study.Cell:
+    """Three epochs on 120 planted nodes with three modalities; see `tiny.cell`."""
+    options = dict(nodes=120, modalities=3, classes=3, dim=9, missing=0.2)
+    usual = dict(data__options=options, training__epochs=3, model__fusion__name="concat_mlp")
+    return tiny.cell(**{**usual, **changes})
 
 
 def train_cells(folder, cells: list[study.Cell]) -> tuple[Store, list[str]]:

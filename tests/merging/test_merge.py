@@ -5,16 +5,17 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from absl.testing import flagsaver
 from scipy.special import softmax
 
-from experiments import merge as command
+from experiments.merge import merge
+from fusion_jax import zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.average import average
 from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.restore import predict, restore
-from tests.cells import as_users_run, tiny_cell, train_cells
+from tests.cells import tiny_cell, train_cells
+from tests.tiny import as_users_run, command
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +26,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def trained(settings, tmp_path_factory):
-    cells = [tiny_cell(), tiny_cell(1, model__dim=6), tiny_cell(1, optimizer__learning_rate=0.02)]
+    cells = [tiny_cell(), tiny_cell(seeds=1, model__dim=6), tiny_cell(seeds=1, optimizer__learning_rate=0.02)]
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
 
@@ -94,25 +95,10 @@ def test_only_rows_that_trained_no_network_count(family):
         base.unseen_rows([parents[0], dataclasses.replace(parents[0], split=disjoint)])
 
 
-def run(store, cell, **flags):
-    command.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(workdir=str(store.root), cell=cell, **flags):
-        command.main(["merge"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def flags():
-    """The command's flags, defined for these tests only."""
-    before = set(command.FLAGS)
-    command.define_flags()
-    yield
-    for name in set(command.FLAGS) - before:
-        delattr(command.FLAGS, name)
-
-
-def test_the_command_writes_its_table_and_figure_into_the_cell(trained, capsys):
+def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
     store, identities = trained
-    run(store, identities[:1], epochs=1)
+    status, text = command("experiments.merge", f"--workdir={store.root}", f"--cell={identities[0]}", "--epochs=1")
+    assert status == 0 and "(anchor)" in text
     folder = store.cell(identities[0]) / "merge"
     assert sorted(p.name for p in folder.iterdir()) == ["figure.png", "merge.json", "table.csv", "table.md"]
     table = pd.read_csv(folder / "table.csv").set_index("name")
@@ -123,14 +109,13 @@ def test_the_command_writes_its_table_and_figure_into_the_cell(trained, capsys):
     mean = table.accuracy[["seed 0", "seed 1"]].mean()
     np.testing.assert_allclose(table.accuracy["mean of the networks"], mean)
     assert list(table.passes) == [1, 1, 1, 2, 1, 1, 1, 1]
-    assert "(anchor)" in capsys.readouterr().out
     assert store.finished_seeds(identities[0]) == (0, 1)
 
 
 def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
     store, identities = trained
     cells = [restore(store, identities[0]), restore(store, identities[2])]
-    result = command.merge(cells, ["average"], epochs=0)
+    result = merge(cells, ["average"], epochs=0)
     assert list(result.table.kind) == ["network"] * 3 + ["mean", "merged"]
 
 
@@ -138,12 +123,21 @@ def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
     ([1], "needs at least two networks, cell .* has one seed"),
     ([0, 1], r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)"),
 ])  # fmt: skip
-def test_one_seed_or_other_shapes_are_refused(trained, capsys, which, match):
+def test_one_seed_or_other_shapes_are_refused(trained, which, match):
     store, identities = trained
     cells = [restore(store, identities[i]) for i in which]
     with pytest.raises(ValueError, match=match):
         base.parents_of(cells)
-    with pytest.raises(SystemExit) as exit_:
-        run(store, [identities[i] for i in which])
-    assert exit_.value.code == 2 and "error: " in capsys.readouterr().err
+    names = ",".join(identities[i] for i in which)
+    status, text = command("experiments.merge", f"--workdir={store.root}", f"--cell={names}")
+    assert status == 2 and "error: " in text
     assert not list(store.cell(identities[which[0]]).glob(".tmp*"))
+
+
+def test_the_catalogue_has_the_mergings():
+    with pytest.raises(ValueError, match="no merging named 'ot_fuson'.*did you mean 'ot_fusion'"):
+        zoo.get("merging", "ot_fuson")
+    assert {"average", "ensemble", "ot_fusion"} <= set(zoo.names("merging"))
+    for row in zoo.catalogue():
+        if row["kind"] == "merging":
+            assert row["paper"] and row["cost"], row

@@ -7,7 +7,8 @@ from flax import nnx
 from fusion_jax.results.restore import fill, only_cell, restore
 from fusion_jax.results.store import Store, read_json, write_json
 from fusion_jax.training import checkpoint
-from tests.cells import as_users_run, tiny_cell, train_cells
+from tests.cells import tiny_cell, train_cells
+from tests.tiny import as_users_run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,7 +19,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def trained(settings, tmp_path_factory):
-    cells = [tiny_cell(data__setting="inductive"), tiny_cell(1, control__name="logistic_regression")]
+    cells = [tiny_cell(data__setting="inductive"), tiny_cell(seeds=1, control__name="logistic_regression")]
     return train_cells(tmp_path_factory.mktemp("restore"), cells)
 
 

@@ -1,0 +1,68 @@
+"""Concepts as rules: sets of nodes that share something the model was not told.
+
+    missing:<modality>   the node lacks the modality
+    degree               the number of edges it receives is in the top decile
+    label:<class>        its label, a class name or number
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusion_jax.results.restore import Restored
+from fusion_jax.zoo import nearest
+
+RULES = ("missing", "degree", "label")
+LEAST = 10  # nodes with, and without, the concept: fewer fit no classifier
+
+
+def concept(cell: Restored, rule: str) -> np.ndarray:
+    """bool [N], the nodes that fit the rule.
+
+    Raises:
+        ValueError: no such rule, modality or class; or fewer than ten nodes with or without the concept.
+    """
+    name, _, value = rule.partition(":")
+    if name == "missing":
+        names = list(cell.ready.batch.features)
+        found = ~np.asarray(cell.ready.batch.mask)[:, _place(rule, value, names)]
+    elif name == "degree":
+        found = _top_decile(cell)
+    elif name == "label":
+        found = np.asarray(cell.data.target.labels) == label(cell, value)
+    else:
+        raise ValueError(f"no concept rule {rule!r}{nearest(name, RULES)}; there are: missing:<modality>, degree, "
+                         "label:<class>")  # fmt: skip
+    for count, word in ((found.sum(), "have"), ((~found).sum(), "lack")):
+        if count < LEAST:
+            raise ValueError(f"concept {rule!r}: {count} of {len(found)} nodes {word} it, at least {LEAST} are needed")
+    return found
+
+
+def label(cell: Restored, value: str) -> int:
+    """The number of a class given by name or number.
+
+    Raises:
+        ValueError: no such class.
+    """
+    names = list(cell.data.class_names)
+    if value in names:
+        return names.index(value)
+    classes = [str(c) for c in range(cell.data.target.num_outputs)]
+    return _place(f"label:{value}", value, names, classes)
+
+
+def _place(rule: str, value: str, names: list[str], numbers: list[str] | None = None) -> int:
+    for known in (names, numbers or []):
+        if value in known:
+            return known.index(value)
+    known = names or numbers
+    raise ValueError(f"concept {rule!r}: no {value!r}{nearest(value, known)}; there are: {', '.join(known)}")
+
+
+def _top_decile(cell: Restored) -> np.ndarray:
+    graph = cell.ready.batch.graph
+    if graph is None:
+        raise ValueError("concept 'degree': the cell has no graph")
+    degree = np.diff(np.asarray(graph.row_ptr))
+    return degree >= max(np.quantile(degree, 0.9), 1)
