@@ -33,14 +33,29 @@ from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
 from fusion_jax.training.prepare import Prepared, prepare, select_modalities
+from fusion_jax.training.schemes.base import Scheme, Stage
 from fusion_jax.types import Target
 
 TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
 TASK_READOUT = {"node": "last", "graph": "mean"}
 
 
-def build_model(config: Mapping[str, Any], feature_dims: Mapping[str, int], target: Target, key: jax.Array) -> Model:
-    """The model of a resolved config, its parameters drawn from `key`."""
+def build_scheme(config: Mapping[str, Any]) -> Scheme:
+    """The scheme of a resolved config; the one that changes nothing where it names none."""
+    part = config["scheme"]
+    return zoo.make("scheme", part["name"], options=part["options"]) if part["name"] else Scheme()
+
+
+def build_model(
+    config: Mapping[str, Any], feature_dims: Mapping[str, int], target: Target, key: jax.Array
+) -> nnx.Module:
+    """The model of a resolved config, its parameters drawn from `key`; a scheme may put several into one."""
+    make = functools.partial(plain_model, config, target)
+    return build_scheme(config).build(make, feature_dims, target, key)
+
+
+def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping[str, int], key: jax.Array) -> Model:
+    """The model of a resolved config without its scheme."""
     part = config["model"]
     readout = part["readout"]
     if not readout["name"]:
@@ -107,9 +122,11 @@ def train_model(
     loss = build_loss(config, data.target)
     select = "loss" if part["select"] == "accuracy" and data.target.kind != "classes" else part["select"]
     scores = dict(accuracy=metrics.accuracy_then_loss(loss), loss=metrics.lowest_loss(loss), last=metrics.last_epoch)
-    transform = loop.identity
-    if config["scheme"]["name"]:
-        transform = zoo.make("scheme", config["scheme"]["name"], options=config["scheme"]["options"]).transform
+
+    def optimizer_of(stage: Stage):
+        rate = optimizer["learning_rate"] * stage.rate
+        return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
+
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     return loop.train(
         build or functools.partial(build_model, config, feature_dims, data.target),
@@ -117,13 +134,12 @@ def train_model(
         ready.trials,
         ready.batch,
         ready.target,
-        optimizers.make(epochs=part["epochs"], **optimizer),
+        build_scheme(config).stages(part["epochs"]),
+        optimizer_of,
         loss,
         scores[select],
-        epochs=part["epochs"],
         patience=part["patience"],
         chunk=part["chunk"],
-        transform=transform,
         select_on_whole=config["protocol"] == "paper",
         seed_axis=part["seed_axis"],
         **hooks,

@@ -1,5 +1,6 @@
 """All seeds of a cell in one compiled program: `lax.scan` over a chunk of epochs, mapped over the seeds.
 
+A scheme may divide training into stages; each has a program of its own and starts from the best of the one before.
 The host looks in between chunks: progress, checkpoints, and whether every seed has stopped. The seed axis is
 `vmap` on accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and
 a stopped seed costs nothing.
@@ -19,6 +20,7 @@ import optax
 from flax import nnx
 
 from fusion_jax.training import sharding
+from fusion_jax.training.schemes.base import Stage
 from fusion_jax.training.step import LossFn, State, Trial, initial_state, is_active, make_epoch, scaled
 from fusion_jax.types import Batch, Target
 
@@ -30,11 +32,11 @@ class Trained:
     Attributes:
         graphdef: with `params` and `rest` of one seed gives the model (`nnx.merge`).
         params, rest: best parameters and statistics of every seed, [S, ...].
-        history: {name: float [S, T]}, NaN after a seed has stopped.
-        best_epoch: int [S].
+        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage).
+        best_epoch: int [S], of the last stage, counted from the start of the first.
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
-            epoch), compile_seconds, train_seconds.
+            epoch; the largest of the stages), compile_seconds, train_seconds.
     """
 
     graphdef: Any
@@ -63,14 +65,13 @@ def train(
     trials: Trial,
     batch: Batch,
     target: Target,
-    tx: optax.GradientTransformation,
+    stages: Sequence[Stage],
+    optimizer: Callable[[Stage], optax.GradientTransformation],
     loss: LossFn,
     score: LossFn,
     *,
-    epochs: int,
     patience: int,
     chunk: int,
-    transform: Callable | None = None,
     select_on_whole: bool = False,
     seed_axis: str = "auto",
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
@@ -82,42 +83,61 @@ def train(
         build: key -> model; called once a seed, inside a `vmap`.
         init_keys: [S] keys; trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
+        stages: one after another (a scheme's hook); patience holds in each by itself.
+        optimizer: of a stage. All have the same state, so that a save tells nothing of its stage but its history.
         select_on_whole: see `step.make_epoch`.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
-    chunk = min(chunk, epochs)
-    graphdef, state = _initial(build, init_keys, tx, len(trials.val_weight[0]), target.num_outputs)
+    txs = [optimizer(stage) for stage in stages]
+    begins = np.cumsum([0] + [stage.epochs for stage in stages]).tolist()
+    rows, outputs = len(trials.val_weight[0]), target.num_outputs
+    graphdef, state = _initial(build, init_keys, txs[0], rows, outputs)
     state, trials, target = sharding.shard_seeds((state, trials, target))
-    epoch = make_epoch(graphdef, tx, loss, score, transform or identity, patience, epochs, select_on_whole)
 
-    def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
-        def one(state: State, trial: Trial, target: Target):
-            seen = scaled(batch, trial)
-            own = trial.graph is not None or trial.mask is not None
-            whole = scaled(batch, dataclasses.replace(trial, graph=None, mask=None)) if own else seen
-            return jax.lax.scan(lambda s, _: epoch(s, trial, seen, whole, target), state, None, length=chunk)
+    def compile_stage(stage: Stage, tx: optax.GradientTransformation, begin: int):
+        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole)
+        length = min(chunk, stage.epochs)
 
-        return map_seeds(one, seed_axis)(states, trials, target)
+        def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
+            def one(state: State, trial: Trial, target: Target):
+                seen = scaled(batch, trial)
+                own = trial.graph is not None or trial.mask is not None
+                whole = scaled(batch, dataclasses.replace(trial, graph=None, mask=None)) if own else seen
+                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, whole, target), state, None, length=length)
+
+            return map_seeds(one, seed_axis)(states, trials, target)
+
+        return jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
 
     start = time.perf_counter()
-    compiled = jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
+    programs = [compile_stage(*each) for each in zip(stages, txs, begins, strict=False)]
     compile_seconds = time.perf_counter() - start
 
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
-    while bool(np.any(np.asarray(is_active(state, patience, epochs)))):
-        state, logs = compiled(state, trials, batch, target)
-        history.append(jax.tree.map(np.asarray, logs))
-        at_border(state, history)
+    for run, tx, begin, end in zip(programs, txs, begins, begins[1:], strict=False):
+        if begin and _length(history) == begin:  # not where a save lies behind this stage's first epoch
+            state = _from_best(state, tx, rows, outputs, begin)
+        while bool(np.any(np.asarray(is_active(state, patience, end, begin)))):
+            state, logs = run(state, trials, batch, target)
+            left = end - _length(history)
+            history.append({k: np.asarray(v)[:, :left] for k, v in logs.items()})
+            at_border(state, history)
+        if end < begins[-1]:
+            _fill_up(history, end)
     train_seconds = time.perf_counter() - start
 
-    joined = {k: np.concatenate([h[k] for h in history], axis=1)[:, :epochs] for k in history[0]}
+    joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
+    costs = [cost(program, state.params) for program in programs]
     return Trained(
         graphdef, state.best_params, state.best_rest, joined, np.asarray(state.best_epoch),
         np.asarray(state.best_prediction),
-        dict(**cost(compiled, state.params), compile_seconds=compile_seconds, train_seconds=train_seconds),
+        dict(
+            {k: max(c[k] for c in costs) for k in costs[0]},
+            compile_seconds=compile_seconds, train_seconds=train_seconds,
+        ),
     )  # fmt: skip
 
 
@@ -135,6 +155,24 @@ def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
 
 
+def _from_best(state: State, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int) -> State:
+    """The state of every seed before the stage that begins at `epoch`: the best parameters so far, all else fresh."""
+    fresh = jax.vmap(lambda params, rest: initial_state(params, rest, tx, rows, outputs, epoch))
+    # copies: the parameters stand in the state twice, and its buffers are given to the program
+    return sharding.shard_seeds(jax.tree.map(jnp.copy, fresh(state.best_params, state.best_rest)))
+
+
+def _length(history: list[dict[str, np.ndarray]]) -> int:
+    return sum(next(iter(h.values())).shape[1] for h in history)
+
+
+def _fill_up(history: list[dict[str, np.ndarray]], epochs: int) -> None:
+    """NaN up to `epochs`, where all seeds have stopped before, so that later stages stand at their own epochs."""
+    missing = epochs - _length(history)
+    if missing > 0:
+        history.append({k: np.full((len(v), missing), np.nan, v.dtype) for k, v in history[0].items()})
+
+
 def cost(compiled, params) -> dict[str, float]:
     """Parameters of one seed, and what the compiler says of the program: flops and peak memory."""
     count = sum(int(np.prod(p.shape[1:])) for p in jax.tree.leaves(params))
@@ -143,9 +181,3 @@ def cost(compiled, params) -> dict[str, float]:
     memory = compiled.memory_analysis()
     peak = 0 if memory is None else memory.temp_size_in_bytes + memory.argument_size_in_bytes
     return dict(parameters=count, flops=float(analysis.get("flops", 0.0)), peak_bytes=float(peak))
-
-
-def identity(batch: Batch, key: jax.Array) -> Batch:
-    """The training-time transform that changes nothing."""
-    del key
-    return batch

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
@@ -69,11 +70,13 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
 
 
-def initial_state(params: Any, rest: Any, tx: optax.GradientTransformation, rows: int, outputs: int) -> State:
-    """The state before the first epoch; predictions are [rows, outputs]."""
+def initial_state(
+    params: Any, rest: Any, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int = 0
+) -> State:
+    """The state before the first epoch of a stage, which is `epoch`; predictions are [rows, outputs]."""
     return State(
         params, rest, tx.init(params), params, rest, jnp.full((rows, outputs), jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
+        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
     )  # fmt: skip
 
 
@@ -82,9 +85,9 @@ def make_epoch(
     tx: optax.GradientTransformation,
     loss: LossFn,
     score: LossFn,
-    transform: Callable[[Batch, Array], Batch],
+    stage: Stage,
     patience: int,
-    epochs: int,
+    begin: int,
     select_on_whole: bool = False,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
@@ -95,7 +98,7 @@ def make_epoch(
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
         score: larger is better, on the validation rows.
-        transform: what training sees of the batch (a scheme's hook).
+        stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
     """
 
@@ -103,17 +106,26 @@ def make_epoch(
         key = jax.random.fold_in(trial.key, state.epoch)
         scheme_key, model_key = jax.random.split(key)
         model = nnx.merge(graphdef, params, state.rest, copy=True)
-        output = model(transform(batch, scheme_key), key=model_key)
-        value = loss(output, target, trial.train_weight, state.epoch) + sum(output.losses.values(), 0.0)
+        output = stage.forward(model, stage.transform(batch, scheme_key), key=model_key)
+        if stage.loss is None:
+            value = loss(output, target, trial.train_weight, state.epoch)
+        else:
+            loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
+            value = stage.loss(model, output, target, trial.train_weight, state.epoch, loss_key)
+        value = value + sum(output.losses.values(), 0.0)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = tx.update(only(grads, stage.trains), state.opt_state, state.params)
+        params = optax.apply_updates(state.params, only(updates, stage.trains))
         model = nnx.merge(graphdef, params, rest, copy=True)
-        output = model(whole if select_on_whole else batch)
-        predicted = output.prediction if select_on_whole or whole is batch else model(whole).prediction
+        if stage.remember is not None:
+            stage.remember(model, batch, target, trial.train_weight)
+            rest = nnx.split(model, nnx.Param, ...)[2]
+        output = stage.forward(model, whole if select_on_whole else batch)
+        same = select_on_whole or whole is batch
+        predicted = output.prediction if same else stage.forward(model, whole).prediction
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch).astype(jnp.float32)
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
@@ -132,7 +144,7 @@ def make_epoch(
         nothing = jnp.array(jnp.nan, jnp.float32)
         skipped = dict(train_loss=nothing, val_loss=nothing, val_score=nothing)
         return jax.lax.cond(
-            is_active(state, patience, epochs),
+            is_active(state, patience, begin + stage.epochs, begin),
             lambda s: train(s, trial, batch, whole, target),
             lambda s: (s, skipped),
             state,
@@ -141,7 +153,22 @@ def make_epoch(
     return epoch
 
 
-def is_active(state: State, patience: int, epochs: int) -> Array:
-    """Whether a seed still trains: epochs left, and a better score within the last `patience` of them."""
-    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, 0)
+def only(tree: Any, parts: tuple[str, ...]) -> Any:
+    """The gradients or updates with 0 outside the named top-level parts of the model; as they are with ()."""
+    if not parts:
+        return tree
+    name = lambda path: jax.tree_util.keystr(path[:1], simple=True)  # noqa: E731
+    known = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
+    if missing := sorted(set(parts) - known):
+        raise ValueError(f"a stage trains {missing}, the model has the parts {sorted(known)}")
+    keep = lambda path, x: x if name(path) in parts else jnp.zeros_like(x)  # noqa: E731
+    return jax.tree_util.tree_map_with_path(keep, tree)
+
+
+def is_active(state: State, patience: int, epochs: int, begin: int = 0) -> Array:
+    """Whether a seed still trains in a stage from epoch `begin` to `epochs`.
+
+    It does where epochs are left, and the score was better within the last `patience` of them.
+    """
+    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, begin)
     return (state.epoch < epochs) & (waited < patience)
