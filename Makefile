@@ -23,7 +23,7 @@ lint: env
 env: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusion_jax needs Python 3.11 or newer, found " + sys.version.split()[0] + " (choose one: make PYTHON=python3.12 ...)")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "fusion_jax needs Python 3.11 to 3.13, found " + sys.version.split()[0] + " (choose one: make PYTHON=python3.12 ...)")'
 	rm -f $(STAMP)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip

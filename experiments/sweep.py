@@ -25,7 +25,7 @@ from rich.console import Console
 from experiments import arguments
 from experiments.train import run_cell
 from fusion_jax import study
-from fusion_jax.data import Dataset
+from fusion_jax.data import Dataset, module
 from fusion_jax.data import load as load_data
 from fusion_jax.results import report
 from fusion_jax.results.store import Store
@@ -39,6 +39,30 @@ def data_key(cell: Cell) -> str:
     return repr((cell.config["data"]["name"], sorted(cell.config["data"]["options"].items())))
 
 
+def load_all(cells: list[Cell]) -> dict[str, Dataset | Exception]:
+    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others."""
+    found: dict[str, Dataset | Exception] = {}
+    for cell in cells:
+        key, part = data_key(cell), cell.config["data"]
+        if key not in found:
+            module(part["name"])  # an unknown name is a mistake in the study, not a failure of one cell
+            try:
+                found[key] = load_data(part["name"], **part["options"])
+            except (OSError, ImportError) as error:
+                found[key] = error
+    return found
+
+
+def checksum(data: Dataset | Exception) -> str:
+    return "not loaded" if isinstance(data, Exception) else data.provenance.checksum
+
+
+def run_loaded(cell: Cell, store: Store, data: Dataset | Exception):
+    if isinstance(data, Exception):
+        raise data
+    return run_cell(cell, store, data)
+
+
 def run(
     cells: list[Cell], store: Store, source: str, *, published: Sequence[dict] = (), jobs: int = 1, console: Console
 ) -> int:
@@ -46,12 +70,8 @@ def run(
 
     Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
     """
-    datasets: dict[str, Dataset] = {}
-    for cell in cells:
-        key = data_key(cell)
-        if key not in datasets:
-            datasets[key] = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
-    identified = [(c.identity(datasets[data_key(c)].provenance.checksum), c) for c in cells]
+    datasets = load_all(cells)
+    identified = [(c.identity(checksum(datasets[data_key(c)])), c) for c in cells]
     store.write_study(identified, source, published)
     waiting = [(i, c) for i, c in identified if set(range(c.seeds)) - set(store.finished_seeds(i))]
     console.print(f"{len(cells)} cells, {len(cells) - len(waiting)} finished before")
@@ -62,7 +82,7 @@ def run(
         queue = iter(waiting)
         while True:
             while len(running) < jobs and (job := next(queue, None)):
-                future = pool.submit(run_cell, job[1], store, datasets[data_key(job[1])])
+                future = pool.submit(run_loaded, job[1], store, datasets[data_key(job[1])])
                 running[future] = job
             if not running:
                 break
@@ -112,16 +132,16 @@ def main(argv):
     use_cache()
     path = str(flags.FLAGS["config"].config_filename)
     file, _, argument = path.partition(":")
-    module = study.load(file)
+    source = study.load(file)
     try:
-        cells = study.expand(FLAGS.config, getattr(module, "sweep", None), argument)
+        cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument)
         if FLAGS.dry_run:
             for cell in cells:
                 placement = cell.config["model"]["placement"]
                 console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
             return
         store = Store(FLAGS.workdir, create=True)
-        failed = run(cells, store, path, published=study.published(module), jobs=FLAGS.jobs, console=console)
+        failed = run(cells, store, path, published=study.published(source), jobs=FLAGS.jobs, console=console)
         print(report.write(store))
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False)

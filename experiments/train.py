@@ -28,82 +28,14 @@ from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.models import Model
+from fusion_jax.results.environment import revision
 from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
+from fusion_jax.training.build import build_loss, build_model, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
-from fusion_jax.training.prepare import Prepared, prepare, select_modalities
-from fusion_jax.training.schemes.base import Scheme, Stage
-from fusion_jax.types import Target
-
-TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
-TASK_READOUT = {"node": "last", "graph": "mean"}
-
-
-def build_scheme(config: Mapping[str, Any]) -> Scheme:
-    """The scheme of a resolved config; the one that changes nothing where it names none."""
-    part = config["scheme"]
-    return zoo.make("scheme", part["name"], options=part["options"]) if part["name"] else Scheme()
-
-
-def build_model(
-    config: Mapping[str, Any], feature_dims: Mapping[str, int], target: Target, key: jax.Array
-) -> nnx.Module:
-    """The model of a resolved config, its parameters drawn from `key`; a scheme may put several into one."""
-    make = functools.partial(plain_model, config, target)
-    return build_scheme(config).build(make, feature_dims, target, key)
-
-
-def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping[str, int], key: jax.Array) -> Model:
-    """The model of a resolved config without its scheme."""
-    part = config["model"]
-    readout = part["readout"]
-    if not readout["name"]:
-        name = TASK_READOUT[target.level]
-        readout = dict(name=name, options=zoo.options("readout", name))
-    return Model(
-        feature_dims,
-        target,
-        dim=part["dim"],
-        placement=part["placement"],
-        encoder=part["encoder"],
-        fusion=part["fusion"],
-        layer=part["layer"],
-        readout=readout,
-        layers=part["layers"],
-        missing=part["missing"],
-        rate=part["rate"],
-        rngs=nnx.Rngs(key),
-    )
-
-
-def model_builder(config: Mapping[str, Any], data: Dataset):
-    """key -> model, for a data set that is not on the device yet."""
-    features, _ = select_modalities(data, config["data"]["modalities"], config["data"]["graph"])
-    return functools.partial(build_model, config, {k: x.shape[1] for k, x in features.items()}, data.target)
-
-
-def build_loss(config: Mapping[str, Any], target: Target):
-    """(output, target, weight, step) -> the config's loss plus its weighted extras."""
-    part = config["loss"]
-    fusion = zoo.get("fusion", config["model"]["fusion"]["name"])
-    decision = config["model"]["placement"] == "decision"
-    own = fusion.loss if decision else None
-    if own and not part["name"] and target.kind != "classes":
-        raise ValueError(
-            f"fusion {config['model']['fusion']['name']!r} is trained with its own loss {own!r} on predictions of "
-            f"classes, this data set has {target.kind}: name a loss (loss.name={TASK_LOSS[target.kind]!r})"
-        )
-    name = part["name"] or own or TASK_LOSS[target.kind]
-    zoo.check_options("loss", name, part["options"])
-    main = functools.partial(zoo.get("loss", name), **part["options"])
-    extra = {n: (w, zoo.get("loss", n)) for n, w in part["extra"].items()}
-
-    def loss(output, target, weight, step):
-        value = main(output, target, weight, step=step)
-        return value + sum(w * f(output, target, weight, step=step) for w, f in extra.values())
-
-    return loss
+from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.schemes.base import Stage
 
 
 def train_model(
@@ -197,7 +129,9 @@ def metric_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.D
 
 def history_table(history: Mapping[str, np.ndarray], seeds: tuple[int, ...]) -> pd.DataFrame:
     frames = [
-        pd.DataFrame(dict(seed=seed, epoch=np.arange(h.shape[0]), **{k: v[i] for k, v in history.items()})).dropna()
+        pd.DataFrame(dict(seed=seed, epoch=np.arange(h.shape[0]), **{k: v[i] for k, v in history.items()})).dropna(
+            how="all", subset=list(history)
+        )
         for i, seed in enumerate(seeds)
         for h in [next(iter(history.values()))[i]]
     ]
@@ -217,7 +151,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     seeds = tuple(s for s in range(cell.seeds) if s not in done)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
-    if config["match_params"]:
+    if config["match_params"] and not config["control"]["name"]:
         from fusion_jax.training.match import match_width
 
         config = match_width(config, functools.partial(model_builder, data=data))
@@ -228,14 +162,17 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
         cost = dict(parameters=0)
     else:
         partial = Partial(
-            store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}", config["training"]["checkpoint_seconds"]
+            store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}",
+            config["training"]["checkpoint_seconds"],
         )
         trained = train_model(config, data, ready, partial)
         prediction = trained.prediction
         if not np.isfinite(prediction).all():
+            partial.clear()  # else the next attempt would go on from the diverged state
             bad = [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
             raise FloatingPointError(f"{cell.label}: predictions of seeds {bad} are not finite")
         tables["history"] = history_table(trained.history, seeds)
+        trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
     tables["predictions"] = prediction_table(prediction, data, ready)
@@ -258,7 +195,7 @@ def main(argv):
         cell = study.resolve(FLAGS.config)
         data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
         store = Store(FLAGS.workdir, create=True)
-        store.write_study([(cell.identity(data.provenance.checksum), cell)], "experiments.train")
+        store.add_cell(cell.identity(data.provenance.checksum), cell, "experiments.train")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

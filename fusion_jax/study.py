@@ -24,6 +24,7 @@ SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
 # How a row is told from the others; not part of what is computed.
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
+_OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "match_params")
 _OPEN = ("options", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
@@ -48,6 +49,8 @@ class Cell:
         """
         config = {k: v for k, v in self.config.items() if k not in _NOT_IDENTITY}
         config["training"] = {k: v for k, v in config["training"].items() if k not in _RUNTIME}
+        if config["control"]["name"]:  # a control reads none of these
+            config = {k: v for k, v in config.items() if k not in _OF_MODELS}
         text = json.dumps([SCHEMA, data_checksum, config], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -116,7 +119,30 @@ def expand(config: ConfigDict, sweep=None, arg: str = "") -> list[Cell]:
     unique: dict[str, Cell] = {}
     for cell in cells:
         unique.setdefault(cell.identity(""), cell)
-    return list(unique.values())
+    return tell_apart(list(unique.values()))
+
+
+def tell_apart(cells: list[Cell]) -> list[Cell]:
+    """The cells, those that share a row's name told apart by the keys in which they differ."""
+
+    def place(cell: Cell):
+        control = bool(cell.config["control"]["name"])
+        return cell.label, "-" if control else cell.config["model"]["placement"], cell.config["protocol"], json.dumps(
+            [cell.config["data"][k] for k in ("name", "options", "setting")], sort_keys=True
+        )
+
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(place(cell), []).append(cell)
+    named = {}
+    for group in groups.values():
+        flat = [flatten(c.config) for c in group]
+        differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
+        keys = sorted(differing - set(_NOT_IDENTITY))
+        for cell, values in zip(group, flat, strict=True):
+            extra = ", ".join(f"{k}={values[k]}" for k in keys if k in values)
+            named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
+    return [named[id(c)] for c in cells]
 
 
 def set_key(config: ConfigDict, key: str, value: Any) -> None:
@@ -186,6 +212,10 @@ def resolve(config: ConfigDict) -> Cell:
         if spec["name"]:
             zoo.check_options(kind, spec["name"], spec["options"])
             spec["options"] = {**_plain(zoo.options(kind, spec["name"])), **spec["options"]}
+        elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
+            raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
+    if plain["match_params"]:
+        zoo.get("fusion", plain["match_params"])
     for name in plain["loss"]["extra"]:
         zoo.get("loss", name)
     _check_choice(plain, "protocol", ("honest", "paper"))
@@ -193,6 +223,7 @@ def resolve(config: ConfigDict) -> Cell:
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
     _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")
     _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
+    plain["vary"] = sorted(set(plain["vary"]))
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
     for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),

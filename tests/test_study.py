@@ -237,3 +237,36 @@ def test_every_key_of_the_base_config_is_read_when_cells_run(tmp_path):
     unread = set(leaf_keys(base.get_config().to_dict())) - read - by_resolve
     assert unread == set(), f"keys of configs/base.py that change nothing: {sorted(unread)}"
     assert tiny.cell(label="mine", seeds=9).label == "mine" and tiny.cell(label="mine", seeds=9).seeds == 9
+
+
+def test_rows_that_would_share_a_name_are_told_apart():
+    """A sweep over a key the label does not show: the differing keys are added, and only those."""
+    config = base.get_config()
+
+    def sweep(add):
+        for layer in ("gcn", "sage"):
+            add({"model.layer.name": layer})
+        add({"model.fusion.name": "mean"})
+
+    labels = [cell.label for cell in study.expand(config, sweep)]
+    assert labels[2] == "mean"
+    assert "model.layer.name=gcn" in labels[0] and "model.layer.name=sage" in labels[1]
+
+
+def test_controls_do_not_depend_on_the_model():
+    def identity(**changed):
+        config = base.get_config()
+        config.control.name = "rbf_svm"
+        for key, value in changed.items():
+            study.set_key(config, key.replace("__", "."), value)
+        return study.resolve(config).identity("")
+
+    assert identity() == identity(model__dim=16, training__epochs=3)
+    assert identity() != identity(data__scale="column")
+
+
+def test_options_without_a_name_are_refused():
+    config = base.get_config()
+    study.set_key(config, "scheme.options", {"rate": 0.1})
+    with pytest.raises(ValueError, match="scheme.options.*scheme.name.*empty"):
+        study.resolve(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import jraph
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +12,8 @@ from fusion_jax.data.base import edge_set
 
 _ALL = slice(None)
 
+
+_ONE_THREAD = threading.Lock()
 
 def standardise(x: np.ndarray, rows: slice | np.ndarray = _ALL) -> np.ndarray:
     """(x - mean) / std with the statistics of `rows`; a column without spread there is only centred."""
@@ -105,7 +109,8 @@ def spectral_encoding(graph: jraph.GraphsTuple, dim: int, *, seed: int = 0) -> n
     a = ((a + a.T + sp.eye(n)) > 0).astype(float)
     scale = sp.diags(1 / np.sqrt(np.asarray(a.sum(1)).ravel()))
     a = scale @ a @ scale
-    with threadpool_limits(1):  # the result depends on the number of threads, and small products need none
+    # The result depends on the number of threads, which is a setting of the whole process: one caller at a time.
+    with _ONE_THREAD, threadpool_limits(1):
         u, s, _ = randomized_svd(a @ a, min(dim, n - 1), n_iter=7, random_state=seed)
     largest = u[np.abs(u).argmax(0), np.arange(u.shape[1])]
     return (u * s * np.sign(largest)).astype(np.float32)

@@ -28,6 +28,12 @@ def _git(*args: str) -> str | None:
 
 
 @functools.cache
+def revision() -> str | None:
+    """The git revision of the code, None outside a checkout."""
+    return _git("rev-parse", "HEAD")
+
+
+@functools.cache
 def environment() -> dict[str, Any]:
     """Versions of the packages, git revision and whether it is dirty (None outside a checkout), device, platform."""
     versions = {}
@@ -41,7 +47,7 @@ def environment() -> dict[str, Any]:
         versions=versions,
         python=platform.python_version(),
         platform=platform.platform(),
-        git_revision=_git("rev-parse", "HEAD"),
+        git_revision=revision(),
         git_dirty=None if status is None else bool(status),
         backend=jax.default_backend(),
         devices=[d.device_kind for d in jax.devices()],

@@ -16,7 +16,7 @@ NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1"
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
     "rows of one protocol; † beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
-    "Parameters and seconds are of one seed."
+    "Parameters and seconds (training without compilation) are of one seed."
 )
 
 

@@ -21,8 +21,6 @@ import pandas as pd
 from flax import nnx
 from ml_collections import ConfigDict
 
-# The one place that builds models from configs; it imports the store but not this module.
-from experiments.train import build_model
 from fusion_jax import study
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
@@ -30,6 +28,7 @@ from fusion_jax.models import Model
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
+from fusion_jax.training.build import build_model
 from fusion_jax.training.prepare import Prepared, prepare
 from fusion_jax.training.step import Trial, scaled
 from fusion_jax.types import Batch

@@ -60,6 +60,15 @@ class Store:
         rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
         write_json(self.root / "study.json", dict(source=source, cells=rows, published=list(published)))
 
+    def add_cell(self, identity: str, cell: Cell, source: str) -> None:
+        """One cell more in the list of cells; a study that is there keeps its own."""
+        if not (self.root / "study.json").exists():
+            return self.write_study([(identity, cell)], source)
+        study = self.read_study()
+        if identity not in [entry["id"] for entry in study["cells"]]:
+            study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
+            write_json(self.root / "study.json", study)
+
     def read_study(self) -> dict[str, Any]:
         """Raises FileNotFoundError where no study was ever run."""
         path = self.root / "study.json"

@@ -6,6 +6,7 @@ Rows are queried from the Parquet files of the store (DuckDB); nothing is traine
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import duckdb
@@ -63,8 +64,9 @@ def rows(store: Store) -> list[Row]:
     """
     found, singles = [], {}
     written = store.read_study()
+    names = _data_names(written["cells"])
     for entry in written["cells"]:
-        row, metrics = _row(store, entry)
+        row, metrics = _row(store, entry, names)
         found.append(row)
         if metrics is not None and _is_single(entry["config"]):
             singles.setdefault((row.data, row.placement, row.protocol, row.setting), []).append((row, metrics))
@@ -88,7 +90,7 @@ def _is_single(config: dict[str, Any]) -> bool:
     return len(modalities) == 1 and modalities[0] != "structure" and not config["control"]["name"]
 
 
-def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]:
+def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
     identity = entry["id"]
     seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
     failure = store.failure(identity)
@@ -97,7 +99,7 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
     about = dict(
         label=entry["label"],
         placement="-" if control else config["model"]["placement"],
-        data=config["data"]["name"],
+        data=names[_variant(config["data"])],
         protocol=config["protocol"],
         setting=config["data"]["setting"] or "default",
     )
@@ -115,11 +117,27 @@ def _row(store: Store, entry: dict[str, Any]) -> tuple[Row, pd.DataFrame | None]
         "from metrics where part = 'test' group by metric"
     ).df()
     costs = store.costs(identity)
-    total, count = sum(c["seconds"] for c in costs), sum(c["seeds"] for c in costs)
+    total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
     values = {m: np.asarray(v, float) for m, v in zip(test.metric, test.value, strict=True)}
     task = next(t for t, m in PRIMARY.items() if m in values)
     parameters = costs[0]["parameters"] or None
     return Row(**about, values=values, parameters=parameters, seconds=total / count, task=task), metrics
+
+
+def _variant(part: dict[str, Any]) -> str:
+    """What makes two cells' data different problems: rows that differ in this are not compared."""
+    return json.dumps([part["name"], part["options"], part["setting"]], sort_keys=True)
+
+
+def _data_names(cells: list[dict[str, Any]]) -> dict[str, str]:
+    """{variant: its name}: the data set's own, with options and setting where the study has several variants of it."""
+    parts = {_variant(c["config"]["data"]): c["config"]["data"] for c in cells}
+    named = {}
+    for variant, part in parts.items():
+        given = [f"{k}={v}" for k, v in sorted(part["options"].items())] + [part["setting"] or "default setting"]
+        alone = sum(other["name"] == part["name"] for other in parts.values()) == 1
+        named[variant] = part["name"] if alone else f"{part['name']} ({', '.join(given)})"
+    return named
 
 
 def _has_edges(model: dict[str, Any]) -> bool:
@@ -163,7 +181,10 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool]:
-    """Index of the protocol's row with the best mean, and whether the runner-up's 95 % interval overlaps its own."""
+    """Index of the protocol's row with the best mean, and whether the runner-up's 95 % interval overlaps its own.
+
+    Of one seed nothing is known of the spread: such an interval overlaps every other.
+    """
     sign = -1 if metric in LOWER_IS_BETTER else 1
     means = [(sign * np.mean(r.values[metric]), -i) for i, r in enumerate(table)
              if r.protocol == protocol and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
@@ -173,6 +194,8 @@ def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool
     top = -means[0][1]
     if len(means) < 2:
         return top, False
+    if min(len(table[i].values[metric]) for i in (top, -means[1][1])) < 2:
+        return top, True
     (low, high), (other_low, other_high) = (interval(table[i].values[metric]) for i in (top, -means[1][1]))
     return top, bool(low <= other_high and other_low <= high)
 

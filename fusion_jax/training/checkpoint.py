@@ -58,7 +58,8 @@ class Partial:
 
     def __init__(self, folder: epath.Path, every: float):
         self.folder, self.every = epath.Path(folder), every
-        self.last = time.monotonic()
+        self.started = self.last = time.monotonic()
+        self.before = 0.0  # seconds that attempts before this one have trained
 
     def restore(self, state: Any) -> tuple[Any, list[dict[str, np.ndarray]]] | None:
         """The newest saved state in the form of `state`, with its history; None where there is none."""
@@ -71,6 +72,7 @@ class Partial:
         except ValueError as error:
             raise ValueError(f"{steps[-1]} is of another version (delete it to start anew): {error}") from None
         moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
+        self.before = float(saved["seconds"])
         return moved, [dict(saved["history"])]
 
     def at_border(self, state: Any, history: list[dict[str, np.ndarray]]) -> None:
@@ -79,8 +81,9 @@ class Partial:
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
         old = self._steps()
         self.folder.mkdir(parents=True, exist_ok=True)
+        seconds = self.before + time.monotonic() - self.started
         name = f"step-{next(iter(joined.values())).shape[1]:08d}"
-        save(self.folder / name, dict(state=flat(state), history=joined))
+        save(self.folder / name, dict(state=flat(state), history=joined, seconds=np.array(seconds)))
         for path in old:
             path.rmtree()
         self.last = time.monotonic()

@@ -80,7 +80,7 @@ def train(
     """Trains every seed until its validation score stops rising, and predicts with each seed's best epoch.
 
     Args:
-        build: key -> model; called once a seed, inside a `vmap`.
+        build: key -> model; called once a seed.
         init_keys: [S] keys; trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.

@@ -51,7 +51,9 @@ def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         log_loss=float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()),
     )
     if len(np.unique(labels)) == classes:
-        out["auc"] = sk.roc_auc_score(labels, p[:, 1] if classes == 2 else p, multi_class="ovr")
+        # of two classes the logits' difference ranks: probabilities saturate at 1 and would make ties
+        scores = np.subtract(logits[:, 1], logits[:, 0], dtype=np.float64) if classes == 2 else p
+        out["auc"] = sk.roc_auc_score(labels, scores, multi_class="ovr")
     if classes == 2:
         out["f1"] = sk.f1_score(labels, guess, zero_division=0)
     return {k: float(v) for k, v in out.items()}

@@ -167,7 +167,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
     """
     part = config["data"]
     setting = part["setting"] or data.setting
-    if setting == "inductive" and STRUCTURE in part["modalities"] and STRUCTURE not in data.features:
+    if setting == "inductive" and STRUCTURE in (part["modalities"] or data.modalities):
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])

@@ -114,7 +114,7 @@ def test_one_seed_has_no_deviation(made):
     made.add("one", dict(accuracy=[0.75]), seconds=3.0)
     made.add("two", dict(accuracy=[0.50, 0.51]))
     rows = made.rows()
-    assert rows["one"]["accuracy"] == "**0.750**" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0"
+    assert rows["one"]["accuracy"] == "**0.750** †" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0"
     table = pd.read_csv(io.StringIO(made.read("table.csv"))).set_index("variant")
     assert np.isnan(table.accuracy_sd["one"]) and table.accuracy_low["one"] == 0.75 == table.accuracy_high["one"]
 

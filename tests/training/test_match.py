@@ -3,9 +3,9 @@
 import pytest
 
 from configs.base import get_config
-from experiments.train import model_builder
 from fusion_jax import study, zoo
 from fusion_jax.data import load
+from fusion_jax.training.build import model_builder
 from fusion_jax.training.match import count_parameters, match_width, nearest_width
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import build_model
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
+from fusion_jax.training.build import build_model
 from fusion_jax.training.prepare import hide, prepare, select_split, without_nodes
 from fusion_jax.training.step import scaled
 from fusion_jax.types import Batch, Graph, Target
