@@ -4,13 +4,25 @@
     python -m experiments.sweep --config=configs/ablations/rosmap_table.py:quick --workdir=results/quick
 
 MOGONET (graph convolutions a modality, a head on each, VCDN) as its authors train it: 500 epochs of the encoders
-alone, 2501 with VCDN, the last epoch kept. Around it the same encoders, or a perceptron that sees no graph, with
-other fusions, trained end to end. Every row under both protocols: `paper` trains on all 245 training patients and
-keeps the epoch best on the test patients (MOGONET's own row: the last), `honest` trains on 196, keeps the epoch best
-on the other 49, and tests once. Published rows stand beside ours.
+alone, 2501 with VCDN; the last epoch kept, and the best. Around it the same encoders, or a perceptron that sees no
+graph, with other fusions, trained end to end. Every row under both protocols: `paper` trains on all 245 training
+patients and keeps the epoch best on the test patients, `honest` trains on 196 and keeps the epoch best on the other
+49. "Last epoch" looks at neither. Published rows stand beside ours.
 
 One of the 106 test patients is 0.94 points: differences below 3 points mean little, whatever the standard deviation
 over seeds, which all share these patients.
+
+Accuracy over 5 seeds (32 cells, 42 minutes on two shared CPU cores):
+
+    MOGONET, last epoch        paper 0.813 ± 0.010   honest 0.770 ± 0.020   (published 0.815 ± 0.023)
+    MOGONET, best epoch        paper 0.864 ± 0.008   honest 0.791 ± 0.012
+    best row without a graph   paper 0.855 ± 0.014   honest 0.813 ± 0.025
+    RBF SVM                    paper 0.802 ± 0.000   honest 0.806 ± 0.022
+    logistic regression        paper 0.800 ± 0.008   honest 0.764 ± 0.029
+
+The first two rows under `paper` are the same five trainings: keeping the epoch that is best on the test patients is
+worth 5 points. `honest` costs 4 by training on a fifth fewer patients. The patience of `vcdn of ...` was raised from 50 after a first
+run, in which some of its seeds stopped before it had learned.
 """
 
 from configs import base
@@ -73,7 +85,7 @@ def get_config(arg: str = ""):
     config.model.layers = 0  # the encoders do the message passing
     config.model.rate = 0.0  # they have dropout of their own
     config.optimizer.learning_rate = 1e-3
-    config.training.epochs = 3001  # all but MOGONET's rows stop after 50 epochs without a better score
+    config.training.epochs = 3001  # rows without a patience of their own stop after 50 without a better score
     for part in filter(None, arg.split(",")):
         base.apply(config, part)
     return config
@@ -87,6 +99,7 @@ def sweep(add):
         for encoder, name in ((NO_GRAPH, "perceptrons"), (GRAPHS, "graph convolutions")):
             for fusion in FUSIONS:
                 add({**run, **encoder, "model.fusion.name": fusion}, label=f"{fusion} of {name}")
-            add({**run, **encoder, **VCDN}, label=f"vcdn of {name}")
+            # its 8-8-2 network, fed by sigmoids, names one class for some hundred epochs before it learns
+            add({**run, **encoder, **VCDN, "training.patience": 500}, label=f"vcdn of {name}")
+        add({**run, **AUTHORS, "training.select": "last"}, label="MOGONET, last epoch")
         add({**run, **AUTHORS}, label="MOGONET, best epoch")
-    add({"protocol": "paper", **AUTHORS, "training.select": "last"}, label="MOGONET, last epoch")
