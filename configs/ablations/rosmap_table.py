@@ -21,8 +21,9 @@ Accuracy over 5 seeds (32 cells, 42 minutes on two shared CPU cores):
     logistic regression        paper 0.800 ± 0.008   honest 0.764 ± 0.029
 
 The first two rows under `paper` are the same five trainings: keeping the epoch that is best on the test patients is
-worth 5 points. `honest` costs 4 by training on a fifth fewer patients. The patience of `vcdn of ...` was raised from 50 after a first
-run, in which some of its seeds stopped before it had learned.
+worth 5 points. Under `honest` the last epoch has a fifth fewer training patients, nothing else, and loses 4. The row
+without a graph is the best of six by its test accuracy, so its figure is flattered. The patience of `vcdn of ...` was
+raised from 50 after a first run, in which some of its seeds stopped before it had learned.
 """
 
 from configs import base
