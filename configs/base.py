@@ -62,6 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 patience=50,  # epochs without a better validation score before a seed stops
                 chunk=50,  # epochs between two looks of the host: progress, checkpoints, early stop
                 select="accuracy",  # the epoch kept, by validation rows: accuracy (ties by loss), loss; or the last
+                select_every=1,  # epochs between two looks at the validation rows; the last one is always looked at
                 seed_axis="auto",  # vmap, map, or whichever suits the backend
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
             ),

@@ -73,6 +73,7 @@ def train_model(
         patience=part["patience"],
         chunk=part["chunk"],
         select_on_whole=config["protocol"] == "paper",
+        select_every=part["select_every"],
         seed_axis=part["seed_axis"],
         **hooks,
     )

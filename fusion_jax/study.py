@@ -227,6 +227,7 @@ def resolve(config: ConfigDict) -> Cell:
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
     for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),
+                       ("training.select_every", 1),
                        ("model.dim", 1), ("model.layers", 0)):  # fmt: skip
         value = flatten(plain)[key]
         if value < least:

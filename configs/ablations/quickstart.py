@@ -4,7 +4,7 @@
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=configs/ablations/quickstart.py:quick --workdir=results/quick
 
-Eleven fusions x {before, after}, late fusion, single modalities, and the control rows: no graph, no features,
+Ten fusions x {before, after}, late fusion, single modalities, and the control rows: no graph, no features,
 labels only, and two plain classifiers. 1,797 nodes, four views of each image, 20 training labels.
 """
 
@@ -12,7 +12,7 @@ from configs import base
 
 FUSIONS = (
     "concat_linear", "concat_mlp", "sum", "mean", "max", "gmu",
-    "self_attention", "free_query", "node_query", "node_token", "persistent_memory",
+    "self_attention", "free_query", "node_query", "lmf",
 )  # fmt: skip
 LATE = ("late_logits", "late_probabilities", "late_vote", "late_product")
 NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}, "model.layers": 1}
@@ -25,7 +25,8 @@ def get_config(arg: str = ""):
     config.model.layer.name = "sgc"  # 2 x 4 rounds of averaging: twenty labels have to reach 1,797 nodes
     with config.model.layer.options.unlocked():
         config.model.layer.options.hops = 4
-    config.optimizer.learning_rate = 1e-2
+    config.optimizer.learning_rate = 5e-3
+    config.training.select_every = 2
     if "quick" not in arg:
         config.training.epochs, config.training.patience, config.training.chunk = 100, 25, 25
     return config

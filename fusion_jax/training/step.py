@@ -7,6 +7,7 @@ Everything a seed has of its own is in `Trial` (fixed) and `State` (moving); bot
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,7 @@ def make_epoch(
     patience: int,
     begin: int,
     select_on_whole: bool = False,
+    select_every: int = 1,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
@@ -100,6 +102,7 @@ def make_epoch(
         score: larger is better, on the validation rows.
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
+        select_every: selection looks at every so many epochs, and at the stage's last.
     """
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
@@ -115,19 +118,34 @@ def make_epoch(
         value = value + sum(output.losses.values(), 0.0)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
-    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
-        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
-        updates, opt_state = tx.update(only(grads, stage.trains), state.opt_state, state.params)
-        params = optax.apply_updates(state.params, only(updates, stage.trains))
+    def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        if stage.remember is not None:
-            stage.remember(model, batch, target, trial.train_weight)
-            rest = nnx.split(model, nnx.Param, ...)[2]
         output = stage.forward(model, whole if select_on_whole else batch)
         same = select_on_whole or whole is batch
         predicted = output.prediction if same else stage.forward(model, whole).prediction
         val_loss = loss(output, target, trial.val_weight, state.epoch)
-        new = score(output, target, trial.val_weight, state.epoch).astype(jnp.float32)
+        new = score(output, target, trial.val_weight, state.epoch)
+        return tuple(a.astype(jnp.float32) for a in (predicted, val_loss, new))
+
+    def unseen(state: State):
+        nan = jnp.array(jnp.nan, jnp.float32)
+        return state.best_prediction, nan, nan  # a score that is no number is never better
+
+    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
+        updates, opt_state = tx.update(only(grads, stage.trains), state.opt_state, state.params)
+        params = optax.apply_updates(state.params, only(updates, stage.trains))
+        if stage.remember is not None:
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            stage.remember(model, batch, target, trial.train_weight)
+            rest = nnx.split(model, nnx.Param, ...)[2]
+        seen = functools.partial(look, params, rest, state, trial, batch, whole, target)
+        if select_every > 1:
+            done = state.epoch + 1 - begin
+            due = (done % select_every == 0) | (done == stage.epochs)
+            predicted, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+        else:
+            predicted, val_loss, new = seen()
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
@@ -135,7 +153,7 @@ def make_epoch(
 
         state = State(
             params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
-            pick(predicted.astype(jnp.float32), state.best_prediction),
+            pick(predicted, state.best_prediction),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
         return state, dict(train_loss=value, val_loss=val_loss, val_score=new)

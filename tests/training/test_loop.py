@@ -364,3 +364,16 @@ def test_seeds_over_four_devices_give_the_numbers_of_one_device(base, tmp_path):
     np.testing.assert_array_equal(found["best"], base.best_epoch)
     np.testing.assert_allclose(found["loss"], base.history["train_loss"], rtol=1e-4)
     np.testing.assert_allclose(found["prediction"], base.prediction, rtol=1e-3, atol=1e-4)
+
+
+def test_selection_at_every_third_epoch_trains_the_same_and_looks_less_often(data):
+    """Looking at validation rows changes nothing that is trained; what is kept is the best of the looks."""
+    always, seldom = (
+        tiny.train(data, (0, 1), training__epochs=8, training__patience=8, training__select_every=k) for k in (1, 3)
+    )
+    np.testing.assert_allclose(always.history["train_loss"], seldom.history["train_loss"], rtol=1e-5)
+    looked = np.isfinite(seldom.history["val_score"])
+    assert np.flatnonzero(looked[0]).tolist() == [2, 5, 7], "every third, and the last"
+    np.testing.assert_allclose(always.history["val_score"][looked], seldom.history["val_score"][looked], rtol=1e-5)
+    for s in range(2):
+        assert seldom.best_epoch[s] == [2, 5, 7][int(np.argmax(seldom.history["val_score"][s, [2, 5, 7]]))]
