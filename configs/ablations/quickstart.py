@@ -14,7 +14,7 @@ FUSIONS = (
     "concat_linear", "concat_mlp", "sum", "mean", "max", "gmu",
     "self_attention", "free_query", "node_query", "lmf",
 )  # fmt: skip
-LATE = ("late_logits", "late_probabilities", "late_vote", "late_product")
+LATE = ("late_logits", "late_probabilities")  # a product of experts ranks classes as the mean of logits does
 NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}, "model.layers": 1}
 VIEWS = ("pixels", "fourier", "gradients", "profiles")
 
@@ -28,7 +28,7 @@ def get_config(arg: str = ""):
     config.optimizer.learning_rate = 5e-3
     config.training.select_every = 2
     if "quick" not in arg:
-        config.training.epochs, config.training.patience, config.training.chunk = 100, 25, 25
+        config.training.epochs, config.training.patience, config.training.chunk = 100, 20, 20
     return config
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import build_model
 from fusion_jax.losses.triplet import margin_loss
 from fusion_jax.nn.prototypes import class_means, cosine, episode
 from fusion_jax.training import step
+from fusion_jax.training.build import build_model
 from fusion_jax.training.prepare import prepare
 from fusion_jax.training.schemes.mpfnet import MPFNet, amplified, remember
 from fusion_jax.types import Batch, Graph, Output, Target

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.train import plain_model
 from fusion_jax.training import loop, step
+from fusion_jax.training.build import plain_model
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.schemes.base import Scheme, Stage
 from fusion_jax.training.schemes.modality_dropout import ModalityDropout
