@@ -126,10 +126,11 @@ def tell_apart(cells: list[Cell]) -> list[Cell]:
     """The cells, those that share a row's name told apart by the keys in which they differ."""
 
     def place(cell: Cell):
-        control = bool(cell.config["control"]["name"])
-        return cell.label, "-" if control else cell.config["model"]["placement"], cell.config["protocol"], json.dumps(
-            [cell.config["data"][k] for k in ("name", "options", "setting")], sort_keys=True
-        )
+        control, model = bool(cell.config["control"]["name"]), cell.config["model"]
+        no_graph = model["layers"] == 0 or model["layer"]["name"] == "none"  # tables say so beside the placement
+        placement = "-" if control else (model["placement"], no_graph)
+        data = [cell.config["data"][k] for k in ("name", "options", "setting")]
+        return cell.label, placement, cell.config["protocol"], json.dumps(data, sort_keys=True)
 
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
