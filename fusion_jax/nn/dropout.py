@@ -32,7 +32,7 @@ def keep_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:
     word0, word1 = jax.random.key_data(key)[:2]
     position = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     bits = _mix(_mix(position * np.uint32(0x9E3779B9) + word0) ^ word1)
-    return bits >= np.uint32(round(rate * 2**32))
+    return bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 def _mix(x: Array) -> Array:
