@@ -22,9 +22,10 @@ VIEWS = ("pixels", "fourier", "gradients", "profiles")
 def get_config(arg: str = ""):
     config = base.get_config(arg)
     config.model.dim = 32
-    config.model.layer.name = "sgc"  # 2 x 4 rounds of averaging: twenty labels have to reach 1,797 nodes
+    config.model.layer.name = "sgc"  # twelve rounds of averaging: twenty labels have to reach 1,797 nodes
     with config.model.layer.options.unlocked():
-        config.model.layer.options.hops = 4
+        config.model.layer.options.hops = 12
+    config.model.layers = 1
     config.optimizer.learning_rate = 5e-3
     config.training.select_every = 2
     if "quick" not in arg:

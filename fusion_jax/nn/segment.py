@@ -8,7 +8,6 @@ sorted segment sum. Gradients use the reverse order stored in the graph, so no u
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax
@@ -20,8 +19,8 @@ from fusion_jax.nn.dropout import dropout
 from fusion_jax.types import Array, Graph
 
 
-@functools.partial(jax.custom_batching.custom_vmap)
-def _spmm(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
+@jax.custom_batching.custom_vmap
+def _product(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
     """y[i] = sum over e in ptr[i]:ptr[i+1] of values[e] x[cols[e]]; values [E], x [K, F] -> [N, F]."""
 
     def on_cpu(values, cols, ptr, x):
@@ -38,8 +37,11 @@ def _spmm(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
     return jax.lax.platform_dependent(values, cols, ptr, x, cpu=on_cpu, default=elsewhere)
 
 
-@_spmm.def_vmap
-def _spmm_vmap(size, batched, values, cols, ptr, x):
+_spmm = jax.jit(_product)  # traced once a shape: a model calls it dozens of times
+
+
+@_product.def_vmap
+def _product_vmap(size, batched, values, cols, ptr, x):
     if batched == [False, False, False, True]:  # one matrix, many right-hand sides: fold them into columns
         folded = jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
         y = _spmm(values, cols, ptr, folded)
