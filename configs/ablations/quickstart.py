@@ -26,10 +26,10 @@ def get_config(arg: str = ""):
     with config.model.layer.options.unlocked():
         config.model.layer.options.hops = 12
     config.model.layers = 1
-    config.optimizer.learning_rate = 5e-3
+    config.optimizer.learning_rate = 1e-2
     config.training.select_every = 2
     if "quick" not in arg:
-        config.training.epochs, config.training.patience, config.training.chunk = 100, 20, 20
+        config.training.epochs, config.training.patience, config.training.chunk = 60, 16, 20
     return config
 
 
