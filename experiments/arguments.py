@@ -9,8 +9,14 @@ from absl import app
 from fusion_jax import study, zoo
 
 
-def parse(argv: list[str]) -> list[str]:
-    """absl's parser, after a look at the study file and the `--config.key` arguments; an error ends the program."""
+def parse(argv: list[str], default: str = "") -> list[str]:
+    """absl's parser, after a look at the study file and the `--config.key` arguments; an error ends the program.
+
+    Args:
+        default: the study file where no `--config` is given.
+    """
+    if default and not any(a.lstrip("-").partition("=")[0] == "config" for a in argv):
+        argv = [argv[0], f"--config={default}", *argv[1:]]
     try:
         check(argv)
     except (ValueError, OSError) as error:

@@ -28,6 +28,7 @@ from fusion_jax import study
 from fusion_jax.data import Dataset, module
 from fusion_jax.data import load as load_data
 from fusion_jax.results import report
+from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell
 from fusion_jax.training.compilation import use_cache
@@ -141,8 +142,9 @@ def main(argv):
                 console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
             return
         store = Store(FLAGS.workdir, create=True)
-        failed = run(cells, store, path, published=study.published(source), jobs=FLAGS.jobs, console=console)
-        print(report.write(store))
+        with exclusive(store.root):
+            failed = run(cells, store, path, published=study.published(source), jobs=FLAGS.jobs, console=console)
+            print(report.write(store))
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         sys.exit(2)

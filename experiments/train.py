@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -29,6 +30,7 @@ from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.models import Model
 from fusion_jax.results.environment import revision
+from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_scheme, model_builder
@@ -196,11 +198,14 @@ def main(argv):
         cell = study.resolve(FLAGS.config)
         data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
         store = Store(FLAGS.workdir, create=True)
+        held = contextlib.ExitStack()
+        held.enter_context(exclusive(store.root))
         store.add_cell(cell.identity(data.provenance.checksum), cell, "experiments.train")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    done = run_cell(cell, store, data)
+    with held:
+        done = run_cell(cell, store, data)
     table = store.table(done["identity"], "metrics")
     wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
     print(f"{cell.label}: {store.cell(done['identity'])}")
@@ -208,6 +213,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", "configs/base.py", "the study file", lock_config=True)
+    config_flags.DEFINE_config_file("config", None, "the study file; configs/base.py if none", lock_config=True)
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    app.run(main, flags_parser=arguments.parse)
+    app.run(main, flags_parser=functools.partial(arguments.parse, default="configs/base.py"))

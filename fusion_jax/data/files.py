@@ -7,6 +7,7 @@ into the cache. A file appears there whole and checked, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.client
@@ -18,6 +19,7 @@ import urllib.request
 RAW = "https://raw.githubusercontent.com"
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _CHUNK = 1 << 20
+_BROKEN = (OSError, http.client.HTTPException)  # no network, no such page, a broken connection
 _checked: set[tuple] = set()  # files whose sha256 this process has seen to be right
 
 
@@ -73,6 +75,7 @@ class Files:
             ValueError: its sha256 is not the expected one (a file that was found is left as it is, a download
                 is thrown away).
             FileNotFoundError: found nowhere, and the download failed.
+            OSError: the download cannot be written.
         """
         path = self.find(name) or self._download(name)
         check(path, self.sha256[name])
@@ -100,6 +103,10 @@ class Files:
                     f"was kept: load again, or {self.by_hand(name)}"
                 )
             os.replace(part, target)
+        except OSError as error:
+            if error.filename is None and error.errno is not None:  # "No space left on device": say where
+                raise OSError(error.errno, error.strerror, os.fspath(target)) from error
+            raise
         finally:
             part.unlink(missing_ok=True)
         return target
@@ -107,20 +114,29 @@ class Files:
     def _fetch(self, name: str, out) -> tuple[str, int, int | None]:
         """Writes the upstream file to `out`; its sha256, its size and the size the server announced."""
         digest, size = hashlib.sha256(), 0
-        try:
-            with urllib.request.urlopen(self.url(name), timeout=60) as response:
+        with contextlib.ExitStack() as stack:
+            try:
+                response = stack.enter_context(urllib.request.urlopen(self.url(name), timeout=60))
                 announced = response.headers.get("Content-Length")
-                while chunk := response.read(_CHUNK):
-                    out.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
-        except (OSError, http.client.HTTPException) as error:  # no network, no such page, a broken connection
-            raise FileNotFoundError(
-                f"{self.folder}/{name} is in none of {', '.join(map(str, roots()))}, and the download from "
-                f"{self.url(name)} failed ({error}). Load again with a network; or get the file elsewhere "
-                f"(sha256 {self.sha256[name]}) and {self.by_hand(name)}"
-            ) from error
-        return digest.hexdigest(), size, int(announced) if announced else None
+            except _BROKEN as error:
+                raise self._nowhere(name, error) from error
+            while True:
+                try:
+                    chunk = response.read(_CHUNK)
+                except _BROKEN as error:
+                    raise self._nowhere(name, error) from error
+                if not chunk:
+                    return digest.hexdigest(), size, int(announced) if announced else None
+                out.write(chunk)  # a full disk is not a failed download
+                digest.update(chunk)
+                size += len(chunk)
+
+    def _nowhere(self, name: str, error: Exception) -> FileNotFoundError:
+        return FileNotFoundError(
+            f"{self.folder}/{name} is in none of {', '.join(map(str, roots()))}, and the download from "
+            f"{self.url(name)} failed ({error}). Load again with a network; or get the file elsewhere "
+            f"(sha256 {self.sha256[name]}) and {self.by_hand(name)}"
+        )
 
 
 def check(path: pathlib.Path, expected: str) -> None:

@@ -13,7 +13,9 @@
         predictions.parquet                   seed, row, part, target columns, prediction
         checkpoint/                           Orbax: best parameters and statistics, [S, ...]
 
-Paths are local or object storage (`gs://`, ...), through etils.epath.
+Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
+folder does only where the file system renames folders, which object storage does file by file: there too a part
+counts from the moment its cell's record names it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ it by more than the way it fuses.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,21 +29,30 @@ def nearest_width(count: Callable[[int], int | None], budget: int, *, widest: in
     """The width D with the parameter count nearest to `budget`, and that count.
 
     `count(D)` rises with D and is None where the mechanism does not exist at that width (heads that do not
-    divide it). The search halves an interval of multiples of 8, then looks at every width around the place.
+    divide it). The search halves the interval; for a width that does not exist stands the next one that does.
+
+    Raises:
+        ValueError: there is no width up to `widest` at which the mechanism exists.
     """
-    low, high = 1, widest // 8
+    count = functools.cache(count)  # each call traces a model
+
+    def exists(widths) -> int | None:
+        return next((d for d in widths if count(d) is not None), None)
+
+    low, high = 1, widest + 1  # the smallest width with at least the budget is in between
     while low < high:
         middle = (low + high) // 2
-        found = count(8 * middle)
-        if found is None:
-            break
-        low, high = (middle + 1, high) if found < budget else (low, middle)
-    around = range(max(1, 8 * low - 9), min(widest, 8 * high) + 1) if low == high else range(1, widest + 1, 1)
-    counts = {d: c for d in around if (c := count(d)) is not None}
-    if not counts:
+        width = exists(range(middle, high))
+        if width is None or count(width) >= budget:
+            high = middle
+        else:
+            low = width + 1
+    sides = (exists(range(low - 1, 0, -1)), exists(range(low, widest + 1)))
+    found = [d for d in sides if d is not None]
+    if not found:
         raise ValueError("no width at which the mechanism exists")
-    best = min(counts, key=lambda d: abs(counts[d] - budget))
-    return best, counts[best]
+    best = min(found, key=lambda d: abs(count(d) - budget))
+    return best, count(best)
 
 
 def match_width(

@@ -101,6 +101,19 @@ def test_a_bad_download_leaves_nothing_behind(server, folders, length, body, mes
     assert SET.get("a.csv").read_bytes() == GOOD
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_not_a_failed_download(server, folders, monkeypatch):
+    def full(self, name, out):
+        with open("/dev/full", "wb", buffering=0) as disk:
+            return real(self, name, disk)
+
+    real = Files._fetch
+    monkeypatch.setattr(Files, "_fetch", full)
+    with pytest.raises(OSError, match="No space left.*a.csv") as error:
+        SET.get("a.csv")
+    assert not isinstance(error.value, FileNotFoundError) and left(folders["cache"]) == []
+
+
 def test_a_page_that_is_not_there(server, folders):
     server["answer"] = (404, 0, b"")
     with pytest.raises(FileNotFoundError, match="HTTP Error 404"):

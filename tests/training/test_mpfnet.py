@@ -119,6 +119,20 @@ def test_an_episode():
     assert rows_seen == set(range(1, 9)), "every row of a class is a query at times"
 
 
+def test_all_episodes_are_one_program():
+    """What is drawn changes values, never shapes: keys and labels with other counts do not compile again."""
+    traces = []
+
+    def program(key, labels):
+        traces.append(key)
+        return episode(labels, jnp.arange(20) != 0, 4, key, shots=3).rows
+
+    compiled = jax.jit(program)
+    for seed in range(3):
+        compiled(jax.random.key(seed), jnp.roll(LABELS, seed).at[0].set(seed))
+    assert len(traces) == 1
+
+
 def test_ways():
     chosen = np.array([draw(seed, TWO).chosen for seed in range(60)])
     assert (chosen.sum(1) == 2).all() and not chosen[:, 2].any()
