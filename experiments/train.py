@@ -102,8 +102,10 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
     return np.stack(scores)
 
 
-def prediction_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
-    """One line a seed and row: which part it was in, its target, and what was predicted (a list)."""
+def prediction_table(
+    prediction: np.ndarray, data: Dataset, ready: Prepared, uncertainty: np.ndarray | None = None
+) -> pd.DataFrame:
+    """One line a seed and row: which part it was in, its target, what was predicted (a list), how unsure it is."""
     frames = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         part = np.full(len(prediction[i]), "unused", dtype=object)
@@ -116,6 +118,8 @@ def prediction_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> 
         if data.target.values is not None:
             columns["values"] = list(np.asarray(data.target.values, np.float32))
         columns["prediction"] = list(np.asarray(prediction[i], np.float32))
+        if uncertainty is not None:
+            columns["uncertainty"] = np.asarray(uncertainty[i], np.float32)
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
@@ -159,7 +163,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
 
         config = match_width(config, functools.partial(model_builder, data=data))
     ready = prepare(config, data, seeds)
-    tables, checkpoint = {}, None
+    tables, checkpoint, uncertainty = {}, None, None
     if config["control"]["name"]:
         prediction = fit_control(config, data, ready)
         cost = dict(parameters=0)
@@ -174,11 +178,12 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
             partial.clear()  # else the next attempt would go on from the diverged state
             bad = [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
             raise FloatingPointError(f"{cell.label}: predictions of seeds {bad} are not finite")
+        uncertainty = trained.uncertainty
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
-    tables["predictions"] = prediction_table(prediction, data, ready)
+    tables["predictions"] = prediction_table(prediction, data, ready, uncertainty)
     tables["metrics"] = metric_table(prediction, data, ready)
     cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)

@@ -188,7 +188,7 @@ class Model(nnx.Module):
             predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
             fused = self.fusions[-1](predictions, mask, batch.graph, key=fuse_keys[-1])
             _add(losses, fused.losses)
-            return Output(fused.out, predictions, x, None, mask, fused.weights, losses)
+            return Output(fused.out, predictions, x, None, mask, fused.weights, losses, fused.uncertainty)
 
         fused = self.fusions[-1](h, mask, batch.graph, key=fuse_keys[-1])
         _add(losses, fused.losses)

@@ -186,12 +186,14 @@ class Fused:
             tokens can be `interleaved` with graph layers.
         weights: what the mechanism attends to, or None; its shape and meaning stand in its docstring.
         losses: named scalars the mechanism adds to the training loss (already weighted).
+        uncertainty: [N] in (0, 1], 1 where it knows nothing, of a mechanism that states how unsure it is; or None.
     """
 
     out: Array
     tokens: Array | None = None
     weights: Any = None
     losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+    uncertainty: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -251,6 +253,7 @@ class Output:
         mask: bool [N, M], the modalities the model took as present.
         weights: the weights of the last fusion, as its docstring says, or None.
         losses: named scalars that mechanisms add to the training loss.
+        uncertainty: [N] in (0, 1], of the predictions, where the fusion that makes them states it; or None.
     """
 
     prediction: Array
@@ -260,6 +263,7 @@ class Output:
     mask: Array
     weights: Any = None
     losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+    uncertainty: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ the full form. Nothing else is needed: the file's name is the mechanism's name.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import jax
@@ -46,7 +47,7 @@ class Fusion(nnx.Module):
         else:
             keys = jax.random.split(key, x.shape[0])
             fused = jax.vmap(lambda a, b, k: self.node(a, b, key=k))(x, mask, keys)
-        return Fused(fused.out, fused.tokens, fused.weights, {k: v.mean() for k, v in fused.losses.items()})
+        return dataclasses.replace(fused, losses={k: v.mean() for k, v in fused.losses.items()})
 
     def __call__(self, x: Array, mask: Array, graph: Graph | None = None, *, key: Array | None = None) -> Fused:
         """Fuses x [N, M, D] under mask bool [N, M].
@@ -65,7 +66,7 @@ class Fusion(nnx.Module):
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, key=key)
         if fused.tokens is None:
             return fused
-        return Fused(fused.out, jnp.where(mask[..., None], fused.tokens, 0), fused.weights, fused.losses)
+        return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
 
 
 def check_modalities(name: str, modalities: int, allowed: tuple[int, ...]):

@@ -10,7 +10,8 @@
         cost.json                             parameters, flops, peak_bytes, seconds, best epochs
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
-        predictions.parquet                   seed, row, part, target columns, prediction
+        predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
+                                              where the model states one
         checkpoint/                           Orbax: best parameters and statistics, [S, ...]
 
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a

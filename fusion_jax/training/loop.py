@@ -35,6 +35,7 @@ class Trained:
         history: {name: float [S, T]}, NaN after a seed has stopped (in each stage).
         best_epoch: int [S], of the last stage, counted from the start of the first.
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
+        uncertainty: float32 [S, N], of these predictions, or None where the model states none.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
             epoch; the largest of the stages), compile_seconds, train_seconds.
     """
@@ -45,6 +46,7 @@ class Trained:
     history: dict[str, np.ndarray]
     best_epoch: np.ndarray
     prediction: np.ndarray
+    uncertainty: np.ndarray | None
     cost: dict[str, float]
 
 
@@ -132,9 +134,10 @@ def train(
 
     joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
     costs = [cost(program, state.params) for program in programs]
+    uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef, state.best_params, state.best_rest, joined, np.asarray(state.best_epoch),
-        np.asarray(state.best_prediction),
+        np.asarray(state.best_prediction), None if np.isnan(uncertainty).all() else uncertainty,
         dict(
             {k: max(c[k] for c in costs) for k in costs[0]},
             compile_seconds=compile_seconds, train_seconds=train_seconds,

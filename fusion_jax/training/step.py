@@ -48,7 +48,10 @@ class Trial:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What moves: parameters, statistics, optimiser; the best so far and what it predicts; how far we are."""
+    """What moves: parameters, statistics, optimiser; the best so far and what it predicts; how far we are.
+
+    `best_uncertainty` [N] is NaN throughout where the model states none: the saved state has one form for all.
+    """
 
     params: Any
     rest: Any
@@ -56,6 +59,7 @@ class State:
     best_params: Any
     best_rest: Any
     best_prediction: Array
+    best_uncertainty: Array
     best_score: Array
     best_epoch: Array
     epoch: Array
@@ -76,7 +80,8 @@ def initial_state(
 ) -> State:
     """The state before the first epoch of a stage, which is `epoch`; predictions are [rows, outputs]."""
     return State(
-        params, rest, tx.init(params), params, rest, jnp.full((rows, outputs), jnp.nan, jnp.float32),
+        params, rest, tx.init(params), params, rest,
+        jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
         jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
     )  # fmt: skip
 
@@ -122,14 +127,15 @@ def make_epoch(
         model = nnx.merge(graphdef, params, rest, copy=True)
         output = stage.forward(model, whole if select_on_whole else batch)
         same = select_on_whole or whole is batch
-        predicted = output.prediction if same else stage.forward(model, whole).prediction
+        shown = output if same else stage.forward(model, whole)
+        unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
-        return tuple(a.astype(jnp.float32) for a in (predicted, val_loss, new))
+        return tuple(a.astype(jnp.float32) for a in (shown.prediction, unsure, val_loss, new))
 
     def unseen(state: State):
         nan = jnp.array(jnp.nan, jnp.float32)
-        return state.best_prediction, nan, nan  # a score that is no number is never better
+        return state.best_prediction, state.best_uncertainty, nan, nan  # a score that is no number is never better
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
@@ -143,9 +149,9 @@ def make_epoch(
         if select_every > 1:
             done = state.epoch + 1 - begin
             due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+            predicted, unsure, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
-            predicted, val_loss, new = seen()
+            predicted, unsure, val_loss, new = seen()
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
@@ -153,7 +159,7 @@ def make_epoch(
 
         state = State(
             params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
-            pick(predicted, state.best_prediction),
+            pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
         return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
