@@ -1,8 +1,11 @@
 """Tables of a study, from its stored results; nothing is trained.
 
     python -m experiments.report --workdir=results/quickstart
+    python -m experiments.report --workdir=results/quickstart --figures   # calibration.png too (needs matplotlib)
 
-writes report/table.md, report/table.tex and report/table.csv into the study's folder and prints the first.
+writes report/table.md, report/table.tex and report/table.csv into the study's folder and prints the first; of
+classification report/calibration.md and report/calibration.csv too, with the figure anyway where a model states its
+own uncertainty.
 """
 
 from __future__ import annotations
@@ -23,13 +26,16 @@ def main(argv):
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     store = Store(FLAGS.workdir)
     try:
-        print(report.write(store))
-    except (OSError, ValueError) as error:
+        print(report.write(store, figures=FLAGS.figures))
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"written: {os.fspath(store.root / 'report')}/table.md, table.tex, table.csv")
+    folder = store.root / "report"
+    known = ("table.md", "table.tex", "table.csv", "calibration.md", "calibration.csv", "calibration.png")
+    print(f"written: {os.fspath(folder)}/{', '.join(name for name in known if (folder / name).exists())}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    flags.DEFINE_bool("figures", False, "draw calibration.png whether or not a model states an uncertainty")
     app.run(main)

@@ -14,9 +14,13 @@ class Control:
     """A row fitted on the host, without gradients, for one seed at a time.
 
     A subclass defines `info`, keyword options in `__init__`, and `predict`.
+
+    Attributes:
+        probabilities: whether the softmax of its scores is meant as a distribution, so that it can be calibrated.
     """
 
     info: ClassVar[Info]
+    probabilities: ClassVar[bool] = True
 
     def predict(self, x: np.ndarray, labels: np.ndarray, split, graph, classes: int, seed: int) -> np.ndarray:
         """Scores [N, C] whose softmax is the predicted distribution, for all nodes.

@@ -15,6 +15,7 @@ class RbfSvm(Control):
     """
 
     info = Info("Folklore: RBF SVM on the concatenation", cost="O(N_train^2 sum d)", needs=("labels",))
+    probabilities = False
 
     def predict(self, x, labels, split, graph, classes, seed):
         del graph

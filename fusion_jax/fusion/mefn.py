@@ -36,8 +36,8 @@ class MEFN(Fusion):
             reliability sigmoid(a + c p_i . p_j), a and c learned from -2 and 0.
 
     `weights` holds uncertainty [N, M] (1 where missing), belief [N, M, C], and of the combination
-    fused_uncertainty [N], fused_belief [N, C] and fused_evidence [N, C]. `uncertainty` is the fused one, C / sum_k alpha_k: p does
-    not determine it, as alpha and c alpha have the same p.
+    fused_uncertainty [N], fused_belief [N, C] and fused_evidence [N, C]. `uncertainty` is the fused one,
+    C / sum_k alpha_k: p does not determine it, as alpha and c alpha have the same p.
 
     Raises:
         ValueError: `neighbours` without a graph, at the call; `learned_calibrator` without `calibrate`.

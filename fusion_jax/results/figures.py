@@ -9,8 +9,8 @@ from etils import epath
 from fusion_jax.results.store import write_bytes
 
 
-def new_figure(width: float, height: float):
-    """A figure of that size in inches and its axes.
+def new_figure(width: float, height: float, rows: int = 0, columns: int = 0):
+    """A figure of that size in inches and its axes; with rows and columns an array of axes [rows, columns].
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -20,7 +20,7 @@ def new_figure(width: float, height: float):
     except ImportError as error:
         raise ImportError("figures need matplotlib: pip install 'fusion_jax[figures]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(rows, columns, squeeze=False) if rows else figure.add_subplot()
 
 
 def save_figure(path: epath.Path, figure) -> None:

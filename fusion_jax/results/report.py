@@ -1,27 +1,45 @@
-"""Writes the table of a study as Markdown, LaTeX (booktabs) and CSV."""
+"""Writes the tables of a study: its metrics as Markdown, LaTeX (booktabs) and CSV, its calibration beside them."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 
 import numpy as np
 import pandas as pd
 
-from fusion_jax.results import tables
+from fusion_jax.results import calibration_study, tables
+from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
 
 NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1", f1="F1 (class 1)", auc="AUC",
-             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index", result="result")  # fmt: skip
+             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index", result="result", ece="ECE", brier="Brier",
+             log_loss="log-loss", aurc="AURC by probability", aurc_uncertainty="AURC by uncertainty")  # fmt: skip
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
     "rows of one protocol; † beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
     "Parameters and seconds (training without compilation) are of one seed."
 )
+CALIBRATION_FOOT = (
+    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
+    "table.md. ECE: expected calibration error of the top-label probability, 15 bins of equal width. Brier: summed "
+    "over classes, in [0, 2]. AURC: error rate among the most confident rows, averaged over how many of them are "
+    "taken, where confidence is the top-label probability, or less of the uncertainty the model itself states (- where "
+    "it states none). A model with fewer errors has the smaller area however it ranks them: compare the two of a row."
+)
 
 
-def write(store: Store) -> str:
-    """Writes report/table.{md,tex,csv} into the study's folder and returns the Markdown."""
+def write(store: Store, *, figures: bool = False) -> str:
+    """Writes report/table.{md,tex,csv} into the study's folder and returns the Markdown.
+
+    Where there is classification, report/calibration.{md,csv} too; and calibration.png where a model states an
+    uncertainty and matplotlib is installed, or with `figures`.
+
+    Raises:
+        FileNotFoundError: the folder holds no study.
+        ImportError: `figures` without matplotlib.
+    """
     found = tables.rows(store)
     folder = store.root / "report"
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +47,22 @@ def write(store: Store) -> str:
     write_bytes(folder / "table.md", text.encode())
     write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
     write_bytes(folder / "table.csv", csv(found).encode())
+    write_calibration(store, found, figures)
     return text
+
+
+def write_calibration(store: Store, found: list[Row], figures: bool) -> None:
+    """Writes report/calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
+    made = calibration_study.collect(store, found)
+    if not made:
+        return
+    folder, table = store.root / "report", [c.row for c in made]
+    text = "\n".join(markdown(group) for group in tables.grouped(table).values()) + f"\n{CALIBRATION_FOOT}\n"
+    write_bytes(folder / "calibration.md", text.encode())
+    write_bytes(folder / "calibration.csv", csv(table).encode())
+    stated = any("aurc_uncertainty" in row.values for row in table)
+    if figures or (stated and importlib.util.find_spec("matplotlib")):
+        save_figure(folder / "calibration.png", calibration_study.figure(made))
 
 
 def title(group: list[Row]) -> str:

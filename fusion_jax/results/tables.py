@@ -22,8 +22,10 @@ SHOWN = {
     "classes": ("accuracy", "macro_f1", "weighted_f1", "auc"),
     "values": ("rmse", "mae", "r2"),
     "survival": ("c_index", "auc"),
+    "calibration": ("ece", "brier", "log_loss", "aurc", "aurc_uncertainty"),
 }
-LOWER_IS_BETTER = ("rmse", "mae", "log_loss")
+LOWER_IS_BETTER = ("rmse", "mae", "log_loss", "ece", "brier", "aurc", "aurc_uncertainty")
+DIGITS = {"aurc": 4, "aurc_uncertainty": 4}  # areas are far below the error rate; 3 for all else
 UNFINISHED = "not finished"
 PUBLISHED = "published"  # stands for the protocol of rows that others have published
 SINGLE = "best single modality (by validation)"
@@ -40,6 +42,7 @@ class Row:
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
         published: {metric: (mean, standard deviation)} of a row that others have published, which takes no part in
             comparisons; source: what to cite for it.
+        cell, seeds: identity and seeds of the row's cell; "" and () of a row that is not one cell's.
     """
 
     label: str
@@ -54,6 +57,8 @@ class Row:
     task: str = "classes"
     published: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     source: str = ""
+    cell: str = ""
+    seeds: tuple[int, ...] = ()
 
 
 def rows(store: Store) -> list[Row]:
@@ -121,7 +126,9 @@ def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Ro
     values = {m: np.asarray(v, float) for m, v in zip(test.metric, test.value, strict=True)}
     task = next(t for t, m in PRIMARY.items() if m in values)
     parameters = costs[0]["parameters"] or None
-    return Row(**about, values=values, parameters=parameters, seconds=total / count, task=task), metrics
+    row = Row(**about, values=values, parameters=parameters, seconds=total / count, task=task,
+              cell=identity, seeds=tuple(seeds))  # fmt: skip
+    return row, metrics
 
 
 def _variant(part: dict[str, Any]) -> str:
@@ -167,7 +174,7 @@ def _best_single(group: list[tuple[Row, pd.DataFrame]]) -> Row:
             values[metric].append(chosen.loc[seed, ("test", metric)])
     seconds = sum(r.seconds for r, _ in group)
     return dataclasses.replace(
-        first, label=SINGLE, values={m: np.array(v) for m, v in values.items()}, seconds=seconds
+        first, label=SINGLE, values={m: np.array(v) for m, v in values.items()}, seconds=seconds, cell="", seeds=()
     )
 
 
@@ -202,14 +209,15 @@ def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool
 
 def cell_text(row: Row, metric: str) -> str:
     """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing."""
+    digits = DIGITS.get(metric, 3)
     if metric in row.published:
         return "{:.3f} ± {:.3f}".format(*row.published[metric])
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"
     if len(values) < 2:
-        return f"{values.mean():.3f}"
-    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+        return f"{values.mean():.{digits}f}"
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:
