@@ -1,4 +1,4 @@
-"""Settings of all tests: x64 available, no implicit promotion, one compilation cache for all workers, quick compilation."""
+"""Settings of all tests: x64, no implicit promotion, one compilation cache for all workers, quick compilation."""
 
 import importlib.metadata
 import os
