@@ -54,7 +54,7 @@ DEPTHS = ("layers", "memory_layers", "blocks", "depth", "self_attends")
 
 def shallow(name: str, modalities: int) -> dict[str, int]:
     """Two layers where the default has more, if the mechanism exists so: a third takes time and shows nothing new."""
-    deep = {k: 2 for k, v in zoo.options("fusion", name).items() if k in DEPTHS and v > 2}
+    deep = {k: 2 for k, v in zoo.options("fusion", name).items() if k in DEPTHS and isinstance(v, int) and v > 2}
     try:
         nnx.eval_shape(lambda: zoo.get("fusion", name)(modalities, D, **deep, rngs=nnx.Rngs(0)))
     except ValueError:

@@ -253,22 +253,47 @@ class HiP(nnx.Module):
         self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None
     ) -> HiPOutput:
         """One [..., n_m, c_m] a modality, present bool [..., M] or None for all there."""
-        positions = [p[...] for p in self.positions]
-        if len(self.project):
-            positions = [w(p) for w, p in zip(self.project, positions, strict=True)]
-        tokens = [self._embed(m, x) + p for m, (x, p) in enumerate(zip(inputs, positions, strict=True))]
-        z, mask = self.grouping.group(tokens), self._token_mask(inputs, present)
-        latents, weights = [], None
-        for i, (block, k) in enumerate(zip(self.blocks, split_key(key, len(self.blocks)), strict=True)):
-            skip = latents[2 * self.middle - i] if i > self.middle else None
-            z, read = block.read(z, skip, mask)
-            z = block.process(z, key=k)
-            mask = self._alive(block, mask, z.shape[-2])
+        down, up = split_key(key, 2)
+        latents, weights, mask = self.encode(inputs, present, key=down)
+        latents, mask = self.decode(latents, mask, key=up)
+        return HiPOutput(latents, weights, self.reconstruct(latents[-1], mask))
+
+    def encode(
+        self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None
+    ) -> tuple[list[Array], Array, Array | None]:
+        """Blocks 0..p: their latents, what the processor's read, and which of its latents count."""
+        tokens = [self._embed(m, x) + p for m, (x, p) in enumerate(zip(inputs, self._positions(), strict=True))]
+        z, mask, read, latents = self.grouping.group(tokens), self._token_mask(inputs, present), None, []
+        for i, k in enumerate(split_key(key, self.middle + 1)):
+            z, mask, read = self._block(i, z, None, mask, k)
             latents.append(z)
-            weights = read[..., 0, :, :, :] if i == self.middle else weights
-        query = self.grouping.group(positions)
+        return latents, read[..., 0, :, :, :], mask
+
+    def decode(
+        self, latents: Sequence[Array], mask: Array | None, *, key: Array | None = None
+    ) -> tuple[list[Array], Array | None]:
+        """Blocks p+1..2p on what `encode` returns: the latents of all blocks, and which of the last ones count."""
+        latents = list(latents)
+        for i, k in enumerate(split_key(key, len(self.blocks) - len(latents)), self.middle + 1):
+            z, mask, _ = self._block(i, latents[-1], latents[2 * self.middle - i], mask, k)
+            latents.append(z)
+        return latents, mask
+
+    def reconstruct(self, z: Array, mask: Array | None) -> list[Array]:
+        """The last block's latents -> one [..., n_m, c_m] a modality, asked for by the positions."""
+        query = self.grouping.group(self._positions())
         decoded = self.grouping.ungroup(self.head(query, z, mask)[0])
-        return HiPOutput(latents, weights, [self._unembed(m, y) for m, y in enumerate(decoded)])
+        return [self._unembed(m, y) for m, y in enumerate(decoded)]
+
+    def _block(self, i: int, z: Array, skip: Array | None, mask: Array | None, key: Array | None):
+        """Latents of block i, which of them count, and what they read."""
+        z, read = self.blocks[i].read(z, skip, mask)
+        z = self.blocks[i].process(z, key=key)
+        return z, self._alive(self.blocks[i], mask, z.shape[-2]), read
+
+    def _positions(self) -> list[Array]:
+        positions = [p[...] for p in self.positions]
+        return [w(p) for w, p in zip(self.project, positions, strict=True)] if len(self.project) else positions
 
     def _embed(self, m: int, x: Array) -> Array:
         y = self.embed[m](x)

@@ -108,24 +108,34 @@ class HierarchicalPerceiver(Fusion):
             check_heads(name, width, heads)
 
     def nodes(self, x, mask, graph=None, *, key=None):
-        pass_key, hide_key, second = split_key(key, 3)
-        latents, weights, _ = self.hip(self._inputs(x), mask, key=pass_key)
-        out = latents[self.hip.middle][..., 0, :, :].mean(-2)
-        grouping = self.hip.grouping
-        tokens = None if grouping.joint and x.shape[-2] > 1 else grouping.by_modality(latents[-1])
+        hip, n, present = self.hip, len(x), mask
+        down, hide, up, up_again = split_key(key, 4)
+        second = key is not None and self.reconstruction
+        if second:  # both passes as one batch of 2 N: compiling blocks 0..p twice took longer than a short training
+            x = jnp.concatenate([x, x])
+            present = jnp.concatenate([mask, mask & jax.random.bernoulli(hide, 1 - self.hide, mask.shape)])
+        latents, weights, alive = hip.encode(self._inputs(x), present, key=down)
+        # not the upper blocks: the compiler drops those of the first pass where nobody asks for its tokens
+        last, _ = hip.decode(*_rows((latents, alive), slice(n)), key=up)
+        out = latents[hip.middle][:n, 0].mean(-2)
+        tokens = None if hip.grouping.joint and x.shape[-2] > 1 else hip.grouping.by_modality(last[-1])
         losses = {}
-        if key is not None and self.reconstruction:
-            losses["reconstruction"] = self.reconstruction * self._loss(x, mask, hide_key, second)
-        return Fused(out, tokens, weights, losses)
+        if second:
+            last, alive = hip.decode(*_rows((latents, alive), slice(n, None)), key=up_again)
+            error = self._error(hip.reconstruct(last[-1], alive), x[:n], mask)
+            losses["reconstruction"] = self.reconstruction * error
+        return Fused(out, tokens, weights[:n], losses)
 
     def _inputs(self, x: Array) -> list[Array]:
         return [x[..., m, None, :] for m in range(x.shape[-2])]  # [N, 1, D] each
 
-    def _loss(self, x: Array, mask: Array, hide_key: Array, key: Array) -> Array:
-        """Mean squared error of the reconstructed present modalities, some of them hidden from the input."""
-        shown = mask & jax.random.bernoulli(hide_key, 1 - self.hide, mask.shape)
-        target = jax.lax.stop_gradient(x)
-        guess = jnp.concatenate(self.hip(self._inputs(x), shown, key=key).reconstruction, axis=-2)
-        error = jnp.where(mask[..., None], guess - target, 0) ** 2
+    @staticmethod
+    def _error(guess: list[Array], x: Array, mask: Array) -> Array:
+        """Mean squared error over the present modalities; guess one [N, 1, D] a modality."""
+        error = jnp.concatenate(guess, axis=-2) - jax.lax.stop_gradient(x)
         count = jnp.maximum(mask.sum() * x.shape[-1], 1).astype(x.dtype)
-        return error.sum() / count
+        return (jnp.where(mask[..., None], error, 0) ** 2).sum() / count
+
+
+def _rows(tree, rows: slice):
+    return jax.tree.map(lambda a: a[rows], tree)
