@@ -25,15 +25,21 @@ SUMMARY = Summary(
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10) -> Dataset:
+def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10, missing: float = 0.0) -> Dataset:
     """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graph `knn`.
 
     Args:
         train_per_class, val_per_class: labels a class for training and for validation; the rest is test.
         neighbours: k of the symmetric cosine graph on the standardised concatenation.
+        missing: in [0, 1), probability that an image lacks a view, the same ones at every load; every image keeps at
+            least one, and the graph is made from what is there.
+    Raises:
+        ValueError: `missing` out of range.
     """
     from sklearn.datasets import load_digits
 
+    if not 0 <= missing < 1:
+        raise ValueError(f"digits: missing={missing}, expected a number in [0, 1)")
     bunch = load_digits()
     held = bunch.data.astype(np.uint8).tobytes() + bunch.target.astype(np.uint8).tobytes()
     found = hashlib.sha256(held).hexdigest()
@@ -47,12 +53,13 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10)
         "profiles": _profiles(images),
     }
     labels = bunch.target.astype(np.int32)
-    features = {name: x.astype(np.float32) for name, x in views.items()}
-    knn = graphs.knn(graphs.standardise(np.concatenate(list(features.values()), axis=1)), neighbours)
+    mask = _present(len(labels), len(views), missing)
+    features = {name: np.where(mask[:, [m]], x, 0).astype(np.float32) for m, (name, x) in enumerate(views.items())}
+    knn = graphs.knn(np.concatenate(list(graphs.standardised(features, mask).values()), axis=1), neighbours)
     return Dataset(
         name="digits",
         features=features,
-        mask=np.ones((len(labels), len(features)), bool),
+        mask=mask,
         graphs={"knn": knn},
         target=Target("classes", labels=labels, num_outputs=10),
         splits=splits.per_class(labels, train_per_class, val_per_class),
@@ -60,6 +67,15 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10)
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
     )
+
+
+def _present(nodes: int, views: int, missing: float) -> np.ndarray:
+    """bool [N, M], each false with that probability; a row without any gets one of them back."""
+    rng = np.random.default_rng(0)
+    mask = rng.random((nodes, views)) >= missing
+    empty = np.flatnonzero(~mask.any(1))
+    mask[empty, rng.integers(views, size=empty.size)] = True
+    return mask
 
 
 def _fourier(images: np.ndarray) -> np.ndarray:

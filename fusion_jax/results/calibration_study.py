@@ -93,8 +93,10 @@ def figure(found: list[Calibrated]):
             for ranking, style, how in (("aurc", "-", "probability"), ("aurc_uncertainty", "--", "uncertainty")):
                 if ranking in c.risks:
                     right.plot(GRID, c.risks[ranking], color=f"C{i}", ls=style, label=f"{name}, by {how}")
-        left.set(title=f"{data}: reliability", xlabel="top-label probability", ylabel="accuracy")
-        right.set(title=f"{data}: risk-coverage", xlabel="coverage", ylabel="error rate", xlim=(0, 1))
+        left.set(xlabel="top-label probability", ylabel="accuracy")
+        left.set_title(f"{data}: reliability", fontsize="small")
+        right.set(xlabel="coverage", ylabel="error rate", xlim=(0, 1))
+        right.set_title(f"{data}: risk-coverage", fontsize="small")
         right.set_ylim(bottom=0)
         note = None
         if len(kept) < len(group):

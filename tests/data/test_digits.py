@@ -40,6 +40,18 @@ def test_options():
     assert 3 * 1797 <= len(d.graphs["knn"].senders) <= 6 * 1797
 
 
+def test_missing_views(dataset):
+    d = data.load("digits", missing=0.5)
+    assert np.array_equal(d.mask, data.load("digits", missing=0.5).mask)
+    assert d.mask.any(1).all() and np.abs(d.mask.mean(0) - 0.516).max() < 0.03  # 1/2, and 1/16 gets one back
+    for m, (name, x) in enumerate(d.features.items()):
+        there = d.mask[:, m]
+        assert not x[~there].any() and np.array_equal(x[there], dataset.features[name][there])
+    assert agreement(d.graphs["knn"], d.target.labels) == pytest.approx(0.798, abs=0.003)
+    with pytest.raises(ValueError, match=r"missing=1, expected a number in \[0, 1\)"):
+        data.load("digits", missing=1)
+
+
 def test_other_images_are_refused(monkeypatch):
     monkeypatch.setattr(digits, "CHECKSUM", "0" * 64)
     with pytest.raises(ValueError, match="digits are not the known ones: sha256 [0-9a-f]{64}, expected 0000"):
