@@ -49,7 +49,7 @@ def get_config(arg: str = ""):
     if "digits" in parts and "rosmap" not in parts:  # as in quickstart.py: twenty labels have to reach 1,797 nodes
         config.model.layer.options.hops, config.model.layers = 12, 1
         config.optimizer.learning_rate = 1e-2
-        epochs = 80, 20, 20
+        epochs = 60, 16, 20
     if "quick" not in parts:
         config.training.epochs, config.training.patience, config.training.chunk = epochs
     config.training.select_every = 2
