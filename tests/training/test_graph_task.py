@@ -86,11 +86,13 @@ def test_test_labels_change_no_parameter(data, setting):
 
 def test_inductive_training_does_not_see_test_graphs(data):
     """Whatever stands in them, training is the same, and it is the transductive one: graphs know nothing of others."""
-    changes = {**SHORT, **HISTOGRAPH, "data.setting": "inductive"}
+    # plain descent: Adam would blow up the rounding of gradients that are 0, and the two are different programs
+    descent = {"optimizer.name": "sgd", "optimizer.options": {}, "optimizer.learning_rate": 0.05}
+    changes = {**SHORT, **HISTOGRAPH, **descent, "data.setting": "inductive"}
     inductive, transductive = train(data, changes), train(data, {**changes, "data.setting": "transductive"})
     for a, b in zip(jax.tree.leaves(inductive.params), jax.tree.leaves(transductive.params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(inductive.prediction, transductive.prediction, rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(inductive.prediction, transductive.prediction, rtol=1e-4, atol=1e-5)
     both = np.intersect1d(*(data.split(seed).test for seed in (0, 1)))
     nodes = np.isin(np.repeat(np.arange(120), data.graphs["trees"].n_node), both)
     other = train(with_features(data, nodes, 7), changes)

@@ -279,9 +279,10 @@ def test_three_stages(data, form, parallel):
 
 
 def test_a_seed_alone_is_that_seed_among_others(data, parallel):
+    """Two programs: how the tests compile, they may differ in the last bit."""
     both, (alone, _) = parallel[0], run(data, (1,))
-    np.testing.assert_array_equal(alone.prediction[0], both.prediction[1])
-    np.testing.assert_array_equal(alone.history["train_loss"][0], both.history["train_loss"][1])
+    np.testing.assert_allclose(alone.prediction[0], both.prediction[1], rtol=1e-6)
+    np.testing.assert_allclose(alone.history["train_loss"][0], both.history["train_loss"][1], rtol=1e-6)
 
 
 def test_it_learns(data, parallel):
