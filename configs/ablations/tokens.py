@@ -32,7 +32,8 @@ SMALLER = {
     "wayformer": {"depth": 2, "latents": 8, "context": 8},
     "mult": {"layers": 1, "memory_layers": 1, "width": 8},
 }
-CAREFUL = ("m2fnet", "gpcr_filter")  # at 1e-2, right for the others on `digits`, they stay at chance
+CAREFUL = ("m2fnet", "gpcr_filter")  # at 1e-2, right for most on `digits`, they stay at chance
+DEEP = ("perceiver_io", "hierarchical_perceiver", "wayformer")  # the same at 1e-2, some of their seeds do not learn
 PLACED = ("before", "after", "interleaved")
 
 
@@ -68,6 +69,8 @@ def sweep(add, arg: str = ""):
                         own["model.fusion.options"] = SMALLER[fusion]
                     if fusion in CAREFUL:
                         own["optimizer.learning_rate"] = 1e-3
+                    if fusion in DEEP:
+                        own["optimizer.learning_rate"] = 2e-3
                     add(DATA[data] | own)
         for control in ("label_propagation", "logistic_regression", "rbf_svm"):
             add(DATA[data] | {"control.name": control})
