@@ -35,6 +35,7 @@ SMALLER = {
 CAREFUL = ("m2fnet", "gpcr_filter")  # at 1e-2, right for most on `digits`, they stay at chance
 DEEP = ("perceiver_io", "hierarchical_perceiver", "wayformer")  # the same at 1e-2, some of their seeds do not learn
 FINER = {  # at their own sizes no width comes within 10 % of concat_mlp
+    "m2fnet": {"heads": 2}, "hierarchical_perceiver": {"heads": 2},
     "node_token": {"heads": 2}, "wayformer": {"heads": 2}, "gpcr_filter": {"heads": 2}, "tfn": {"hidden": 72},
 }  # fmt: skip
 PLACED = ("before", "after", "interleaved")
