@@ -111,7 +111,7 @@ class HierarchicalPerceiver(Fusion):
         hip, n, present = self.hip, len(x), mask
         down, hide, up, up_again = split_key(key, 4)
         second = key is not None and self.reconstruction
-        if second:  # both passes as one batch of 2 N: compiling blocks 0..p twice took longer than a short training
+        if second:  # both passes as one batch of 2 N: a third fewer products for the compiler
             x = jnp.concatenate([x, x])
             present = jnp.concatenate([mask, mask & jax.random.bernoulli(hide, 1 - self.hide, mask.shape)])
         latents, weights, alive = hip.encode(self._inputs(x), present, key=down)

@@ -122,7 +122,7 @@ def test_a_regression_has_no_calibration(tmp_path):
 
 
 def test_the_figure_is_drawn_where_an_uncertainty_is_stated_or_it_is_asked_for(made):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures are an extra")
     add, store, _ = made
     picture = store.root / "report" / "calibration.png"
     add("plain")
@@ -148,7 +148,7 @@ def test_without_matplotlib_there_is_no_figure_and_asking_for_it_is_an_error(mad
 
 
 def test_few_rows_are_drawn_those_with_an_uncertainty_first(made):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures are an extra")
     add, store, _ = made
     for i in range(8):
         add(f"row {i}", uncertainty=(0, 1) if i in (2, 5) else ())

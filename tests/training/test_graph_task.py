@@ -12,18 +12,11 @@ from fusion_jax import study
 from fusion_jax.data import load
 from fusion_jax.results.store import Store
 from fusion_jax.training.prepare import prepare
-from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("graph-task")
 DATA = dict(graphs=120, dim=4)
 HISTOGRAPH = {"model.readout.name": "histograph", "model.readout.options": {"guard": 1e-6}}
 SHORT = {"training.epochs": 3, "training.chunk": 3, "model.dim": 8, "model.layers": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +79,8 @@ def test_test_labels_change_no_parameter(data, setting):
 
 def test_inductive_training_does_not_see_test_graphs(data):
     """Whatever stands in them, training is the same, and it is the transductive one: graphs know nothing of others."""
-    # plain descent: Adam would blow up the rounding of gradients that are 0, and the two are different programs
+    # plain descent: Adam would blow up the rounding of gradients that are 0, and the two are different programs,
+    # which is what the tolerances below are for
     descent = {"optimizer.name": "sgd", "optimizer.options": {}, "optimizer.learning_rate": 0.05}
     changes = {**SHORT, **HISTOGRAPH, **descent, "data.setting": "inductive"}
     inductive, transductive = train(data, changes), train(data, {**changes, "data.setting": "transductive"})

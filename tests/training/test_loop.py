@@ -27,12 +27,6 @@ pytestmark = pytest.mark.xdist_group("training-loop")
 SEEDS = (0, 1, 2, 3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     return tiny.dataset()

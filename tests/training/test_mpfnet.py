@@ -20,12 +20,6 @@ CELL = {"scheme__name": "mpfnet", "training__epochs": 60, "training__chunk": 60,
 SHARES = {"shares": (1, 1, 1)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     return tiny.dataset()

@@ -16,12 +16,6 @@ from fusion_jax.training.step import scaled
 from tests import tiny
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     """The small data set with a second edge set, a ring."""

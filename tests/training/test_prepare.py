@@ -17,12 +17,6 @@ from fusion_jax.types import Batch, Graph, Target
 from tests import tiny
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     return tiny.dataset()

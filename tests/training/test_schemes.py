@@ -18,12 +18,6 @@ from tests import tiny
 pytestmark = pytest.mark.xdist_group("training-schemes")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 def modality_batch(n=4000, m=4, present=0.7):
     rng = np.random.default_rng(0)
     mask = rng.random((n, m)) < present

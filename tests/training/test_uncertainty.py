@@ -19,12 +19,6 @@ SEEDS = (0, 1, 2)
 MEFN = dict(model__fusion__name="mefn", model__placement="decision")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data():
     return tiny.dataset()
@@ -61,6 +55,7 @@ def test_where_one_modality_is_present_it_is_k_over_the_sum_of_its_alpha(data, t
     assert single.size > 3
     z = np.asarray(out.streams)[single, data.mask[single].argmax(1)]
     expected = 2 / (np.asarray(evidence(z)) + 1).sum(-1)
+    # float32, and a fusion of beliefs on one side against alpha itself on the other
     np.testing.assert_allclose(trained.uncertainty[0][single], expected, rtol=1e-4)
 
 
@@ -72,6 +67,7 @@ def test_a_model_that_states_none_has_none(data):
 def test_seeds_in_one_batch_or_one_after_another(data, trained):
     # bit for bit as users compile; the tests' quick compilation rounds a loop over one seed differently in places
     np.testing.assert_allclose(tiny.train(data, (2,), **MEFN).uncertainty[0], trained.uncertainty[2], rtol=1e-6)
+    # batched products sum in another order, in every one of the epochs
     batched = tiny.train(data, SEEDS, training__seed_axis="vmap", **MEFN)
     np.testing.assert_allclose(batched.uncertainty, trained.uncertainty, rtol=1e-3)
 

@@ -13,16 +13,9 @@ from fusion_jax.data import load
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
 from fusion_jax.training.prepare import prepare
-from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("values-task")
 DATA = dict(nodes=300, dim=4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def settings():
-    with tiny.as_users_run():
-        yield
 
 
 @pytest.fixture(scope="module")
