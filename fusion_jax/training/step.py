@@ -93,7 +93,7 @@ def first_rows(output: Output, rows: int) -> Output:
     """The output without the rows behind the first `rows`, which stand for nothing."""
     if len(output.prediction) == rows:
         return output
-    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty")
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
     held = {name: getattr(output, name) for name in kept}
     return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
 
