@@ -22,7 +22,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 graph="",  # name of an edge set; "" for the data set's default
                 views=(),  # one edge set a modality, by name; () where all use `graph`
                 test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
-                scale="view",  # "column": each column to unit variance; "view": one scale a modality; "none"
+                scale="view",  # "column": each column to unit variance; "view": one scale a modality; "row": each row
+                # divided by the sum of its absolute values, nothing fitted; "none"
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),
             seeds=5,  # number of trials of every cell, seeds 0 ... seeds - 1
@@ -45,6 +46,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 options=ConfigDict(),
                 class_weights=False,  # weigh every training node by 1 / (its class's share)
                 extra=ConfigDict(),  # {loss name: weight}, added to it
+                l2=0.0,  # strength s of the coupled L2 term s/2 sum theta^2, in the training loss only
+                l2_parts=(),  # parts of the model it applies to, such as "layers.0" or "encoders"; () for all
             ),
             scheme=dict(name="", options=ConfigDict()),  # file in fusion_jax/training/schemes
             optimizer=dict(

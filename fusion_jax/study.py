@@ -220,7 +220,7 @@ def resolve(config: ConfigDict) -> Cell:
     for name in plain["loss"]["extra"]:
         zoo.get("loss", name)
     _check_choice(plain, "protocol", ("honest", "paper"))
-    _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
+    _check_choice(plain["data"], "scale", ("column", "view", "row", "none"), "data.")
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
     _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")
     _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
@@ -228,7 +228,7 @@ def resolve(config: ConfigDict) -> Cell:
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
     for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),
-                       ("training.select_every", 1),
+                       ("training.select_every", 1), ("loss.l2", 0),
                        ("model.dim", 1), ("model.layers", 0)):  # fmt: skip
         value = flatten(plain)[key]
         if value < least:
