@@ -23,6 +23,6 @@ class Identity(Encoder):
         del dim
         return in_dim
 
-    def __call__(self, x, graph=None, *, key=None):
-        del graph, key
+    def __call__(self, x, graph=None, present=None, *, key=None):
+        del graph, present, key
         return x
