@@ -31,17 +31,23 @@ def get_config(arg: str = "") -> ConfigDict:
             protocol="honest",  # "honest": select on validation rows; "paper": on test rows, training on all others
             control=dict(name="", options=ConfigDict()),  # a file of fusion_jax/controls instead of the model
             model=dict(
-                dim=64,  # D
+                dim=64,  # D, of what encoders and graph layers return
                 placement="before",  # before, after, interleaved, decision
                 encoder=dict(name="linear", options=ConfigDict()),
                 fusion=dict(name="concat_mlp", options=ConfigDict()),
-                layer=dict(name="gcn", options=ConfigDict()),  # file in fusion_jax/graph
+                layer=dict(
+                    name="gcn",  # file in fusion_jax/graph
+                    options=ConfigDict(),
+                    last=ConfigDict(),  # options in which the last layer differs, such as {"heads": 1, "merge": "mean"}
+                ),
                 layers=2,  # L, number of graph layers
+                activation="relu",  # relu, elu: behind every graph layer but one that predicts
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
+                head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
                 missing="mask",  # mask, zeros, mean, learned
                 presence="received",  # with "mask", what a node has behind a graph layer: "own", what it had before;
                 # "received", also what a neighbour sent it (else fusion is shown nothing of it: see models.Model)
-                rate=0.5,  # dropout
+                rate=0.5,  # dropout before every graph layer and before the head
             ),
             loss=dict(
                 name="",  # file in fusion_jax/losses; "": the fusion's own, else the task's

@@ -21,7 +21,7 @@ class GraphLayer(nnx.Module):
     info: ClassVar[Info]
 
     def __call__(self, x: Array, graph: Graph, present: Array | None = None, *, key: Array | None = None) -> Array:
-        """x [N, D], edges of `graph` -> [N, D].
+        """x [N, D], edges of `graph` -> [N, D'], D' = `out`.
 
         Args:
             present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a

@@ -55,6 +55,8 @@ def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping
         layers=part["layers"],
         missing=part["missing"],
         presence=part["presence"],
+        head=part["head"],
+        activation=part["activation"],
         rate=part["rate"],
         rngs=nnx.Rngs(key),
     )
