@@ -25,7 +25,7 @@ SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "match_params")
-_OPEN = ("options", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
+_OPEN = ("options", "last", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +201,7 @@ def resolve(config: ConfigDict) -> Cell:
         ValueError: keys that base.py does not have, unknown names, options or values.
     """
     from configs.base import get_config
-    from fusion_jax.models import MISSING, PRESENCE
+    from fusion_jax.models import ACTIVATIONS, HEADS, MISSING, PRESENCE, check_no_head
 
     plain = _plain(config.to_dict())
     _check_keys(plain, get_config().to_dict())
@@ -216,6 +216,7 @@ def resolve(config: ConfigDict) -> Cell:
             spec["options"] = {**_plain(zoo.options(kind, spec["name"])), **spec["options"]}
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
+    zoo.check_options("graph", plain["model"]["layer"]["name"], plain["model"]["layer"]["last"])
     if plain["match_params"]:
         zoo.get("fusion", plain["match_params"])
     for name in plain["loss"]["extra"]:
@@ -223,7 +224,9 @@ def resolve(config: ConfigDict) -> Cell:
     _check_choice(plain, "protocol", ("honest", "paper"))
     _check_choice(plain["model"], "missing", MISSING, "model.")
     _check_choice(plain["model"], "presence", PRESENCE, "model.")
-    _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
+    _check_choice(plain["model"], "head", HEADS, "model.")
+    _check_choice(plain["model"], "activation", tuple(ACTIVATIONS), "model.")
+    _check_choice(plain["data"], "scale", ("column", "view", "row", "none"), "data.")
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
     _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")
     _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
@@ -231,7 +234,7 @@ def resolve(config: ConfigDict) -> Cell:
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
     for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),
-                       ("training.select_every", 1),
+                       ("training.select_every", 1), ("loss.l2", 0),
                        ("model.dim", 1), ("model.layers", 0)):  # fmt: skip
         value = flatten(plain)[key]
         if value < least:
@@ -240,7 +243,10 @@ def resolve(config: ConfigDict) -> Cell:
         from fusion_jax.models import check_placement
         from fusion_jax.training import optimizers
 
-        check_placement(plain["model"]["fusion"]["name"], plain["model"]["placement"])
+        model = plain["model"]
+        check_placement(model["fusion"]["name"], model["placement"])
+        if model["head"] == "none":
+            check_no_head(model["placement"], model["layers"], model["readout"]["name"] or "last")
         optimizers.make(**plain["optimizer"], epochs=plain["training"]["epochs"])
     return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
 

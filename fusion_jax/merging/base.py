@@ -121,6 +121,8 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
+        if len({"row" == c.config["data"]["scale"] for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
+            raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
         if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
     scores = [cell.validation_score(i) for cell, i in members]

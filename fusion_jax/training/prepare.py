@@ -82,17 +82,23 @@ def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -
 
     "column": unit variance a column (a column without spread is only centred); "view": one scale for the whole
     modality, 1 / sqrt(mean variance), which keeps columns that happen to be constant on few rows from exploding;
-    "none": as it is.
+    "none": as it is; so too "row", which is no matter of columns and not fitted (`row_scaled`).
     """
     d = x.shape[1]
     fit = x[rows[present[rows]]].astype(np.float64)
-    if how == "none" or len(fit) == 0:
+    if how in ("none", "row") or len(fit) == 0:
         return np.zeros(d, np.float32), np.ones(d, np.float32)
     variance = fit.var(0)
     if how == "view":
         variance = np.full(d, variance.mean())
     scale = 1 / np.sqrt(np.where(variance > 1e-12, variance, 1))
     return fit.mean(0).astype(np.float32), scale.astype(np.float32)
+
+
+def row_scaled(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """x [N, d], each present row divided by the sum of its absolute values; missing rows and rows of 0 as they are."""
+    total = np.abs(np.where(present[:, None], x, 0)).sum(1, dtype=np.float64)
+    return np.where(total[:, None] > 0, x / np.where(total > 0, total, 1)[:, None], x).astype(x.dtype)
 
 
 def hide(target: Target, seen: np.ndarray) -> Target:
@@ -171,6 +177,8 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])
+    if part["scale"] == "row":
+        features = {name: row_scaled(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}
     evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
     for key in ("views", "test_views"):
         if part[key] and len(part[key]) != len(features):
