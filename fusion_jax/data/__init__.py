@@ -20,7 +20,7 @@ from fusion_jax.zoo import nearest
 
 __all__ = ["Dataset", "Split", "Splits", "load", "module", "names"]
 
-_NOT_DATASETS = {"base", "files", "graphs", "splits"}
+_NOT_DATASETS = {"base", "files", "fingerprint", "graphs", "splits"}
 
 
 def names() -> list[str]:

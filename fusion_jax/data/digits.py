@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Provenance, Summary
+from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
 from fusion_jax.types import Target
 
 SOURCE = "Alpaydin and Kaynak 1998 (UCI optical digits), test part, as in scikit-learn's load_digits"
@@ -66,6 +66,7 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10,
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
+        made={"knn": Neighbours(neighbours, (tuple(features),))},
     )
 
 
