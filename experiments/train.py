@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import sys
 import time
@@ -28,6 +29,7 @@ from experiments import arguments
 from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.models import Model
 from fusion_jax.results.environment import revision
@@ -83,11 +85,36 @@ def train_model(
     )
 
 
+def known_to_control(config: Mapping[str, Any], ready: Prepared) -> Prepared:
+    """The cell with the splits as its control uses them: validation rows are training rows where it may use those.
+
+    Raises:
+        ValueError: it may under protocol `paper`, whose validation rows are the test rows.
+    """
+    name = config["control"]["name"]
+    if not zoo.make("control", name, options=config["control"]["options"]).validation_labels:
+        return ready
+    if config["protocol"] == "paper":
+        raise ValueError(
+            f"control {name!r}: validation_labels=True under protocol 'paper', where validation rows are the test rows "
+            f"and training has all others; expected protocol 'honest'"
+        )
+    none = np.array([], int)
+    splits = (Split(np.sort(np.concatenate([s.train, s.val])), none, s.test) for s in ready.splits)
+    return dataclasses.replace(ready, splits=tuple(splits))
+
+
 def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
-    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see."""
+    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see.
+
+    Raises:
+        ValueError: the task is not classification of nodes, or scores are not [N, C].
+        FloatingPointError: scores are not finite; names the control, the seed and the rows.
+    """
+    name = config["control"]["name"]
     if data.target.kind != "classes" or data.target.level != "node":
-        raise ValueError(f"control {config['control']['name']!r} is for node classification")
-    control = zoo.make("control", config["control"]["name"], options=config["control"]["options"])
+        raise ValueError(f"control {name!r} is for node classification")
+    control = zoo.make("control", name, options=config["control"]["options"])
     mask, scores = np.asarray(ready.batch.mask), []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         x = np.concatenate(
@@ -100,7 +127,18 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
-        scores.append(control.predict(x, labels, split, ready.evaluated[i], data.target.num_outputs, own))
+        found = np.asarray(control.predict(x, labels, split, ready.evaluated[i], data.target.num_outputs, own))
+        if found.shape != (expected := (data.num_nodes, data.target.num_outputs)):
+            raise ValueError(f"control {name!r}, seed {seed}: scores of shape {found.shape}, expected {expected}")
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(found.astype(np.float32)).all(1))  # as they are stored
+        if bad.size:
+            rows = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
+            raise FloatingPointError(
+                f"control {name!r}, seed {seed}: scores of {bad.size} rows are not finite (rows {rows}, the first "
+                f"{found[bad[0]].tolist()}); expected finite numbers"
+            )
+        scores.append(found)
     return np.stack(scores)
 
 
@@ -127,11 +165,12 @@ def prediction_table(
 
 
 def metric_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
-    """seed, part, metric, value for the training, validation and test rows."""
+    """seed, part, metric, value for the training, validation and test rows; none of a part without rows."""
     rows = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         for part in ("train", "val", "test"):
-            for metric, value in metrics.evaluate(prediction[i], data.target, getattr(split, part)).items():
+            known = getattr(split, part)
+            for metric, value in metrics.evaluate(prediction[i], data.target, known).items() if known.size else ():
                 rows.append((seed, part, metric, value))
     return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"])
 
@@ -169,6 +208,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     ready = prepare(config, data, seeds)
     tables, checkpoint, uncertainty = {}, None, None
     if config["control"]["name"]:
+        ready = known_to_control(config, ready)
         prediction = fit_control(config, data, ready)
         cost = dict(parameters=0)
     else:

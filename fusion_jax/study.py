@@ -26,6 +26,7 @@ SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cel
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "match_params")
+VALIDATION_LABELS = " (+ validation labels)"  # marks the rows of controls that train on those too
 _OPEN = ("options", "last", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
@@ -302,7 +303,9 @@ def default_label(config: Mapping[str, Any]) -> str:
     else:
         kind, spec = "fusion", config["model"]["fusion"]
     defaults = _plain(zoo.options(kind, spec["name"]))
-    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k)]
+    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k) and k != "validation_labels"]
     label = spec["name"] + (f"({', '.join(changed)})" if changed else "")
+    if kind == "control" and spec["options"].get("validation_labels"):
+        label += VALIDATION_LABELS
     subset = config["data"]["modalities"]
     return f"{label} [{'+'.join(subset)}]" if subset else label

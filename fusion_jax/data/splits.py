@@ -7,13 +7,17 @@ import numpy as np
 from fusion_jax.data.base import Split, Splits
 
 
-def per_class(labels: np.ndarray, train: int, val: int) -> Splits:
+def per_class(labels: np.ndarray, train: int, val: int | None = None) -> Splits:
     """`train` and `val` labels of every class drawn at random, the rest test.
 
+    Args:
+        val: labels a class for validation; None for as many as train. "Two labels a class" with five more to select
+            by is a study of seven: what uses all of them beats every row that may not.
     Raises:
         ValueError: a class has too few rows.
     """
     labels = np.asarray(labels)
+    val = train if val is None else val
 
     def draw(seed: int) -> Split:
         rng = np.random.default_rng(seed)

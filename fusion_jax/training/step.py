@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.training.metrics import readable
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
@@ -106,7 +107,7 @@ def initial_state(
     return State(
         params, rest, tx.init(params), params, rest,
         jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
+        jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
     )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def make_epoch(
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
-        score: larger is better, on the validation rows.
+        score: larger is better, on the validation rows; a complex one is compared by its real part first.
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
@@ -160,11 +161,13 @@ def make_epoch(
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
-        return tuple(a.astype(jnp.float32) for a in (shown.prediction, unsure, val_loss, new))
+        seen = (shown.prediction, unsure, val_loss, readable(new))
+        return *(a.astype(jnp.float32) for a in seen), new.astype(jnp.complex64)
 
     def unseen(state: State):
         nan = jnp.array(jnp.nan, jnp.float32)
-        return state.best_prediction, state.best_uncertainty, nan, nan  # a score that is no number is never better
+        never = nan.astype(jnp.complex64)  # a score that is no number is never better
+        return state.best_prediction, state.best_uncertainty, nan, nan, never
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
@@ -178,9 +181,9 @@ def make_epoch(
         if select_every > 1:
             done = state.epoch + 1 - begin
             due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, unsure, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+            predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
-            predicted, unsure, val_loss, new = seen()
+            predicted, unsure, val_loss, val_score, new = seen()
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
@@ -191,7 +194,7 @@ def make_epoch(
             pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
-        return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
+        return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)

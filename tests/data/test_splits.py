@@ -45,3 +45,9 @@ def test_fixed_is_one_split_for_all_seeds_in_order():
 def test_a_class_of_too_few_rows():
     with pytest.raises(ValueError, match="class 0 has 10 rows, expected at least 11"):
         splits.per_class(LABELS, 5, 5).draw(0)
+
+
+@pytest.mark.parametrize("train", [1, 3])
+def test_by_default_no_class_has_more_validation_than_training_labels(train):
+    s = splits.per_class(LABELS, train).draw(0)
+    assert counts(s.val) == counts(s.train) == [train] * 4
