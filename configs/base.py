@@ -38,6 +38,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 layers=2,  # L, number of graph layers
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
                 missing="mask",  # mask, zeros, mean, learned
+                presence="received",  # with "mask", what a node has behind a graph layer: "own", what it had before;
+                # "received", also what a neighbour sent it (else fusion is shown nothing of it: see models.Model)
                 rate=0.5,  # dropout
             ),
             loss=dict(

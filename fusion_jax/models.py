@@ -6,10 +6,14 @@ Where fusion stands relative to message passing is the `placement`:
     after        encode, L graph layers on each modality's own stream, then fuse
     interleaved  encode, then L times (fuse to tokens, one graph layer a stream), then fuse
     decision     encode, L graph layers and a head on each stream, then fuse the predictions
+
+Who has a modality is known all the way: a node that lacks it sends nothing in that modality's stream and counts for
+nothing there. It still receives, and what the fusion sees as present behind a graph layer is the model's `presence`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,10 +24,12 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal, stack
+from fusion_jax.nn.presence import only
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 MISSING = ("mask", "zeros", "mean", "learned")
+PRESENCE = ("received", "own")
 Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}
 Tap = Callable[[str, Array], Array]
 
@@ -46,19 +52,26 @@ class Streams(nnx.Module):
         self.layers = stack(make, modalities, rngs)
         self.modalities = modalities
 
-    def __call__(self, x: Array, graph: Graph | None, *, key: Array | None = None) -> Array:
-        views = () if graph is None else graph.views
-        if not views and key is None:
-            return jax.vmap(lambda layer, x: layer(x, graph), (0, 1), 1)(self.layers, x)
+    def __call__(
+        self, x: Array, graph: Graph | None, present: Array | None = None, *, key: Array | None = None
+    ) -> Array:
+        """x [N, M, D] -> [N, M, D]; `present` bool [N, M] says who has something in each stream, all if None."""
         keys = split_key(key, self.modalities)
-        if not views:
-            run = lambda layer, x, key: layer(x, graph, key=key)  # noqa: E731
-            return jax.vmap(run, (0, 1, 0), 1)(self.layers, x, jnp.stack(keys))
+        if graph is None or not graph.views:
+            run = lambda layer, x, present, key: layer(x, graph, present, key=key)  # noqa: E731
+            axes = (0, 1, None if present is None else 1, None if key is None else 0)
+            return jax.vmap(run, axes, 1)(self.layers, x, present, None if key is None else jnp.stack(keys))
         outs = []
         for m, k in enumerate(keys):
             layer = jax.tree.map(lambda a, m=m: a[m], self.layers)
-            outs.append(layer(x[:, m], graph.view(m), key=k))
+            outs.append(layer(x[:, m], graph.view(m), None if present is None else present[:, m], key=k))
         return jnp.stack(outs, axis=1)
+
+    def reached(self, present: Array, graph: Graph | None) -> Array:
+        """bool [N, M]: who has something in each stream behind the layer."""
+        if graph is None or not graph.views:
+            return self.layers.reached(present, graph)
+        return jnp.stack([self.layers.reached(present[:, m], graph.view(m)) for m in range(self.modalities)], axis=1)
 
 
 class Model(nnx.Module):
@@ -73,7 +86,12 @@ class Model(nnx.Module):
         layers: L, number of graph layers.
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask; "zeros": the
             vector 0 after encoding; "mean": the encoder's image of the training mean (standardised features
-            0); "learned": a learned vector a modality. With the last three the fusion sees everything as present.
+            0); "learned": a learned vector a modality. With the last three every node has everything: it is sent to
+            neighbours and seen by the fusion.
+        presence: with "mask", which modalities a node has behind a graph layer. "received": those it had and those
+            of which it received something from a neighbour, so that what neighbours say of a missing modality is
+            used; "own": only those it had before the first layer. A node with none counts as absent in the fused
+            stream too.
         rate: dropout before every graph layer and before the head.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
@@ -92,15 +110,18 @@ class Model(nnx.Module):
         readout: Spec,
         layers: int = 2,
         missing: str = "mask",
+        presence: str = "received",
         rate: float = 0.0,
         rngs: nnx.Rngs,
     ):
         self.names = tuple(feature_dims)
-        self.placement, self.missing, self.rate = placement, missing, rate
+        self.placement, self.missing, self.presence, self.rate = placement, missing, presence, rate
         m, outputs = len(self.names), target.num_outputs
         check_placement(fusion["name"], placement)
         if missing not in MISSING:
             raise ValueError(f"missing={missing!r}{zoo.nearest(missing, MISSING)}; expected one of {MISSING}")
+        if presence not in PRESENCE:
+            raise ValueError(f"presence={presence!r}{zoo.nearest(presence, PRESENCE)}; expected one of {PRESENCE}")
         per_stream = 0 if placement == "before" else layers
         fused_layers = layers if placement == "before" else 0
         level = zoo.get("readout", readout["name"]).level
@@ -133,21 +154,46 @@ class Model(nnx.Module):
             )
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
-        """The modalities at width D, [N, M, D], and which of them count as present, bool [N, M]."""
+        """The modalities at width D, [N, M, D], and which of them count as present, bool [N, M].
+
+        Raises:
+            ValueError: the batch has other modalities, or the same in another order.
+        """
+        if batch.names != self.names:
+            raise ValueError(f"the model is of the modalities {list(self.names)}, the batch of {list(batch.names)}")
         keys = split_key(key, len(self.names))
-        mask, encoded = batch.mask, []
+        # rows that stand for no node have nothing whatever the policy
+        there = None if batch.graph is None else batch.graph.present
+        encoded, present = [], []
         for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
+            view, own = None if batch.graph is None else batch.graph.view(m), batch.mask[:, m]
             # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
-            x = jnp.where(mask[:, m, None], batch.features[name], 0)
-            encoded.append(encoder(x, batch.graph.view(m) if batch.graph is not None else None, key=keys[m]))
-        x = jnp.stack(encoded, axis=1)
+            x = jnp.where(own[:, None], batch.features[name], 0)
+            senders = own if self.missing == "mask" else there
+            encoded.append(encoder(x, view, senders, key=keys[m]))
+            present.append(encoder.reached(own, view) if self._receives else own)
+        x, mask = jnp.stack(encoded, axis=1), batch.mask
         if self.missing == "mask":
-            return jnp.where(mask[..., None], x, 0), mask
+            present = jnp.stack(present, axis=1)
+            return jnp.where(present[..., None], x, 0), present
         if self.missing == "zeros":
             x = jnp.where(mask[..., None], x, 0)
         if self.missing == "learned":
             x = jnp.where(mask[..., None], x, self.missing_token[...].astype(x.dtype))
-        return x, jnp.ones_like(mask)
+        return x, jnp.ones_like(mask) if there is None else jnp.broadcast_to(there[:, None], mask.shape)
+
+    @property
+    def _receives(self) -> bool:
+        return self.missing == "mask" and self.presence == "received"
+
+    def senders(self, mask: Array, graph: Graph | None) -> Array | None:
+        """`mask` where message passing has to ask who is there; None where the policy fills every gap."""
+        absent_rows = graph is not None and graph.present is not None
+        return mask if self.missing == "mask" or absent_rows else None
+
+    def behind(self, layer, present: Array | None, graph: Graph | None) -> Array | None:
+        """Who has something behind a graph layer (of one stream or of all), as the model's `presence` says."""
+        return layer.reached(present, graph) if self._receives and present is not None else present
 
     def encoder_losses(self, batch: Batch, key: Array | None) -> dict[str, Array]:
         """What the encoders add to the training loss, by name, summed over the modalities."""
@@ -158,10 +204,18 @@ class Model(nnx.Module):
             _add(losses, encoder.losses(x, batch.mask[:, m], key=own))
         return losses
 
-    def convolve(self, layer, h: Array, graph: Graph | None, key: Array | None) -> Array:
-        """Dropout, one graph layer (of one stream or of all), relu."""
+    def convolve(
+        self, layer, h: Array, graph: Graph | None, present: Array | None, key: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Dropout, one graph layer (of one stream or of all), relu; and who has something behind it.
+
+        Args:
+            present: bool [N, ...], who has something in h; None where all do, and stay so.
+        """
         first, second = split_key(key, 2)
-        return jax.nn.relu(layer(dropout(h, self.rate, first), graph, key=second))
+        h = jax.nn.relu(layer(dropout(h, self.rate, first), graph, present, key=second))
+        present = self.behind(layer, present, graph)
+        return only(h, present), present
 
     def __call__(self, batch: Batch, *, key: Array | None = None, tap: Tap = untouched) -> Output:
         """Predictions for all nodes (or graphs); `key` is the randomness of training, None in evaluation.
@@ -170,8 +224,10 @@ class Model(nnx.Module):
         [N, M, D], "fusion" [N, D], "layer 1" ... [N, D].
         """
         encode_key, fuse_key, layer_key, read_key = split_key(key, 4)
+        graph = batch.graph
         x, mask = self.encode(batch, encode_key)
         x = tap("encoder", x)
+        present = self.senders(mask, graph)
         stream_keys = split_key(layer_key, len(self.streams))
         fuse_keys = split_key(fuse_key, len(self.fusions))
         losses = self.encoder_losses(batch, encode_key)
@@ -179,28 +235,34 @@ class Model(nnx.Module):
         h = x
         for i, streams in enumerate(self.streams):
             if self.placement == "interleaved":
-                fused = self.fusions[i](h, mask, batch.graph, key=fuse_keys[i])
+                fused = self.fusions[i](h, mask if present is None else present, graph, key=fuse_keys[i])
                 _add(losses, fused.losses)
                 h = fused.tokens
-            h = tap(f"stream {i + 1}", self.convolve(streams, h, batch.graph, stream_keys[i]))
+            h, present = self.convolve(streams, h, graph, present, stream_keys[i])
+            h = tap(f"stream {i + 1}", h)
+        seen = mask if present is None else present
 
         if self.placement == "decision":
             predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
-            fused = self.fusions[-1](predictions, mask, batch.graph, key=fuse_keys[-1])
+            fused = self.fusions[-1](predictions, seen, graph, key=fuse_keys[-1])
             _add(losses, fused.losses)
-            return Output(fused.out, predictions, x, None, mask, fused.weights, losses, fused.uncertainty)
+            return Output(fused.out, predictions, x, None, mask, fused.weights, losses, fused.uncertainty, seen)
 
-        fused = self.fusions[-1](h, mask, batch.graph, key=fuse_keys[-1])
+        fused = self.fusions[-1](h, seen, graph, key=fuse_keys[-1])
         _add(losses, fused.losses)
         h = tap("fusion", fused.out)
+        present = None if present is None else present.any(1)
         history = [h]
         for i, (layer, k) in enumerate(zip(self.layers, split_key(layer_key, len(self.layers)), strict=True)):
-            h = tap(f"layer {i + 1}", self.convolve(layer, h, batch.graph, k))
+            h, present = self.convolve(layer, h, graph, present, k)
+            h = tap(f"layer {i + 1}", h)
             history.append(h)
         first, second = split_key(read_key, 2)
-        hidden = self.readout(jnp.stack(history, axis=1), batch.graph, key=first)
+        if graph is not None and present is not None:
+            graph = dataclasses.replace(graph, present=present)
+        hidden = self.readout(jnp.stack(history, axis=1), graph, key=first)
         prediction = self.head(dropout(hidden, self.rate, second))
-        return Output(prediction, None, x, hidden, mask, fused.weights, losses)
+        return Output(prediction, None, x, hidden, mask, fused.weights, losses, present=seen)
 
 
 def _add(losses: dict[str, Array], more: Mapping[str, Array]) -> None:

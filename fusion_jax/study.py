@@ -201,6 +201,7 @@ def resolve(config: ConfigDict) -> Cell:
         ValueError: keys that base.py does not have, unknown names, options or values.
     """
     from configs.base import get_config
+    from fusion_jax.models import MISSING, PRESENCE
 
     plain = _plain(config.to_dict())
     _check_keys(plain, get_config().to_dict())
@@ -220,6 +221,8 @@ def resolve(config: ConfigDict) -> Cell:
     for name in plain["loss"]["extra"]:
         zoo.get("loss", name)
     _check_choice(plain, "protocol", ("honest", "paper"))
+    _check_choice(plain["model"], "missing", MISSING, "model.")
+    _check_choice(plain["model"], "presence", PRESENCE, "model.")
     _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
     _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")

@@ -256,15 +256,31 @@ class Fused:
 class Batch:
     """What a model sees: the features of all nodes, which of them are present, and the graph.
 
+    The order of the modalities is that of `names`, which is static: a dict that passes through `jit` or `tree.map`
+    comes back with sorted keys, and is put in the order of `names` again whenever the record is made anew.
+
     Attributes:
-        features: {modality: float [N, d_m]}, in the data set's order.
-        mask: bool [N, M], true where the node has the modality.
-        graph: the edge set (or sets) of this run.
+        features: {modality: float [N, d_m]}, in the order of `names`.
+        mask: bool [N, M], true where the node has the modality; column i is that of names[i].
+        graph: the edge set (or sets) of this run; view i is that of names[i].
+        names: the modalities in order; that of `features` as given if ().
+    Raises:
+        ValueError: names that are not the keys of `features`, each once.
     """
 
     features: dict[str, Array]
     mask: Array
     graph: Graph | None
+    names: tuple[str, ...] = dataclasses.field(default=(), metadata=dict(static=True))
+
+    def __post_init__(self):
+        if not isinstance(self.features, dict):  # what JAX puts in the place of a part of a tree
+            return
+        names = self.names or tuple(self.features)
+        if sorted(names) != sorted(self.features):
+            raise ValueError(f"batch: names {list(names)} are not the modalities {list(self.features)}")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "features", {name: self.features[name] for name in names})
 
 
 @jax.tree_util.register_dataclass
@@ -305,10 +321,12 @@ class Output:
         streams: [N, M, C], the predictions of the single modalities (placement `decision`), or None.
         embeddings: [N, M, D], the modalities as encoded.
         hidden: [N, D], the state the head reads.
-        mask: bool [N, M], the modalities the model took as present.
+        mask: bool [N, M], the modalities the model took as present when it encoded them: what `embeddings` has.
         weights: the weights of the last fusion, as its docstring says, or None.
         losses: named scalars that mechanisms add to the training loss.
         uncertainty: [N] in (0, 1], of the predictions, where the fusion that makes them states it; or None.
+        present: bool [N, M], the modalities the last fusion saw as present: what `streams` and `weights` have. Behind
+            graph layers a node may have heard of a modality that it lacks itself. `mask` if None.
     """
 
     prediction: Array
@@ -319,6 +337,11 @@ class Output:
     weights: Any = None
     losses: dict[str, Array] = dataclasses.field(default_factory=dict)
     uncertainty: Array | None = None
+    present: Array | None = None
+
+    def __post_init__(self):
+        if self.present is None:
+            object.__setattr__(self, "present", self.mask)
 
 
 @dataclasses.dataclass(frozen=True)

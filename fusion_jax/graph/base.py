@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from flax import nnx
 
+from fusion_jax.nn.presence import reached
 from fusion_jax.types import Array, Graph, Info
 
 
@@ -18,6 +19,20 @@ class GraphLayer(nnx.Module):
 
     info: ClassVar[Info]
 
-    def __call__(self, x: Array, graph: Graph, *, key: Array | None = None) -> Array:
-        """x [N, D], edges of `graph` -> [N, D]; `key` is the randomness of training, None in evaluation."""
+    def __call__(self, x: Array, graph: Graph, present: Array | None = None, *, key: Array | None = None) -> Array:
+        """x [N, D], edges of `graph` -> [N, D].
+
+        Args:
+            present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a
+                present node gets is what it would get in the graph of the present nodes alone, and what stands in the
+                rows of the others, NaN included, has no influence. They still receive. None: all are present.
+            key: randomness of training; None in evaluation.
+        """
         raise NotImplementedError
+
+    def reached(self, present: Array, graph: Graph) -> Array:
+        """bool [N, ...]: who has something behind the layer, of those `present` bool [N, ...] before it.
+
+        They themselves and all that receive from one of them; a layer that passes nothing on says otherwise.
+        """
+        return reached(present, graph)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
 from fusion_jax.nn.dropout import dropout, split_key
+from fusion_jax.nn.presence import only, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
 from fusion_jax.types import Array, Graph, Info
 
@@ -16,7 +17,7 @@ from fusion_jax.types import Array, Graph, Info
 class GAT(GraphLayer):
     """y_i = concat_h sum_j a_ijh W_h x_j + b, a = softmax_j(leaky_relu(u_h . W_h x_j + v_h . W_h x_i, 0.2)).
 
-    j runs over the senders of i and i itself.
+    j runs over the present senders of i and i itself.
 
     Args:
         heads: H, divides `dim`.
@@ -37,20 +38,20 @@ class GAT(GraphLayer):
         self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
         self.heads, self.rate = heads, rate
 
-    def _values_and_attention(self, x: Array, graph: Graph):
-        h = self.linear(x).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
+    def _values_and_attention(self, x: Array, graph: Graph, present: Array | None):
+        h = self.linear(only(x, present)).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
         sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
         received = (h * self.att_receiver[...]).sum(-1)
         logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)
-        return h, segment_softmax(logits, graph)
+        return h, segment_softmax(logits, graph, sending(present, graph))
 
-    def attention(self, x: Array, graph: Graph) -> Array:
+    def attention(self, x: Array, graph: Graph, present: Array | None = None) -> Array:
         """The weights [E', H] on the edges of `graph.looped`, whose senders and receivers name them."""
-        return self._values_and_attention(x, graph.looped)[1]
+        return self._values_and_attention(x, graph.looped, present)[1]
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         graph = graph.looped
-        h, weights = self._values_and_attention(x, graph)
+        h, weights = self._values_and_attention(x, graph, present)
         (key,) = split_key(key, 1)
         y = propagate(h, graph, dropout(weights, self.rate, key))
         return y.reshape(x.shape[0], -1) + self.bias[...]

@@ -10,6 +10,7 @@ from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
 from fusion_jax.nn.neighborhood import nearest, neighbor_edge_attend, table_attend
+from fusion_jax.nn.presence import only
 from fusion_jax.types import Array, Graph, Info
 
 FORMS = {"table": table_attend, "edges": neighbor_edge_attend}
@@ -79,14 +80,14 @@ class NeighborhoodAttention(GraphLayer):
         """The attention without the projections, over the edges given (no self-loops are added).
 
         Args:
-            present: bool [N], nodes that may be seen; all if None.
+            present: bool [N], nodes that may be seen, the nearest of which are; all if None.
         Returns:
             out [N, H, e] and log-sum-exp [N, H]; `nn.neighborhood.merge` joins those of disjoint edge sets.
         """
-        neighbors = nearest(graph, self.kernel_size, self.dilation)
+        neighbors = nearest(graph, self.kernel_size, self.dilation, present)
         return FORMS[self.form](q, k, v, graph, neighbors, present, scale=self.scale, rate=self.rate, key=key)
 
-    def __call__(self, x, graph, *, key=None):
-        qkv = self.qkv(x).reshape(x.shape[0], 3, self.heads, -1)
-        out, _ = self.attend(*(qkv[:, i] for i in range(3)), graph.looped, key=key)
+    def __call__(self, x, graph, present=None, *, key=None):
+        qkv = self.qkv(only(x, present)).reshape(x.shape[0], 3, self.heads, -1)
+        out, _ = self.attend(*(qkv[:, i] for i in range(3)), graph.looped, present, key=key)
         return self.proj(out.reshape(x.shape))

@@ -3,6 +3,7 @@
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
+from fusion_jax.nn.presence import only
 from fusion_jax.types import Info
 
 
@@ -14,6 +15,10 @@ class None_(GraphLayer):
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(dim, dim, rngs=rngs)
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         del graph, key
-        return self.linear(x)
+        return self.linear(only(x, present))
+
+    def reached(self, present, graph):
+        del graph
+        return present

@@ -6,8 +6,8 @@ Reference: Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019.
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
-from fusion_jax.nn.adjacency import normalised
-from fusion_jax.nn.segment import propagate
+from fusion_jax.nn.adjacency import convolve
+from fusion_jax.nn.presence import reached_by_weight
 from fusion_jax.types import Info
 
 
@@ -28,9 +28,11 @@ class Sgc(GraphLayer):
         self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.hops = hops
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         del key
-        graph, weight = normalised(graph, "symmetric", x.dtype)
-        for _ in range(self.hops):
-            x = propagate(x, graph, weight)
+        for _ in range(self.hops):  # who is absent sends in no hop: what it has received stays with it
+            x = convolve(x, graph, "symmetric", present)
         return self.linear(x)
+
+    def reached(self, present, graph):
+        return reached_by_weight(present, graph)

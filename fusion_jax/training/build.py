@@ -52,6 +52,7 @@ def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping
         readout=readout,
         layers=part["layers"],
         missing=part["missing"],
+        presence=part["presence"],
         rate=part["rate"],
         rngs=nnx.Rngs(key),
     )
