@@ -34,6 +34,8 @@ class Trial:
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
+        known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
+            evaluation too. None where training rows have all.
     """
 
     key: Array
@@ -43,6 +45,7 @@ class Trial:
     val_weight: Array
     graph: Graph | None = None
     mask: Array | None = None
+    known: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -68,6 +71,7 @@ class State:
 def scaled(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
+    mask = mask if trial.known is None else mask & trial.known
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
         for i, (name, x) in enumerate(batch.features.items())
