@@ -41,6 +41,7 @@ from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
 from fusion_jax.training.prepare import Prepared, prepare, split_of
 from fusion_jax.training.schemes.base import Stage
+from fusion_jax.training.step import scaled
 
 
 def train_model(
@@ -50,7 +51,11 @@ def train_model(
     partial: Partial | None,
     build: Callable[[jax.Array], Model] | None = None,
 ) -> loop.Trained:
-    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values."""
+    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values.
+
+    A regression target is learned in standardised units (`Prepared.units`): so are the losses of the history and what
+    the models return. The predictions that come back are in the target's own.
+    """
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
     if ready.evaluated[0] is None and config["model"]["layers"] and layer != "none":
@@ -65,7 +70,7 @@ def train_model(
         return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
 
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
-    return loop.train(
+    trained = loop.train(
         build or functools.partial(build_model, config, feature_dims, data.target),
         ready.init_keys,
         ready.trials,
@@ -82,6 +87,9 @@ def train_model(
         penalty=build_penalty(config),
         seed_axis=part["seed_axis"],
         **hooks,
+    )
+    return dataclasses.replace(
+        trained, prediction=np.stack([ready.own_units(p, i) for i, p in enumerate(trained.prediction)])
     )
 
 
@@ -115,15 +123,10 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
     if data.target.kind != "classes" or data.target.level != "node":
         raise ValueError(f"control {name!r} is for node classification")
     control = zoo.make("control", name, options=config["control"]["options"])
-    mask, scores = np.asarray(ready.batch.mask), []
+    scores = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
-        x = np.concatenate(
-            [
-                np.where(mask[:, m : m + 1], (np.asarray(f) - ready.trials.shift[k][i]) * ready.trials.scale[k][i], 0)
-                for m, (k, f) in enumerate(ready.batch.features.items())
-            ],
-            axis=1,
-        )
+        trial = dataclasses.replace(jax.tree.map(lambda a, i=i: a[i], ready.trials), graph=None, mask=None)
+        x = np.concatenate([np.asarray(f) for f in scaled(ready.batch, trial).features.values()], axis=1)
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
@@ -147,6 +150,7 @@ def prediction_table(
 ) -> pd.DataFrame:
     """One line a seed and row: which part it was in, its target, what was predicted (a list), how unsure it is."""
     frames = []
+    number = np.float64 if data.target.kind == "values" else np.float32  # float32 of a year has no seconds
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         part = np.full(len(prediction[i]), "unused", dtype=object)
         for name in ("train", "val", "test"):
@@ -156,8 +160,8 @@ def prediction_table(
             if getattr(data.target, field) is not None:
                 columns[field] = np.asarray(getattr(data.target, field))
         if data.target.values is not None:
-            columns["values"] = list(np.asarray(data.target.values, np.float32))
-        columns["prediction"] = list(np.asarray(prediction[i], np.float32))
+            columns["values"] = list(np.asarray(data.target.values, number))
+        columns["prediction"] = list(np.asarray(prediction[i], number))
         if uncertainty is not None:
             columns["uncertainty"] = np.asarray(uncertainty[i], np.float32)
         frames.append(pd.DataFrame(columns))

@@ -32,7 +32,8 @@ class Trained:
     Attributes:
         graphdef: with `params` and `rest` of one seed gives the model (`nnx.merge`).
         params, rest: best parameters and statistics of every seed, [S, ...].
-        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage).
+        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage). Losses are in the units that the
+            model learns in: those of a regression target are standardised.
         best_epoch: int [S], of the last stage, counted from the start of the first.
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.

@@ -91,7 +91,11 @@ def area_under_roc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def regression(prediction: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """rmse, mae and r2, averaged over the outputs."""
+    """rmse and mae in the target's own units, and r2, which has none.
+
+    Of several outputs mae and r2 are the mean over them and rmse the root of the mean square: where outputs have
+    different units, the largest decides rmse and mae, and r2 is what compares.
+    """
     return dict(
         rmse=float(np.sqrt(sk.mean_squared_error(values, prediction))),
         mae=float(sk.mean_absolute_error(values, prediction)),

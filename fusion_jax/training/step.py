@@ -37,6 +37,8 @@ class Trial:
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
         evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
+        known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
+            evaluation too. None where training rows have all.
     """
 
     key: Array
@@ -47,6 +49,7 @@ class Trial:
     graph: Graph | None = None
     mask: Array | None = None
     evaluated: Graph | None = None
+    known: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -72,6 +75,7 @@ class State:
 def scaled(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
+    mask = mask if trial.known is None else mask & trial.known
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
         for i, (name, x) in enumerate(batch.features.items())
@@ -95,7 +99,7 @@ def first_rows(output: Output, rows: int) -> Output:
     """The output without the rows behind the first `rows`, which stand for nothing."""
     if len(output.prediction) == rows:
         return output
-    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty")
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
     held = {name: getattr(output, name) for name in kept}
     return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
 
