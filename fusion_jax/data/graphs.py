@@ -14,6 +14,7 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
+from fusion_jax.arrays import spread
 from fusion_jax.data.base import Neighbours, edge_set
 
 _ALL = slice(None)
@@ -27,10 +28,10 @@ class FromFeatures(jraph.GraphsTuple):
 
 
 def standardise(x: np.ndarray, rows: slice | np.ndarray = _ALL) -> np.ndarray:
-    """(x - mean) / std with the statistics of `rows`; a column without spread there is only centred."""
-    x = np.asarray(x, np.float64)
-    mean, std = x[rows].mean(0), x[rows].std(0)
-    return (x - mean) / np.where(std > 1e-8, std, 1)
+    """(x - mean) / std with the statistics of `rows`; 0 where a column has no spread there (`arrays.spread`)."""
+    x = np.asarray(x)
+    mean, deviation = x[rows].mean(0, dtype=np.float64), spread(x[rows])
+    return (x - mean) / np.where(deviation > 0, deviation, np.inf)
 
 
 def standardised(

@@ -32,11 +32,12 @@ SUMMARY = Summary(
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int = 2, neighbours: int = 5) -> Dataset:
+def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 5) -> Dataset:
     """Views `margin`, `shape`, `texture` [64 each]; graphs `knn`, one `knn_<view>` a view, and their union.
 
     Args:
-        train_per_class, val_per_class: labels a class (of 16) for training and validation; the rest is test.
+        train_per_class, val_per_class: labels a class (of 16) for training and for validation (None: as many); the
+            rest is test.
         neighbours: k of the symmetric cosine graphs on standardised features.
     """
     from scipy.io import loadmat

@@ -22,17 +22,21 @@ class Sgc(GraphLayer):
 
     info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)")
 
-    def __init__(self, dim: int, *, hops: int = 2, rngs: nnx.Rngs):
+    def __init__(self, dim: int, out: int | None = None, *, hops: int = 2, rngs: nnx.Rngs):
         if hops < 1:
             raise ValueError(f"graph layer 'sgc': hops={hops}, expected at least 1")
-        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        out = dim if out is None else out
+        self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.hops = hops
 
     def __call__(self, x, graph, present=None, *, key=None):
         del key
-        for _ in range(self.hops):  # who is absent sends in no hop: what it has received stays with it
+        for _ in range(self.hops):  # who has received something passes it on in the next hop
             x = convolve(x, graph, "symmetric", present)
+            present = None if present is None else reached_by_weight(present, graph)
         return self.linear(x)
 
     def reached(self, present, graph):
-        return reached_by_weight(present, graph)
+        for _ in range(self.hops):
+            present = reached_by_weight(present, graph)
+        return present

@@ -45,7 +45,8 @@ class Restored:
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
         ready: splits, trials and batch of all stored seeds.
-        models: one a seed, with the parameters and statistics of its best epoch.
+        models: one a seed, with the parameters and statistics of its best epoch. Of a regression target they return
+            standardised values (`ready.units`); `prediction` is in its own units.
         metrics: the stored table: seed, part, metric, value.
     """
 
@@ -80,8 +81,8 @@ class Restored:
         return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
 
     def prediction(self, i: int) -> np.ndarray:
-        """float32 [N, C], what the i-th seed's model predicts for every row."""
-        return predict(self.models[i], self.batch(i))
+        """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
+        return self.ready.own_units(predict(self.models[i], self.batch(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
         """Larger is better: the primary metric on validation rows, ties broken by the lower log-loss."""
@@ -92,7 +93,7 @@ class Restored:
 
 
 def predict(model: Model, batch: Batch) -> np.ndarray:
-    """float32 [N, C], the predictions of one model in evaluation."""
+    """float32 [N, C], what one model returns in evaluation."""
     graphdef, state = nnx.split(model)
     output = jax.jit(lambda s, b: nnx.merge(graphdef, s)(b).prediction)(state, batch)
     return np.asarray(output, np.float32)

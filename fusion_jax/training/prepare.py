@@ -7,6 +7,7 @@ label training and selection must not see.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
+from fusion_jax.arrays import spread
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
 from fusion_jax.training import inductive
@@ -24,6 +26,27 @@ from fusion_jax.types import Batch, Graph, Target
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
+UNEVEN = 1e3  # from this ratio of spreads on, scale="view" leaves a usual column next to nothing beside the widest
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """The units of a regression target, from one seed's training rows: a model learns (y - shift) / scale.
+
+    Attributes:
+        shift, scale: float64 [K]; mean and standard deviation of every column.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """float32 [N, K], what a model learns; the difference is taken in float64."""
+        return ((np.asarray(values, np.float64) - self.shift) / self.scale).astype(np.float32)
+
+    def undo(self, prediction: np.ndarray) -> np.ndarray:
+        """float64 [N, K] in the target's own units, of what a model predicts."""
+        return np.asarray(prediction, np.float64) * self.scale + self.shift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +57,11 @@ class Prepared:
         batch: features (unscaled), mask and graph on the device; no graph where every seed evaluates on its own.
         splits: one a seed, as selection uses them (protocol `paper` has val = test).
         seeds: their numbers.
-        target: leaves [S, ...]; labels of rows a seed must not see are 0.
+        target: leaves [S, ...]; labels of rows a seed must not see are 0. Values are standardised, see `units`.
         trials: leaves [S, ...].
         init_keys: [S], the randomness of the initial values.
         evaluated: one a seed, the graph its predictions are made on, over all N nodes; None without a graph.
+        units: one a seed, where the target is values; else None.
     """
 
     batch: Batch
@@ -47,6 +71,11 @@ class Prepared:
     trials: Trial
     init_keys: jax.Array
     evaluated: tuple[Graph | None, ...]
+    units: tuple[Units, ...] | None = None
+
+    def own_units(self, prediction: np.ndarray, i: int) -> np.ndarray:
+        """What the i-th seed's model predicts [N, C] in the target's own units: float64 values, else as it is."""
+        return prediction if self.units is None else self.units[i].undo(prediction)
 
 
 def select_modalities(data: Dataset, names: list[str], graph: str) -> tuple[dict[str, Any], np.ndarray]:
@@ -93,19 +122,78 @@ def split_of(config: Mapping[str, Any], data: Dataset, seed: int) -> Split:
 def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
     """shift and scale [d] of (x - shift) * scale, from the present rows among `rows` only.
 
-    "column": unit variance a column (a column without spread is only centred); "view": one scale for the whole
-    modality, 1 / sqrt(mean variance), which keeps columns that happen to be constant on few rows from exploding;
-    "none": as it is.
+    "column": unit variance a column; "view": one scale for the whole modality, 1 / sqrt(mean variance), which keeps
+    columns that happen to be constant on few rows from exploding; "none": as it is; so too "row", which is no matter
+    of columns and not fitted (`row_scaled`). The scale is 0 where there is no spread to take it from (a column with
+    "column", a whole modality with "view"; see `arrays.spread`): of such a column training rows tell nothing, and
+    other rows would reach the model in whatever unit they have.
     """
     d = x.shape[1]
-    fit = x[rows[present[rows]]].astype(np.float64)
-    if how == "none" or len(fit) == 0:
+    fit = x[rows[present[rows]]]
+    if how in ("none", "row") or len(fit) == 0:
         return np.zeros(d, np.float32), np.ones(d, np.float32)
-    variance = fit.var(0)
+    deviation = spread(fit)
     if how == "view":
-        variance = np.full(d, variance.mean())
-    scale = 1 / np.sqrt(np.where(variance > 1e-12, variance, 1))
-    return fit.mean(0).astype(np.float32), scale.astype(np.float32)
+        deviation = np.full(d, np.sqrt((deviation**2).mean()))
+    scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
+    return fit.mean(0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def fit_units(values: np.ndarray, rows: np.ndarray) -> Units:
+    """Mean and deviation of every column on `rows`; a column without spread there has the size of its mean, or 1."""
+    fit = np.asarray(values)[rows]
+    shift, deviation = fit.mean(0, dtype=np.float64), spread(fit)
+    size = np.where(shift == 0, 1, np.abs(shift))
+    return Units(shift, np.where(deviation > 0, deviation, size))
+
+
+def say_what_training_lacks(
+    data: Dataset, features: Mapping[str, np.ndarray], mask: np.ndarray, rows: Mapping[int, np.ndarray], how: str
+) -> None:
+    """One warning a modality that the training rows of a seed do not have, or that has no spread there; and one where
+    a column is so much wider than the others that one scale for all leaves nothing of them.
+
+    Args:
+        rows: {seed: training nodes}.
+    """
+
+    def say(name: str, seeds: list[int], what: str):
+        shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+        warnings.warn(f"data set {data.name!r}, modality {name!r}, {shown}: {what}", stacklevel=3)
+
+    for i, (name, x) in enumerate(features.items()):
+        absent, flat, uneven, some = [], [], [], {}
+        for seed, nodes in rows.items():
+            fit = x[nodes[mask[nodes, i]]]
+            if len(fit) == 0:
+                absent.append(seed)
+                continue
+            deviation = spread(fit)
+            varies = deviation > 0
+            if not varies.any():
+                flat.append(seed)
+            elif how == "view" and deviation.max() > UNEVEN * np.median(deviation[varies]):
+                uneven.append(seed)
+                some[seed] = int(deviation.argmax()), deviation.max() / np.median(deviation[varies])
+            elif how == "column" and not varies.all() and (spread(x[mask[:, i]]) > 0)[~varies].any():
+                some[seed] = int((~varies).sum())
+        if absent:
+            say(name, absent, "no training row has it; it is treated as missing everywhere")
+        if flat and how != "none":
+            say(name, flat, "no column varies over the training rows; it is 0 wherever it is present")
+        if uneven:
+            column, ratio = some[uneven[0]]
+            say(name, uneven, f"column {column} has {ratio:.1e} times the spread of the usual column, and "
+                f"data.scale='view' divides all by one number: data.scale='column' gives each its own")  # fmt: skip
+        elif some:
+            say(name, list(some), f"{max(some.values())} of {x.shape[1]} columns do not vary over the training rows; "
+                "data.scale='column' has no unit for them, and they are 0 everywhere")  # fmt: skip
+
+
+def row_scaled(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """x [N, d], each present row divided by the sum of its absolute values; missing rows and rows of 0 as they are."""
+    total = np.abs(np.where(present[:, None], x, 0)).sum(1, dtype=np.float64)
+    return np.where(total[:, None] > 0, x / np.where(total > 0, total, 1)[:, None], x).astype(x.dtype)
 
 
 def hide(target: Target, seen: np.ndarray) -> Target:
@@ -160,6 +248,8 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])
+    if part["scale"] == "row":
+        features = {name: row_scaled(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}
     evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
     for key in ("views", "test_views"):
         if part[key] and len(part[key]) != len(features):
@@ -168,15 +258,16 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
     splits = tuple(split_of(config, data, seed) for seed in seeds)
     there = [_nodes_in_training(data, split, config["protocol"]) for split in splits]
     grown = _grown(part, data, there, seeds) if coming and graph is not None else None
-    trials, targets, keys = [], [], []
+    trials, targets, units, keys, trained = [], [], [], [], {}
     for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         seen = np.zeros(rows, bool)
         seen[split.train] = seen[split.val] = True
         nodes = there[i]
         train_nodes = np.isin(np.arange(data.num_nodes), split.train) if data.target.level == "node" else (
             np.isin(_graph_of_node(data), split.train))  # fmt: skip
+        trained[seed] = np.flatnonzero(train_nodes)
         scalers = {
-            name: fit_scaler(x, mask[:, i], np.flatnonzero(train_nodes), part["scale"])
+            name: fit_scaler(x, mask[:, i], trained[seed], part["scale"])
             for i, (name, x) in enumerate(features.items())
         }
         val = np.zeros(rows, np.float32)
@@ -192,17 +283,26 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
                 graph=grown[i].training if grown else trained_on(graph, evaluated, nodes if coming else None),
                 mask=jnp.asarray(mask & nodes[:, None]) if coming else None,
                 evaluated=grown[i].padded if grown else None,
+                known=mask[trained[seed]].any(0),
             )
         )
-        targets.append(hide(data.target, seen))
+        target = data.target
+        if target.kind == "values":
+            units.append(fit_units(target.values, split.train))
+            target = dataclasses.replace(target, values=units[-1].standardise(target.values))
+        targets.append(hide(target, seen))
         keys.append(jax.random.fold_in(jax.random.key(0), init))
+    say_what_training_lacks(data, features, mask, trained, part["scale"])
+    if all(trial.known.all() for trial in trials):
+        trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)
     target = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets)
     batch = Batch(
         {k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if grown else evaluated
     )
     graphs = tuple(g.evaluation for g in grown) if grown else (evaluated,) * len(seeds)
-    return Prepared(batch, splits, seeds, target, stacked, jnp.stack(keys), graphs)
+    units = tuple(units) or None
+    return Prepared(batch, splits, seeds, target, stacked, jnp.stack(keys), graphs, units)
 
 
 def _nodes_in_training(data: Dataset, split: Split, protocol: str) -> np.ndarray:

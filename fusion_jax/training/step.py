@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.training.metrics import readable
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+Penalty = Callable[[Any], Array]  # parameters -> scalar
 
 
 @jax.tree_util.register_dataclass
@@ -35,6 +37,8 @@ class Trial:
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
         evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
+        known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
+            evaluation too. None where training rows have all.
     """
 
     key: Array
@@ -45,6 +49,7 @@ class Trial:
     graph: Graph | None = None
     mask: Array | None = None
     evaluated: Graph | None = None
+    known: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +75,7 @@ class State:
 def scaled(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
+    mask = mask if trial.known is None else mask & trial.known
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
         for i, (name, x) in enumerate(batch.features.items())
@@ -105,7 +111,7 @@ def initial_state(
     return State(
         params, rest, tx.init(params), params, rest,
         jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
+        jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
     )  # fmt: skip
 
 
@@ -119,6 +125,7 @@ def make_epoch(
     begin: int,
     select_on_whole: bool = False,
     select_every: int = 1,
+    penalty: Penalty | None = None,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
@@ -127,10 +134,11 @@ def make_epoch(
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
-        score: larger is better, on the validation rows.
+        score: larger is better, on the validation rows; a complex one is compared by its real part first.
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
+        penalty: added to the training loss of every stage; selection does not see it.
     """
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
@@ -144,6 +152,8 @@ def make_epoch(
             loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
             value = stage.loss(model, output, target, trial.train_weight, state.epoch, loss_key)
         value = value + sum(output.losses.values(), 0.0)
+        if penalty is not None:
+            value = value + penalty(params)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
     def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
@@ -155,11 +165,13 @@ def make_epoch(
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
-        return tuple(a.astype(jnp.float32) for a in (shown.prediction, unsure, val_loss, new))
+        seen = (shown.prediction, unsure, val_loss, readable(new))
+        return *(a.astype(jnp.float32) for a in seen), new.astype(jnp.complex64)
 
     def unseen(state: State):
         nan = jnp.array(jnp.nan, jnp.float32)
-        return state.best_prediction, state.best_uncertainty, nan, nan  # a score that is no number is never better
+        never = nan.astype(jnp.complex64)  # a score that is no number is never better
+        return state.best_prediction, state.best_uncertainty, nan, nan, never
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
@@ -173,9 +185,9 @@ def make_epoch(
         if select_every > 1:
             done = state.epoch + 1 - begin
             due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, unsure, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+            predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
-            predicted, unsure, val_loss, new = seen()
+            predicted, unsure, val_loss, val_score, new = seen()
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
@@ -186,7 +198,7 @@ def make_epoch(
             pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
-        return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
+        return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)
