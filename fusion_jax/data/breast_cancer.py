@@ -71,6 +71,7 @@ def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
         splits=splits.fractions(event, train, val),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         default_graph="knn",
+        made=graphs.neighbour_recipes(features, neighbours),
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Provenance, Summary
+from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
 from fusion_jax.data.masks import missing_at_random
 from fusion_jax.types import Target
 
@@ -26,11 +26,14 @@ SUMMARY = Summary(
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10, missing: float = 0.0) -> Dataset:
+def load(
+    train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 10, missing: float = 0.0
+) -> Dataset:
     """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graph `knn`.
 
     Args:
-        train_per_class, val_per_class: labels a class for training and for validation; the rest is test.
+        train_per_class, val_per_class: labels a class for training and for validation (None: as many); the rest is
+            test.
         neighbours: k of the symmetric cosine graph on the standardised concatenation.
         missing: in [0, 1), probability that an image lacks a view, the same ones at every load; every image keeps at
             least one, and the graph is made from what is there.
@@ -65,6 +68,7 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10,
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
+        made={"knn": Neighbours(neighbours, (tuple(features),))},
     )
 
 

@@ -210,3 +210,21 @@ def test_one_edge_set_a_modality(data):
     ready = prepare(tiny.cell(data__views=("planted", "other")).config, two, (0,))
     for m, name in enumerate(("planted", "other")):
         np.testing.assert_array_equal(ready.batch.graph.view(m).senders, two.graphs[name].senders)
+
+
+def test_scale_row_divides_each_present_row_by_the_sum_of_its_absolute_values(data):
+    data = with_features(data, lambda x: 0 * x, np.flatnonzero(data.mask.all(1))[:1])
+    ready = prepare(tiny.cell(data__scale="row").config, data, (0, 1))
+    for m, (name, x) in enumerate(data.features.items()):
+        present, total = data.mask[:, m], np.abs(x).sum(1, keepdims=True)
+        expected = np.where(present[:, None] & (total > 0), x / np.where(total > 0, total, 1), x)
+        assert (total[present] == 0).sum() == 1 and not present.all() and (x < 0).any()
+        np.testing.assert_allclose(ready.batch.features[name], expected, rtol=1e-6)
+        np.testing.assert_array_equal(ready.batch.features[name][~present], x[~present])
+        np.testing.assert_array_equal(ready.trials.shift[name], 0)
+        np.testing.assert_array_equal(ready.trials.scale[name], 1)
+    nan = {k: np.where(data.mask[:, [m]], x, np.nan) for m, (k, x) in enumerate(data.features.items())}
+    other = prepare(tiny.cell(data__scale="row").config, dataclasses.replace(data, features=nan), (0,))
+    for m, name in enumerate(data.features):
+        rows = data.mask[:, m]
+        np.testing.assert_array_equal(other.batch.features[name][rows], ready.batch.features[name][rows])
