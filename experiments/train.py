@@ -28,6 +28,7 @@ from experiments import arguments
 from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.models import Model
 from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
@@ -36,7 +37,7 @@ from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
-from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.prepare import Prepared, prepare, split_of
 from fusion_jax.training.schemes.base import Stage
 
 
@@ -50,7 +51,7 @@ def train_model(
     """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values."""
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
-    if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
+    if ready.evaluated[0] is None and config["model"]["layers"] and layer != "none":
         raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
@@ -99,7 +100,7 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
-        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, own))
+        scores.append(control.predict(x, labels, split, ready.evaluated[i], data.target.num_outputs, own))
     return np.stack(scores)
 
 
@@ -150,12 +151,14 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
     Raises:
-        ValueError: the config does not fit the data set; whatever training raises. Nothing is stored then.
+        ValueError: the config does not fit the data set, or stored seeds were trained on another split than the data
+            set draws now; whatever training raises. Nothing is stored then.
     """
     start = time.perf_counter()
     config = cell.config
-    identity = cell.identity(data.provenance.checksum)
+    identity = cell.identity(data)
     done = store.finished_seeds(identity)
+    store.check_splits(identity, {seed: split_of(config, data, seed) for seed in done})
     seeds = tuple(s for s in range(cell.seeds) if s not in done)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
@@ -187,6 +190,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     tables["predictions"] = prediction_table(prediction, data, ready, uncertainty)
     tables["metrics"] = metric_table(prediction, data, ready)
     cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
+    cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)
     if checkpoint is not None:
         partial.clear()
@@ -206,7 +210,7 @@ def main(argv):
         store = Store(FLAGS.workdir, create=True)
         held = contextlib.ExitStack()
         held.enter_context(exclusive(store.root))
-        store.add_cell(cell.identity(data.provenance.checksum), cell, "experiments.train")
+        store.add_cell(cell.identity(data), cell, "experiments.train")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Provenance, Summary
+from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
 from fusion_jax.data.files import Files
 from fusion_jax.types import Target
 
@@ -60,4 +60,6 @@ def load(train_per_class: int = 2, val_per_class: int = 2, neighbours: int = 5) 
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(f"species {c}" for c in range(1, 101)),
         default_graph="knn",
+        made=graphs.neighbour_recipes(VIEWS, neighbours)
+        | {"knn_union": Neighbours(neighbours, tuple((view,) for view in VIEWS))},
     )

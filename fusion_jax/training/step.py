@@ -35,6 +35,7 @@ class Trial:
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
+        evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
     """
 
     key: Array
@@ -44,6 +45,7 @@ class Trial:
     val_weight: Array
     graph: Graph | None = None
     mask: Array | None = None
+    evaluated: Graph | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -74,6 +76,27 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
         for i, (name, x) in enumerate(batch.features.items())
     }
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
+
+
+def whole(batch: Batch, trial: Trial) -> Batch:
+    """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
+
+    Such an edge set has a last node that stands for no row of the data: a row without modalities is added.
+    """
+    batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
+    if trial.evaluated is None:
+        return batch
+    features, mask = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), (batch.features, batch.mask))
+    return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
+
+
+def first_rows(output: Output, rows: int) -> Output:
+    """The output without the rows behind the first `rows`, which stand for nothing."""
+    if len(output.prediction) == rows:
+        return output
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty")
+    held = {name: getattr(output, name) for name in kept}
+    return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
 
 
 def initial_state(
@@ -130,9 +153,10 @@ def make_epoch(
 
     def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        output = stage.forward(model, whole if select_on_whole else batch)
+        rows = len(trial.val_weight)
+        output = first_rows(stage.forward(model, whole if select_on_whole else batch), rows)
         same = select_on_whole or whole is batch
-        shown = output if same else stage.forward(model, whole)
+        shown = output if same else first_rows(stage.forward(model, whole), rows)
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
