@@ -40,8 +40,8 @@ class Row:
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
-        published: {metric: (mean, standard deviation or None)} of a row that others have published, which takes no part in
-            comparisons; source: what to cite for it.
+        published: {metric: (mean, standard deviation or None)} of a row that others have published, which takes no
+            part in comparisons; source: what to cite for it.
         cell, seeds: identity and seeds of the row's cell; "" and () of a row that is not one cell's.
     """
 
