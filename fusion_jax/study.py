@@ -100,7 +100,7 @@ def published(module) -> list[dict[str, Any]]:
     """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
 
     A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
-    deviation)} as printed, fractions and not percent.
+    deviation)} as printed, fractions and not percent, the deviation None where none is printed.
 
     Raises:
         ValueError: a row with other fields, or a metric that no table has.
