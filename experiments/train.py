@@ -34,7 +34,7 @@ from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
-from fusion_jax.training.build import build_loss, build_model, build_scheme, model_builder
+from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
 from fusion_jax.training.prepare import Prepared, prepare
@@ -82,6 +82,7 @@ def train_model(
         chunk=part["chunk"],
         select_on_whole=config["protocol"] == "paper",
         select_every=part["select_every"],
+        penalty=build_penalty(config),
         seed_axis=part["seed_axis"],
         **hooks,
     )

@@ -280,7 +280,8 @@ class Batch:
         if sorted(names) != sorted(self.features):
             raise ValueError(f"batch: names {list(names)} are not the modalities {list(self.features)}")
         object.__setattr__(self, "names", names)
-        object.__setattr__(self, "features", {name: self.features[name] for name in names})
+        if tuple(self.features) != names:
+            object.__setattr__(self, "features", {name: self.features[name] for name in names})
 
 
 @jax.tree_util.register_dataclass

@@ -18,6 +18,12 @@ class Encoder(nnx.Module):
 
     info: ClassVar[Info]
 
+    @staticmethod
+    def width(in_dim: int, dim: int) -> int:
+        """Width of what the encoder returns for d_m = `in_dim`: D, unless an encoder says otherwise."""
+        del in_dim
+        return dim
+
     def __call__(
         self, x: Array, graph: Graph | None = None, present: Array | None = None, *, key: Array | None = None
     ) -> Array:

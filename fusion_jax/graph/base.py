@@ -13,14 +13,15 @@ from fusion_jax.types import Array, Graph, Info
 class GraphLayer(nnx.Module):
     """One round of message passing, without activation or dropout around it (the model adds those).
 
-    A subclass defines `info`, `__init__(self, dim, *, <options>, rngs)` and `__call__`. To run one layer over
-    M streams with weights of their own, the model builds M of them.
+    A subclass defines `info`, `__init__(self, dim, out=None, *, <options>, rngs)` and `__call__`; `dim` is the width
+    of what goes in and `out` of what comes out, `dim` too if None. To run one layer over M streams with weights of
+    their own, the model builds M of them.
     """
 
     info: ClassVar[Info]
 
     def __call__(self, x: Array, graph: Graph, present: Array | None = None, *, key: Array | None = None) -> Array:
-        """x [N, D], edges of `graph` -> [N, D].
+        """x [N, D], edges of `graph` -> [N, D'], D' = `out`.
 
         Args:
             present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a

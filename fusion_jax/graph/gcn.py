@@ -23,9 +23,10 @@ class GCN(GraphLayer):
     info = Info("Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks", 2017,
                 cost="O(E D + N D^2)")  # fmt: skip
 
-    def __init__(self, dim: int, *, norm: str = "symmetric", rngs: nnx.Rngs):
+    def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
         check_norm("graph 'gcn'", norm)
-        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        out = dim if out is None else out
+        self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.norm = norm
 
     def __call__(self, x, graph, present=None, *, key=None):

@@ -12,8 +12,8 @@ class None_(GraphLayer):
 
     info = Info("Control: the same layer without edges", cost="O(N D^2)")
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(dim, dim, rngs=rngs)
+    def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
 
     def __call__(self, x, graph, present=None, *, key=None):
         del graph, key

@@ -17,9 +17,10 @@ class Sage(GraphLayer):
 
     info = Info("Hamilton et al., Inductive Representation Learning on Large Graphs", 2017, cost="O(E D + N D^2)")
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.own = nnx.Linear(dim, dim, rngs=rngs)
-        self.neighbour = nnx.Linear(dim, dim, use_bias=False, rngs=rngs)
+    def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
+        out = dim if out is None else out
+        self.own = nnx.Linear(dim, out, rngs=rngs)
+        self.neighbour = nnx.Linear(dim, out, use_bias=False, rngs=rngs)
 
     def __call__(self, x, graph, present=None, *, key=None):
         del key

@@ -22,10 +22,11 @@ class Sgc(GraphLayer):
 
     info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)")
 
-    def __init__(self, dim: int, *, hops: int = 2, rngs: nnx.Rngs):
+    def __init__(self, dim: int, out: int | None = None, *, hops: int = 2, rngs: nnx.Rngs):
         if hops < 1:
             raise ValueError(f"graph layer 'sgc': hops={hops}, expected at least 1")
-        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        out = dim if out is None else out
+        self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.hops = hops
 
     def __call__(self, x, graph, present=None, *, key=None):

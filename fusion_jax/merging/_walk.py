@@ -36,7 +36,7 @@ from fusion_jax.graph.gcn import GCN
 from fusion_jax.graph.none import None_
 from fusion_jax.graph.sage import Sage
 from fusion_jax.merging._rules import Rules, last, mapped, norm, standardise
-from fusion_jax.models import Model
+from fusion_jax.models import ACTIVATIONS, Model
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.presence import only
 from fusion_jax.readouts.last import Last
@@ -134,7 +134,11 @@ def check(model: Model) -> None:
     """Raises ValueError where the walk has no rule for something in the model."""
     if model.placement not in PLACEMENTS:
         raise ValueError(f"ot_fusion walks the placements {PLACEMENTS}, this cell's is {model.placement!r}")
+    if model.head is None:
+        raise ValueError("ot_fusion has no rule for a model whose last graph layer predicts (model.head='none')")
     layers = [*model.layers, *(s.layers for s in model.streams)]
+    if any(isinstance(layer, GAT) and layer.merge != "concat" for layer in layers):
+        raise ValueError("ot_fusion has no rule for the graph layer 'gat' with averaged heads (merge='mean')")
     for kind, found, known in (
         ("encoder", model.encoders, (Linear, Mlp)),
         ("fusion", model.fusions, tuple(FUSIONS)),
@@ -178,7 +182,7 @@ def _streams(walk: Walk, model: Model, streams, maps, x, present):
 
 
 def _graph_layer(walk: Walk, model: Model, layers, t_in, x, graph: Graph, present):
-    """A graph layer and the relu behind it: its neurons are the features it returns, before the relu."""
+    """A graph layer and the activation behind it: its neurons are the features it returns, before the activation."""
     y = tuple(layer(a, graph, present) for layer, a in zip(layers, x, strict=True))
     own, anchor = layers
     present = model.behind(anchor, present, graph)
@@ -196,7 +200,7 @@ def _graph_layer(walk: Walk, model: Model, layers, t_in, x, graph: Graph, presen
     vectors = [own.att_sender, own.att_receiver, own.bias] if isinstance(own, GAT) else [_bias(own)]
     for vector in vectors:
         put(vector, np.asarray(vector[...], np.float64).reshape(-1) @ t_out)
-    return t_out, tuple(only(jax.nn.relu(a), present) for a in y), present
+    return t_out, tuple(only(ACTIVATIONS[model.activation](a), present) for a in y), present
 
 
 def _kernels(layer) -> list:

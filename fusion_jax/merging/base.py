@@ -121,10 +121,11 @@ def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
     """
     if own is None or (np.array_equal(own.shift, anchor.shift) and np.array_equal(own.scale, anchor.scale)):
         return model
-    if model.placement == "decision":
+    if model.placement == "decision" or model.head is None:
         raise ValueError(
-            "seeds with units of their own (regression, split varies) can't be merged at placement 'decision': train "
-            "the cell with one split, --config.vary='(\"init\",\"dropout\")'"
+            "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
+            "not at placement 'decision' or without head: train the cell with one split, "
+            "--config.vary='(\"init\",\"dropout\")'"
         )
     model = nnx.clone(model)
     kernel, bias = model.head.kernel[...], model.head.bias[...]
@@ -153,6 +154,8 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
+        if len({"row" == c.config["data"]["scale"] for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
+            raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
         if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
     scores = [cell.validation_score(i) for cell, i in members]

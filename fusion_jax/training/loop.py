@@ -21,7 +21,7 @@ from flax import nnx
 
 from fusion_jax.training import sharding
 from fusion_jax.training.schemes.base import Stage
-from fusion_jax.training.step import LossFn, State, Trial, initial_state, is_active, make_epoch, scaled
+from fusion_jax.training.step import LossFn, Penalty, State, Trial, initial_state, is_active, make_epoch, scaled
 from fusion_jax.types import Batch, Target
 
 
@@ -77,6 +77,7 @@ def train(
     chunk: int,
     select_on_whole: bool = False,
     select_every: int = 1,
+    penalty: Penalty | None = None,
     seed_axis: str = "auto",
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
@@ -89,7 +90,7 @@ def train(
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.
         optimizer: of a stage. All have the same state, so that a save tells nothing of its stage but its history.
-        select_on_whole, select_every: see `step.make_epoch`.
+        select_on_whole, select_every, penalty: see `step.make_epoch`.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
@@ -100,7 +101,7 @@ def train(
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
     def compile_stage(stage: Stage, tx: optax.GradientTransformation, begin: int):
-        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every)
+        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every, penalty)
         length = min(chunk, stage.epochs)
 
         def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):

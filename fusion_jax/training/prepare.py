@@ -24,7 +24,7 @@ from fusion_jax.types import Batch, Graph, Target
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
-UNEVEN = 1e3  # from this ratio of spreads on, scale="view" leaves a usual column next to nothing beside the widest
+UNEVEN = 0.03  # a usual column whose spread is so small a part of the modality's is next to nothing after "view"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +110,14 @@ def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -
     """shift and scale [d] of (x - shift) * scale, from the present rows among `rows` only.
 
     "column": unit variance a column; "view": one scale for the whole modality, 1 / sqrt(mean variance), which keeps
-    columns that happen to be constant on few rows from exploding; "none": as it is. The scale is 0 where there is no
-    spread to take it from (a column with "column", a whole modality with "view"; see `arrays.spread`): of such a
-    column training rows tell nothing, and other rows would reach the model in whatever unit they have.
+    columns that happen to be constant on few rows from exploding; "none": as it is; so too "row", which is no matter of
+    columns and not fitted (`row_scaled`). The scale is 0 where there is no spread to take it from (a column with
+    "column", a whole modality with "view"; see `arrays.spread`): of such a column training rows tell nothing, and other
+    rows would reach the model in whatever unit they have.
     """
     d = x.shape[1]
     fit = x[rows[present[rows]]]
-    if how == "none" or len(fit) == 0:
+    if how in ("none", "row") or len(fit) == 0:
         return np.zeros(d, np.float32), np.ones(d, np.float32)
     deviation = spread(fit)
     if how == "view":
@@ -133,47 +134,49 @@ def fit_units(values: np.ndarray, rows: np.ndarray) -> Units:
     return Units(shift, np.where(deviation > 0, deviation, size))
 
 
-def say_what_training_lacks(
+def lack(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> str:
+    """What the training rows `rows` do not tell of a modality x [N, d], and what follows; "" where they tell enough."""
+    fit = x[rows[present[rows]]]
+    if len(fit) == 0:
+        return "no training row has it; it is treated as missing everywhere"
+    if how not in ("column", "view"):
+        return ""
+    deviation = spread(fit)
+    varies = deviation > 0
+    if not varies.any():
+        return "no column varies over the training rows; it is 0 wherever it is present"
+    if how == "column" and (~varies & (spread(x[present]) > 0)).any():
+        return (
+            f"some of its {x.shape[1]} columns do not vary over the training rows: data.scale='column' has no unit for "
+            "them, and they are 0 everywhere"
+        )
+    usual = np.sort(deviation[varies])[(varies.sum() - 1) // 2]
+    if how == "view" and usual < UNEVEN * np.sqrt((deviation[varies] ** 2).mean()):
+        return (
+            f"column {deviation.argmax()} has so much more spread than the others that data.scale='view', one number "
+            "for all, leaves next to nothing of them: data.scale='column' gives each its own"
+        )
+    return ""
+
+
+def warn_of_lacks(
     data: Dataset, features: Mapping[str, np.ndarray], mask: np.ndarray, rows: Mapping[int, np.ndarray], how: str
 ) -> None:
-    """One warning a modality that the training rows of a seed do not have, or that has no spread there; and one where
-    a column is so much wider than the others that one scale for all leaves nothing of them.
-
-    Args:
-        rows: {seed: training nodes}.
-    """
-
-    def say(name: str, seeds: list[int], what: str):
-        shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-        warnings.warn(f"data set {data.name!r}, modality {name!r}, {shown}: {what}", stacklevel=3)
-
+    """One warning for each lack of a modality, with its seeds; `rows` are the training nodes of each seed."""
     for i, (name, x) in enumerate(features.items()):
-        absent, flat, uneven, some = [], [], [], {}
+        found: dict[str, list[int]] = {}
         for seed, nodes in rows.items():
-            fit = x[nodes[mask[nodes, i]]]
-            if len(fit) == 0:
-                absent.append(seed)
-                continue
-            deviation = spread(fit)
-            varies = deviation > 0
-            if not varies.any():
-                flat.append(seed)
-            elif how == "view" and deviation.max() > UNEVEN * np.median(deviation[varies]):
-                uneven.append(seed)
-                some[seed] = int(deviation.argmax()), deviation.max() / np.median(deviation[varies])
-            elif how == "column" and not varies.all() and (spread(x[mask[:, i]]) > 0)[~varies].any():
-                some[seed] = int((~varies).sum())
-        if absent:
-            say(name, absent, "no training row has it; it is treated as missing everywhere")
-        if flat and how != "none":
-            say(name, flat, "no column varies over the training rows; it is 0 wherever it is present")
-        if uneven:
-            column, ratio = some[uneven[0]]
-            say(name, uneven, f"column {column} has {ratio:.1e} times the spread of the usual column, and "
-                f"data.scale='view' divides all by one number: data.scale='column' gives each its own")  # fmt: skip
-        elif some:
-            say(name, list(some), f"{max(some.values())} of {x.shape[1]} columns do not vary over the training rows; "
-                "data.scale='column' has no unit for them, and they are 0 everywhere")  # fmt: skip
+            found.setdefault(lack(x, mask[:, i], nodes, how), []).append(seed)
+        for what, seeds in found.items():
+            if what:
+                of = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+                warnings.warn(f"data set {data.name!r}, modality {name!r}, {of}: {what}", stacklevel=3)
+
+
+def row_scaled(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """x [N, d], each present row divided by the sum of its absolute values; missing rows and rows of 0 as they are."""
+    total = np.abs(np.where(present[:, None], x, 0)).sum(1, dtype=np.float64)
+    return np.where(total[:, None] > 0, x / np.where(total > 0, total, 1)[:, None], x).astype(x.dtype)
 
 
 def hide(target: Target, seen: np.ndarray) -> Target:
@@ -252,6 +255,8 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])
+    if part["scale"] == "row":
+        features = {name: row_scaled(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}
     evaluated = data.graph(part["graph"] or None, tuple(part["test_views"])) if part["test_views"] else graph
     for key in ("views", "test_views"):
         if part[key] and len(part[key]) != len(features):
@@ -294,7 +299,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
             target = dataclasses.replace(target, values=units[-1].standardise(target.values))
         targets.append(hide(target, seen))
         keys.append(jax.random.fold_in(jax.random.key(0), init))
-    say_what_training_lacks(data, features, mask, trained, part["scale"])
+    warn_of_lacks(data, features, mask, trained, part["scale"])
     if all(trial.known.all() for trial in trials):
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)

@@ -20,6 +20,7 @@ from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+Penalty = Callable[[Any], Array]  # parameters -> scalar
 
 
 @jax.tree_util.register_dataclass
@@ -100,6 +101,7 @@ def make_epoch(
     begin: int,
     select_on_whole: bool = False,
     select_every: int = 1,
+    penalty: Penalty | None = None,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
@@ -112,6 +114,7 @@ def make_epoch(
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
+        penalty: added to the training loss of every stage; selection does not see it.
     """
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
@@ -125,6 +128,8 @@ def make_epoch(
             loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
             value = stage.loss(model, output, target, trial.train_weight, state.epoch, loss_key)
         value = value + sum(output.losses.values(), 0.0)
+        if penalty is not None:
+            value = value + penalty(params)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
     def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):

@@ -26,7 +26,9 @@ def settings():
 
 @pytest.fixture(scope="module")
 def trained(settings, tmp_path_factory):
-    cells = [tiny_cell(), tiny_cell(seeds=1, model__dim=6), tiny_cell(seeds=1, optimizer__learning_rate=0.02)]
+    one = dict(seeds=1)
+    cells = [tiny_cell(), tiny_cell(**one, model__dim=6), tiny_cell(**one, optimizer__learning_rate=0.02),
+             tiny_cell(**one, data__scale="row")]  # fmt: skip
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
 
@@ -121,6 +123,7 @@ def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
 
 @pytest.mark.parametrize("which,match", [
     ([1], "needs at least two networks, cell .* has one seed"),
+    ([0, 3], "one has data.scale='row', one has not"),
     ([0, 1], r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)"),
 ])  # fmt: skip
 def test_one_seed_or_other_shapes_are_refused(trained, which, match):
