@@ -17,7 +17,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fusion_jax import data, values, zoo
+from fusion_jax import ranges, zoo
+from fusion_jax.data import defaults
 from fusion_jax.data.base import Dataset
 
 SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
@@ -100,7 +101,7 @@ def published(module) -> list[dict[str, Any]]:
     """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
 
     A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
-    deviation)} as printed, fractions and not percent.
+    deviation)} as printed, fractions and not percent, the deviation None where none is printed.
 
     Raises:
         ValueError: a row with other fields, or a metric that no table has.
@@ -172,13 +173,13 @@ def tell_apart(cells: list[Cell]) -> list[Cell]:
 def set_key(config: ConfigDict, key: str, value: Any) -> None:
     """Sets a dotted key that exists (or lies in an `options` dictionary) to a value of the same type.
 
-    NumPy's numbers and arrays are taken as Python's; see `values` for what else is one number in another form.
+    NumPy's numbers and arrays are taken as Python's; see `ranges` for what else is one number in another form.
 
     Raises:
         ValueError: no such key, naming the nearest; or a value of another type.
     """
     *parents, leaf = key.split(".")
-    value = values.python(value, key)
+    value = ranges.python(value, key)
     node = config
     for depth, part in enumerate(parents):
         if not isinstance(node, ConfigDict) or part not in node:
@@ -195,7 +196,7 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
             raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
         node[leaf] = ConfigDict(value)  # as a whole: what stood there belonged to another mechanism
         return
-    node[leaf] = values.alike(value, node[leaf], key)
+    node[leaf] = ranges.alike(value, node[leaf], key)
 
 
 def _unknown(config: ConfigDict, key: str) -> str:
@@ -224,7 +225,7 @@ def resolve(config: ConfigDict) -> Cell:
 
     plain, base = _plain(config.to_dict()), _plain(get_config().to_dict())
     _check_keys(plain, base)
-    values.check_ranges(flatten(plain))
+    ranges.check_ranges(flatten(plain))
     kinds = {"model.encoder": "encoder", "model.fusion": "fusion", "model.layer": "graph", "model.readout": "readout",
              "control": "control", "scheme": "scheme", "loss": "loss"}  # fmt: skip
     for path, kind in kinds.items():
@@ -233,10 +234,13 @@ def resolve(config: ConfigDict) -> Cell:
             spec = spec[part]
         if spec["name"]:
             zoo.check_options(kind, spec["name"], spec["options"])
-            spec["options"] = _options(spec["options"], _plain(zoo.options(kind, spec["name"])), path)
+            known = _plain(zoo.options(kind, spec["name"]))
+            spec["options"] = known | _options(spec["options"], known, f"{path}.options")
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
-    zoo.check_options("graph", plain["model"]["layer"]["name"], plain["model"]["layer"]["last"])
+    layer = plain["model"]["layer"]
+    zoo.check_options("graph", layer["name"], layer["last"])
+    layer["last"] = _options(layer["last"], _plain(zoo.options("graph", layer["name"])), "model.layer.last")
     if plain["match_params"]:
         zoo.get("fusion", plain["match_params"])
     for name in plain["loss"]["extra"]:
@@ -254,10 +258,10 @@ def resolve(config: ConfigDict) -> Cell:
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
     part, optimizer = plain["data"], plain["optimizer"]
-    part["options"] = _options(part["options"], data.defaults(part["name"]), "data", fill=False)
-    optimizer["steps"] = values.steps(optimizer["steps"], "optimizer.steps")
-    optimizer["factors"] = values.weights(optimizer["factors"], "optimizer.factors", 0)
-    plain["loss"]["extra"] = values.weights(plain["loss"]["extra"], "loss.extra")
+    part["options"] = _options(part["options"], defaults(part["name"]), "data.options")
+    optimizer["steps"] = ranges.steps(optimizer["steps"], "optimizer.steps")
+    optimizer["factors"] = ranges.weights(optimizer["factors"], "optimizer.factors", 0)
+    plain["loss"]["extra"] = ranges.weights(plain["loss"]["extra"], "loss.extra")
     if not plain["control"]["name"]:
         from fusion_jax.models import check_placement
         from fusion_jax.training import optimizers
@@ -267,20 +271,19 @@ def resolve(config: ConfigDict) -> Cell:
         if model["head"] == "none":
             check_no_head(model["placement"], model["layers"], model["readout"]["name"] or "last")
         known = optimizers.defaults(optimizer["name"])
-        optimizer["options"] = _options(optimizer["options"], known, "optimizer", fill=False)
+        optimizer["options"] = _options(optimizer["options"], known, "optimizer.options")
         optimizers.make(**optimizer, epochs=plain["training"]["epochs"])
     return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
 
 
 def _plain(tree: Any) -> Any:
     """Python's numbers, and tuples as lists, as they are after a round trip through JSON."""
-    return json.loads(json.dumps(values.python(tree, "")))
+    return json.loads(json.dumps(ranges.python(tree, "")))
 
 
-def _options(given: Mapping[str, Any], defaults: Mapping[str, Any], path: str, fill: bool = True) -> dict[str, Any]:
-    """The options in the form of their defaults, checked; with the defaults that are not given if `fill`."""
-    made = {k: values.option(v, defaults.get(k), f"{path}.options.{k}") for k, v in given.items()}
-    return {**defaults, **made} if fill else made
+def _options(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The options in the form of the defaults that are known, checked."""
+    return {k: ranges.option(v, known.get(k), f"{path}.{k}") for k, v in given.items()}
 
 
 def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
@@ -295,9 +298,9 @@ def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
         if key not in base:
             raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")
         if isinstance(base[key], Mapping) and key not in _OPEN:
-            _check_keys(values.alike(value, base[key], prefix + key), base[key], f"{prefix}{key}.")
+            _check_keys(ranges.alike(value, base[key], prefix + key), base[key], f"{prefix}{key}.")
         else:
-            plain[key] = values.alike(value, base[key], prefix + key)
+            plain[key] = ranges.alike(value, base[key], prefix + key)
     for key in base:
         if key not in plain:
             raise ValueError(f"config key {prefix + key!r} is missing: start from configs.base.get_config()")

@@ -121,10 +121,11 @@ def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
     """
     if own is None or (np.array_equal(own.shift, anchor.shift) and np.array_equal(own.scale, anchor.scale)):
         return model
-    if model.placement == "decision":
+    if model.placement == "decision" or model.head is None:
         raise ValueError(
-            "seeds with units of their own (regression, split varies) can't be merged at placement 'decision': train "
-            "the cell with one split, --config.vary='(\"init\",\"dropout\")'"
+            "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
+            "not at placement 'decision' or without head: train the cell with one split, "
+            "--config.vary='(\"init\",\"dropout\")'"
         )
     model = nnx.clone(model)
     kernel, bias = model.head.kernel[...], model.head.bias[...]

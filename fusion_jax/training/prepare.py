@@ -26,7 +26,7 @@ from fusion_jax.types import Batch, Graph, Target
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
-UNEVEN = 1e3  # from this ratio of spreads on, scale="view" leaves a usual column next to nothing beside the widest
+UNEVEN = 0.03  # a usual column whose spread is so small a part of the modality's is next to nothing after "view"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,47 +147,43 @@ def fit_units(values: np.ndarray, rows: np.ndarray) -> Units:
     return Units(shift, np.where(deviation > 0, deviation, size))
 
 
-def say_what_training_lacks(
+def lack(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> str:
+    """What the training rows `rows` do not tell of a modality x [N, d], and what follows; "" where they tell enough."""
+    fit = x[rows[present[rows]]]
+    if len(fit) == 0:
+        return "no training row has it; it is treated as missing everywhere"
+    if how not in ("column", "view"):
+        return ""
+    deviation = spread(fit)
+    varies = deviation > 0
+    if not varies.any():
+        return "no column varies over the training rows; it is 0 wherever it is present"
+    if how == "column" and (~varies & (spread(x[present]) > 0)).any():
+        return (
+            f"some of its {x.shape[1]} columns do not vary over the training rows: data.scale='column' has no unit for "
+            "them, and they are 0 everywhere"
+        )
+    usual = np.sort(deviation[varies])[(varies.sum() - 1) // 2]
+    if how == "view" and usual < UNEVEN * np.sqrt((deviation[varies] ** 2).mean()):
+        return (
+            f"column {deviation.argmax()} has so much more spread than the others that data.scale='view', one number "
+            "for all, leaves next to nothing of them: data.scale='column' gives each its own"
+        )
+    return ""
+
+
+def warn_of_lacks(
     data: Dataset, features: Mapping[str, np.ndarray], mask: np.ndarray, rows: Mapping[int, np.ndarray], how: str
 ) -> None:
-    """One warning a modality that the training rows of a seed do not have, or that has no spread there; and one where
-    a column is so much wider than the others that one scale for all leaves nothing of them.
-
-    Args:
-        rows: {seed: training nodes}.
-    """
-
-    def say(name: str, seeds: list[int], what: str):
-        shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-        warnings.warn(f"data set {data.name!r}, modality {name!r}, {shown}: {what}", stacklevel=3)
-
+    """One warning for each lack of a modality, with its seeds; `rows` are the training nodes of each seed."""
     for i, (name, x) in enumerate(features.items()):
-        absent, flat, uneven, some = [], [], [], {}
+        found: dict[str, list[int]] = {}
         for seed, nodes in rows.items():
-            fit = x[nodes[mask[nodes, i]]]
-            if len(fit) == 0:
-                absent.append(seed)
-                continue
-            deviation = spread(fit)
-            varies = deviation > 0
-            if not varies.any():
-                flat.append(seed)
-            elif how == "view" and deviation.max() > UNEVEN * np.median(deviation[varies]):
-                uneven.append(seed)
-                some[seed] = int(deviation.argmax()), deviation.max() / np.median(deviation[varies])
-            elif how == "column" and not varies.all() and (spread(x[mask[:, i]]) > 0)[~varies].any():
-                some[seed] = int((~varies).sum())
-        if absent:
-            say(name, absent, "no training row has it; it is treated as missing everywhere")
-        if flat and how != "none":
-            say(name, flat, "no column varies over the training rows; it is 0 wherever it is present")
-        if uneven:
-            column, ratio = some[uneven[0]]
-            say(name, uneven, f"column {column} has {ratio:.1e} times the spread of the usual column, and "
-                f"data.scale='view' divides all by one number: data.scale='column' gives each its own")  # fmt: skip
-        elif some:
-            say(name, list(some), f"{max(some.values())} of {x.shape[1]} columns do not vary over the training rows; "
-                "data.scale='column' has no unit for them, and they are 0 everywhere")  # fmt: skip
+            found.setdefault(lack(x, mask[:, i], nodes, how), []).append(seed)
+        for what, seeds in found.items():
+            if what:
+                of = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+                warnings.warn(f"data set {data.name!r}, modality {name!r}, {of}: {what}", stacklevel=3)
 
 
 def row_scaled(x: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -292,7 +288,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
             target = dataclasses.replace(target, values=units[-1].standardise(target.values))
         targets.append(hide(target, seen))
         keys.append(jax.random.fold_in(jax.random.key(0), init))
-    say_what_training_lacks(data, features, mask, trained, part["scale"])
+    warn_of_lacks(data, features, mask, trained, part["scale"])
     if all(trial.known.all() for trial in trials):
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)

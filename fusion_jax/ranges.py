@@ -21,8 +21,8 @@ NOT_NEGATIVE = ("weight_decay", "eps", "eps_root")
 # Keys of base.py: the least value, which is included.
 LEAST = {
     "seeds": 1, "training.epochs": 1, "training.chunk": 1, "training.patience": 1, "training.select_every": 1,
-    "training.checkpoint_seconds": 0, "model.dim": 1, "model.layers": 0, "loss.l2": 0, "optimizer.clip": 0,
-    "optimizer.warmup": 0,
+    "training.checkpoint_seconds": 0, "model.dim": 1, "model.layers": 0, "optimizer.clip": 0, "optimizer.warmup": 0,
+    "loss.l2": 0,
 }  # fmt: skip
 
 
@@ -123,14 +123,14 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
     """Raises ValueError where a key of {dotted key: value} is out of range; names it."""
     for key, value in flat.items():
         finite(value, key)
-        if "options" not in key.split("."):  # those are checked beside their defaults
+        if not {"options", "last"} & set(key.split(".")):  # those are checked beside their defaults
             in_range(value, key)
         if key in LEAST and value < LEAST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")
     rate = flat["optimizer.learning_rate"]
     if not rate > 0:
         raise ValueError(f"config key 'optimizer.learning_rate' is {rate}, expected a number > 0")
-    for key in ("data.modalities", "data.views", "data.test_views", "vary"):
+    for key in ("data.modalities", "data.views", "data.test_views", "vary", "loss.l2_parts"):
         if not all(isinstance(name, str) for name in flat[key]):
             raise ValueError(f"config key {key!r} is {flat[key]}, expected names")
 
