@@ -45,8 +45,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
                 head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
                 missing="mask",  # mask, zeros, mean, learned
-                presence="received",  # with "mask", what a node has behind a graph layer: "own", what it had before;
-                # "received", also what a neighbour sent it (else fusion is shown nothing of it: see models.Model)
+                presence="received",  # with "mask", which modalities a fusion sees behind message passing: "own", those
+                # the node has itself; "received", also those it has received something of
                 rate=0.5,  # dropout before every graph layer and before the head
             ),
             loss=dict(

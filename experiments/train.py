@@ -29,6 +29,8 @@ from experiments import arguments
 from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.data.base import Split
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.models import Model
 from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
@@ -37,7 +39,7 @@ from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import use_cache
-from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.prepare import Prepared, prepare, split_of
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.training.step import scaled
 
@@ -56,7 +58,7 @@ def train_model(
     """
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
-    if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
+    if ready.evaluated[0] is None and config["model"]["layers"] and layer != "none":
         raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
@@ -91,11 +93,36 @@ def train_model(
     )
 
 
+def known_to_control(config: Mapping[str, Any], ready: Prepared) -> Prepared:
+    """The cell with the splits as its control uses them: validation rows are training rows where it may use those.
+
+    Raises:
+        ValueError: it may under protocol `paper`, whose validation rows are the test rows.
+    """
+    name = config["control"]["name"]
+    if not zoo.make("control", name, options=config["control"]["options"]).validation_labels:
+        return ready
+    if config["protocol"] == "paper":
+        raise ValueError(
+            f"control {name!r}: validation_labels=True under protocol 'paper', where validation rows are the test rows "
+            f"and training has all others; expected protocol 'honest'"
+        )
+    none = np.array([], int)
+    splits = (Split(np.sort(np.concatenate([s.train, s.val])), none, s.test) for s in ready.splits)
+    return dataclasses.replace(ready, splits=tuple(splits))
+
+
 def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
-    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see."""
+    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see.
+
+    Raises:
+        ValueError: the task is not classification of nodes, or scores are not [N, C].
+        FloatingPointError: scores are not finite; names the control, the seed and the rows.
+    """
+    name = config["control"]["name"]
     if data.target.kind != "classes" or data.target.level != "node":
-        raise ValueError(f"control {config['control']['name']!r} is for node classification")
-    control = zoo.make("control", config["control"]["name"], options=config["control"]["options"])
+        raise ValueError(f"control {name!r} is for node classification")
+    control = zoo.make("control", name, options=config["control"]["options"])
     scores = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         trial = dataclasses.replace(jax.tree.map(lambda a, i=i: a[i], ready.trials), graph=None, mask=None)
@@ -103,7 +130,18 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
-        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, own))
+        found = np.asarray(control.predict(x, labels, split, ready.evaluated[i], data.target.num_outputs, own))
+        if found.shape != (expected := (data.num_nodes, data.target.num_outputs)):
+            raise ValueError(f"control {name!r}, seed {seed}: scores of shape {found.shape}, expected {expected}")
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(found.astype(np.float32)).all(1))  # as they are stored
+        if bad.size:
+            rows = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
+            raise FloatingPointError(
+                f"control {name!r}, seed {seed}: scores of {bad.size} rows are not finite (rows {rows}, the first "
+                f"{found[bad[0]].tolist()}); expected finite numbers"
+            )
+        scores.append(found)
     return np.stack(scores)
 
 
@@ -131,11 +169,12 @@ def prediction_table(
 
 
 def metric_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
-    """seed, part, metric, value for the training, validation and test rows."""
+    """seed, part, metric, value for the training, validation and test rows; none of a part without rows."""
     rows = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         for part in ("train", "val", "test"):
-            for metric, value in metrics.evaluate(prediction[i], data.target, getattr(split, part)).items():
+            known = getattr(split, part)
+            for metric, value in metrics.evaluate(prediction[i], data.target, known).items() if known.size else ():
                 rows.append((seed, part, metric, value))
     return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"])
 
@@ -155,12 +194,14 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
     Raises:
-        ValueError: the config does not fit the data set; whatever training raises. Nothing is stored then.
+        ValueError: the config does not fit the data set, or stored seeds were trained on another split than the data
+            set draws now; whatever training raises. Nothing is stored then.
     """
     start = time.perf_counter()
     config = cell.config
-    identity = cell.identity(data.provenance.checksum)
+    identity = cell.identity(data)
     done = store.finished_seeds(identity)
+    store.check_splits(identity, {seed: split_of(config, data, seed) for seed in done})
     seeds = tuple(s for s in range(cell.seeds) if s not in done)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
@@ -171,6 +212,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     ready = prepare(config, data, seeds)
     tables, checkpoint, uncertainty = {}, None, None
     if config["control"]["name"]:
+        ready = known_to_control(config, ready)
         prediction = fit_control(config, data, ready)
         cost = dict(parameters=0)
     else:
@@ -192,6 +234,7 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
     tables["predictions"] = prediction_table(prediction, data, ready, uncertainty)
     tables["metrics"] = metric_table(prediction, data, ready)
     cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
+    cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)
     if checkpoint is not None:
         partial.clear()
@@ -211,7 +254,7 @@ def main(argv):
         store = Store(FLAGS.workdir, create=True)
         held = contextlib.ExitStack()
         held.enter_context(exclusive(store.root))
-        store.add_cell(cell.identity(data.provenance.checksum), cell, "experiments.train")
+        store.add_cell(cell.identity(data), cell, "experiments.train")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

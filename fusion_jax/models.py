@@ -8,7 +8,8 @@ Where fusion stands relative to message passing is the `placement`:
     decision     encode, L graph layers and a head on each stream, then fuse the predictions
 
 Who has a modality is known all the way: a node that lacks it sends nothing in that modality's stream and counts for
-nothing there. It still receives, and what the fusion sees as present behind a graph layer is the model's `presence`.
+nothing there. It still receives; from then on it has something in that stream, and passes it on. Whether the fusion
+sees that too is the model's `presence`.
 
 The standard graph networks of the literature are the encoder `identity` (no encoder) and head "none": the layers lead
 from the width of the features over D to the outputs, and the last one predicts.
@@ -97,10 +98,10 @@ class Model(nnx.Module):
             vector 0 after encoding; "mean": the encoder's image of the training mean (standardised features
             0); "learned": a learned vector a modality. With the last three every node has everything: it is sent to
             neighbours and seen by the fusion.
-        presence: with "mask", which modalities a node has behind a graph layer. "received": those it had and those
-            of which it received something from a neighbour, so that what neighbours say of a missing modality is
-            used; "own": only those it had before the first layer. A node with none counts as absent in the fused
-            stream too.
+        presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
+            node had and those of which it has received something, so that what neighbours say of a missing modality
+            is used; "own": only those the node itself had. Messages are the same. A node with none is absent in the
+            fused stream too, until it receives something.
         rate: dropout before every graph layer and before the head.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
@@ -183,7 +184,7 @@ class Model(nnx.Module):
             )
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
-        """The modalities at width D, [N, M, D], and which of them count as present, bool [N, M].
+        """The modalities at width D, [N, M, D], and who has something of them, bool [N, M].
 
         Raises:
             ValueError: the batch has other modalities, or the same in another order.
@@ -198,31 +199,30 @@ class Model(nnx.Module):
             view, own = None if batch.graph is None else batch.graph.view(m), batch.mask[:, m]
             # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
             x = jnp.where(own[:, None], batch.features[name], 0)
-            senders = own if self.missing == "mask" else there
-            encoded.append(encoder(x, view, senders, key=keys[m]))
-            present.append(encoder.reached(own, view) if self._receives else own)
+            encoded.append(encoder(x, view, own if self.missing == "mask" else there, key=keys[m]))
+            present.append(encoder.reached(own, view))
         x, mask = jnp.stack(encoded, axis=1), batch.mask
         if self.missing == "mask":
             present = jnp.stack(present, axis=1)
-            return jnp.where(present[..., None], x, 0), present
+            return only(x, present), present
         if self.missing == "zeros":
             x = jnp.where(mask[..., None], x, 0)
         if self.missing == "learned":
             x = jnp.where(mask[..., None], x, self.missing_token[...].astype(x.dtype))
         return x, jnp.ones_like(mask) if there is None else jnp.broadcast_to(there[:, None], mask.shape)
 
-    @property
-    def _receives(self) -> bool:
-        return self.missing == "mask" and self.presence == "received"
-
-    def senders(self, mask: Array, graph: Graph | None) -> Array | None:
-        """`mask` where message passing has to ask who is there; None where the policy fills every gap."""
+    def senders(self, present: Array, graph: Graph | None) -> Array | None:
+        """`present` where message passing has to ask who is there; None where the policy fills every gap."""
         absent_rows = graph is not None and graph.present is not None
-        return mask if self.missing == "mask" or absent_rows else None
+        return present if self.missing == "mask" or absent_rows else None
 
     def behind(self, layer, present: Array | None, graph: Graph | None) -> Array | None:
-        """Who has something behind a graph layer (of one stream or of all), as the model's `presence` says."""
-        return layer.reached(present, graph) if self._receives and present is not None else present
+        """Who has something behind a graph layer (of one stream or of all) of those `present` before it."""
+        return layer.reached(present, graph) if self.missing == "mask" and present is not None else present
+
+    def seen(self, present: Array, batch: Batch) -> Array:
+        """The modalities that a fusion sees as present, bool [N, M], of those the nodes have something of."""
+        return batch.mask if self.missing == "mask" and self.presence == "own" else present
 
     def encoder_losses(self, batch: Batch, key: Array | None) -> dict[str, Array]:
         """What the encoders add to the training loss, by name, summed over the modalities."""
@@ -258,7 +258,7 @@ class Model(nnx.Module):
         graph = batch.graph
         x, mask = self.encode(batch, encode_key)
         x = tap("encoder", x)
-        present = self.senders(mask, graph)
+        present, seen = self.senders(mask, graph), self.seen(mask, batch)
         stream_keys = split_key(layer_key, len(self.streams))
         fuse_keys = split_key(fuse_key, len(self.fusions))
         losses = self.encoder_losses(batch, encode_key)
@@ -266,13 +266,13 @@ class Model(nnx.Module):
         h = x
         for i, streams in enumerate(self.streams):
             if self.placement == "interleaved":
-                fused = self.fusions[i](h, mask if present is None else present, graph, key=fuse_keys[i])
+                fused = self.fusions[i](h, seen, graph, key=fuse_keys[i])
                 _add(losses, fused.losses)
-                h = fused.tokens
+                h, present = fused.tokens, self.senders(seen, graph)
             predicts = self.head is None and i + 1 == len(self.streams)
             h, present = self.convolve(streams, h, graph, present, stream_keys[i], predicts)
             h = tap(f"stream {i + 1}", h)
-        seen = mask if present is None else present
+            seen = seen if present is None else self.seen(present, batch)
 
         if self.placement == "decision":
             predictions = h
@@ -285,7 +285,7 @@ class Model(nnx.Module):
         fused = self.fusions[-1](h, seen, graph, key=fuse_keys[-1])
         _add(losses, fused.losses)
         h = tap("fusion", fused.out)
-        present = None if present is None else present.any(1)
+        present = None if present is None else seen.any(1)
         history = [h]
         for i, (layer, k) in enumerate(zip(self.layers, split_key(layer_key, len(self.layers)), strict=True)):
             predicts = self.head is None and i + 1 == len(self.layers)

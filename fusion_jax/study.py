@@ -19,13 +19,15 @@ from ml_collections import ConfigDict
 
 from fusion_jax import ranges, zoo
 from fusion_jax.data import defaults
+from fusion_jax.data.base import Dataset
 
-SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
+SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
 # How a row is told from the others; not part of what is computed.
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "match_params")
+VALIDATION_LABELS = " (+ validation labels)"  # marks the rows of controls that train on those too
 _OPEN = ("options", "last", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
@@ -43,17 +45,38 @@ class Cell:
     label: str
     seeds: int
 
-    def identity(self, data_checksum: str) -> str:
+    def identity(self, data: Dataset | str) -> str:
         """16 hex digits of the sha256 over the canonical config, the data and the schema version.
 
-        The number of seeds, the label and what only concerns running (chunks, checkpoints) do not count.
+        The data count by their fingerprint (`data.fingerprint` says what that is), and what the config leaves to the
+        data set counts as it is used: the modalities in their order, the edge set, the setting, the edge sets of
+        evaluation. Not counted: the number of seeds, the label, what only concerns running (chunks, checkpoints), and
+        for a control what only models read. Splits of seeds other than 0 do not count, since seeds may be added
+        later: each stored seed keeps the digest of its own (`Store.check_splits`).
+
+        Args:
+            data: the data set; or a text that stands for it, and then the config counts as it is written.
         """
         config = {k: v for k, v in self.config.items() if k not in _NOT_IDENTITY}
+        if not isinstance(data, str):
+            config["data"] = _as_used(config["data"], data)
+            data = data.fingerprint
         config["training"] = {k: v for k, v in config["training"].items() if k not in _RUNTIME}
         if config["control"]["name"]:  # a control reads none of these
             config = {k: v for k, v in config.items() if k not in _OF_MODELS}
-        text = json.dumps([SCHEMA, data_checksum, config], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([SCHEMA, data, config], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """The `data` keys of a config with what they leave to the data set filled in."""
+    return {
+        **part,
+        "modalities": list(part["modalities"]) or list(data.features),
+        "graph": part["graph"] or data.default_graph,
+        "test_views": list(part["test_views"]) or list(part["views"]),
+        "setting": part["setting"] or data.setting,
+    }
 
 
 def load(path: str):
@@ -141,8 +164,8 @@ def tell_apart(cells: list[Cell]) -> list[Cell]:
         flat = [flatten(c.config) for c in group]
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
         keys = sorted(differing - set(_NOT_IDENTITY))
-        for cell, values in zip(group, flat, strict=True):
-            extra = ", ".join(f"{k}={values[k]}" for k in keys if k in values)
+        for cell, own in zip(group, flat, strict=True):
+            extra = ", ".join(f"{k}={own[k]}" for k in keys if k in own)
             named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
     return [named[id(c)] for c in cells]
 
@@ -290,7 +313,9 @@ def default_label(config: Mapping[str, Any]) -> str:
     else:
         kind, spec = "fusion", config["model"]["fusion"]
     defaults = _plain(zoo.options(kind, spec["name"]))
-    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k)]
+    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k) and k != "validation_labels"]
     label = spec["name"] + (f"({', '.join(changed)})" if changed else "")
+    if kind == "control" and spec["options"].get("validation_labels"):
+        label += VALIDATION_LABELS
     subset = config["data"]["modalities"]
     return f"{label} [{'+'.join(subset)}]" if subset else label

@@ -244,7 +244,8 @@ def test_graph_layer(name):
 @pytest.mark.parametrize("name", each("graph"))
 def test_graph_layer_presence(name):
     """Absent nodes, NaN in their rows, are not there: present nodes get what they get in the graph without them."""
-    layer = zoo.get("graph", name)(D, rngs=nnx.Rngs(0))
+    one_round = {"hops": 1} if "hops" in zoo.options("graph", name) else {}
+    layer = zoo.get("graph", name)(D, **one_round, rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
     graph, x = graphs(1), np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
     present = np.array([1, 1, 0, 1, 0, 1, 1], bool)
@@ -279,6 +280,27 @@ def test_graph_layer_presence(name):
     after = np.asarray(layer.reached(jnp.asarray(present), graph))
     hears = np.bincount(r[present[s]], minlength=N) > 0
     np.testing.assert_array_equal(after, present if name == "none" else present | hears)
+
+
+@pytest.mark.parametrize("name", each("encoder"))
+def test_encoder_presence(name):
+    """A node that lacks the modality is not there: the others get what they get in the graph without it."""
+    one_round = {"hidden": ()} if name == "gcn" else {}
+    encoder = zoo.get("encoder", name)(D, D, **one_round, rngs=nnx.Rngs(0))
+    graph, x = graphs(1), np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
+    present = np.array([1, 1, 0, 1, 0, 1, 1], bool)
+    x = np.where(present[:, None], x, 0)
+    s, r = np.asarray(graph.senders), np.asarray(graph.receivers)
+    rank, kept = np.cumsum(present) - 1, present[s] & present[r]
+    edges = {k: np.asarray(v)[kept] for k, v in graph.edges.items()}
+    alone = Graph.create(rank[s[kept]], rank[r[kept]], int(present.sum()), edges)
+    y = np.asarray(encoder(x, graph, jnp.asarray(present)))
+    close(y[present], encoder(x[present], alone))
+    close(encoder(x, graph, jnp.ones(N, bool)), encoder(x, graph))
+    after = np.asarray(encoder.reached(jnp.asarray(present), graph))
+    hears = np.bincount(r[present[s]], minlength=N) > 0
+    messages = "graph" in encoder.info.needs
+    np.testing.assert_array_equal(after, present | hears if messages else present)
 
 
 @pytest.mark.parametrize("kind", list(zoo.KINDS))

@@ -45,20 +45,20 @@ def one_stream(streams, m):
     return jax.tree.map(lambda a: a[m], streams.layers)
 
 
-def gcn(layer, x, present, graph=GRAPH, *, receives=True):
+def gcn(layer, x, present, graph=GRAPH):
     """relu of a dense GCN over the columns of present nodes, 0 where nothing was received; and who has something."""
     looped = np.zeros((N, N))
     np.add.at(looped, (np.asarray(graph.looped.receivers), np.asarray(graph.looped.senders)), 1.0)
     looped = looped * present[None]
-    present = present | looped.any(1) if receives else present
+    present = present | looped.any(1)
     scale = 1 / np.sqrt(np.where(looped.sum(1) > 0, looped.sum(1), 1))
     mixed = scale[:, None] * looped * scale @ np.asarray(x) @ np.asarray(layer.linear.kernel[...])
     return np.where(present[:, None], np.maximum(mixed + np.asarray(layer.linear.bias[...]), 0), 0), present
 
 
-def gcn_streams(streams, h, present, graphs=(GRAPH, GRAPH), **how):
+def gcn_streams(streams, h, present, graphs=(GRAPH, GRAPH)):
     """`gcn` on every stream with its own weights: h [N, M, D], present [N, M]."""
-    each = [gcn(one_stream(streams, m), h[:, m], present[:, m], graphs[m], **how) for m in range(2)]
+    each = [gcn(one_stream(streams, m), h[:, m], present[:, m], graphs[m]) for m in range(2)]
     return tuple(np.stack(a, 1) for a in zip(*each, strict=True))
 
 
@@ -103,7 +103,7 @@ def test_decision_fuses_the_predictions_of_the_streams():
     model = build("decision", presence="own")
     h, present = encoded(model), MASK
     for streams in model.streams:
-        h, present = gcn_streams(streams, h, present, receives=False)
+        h, present = gcn_streams(streams, h, present)
     heads = [jax.tree.map(lambda a, m=m: a[m], model.head) for m in range(2)]
     streams = jnp.stack([head(jnp.asarray(h[:, m])) for m, head in enumerate(heads)], 1)
     out = model(batch())
@@ -127,7 +127,15 @@ def test_what_neighbours_say_of_a_missing_modality_is_used_or_by_choice_not(plac
     np.testing.assert_array_equal(same, (heard == MASK).all(1))
 
 
-@pytest.mark.parametrize("layer", ["gcn", "sage", "gat", "sgc", "neighborhood_attention"])
+def test_who_has_received_something_passes_it_on_whether_the_fusion_sees_it_or_not():
+    received, own = (build("after", "mean", presence=p)(batch()) for p in ("received", "own"))
+    both = MASK.all(1)
+    assert both.any() and not np.array_equal(received.present, own.present)
+    np.testing.assert_allclose(received.prediction[both], own.prediction[both], rtol=1e-12)
+    assert build("after", "mean", "sgc", layers=1)(batch()).present.sum() >= received.present.sum()
+
+
+@pytest.mark.parametrize("layer", ["gcn", "sage", "gat", "neighborhood_attention"])
 def test_an_absent_node_is_no_zero_in_its_neighbours_averages(layer):
     """Dropping an edge from a node without the modality changes nothing at the receiver of that stream."""
     model = build("after", "mean", layer, layers=1)

@@ -3,7 +3,7 @@
 A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
 where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents); and PACKAGE,
-(import name, extra of ours that installs it), where it is part of a package that may be absent.
+(import name, what pip is to install), where it is part of a package that may be absent.
 
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """
@@ -20,7 +20,7 @@ from fusion_jax.zoo import nearest
 
 __all__ = ["Dataset", "Split", "Splits", "defaults", "load", "module", "names"]
 
-_NOT_DATASETS = {"base", "files", "graphs", "splits"}
+_NOT_DATASETS = {"base", "files", "fingerprint", "graphs", "masks", "pickles", "splits"}
 
 
 def names() -> list[str]:

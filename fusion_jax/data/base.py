@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -69,6 +70,20 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """How an edge set is made from features: what the inductive setting makes again from the nodes that are there.
+
+    Attributes:
+        k: neighbours a node chooses, by cosine on standardised features.
+        groups: of modality names. Those of a group stand side by side and give one graph, among the nodes that have
+            one of them (0 where a modality is missing); several groups give the union of their graphs.
+    """
+
+    k: int
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """A graph whose nodes carry modalities, on the host (NumPy), converted and validated when it is made.
 
@@ -87,6 +102,8 @@ class Dataset:
         class_names: [C] or ().
         setting: "transductive" or "inductive", the usual one of this set; a config may choose the other.
         default_graph: name of the edge set studies use unless they say otherwise.
+        made: {name of an edge set: how it is made from features}. The others are given, with the nodes: in the
+            inductive setting training keeps their edges among the nodes it sees.
     Raises:
         ValueError: anything inconsistent; names the data set, field, row, value and what was expected.
     """
@@ -101,6 +118,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     setting: str = "transductive"
     default_graph: str = ""
+    made: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for field, value in _fields.converted(self).items():
@@ -116,6 +134,17 @@ class Dataset:
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.features)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Names what of the data decides numbers: see `data.fingerprint`.
+
+        Raises:
+            ValueError: seed 0 has no split.
+        """
+        from fusion_jax.data.fingerprint import fingerprint
+
+        return fingerprint(self)
 
     def split(self, seed: int) -> Split:
         """The split of one seed, validated; masks over the rows as row numbers.
@@ -224,7 +253,24 @@ def validate(d: Dataset) -> None:
         fail("default_graph", repr(d.default_graph), f"one of {sorted(d.graphs)}")
     if d.setting not in ("transductive", "inductive"):
         fail("setting", repr(d.setting), "'transductive' or 'inductive'")
+    for name, how in d.made.items():
+        _validate_made(d, name, how, fail)
     _validate_target(d, fail)
+
+
+def _validate_made(d: Dataset, name: str, how: Neighbours, fail) -> None:
+    field = f"made[{name!r}]"
+    if name not in d.graphs:
+        fail(field, "no such edge set", f"one of {sorted(d.graphs)}")
+    if how.k < 1:
+        fail(f"{field}.k", str(how.k), "at least 1")
+    if not how.groups or not all(how.groups):
+        fail(f"{field}.groups", repr(how.groups), "one or more groups of one or more modalities")
+    for modality in (m for group in how.groups for m in group):
+        if modality not in d.features:
+            fail(f"{field}.groups", f"modality {modality!r}", f"one of {sorted(d.features)}")
+    if len(d.graphs[name].n_node) > 1:
+        fail(field, f"a batch of {len(d.graphs[name].n_node)} graphs", "a single graph: neighbours cross graphs")
 
 
 def _validate_target(d: Dataset, fail) -> None:
@@ -255,9 +301,9 @@ def _validate_target(d: Dataset, fail) -> None:
         if bad.size:
             fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
     else:
-        bad = np.flatnonzero(~(np.isfinite(t.time) & (t.time > 0)))
+        bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:
-            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0")
+            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0 (in float32)")
         if t.event.shape != t.time.shape:
             fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
         if not t.event.any():
@@ -308,6 +354,7 @@ def checksum(d: Dataset) -> str:
         if sp.issparse(array):
             for part in ("data", "indices", "indptr"):
                 add(f"{name}.{part}", getattr(array, part))
+            digest.update(str(array.shape).encode())  # the last columns may be empty
             return
         array = np.ascontiguousarray(array)
         digest.update(f"{name}:{array.dtype}:{array.shape}".encode())

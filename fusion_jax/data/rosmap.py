@@ -72,6 +72,7 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=("control", "Alzheimer's disease"),
         default_graph="knn",
+        made=graphs.neighbour_recipes(features, neighbours),
     )
 
 

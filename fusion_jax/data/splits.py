@@ -34,13 +34,17 @@ def share(value: float, rule: str, name: str) -> float:
     return float(value)
 
 
-def per_class(labels: np.ndarray, train: int, val: int) -> Splits:
+def per_class(labels: np.ndarray, train: int, val: int | None = None) -> Splits:
     """`train` and `val` labels of every class drawn at random, the rest test.
 
+    Args:
+        val: labels a class for validation; None for as many as train. "Two labels a class" with five more to select
+            by is a study of seven: what uses all of them beats every row that may not.
     Raises:
         ValueError: a class has too few rows.
     """
     labels = groups(labels, "per_class")
+    val = train if val is None else val
     for name, count in (("train", train), ("val", val)):
         if count != int(count) or count < 1:
             raise ValueError(f"splits.per_class: {name}={count}; expected a number of rows, at least 1")

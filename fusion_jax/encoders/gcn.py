@@ -20,7 +20,7 @@ from fusion_jax.types import Info
 class GCN(Encoder):
     """h <- leaky(A (h W) + b) for every layer, A [N, N] the normalised adjacency of `data.views` with loops.
 
-    Nodes that lack the modality send in no layer; behind the encoder those have it that receive from one that does.
+    A node that lacks the modality sends nothing until it has received something of it.
 
     Args:
         hidden: widths of the layers before the last, whose width is D.
@@ -60,10 +60,13 @@ class GCN(Encoder):
             raise ValueError("encoder 'gcn' convolves over edges: it needs a graph")
         for i, (layer, k) in enumerate(zip(self.gc, split_key(key, len(self.gc)), strict=True)):
             x = convolve(x @ layer.kernel[...], graph, self.norm, present) + layer.bias[...]
+            present = None if present is None else reached_by_weight(present, graph)
             x = jax.nn.leaky_relu(x, self.slope)
             if i + 1 < len(self.gc):
                 x = dropout(x, self.rate, k)
         return x
 
     def reached(self, present, graph):
-        return reached_by_weight(present, graph)
+        for _ in self.gc:
+            present = reached_by_weight(present, graph)
+        return present

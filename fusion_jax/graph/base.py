@@ -25,8 +25,9 @@ class GraphLayer(nnx.Module):
 
         Args:
             present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a
-                present node gets is what it would get in the graph of the present nodes alone, and what stands in the
-                rows of the others, NaN included, has no influence. They still receive. None: all are present.
+                present node gets in one round is what it would get in the graph of the present nodes alone, and what
+                stands in the rows of the others, NaN included, has no influence. They still receive, and send in the
+                next round of a layer of several. None: all are present.
             key: randomness of training; None in evaluation.
         """
         raise NotImplementedError

@@ -31,9 +31,12 @@ class Sgc(GraphLayer):
 
     def __call__(self, x, graph, present=None, *, key=None):
         del key
-        for _ in range(self.hops):  # who is absent sends in no hop: what it has received stays with it
+        for _ in range(self.hops):  # who has received something passes it on in the next hop
             x = convolve(x, graph, "symmetric", present)
+            present = None if present is None else reached_by_weight(present, graph)
         return self.linear(x)
 
     def reached(self, present, graph):
-        return reached_by_weight(present, graph)
+        for _ in range(self.hops):
+            present = reached_by_weight(present, graph)
+        return present

@@ -118,12 +118,13 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
     x = (x0, x1)
     for streams in zip(*(m.streams for m in models), strict=True):
         maps, x, present = _streams(walk, model1, streams, maps, x, present)
-    mask = np.asarray(mask if present is None else present)
+    seen = model1.seen(mask if present is None else present, batch)
+    mask = np.asarray(seen)
     fusions = [m.fusions[-1] for m in models]
     before = [nnx.clone(fusions[0]), fusions[1]]
     t = FUSIONS[type(fusions[0])](walk, fusions, maps, x, mask)
     h = tuple(f(a, jnp.asarray(mask), batch.graph).out for f, a in zip(before, x, strict=True))
-    present = None if present is None else present.any(1)
+    present = None if present is None else seen.any(1)
     for layers in zip(*(m.layers for m in models), strict=True):
         t, h, present = _graph_layer(walk, model1, layers, t, h, batch.graph, present)
     write(aligned.head, last(read(aligned.head), t))

@@ -150,7 +150,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             f"--config.seeds=5 to the command that trained it, or name a second cell"
         )
     for cell in cells[1:]:
-        if cell.data.provenance.checksum != cells[0].data.provenance.checksum:
+        if cell.data.fingerprint != cells[0].data.fingerprint:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")

@@ -30,7 +30,7 @@ from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, scaled
+from fusion_jax.training.step import Trial, scaled, whole
 from fusion_jax.types import Batch
 from fusion_jax.zoo import nearest
 
@@ -77,7 +77,8 @@ class Restored:
 
     def batch(self, i: int) -> Batch:
         """The whole batch under the i-th seed's scaler: what its predictions were made from."""
-        return scaled(self.ready.batch, dataclasses.replace(self.trial(i), graph=None, mask=None))
+        plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
+        return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
 
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
@@ -129,8 +130,9 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         data: the data set, if it is loaded already.
     Raises:
         FileNotFoundError: the store holds no study.
-        ValueError: no such cell, it is not finished, it has no parameters (a control), the data set is not the
-            one it was trained on, or the checkpoint's parameters are not the model's (lists which).
+        ValueError: no such cell, it is not finished, it has no parameters (a control), it is of another schema, the
+            data set is not the one it was trained on or draws other splits, or the checkpoint's parameters are not the
+            model's (lists which).
     """
     identity = only_cell(store) if identity is None else identity
     if not store.finished_seeds(identity):
@@ -142,12 +144,19 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     config = store.config(identity)
     if config["control"]["name"]:
         raise ValueError(f"cell {identity} is the control {config['control']['name']!r}: it has no parameters")
+    record = read_json(store.cell(identity) / "record.json")
+    if (schema := record.get("schema", 1)) != study.SCHEMA:
+        raise ValueError(
+            f"cell {identity} was stored under schema {schema}, this revision restores schema {study.SCHEMA}: what its "
+            f"model was trained on can't be made again, train it anew"
+        )
     if data is None:
         data = load_data(config["data"]["name"], **config["data"]["options"])
-    if study.Cell(config, "", 0).identity(data.provenance.checksum) != identity:
+    if study.Cell(config, "", 0).identity(data) != identity:
         raise ValueError(
-            f"cell {identity} was trained on other data than data set {data.name!r} holds now "
-            f"(checksum {data.provenance.checksum[:16]}...)"
+            f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
+            f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
+            f"edge set or setting is"
         )
     try:
         config = study.resolve(ConfigDict(config)).config  # options that mechanisms have gained since
@@ -157,6 +166,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     config = {**config, "model": {**config["model"], "dim": width}}
     seeds = store.finished_seeds(identity)
     ready = prepare(config, data, seeds)
+    store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     template = build_model(config, dims, data.target, jax.random.key(0))
     models = {}
@@ -165,7 +175,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         for i, seed in enumerate(part_seeds):
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
-        identity, config, read_json(store.cell(identity) / "record.json")["label"], data, ready,
+        identity, config, record["label"], data, ready,
         tuple(models[s] for s in seeds), store.table(identity, "metrics"),
     )  # fmt: skip
 

@@ -1,13 +1,14 @@
 """A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
 
     <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs;
-                                              rows that others have published
+                                              rows that others have published; the schema of its cells
     <workdir>/cells/<id>/config.json          the cell's full config
-    <workdir>/cells/<id>/record.json          finished seeds and the parts they lie in; written last
+    <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in, the schema; written last
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
-        cost.json                             parameters, flops, peak_bytes, seconds, best epochs
+        cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
+                                              splits and the digest of each seed's
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -17,6 +18,9 @@
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
 folder does only where the file system renames folders, which object storage does file by file: there too a part
 counts from the moment its cell's record names it.
+
+The schema (`study.SCHEMA`) says how numbers came about: a folder of another one is read and reported as it is, but no
+cell is added to its study and none of its models is restored. Files without one are of schema 1.
 """
 
 from __future__ import annotations
@@ -26,15 +30,17 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from etils import epath
 
+from fusion_jax.data.base import Split
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
-from fusion_jax.study import Cell
+from fusion_jax.study import SCHEMA, Cell
 
 
 class Store:
@@ -61,13 +67,23 @@ class Store:
     def write_study(self, cells: list[tuple[str, Cell]], source: str, published: Sequence[dict[str, Any]] = ()) -> None:
         """The list of cells the report shows, in the order of the sweep, and the rows of others beside them."""
         rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
-        write_json(self.root / "study.json", dict(source=source, cells=rows, published=list(published)))
+        held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
+        write_json(self.root / "study.json", held)
 
     def add_cell(self, identity: str, cell: Cell, source: str) -> None:
-        """One cell more in the list of cells; a study that is there keeps its own."""
+        """One cell more in the list of cells; a study that is there keeps its own.
+
+        Raises:
+            ValueError: the study is of another schema, so that its rows and the new one would not compare.
+        """
         if not (self.root / "study.json").exists():
             return self.write_study([(identity, cell)], source)
         study = self.read_study()
+        if (schema := study.get("schema", 1)) != SCHEMA:
+            raise ValueError(
+                f"{os.fspath(self.root / 'study.json')} lists cells of schema {schema}, this revision trains cells of "
+                f"schema {SCHEMA}, whose numbers came about otherwise: name another folder"
+            )
         if identity not in [entry["id"] for entry in study["cells"]]:
             study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
             write_json(self.root / "study.json", study)
@@ -110,7 +126,7 @@ class Store:
         parts = [] if not self.finished_seeds(identity) else read_json(folder / "record.json")["parts"]
         parts = [p for p in parts if p["part"] != part] + [dict(part=part, seeds=list(seeds))]
         done = sorted({s for p in parts for s in p["seeds"]})
-        write_json(folder / "record.json", dict(label=cell.label, seeds=done, parts=parts))
+        write_json(folder / "record.json", dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts))
         (folder / "failure.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what interrupted runs left behind
             for leftover in (*folder.glob(".tmp-*"), *folder.glob(".partial-*")):
@@ -137,6 +153,23 @@ class Store:
 
     def costs(self, identity: str) -> list[dict[str, Any]]:
         return [read_json(p / "cost.json") for p, _ in self.parts(identity)]
+
+    def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
+        """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
+
+        Raises:
+            ValueError: they differ, or the cell does not say; names the cell and the seed.
+        """
+        if not splits:
+            return
+        stored = {int(seed): digest for cost in self.costs(identity) for seed, digest in cost.get("splits", {}).items()}
+        for seed, split in splits.items():
+            if stored.get(seed) != split_digest(split):
+                raise ValueError(
+                    f"cell {identity} in {os.fspath(self.root)!r}, seed {seed}: its split is not the one it was "
+                    f"trained on (digest {split_digest(split)}, stored {stored.get(seed, 'none')}), so that test rows "
+                    f"may have trained it; train anew in another folder"
+                )
 
     def config(self, identity: str) -> dict[str, Any]:
         return read_json(self.cell(identity) / "config.json")

@@ -21,7 +21,7 @@ from flax import nnx
 
 from fusion_jax.training import sharding
 from fusion_jax.training.schemes.base import Stage
-from fusion_jax.training.step import LossFn, Penalty, State, Trial, initial_state, is_active, make_epoch, scaled
+from fusion_jax.training.step import LossFn, Penalty, State, Trial, initial_state, is_active, make_epoch, scaled, whole
 from fusion_jax.types import Batch, Target
 
 
@@ -108,8 +108,8 @@ def train(
             def one(state: State, trial: Trial, target: Target):
                 seen = scaled(batch, trial)
                 own = trial.graph is not None or trial.mask is not None
-                whole = scaled(batch, dataclasses.replace(trial, graph=None, mask=None)) if own else seen
-                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, whole, target), state, None, length=length)
+                shown = whole(batch, trial) if own else seen
+                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
 
             return map_seeds(one, seed_axis)(states, trials, target)
 

@@ -19,6 +19,8 @@ import scipy.sparse as sp
 from fusion_jax.arrays import spread
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
+from fusion_jax.training import inductive
+from fusion_jax.training.inductive import without_nodes
 from fusion_jax.training.step import Trial
 from fusion_jax.types import Batch, Graph, Target
 from fusion_jax.zoo import nearest
@@ -52,12 +54,13 @@ class Prepared:
     """A cell ready to train.
 
     Attributes:
-        batch: features (unscaled), mask and graph on the device.
+        batch: features (unscaled), mask and graph on the device; no graph where every seed evaluates on its own.
         splits: one a seed, as selection uses them (protocol `paper` has val = test).
         seeds: their numbers.
         target: leaves [S, ...]; labels of rows a seed must not see are 0. Values are standardised, see `units`.
         trials: leaves [S, ...].
         init_keys: [S], the randomness of the initial values.
+        evaluated: one a seed, the graph its predictions are made on, over all N nodes; None without a graph.
         units: one a seed, where the target is values; else None.
     """
 
@@ -67,6 +70,7 @@ class Prepared:
     target: Target
     trials: Trial
     init_keys: jax.Array
+    evaluated: tuple[Graph | None, ...]
     units: tuple[Units, ...] | None = None
 
     def own_units(self, prediction: np.ndarray, i: int) -> np.ndarray:
@@ -104,6 +108,15 @@ def select_split(split: Split, protocol: str) -> Split:
     if protocol == "honest":
         return split
     return Split(np.sort(np.concatenate([split.train, split.val])), split.test, split.test)
+
+
+def split_of(config: Mapping[str, Any], data: Dataset, seed: int) -> Split:
+    """The split with which the cell trains and selects that seed.
+
+    Raises:
+        ValueError: it is not a split of the data set.
+    """
+    return select_split(data.split(seed if "split" in config["vary"] else 0), config["protocol"])
 
 
 def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
@@ -211,30 +224,6 @@ def training_weight(target: Target, train: np.ndarray, rows: int, class_weights:
     return weight
 
 
-def without_nodes(graph: Graph, keep: np.ndarray) -> Graph:
-    """The graph as it is without the nodes outside `keep`, with shapes that do not depend on which they are.
-
-    An edge of a node that is gone becomes a loop at the last node that is gone, so every seed's graph has the
-    same number of edges; the nodes themselves stay as isolated rows that are not `present` and that training
-    gives no weight.
-    """
-    gone = np.flatnonzero(~keep)
-    if gone.size == 0:
-        return graph
-
-    def cut(g: Graph) -> Graph:
-        s, r = np.asarray(g.senders), np.asarray(g.receivers)
-        lost = ~(keep[s] & keep[r]) & (s != r)
-        s, r = np.where(lost, gone[-1], s), np.where(lost, gone[-1], r)
-        edges = {k: np.asarray(v) for k, v in g.edges.items()}
-        smaller = Graph.create(s, r, np.asarray(g.jraph.n_node), edges, looped=False)
-        return dataclasses.replace(smaller, present=jnp.asarray(keep))
-
-    return dataclasses.replace(
-        cut(graph), looped=cut(graph.looped), views=tuple(without_nodes(v, keep) for v in graph.views)
-    )
-
-
 def trained_on(graph: Graph | None, evaluated: Graph | None, nodes: np.ndarray | None) -> Graph | None:
     """The graph of training where it is the seed's own (without the nodes that are yet to come, or with other edges
     than evaluation has), else None."""
@@ -250,8 +239,8 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         ValueError: whatever of the config does not fit the data set.
     """
     part = config["data"]
-    setting = part["setting"] or data.setting
-    if setting == "inductive" and STRUCTURE in (part["modalities"] or data.modalities):
+    coming = (part["setting"] or data.setting) == "inductive"  # test nodes are yet to come
+    if coming and STRUCTURE in (part["modalities"] or data.modalities):
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
     graph = data.graph(part["graph"] or None, tuple(part["views"]))
     features, mask = select_modalities(data, part["modalities"], part["graph"])
@@ -261,15 +250,15 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
     for key in ("views", "test_views"):
         if part[key] and len(part[key]) != len(features):
             raise ValueError(f"data.{key} names {len(part[key])} edge sets for {len(features)} modalities")
-    rows, vary = len(data.target), config["vary"]
-    splits, trials, targets, units, keys, trained = [], [], [], [], [], {}
-    for seed in seeds:
-        split = select_split(data.split(seed if "split" in vary else 0), config["protocol"])
+    rows = len(data.target)
+    splits = tuple(split_of(config, data, seed) for seed in seeds)
+    there = [_nodes_in_training(data, split, config["protocol"]) for split in splits]
+    grown = _grown(part, data, there, seeds) if coming and graph is not None else None
+    trials, targets, units, keys, trained = [], [], [], [], {}
+    for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         seen = np.zeros(rows, bool)
         seen[split.train] = seen[split.val] = True
-        # Inductive: test rows are yet to come, those that protocol `paper` selects on among them.
-        here = seen if config["protocol"] == "honest" else np.isin(np.arange(rows), split.train)
-        nodes = here if data.target.level == "node" else here[_graph_of_node(data)]
+        nodes = there[i]
         train_nodes = np.isin(np.arange(data.num_nodes), split.train) if data.target.level == "node" else (
             np.isin(_graph_of_node(data), split.train))  # fmt: skip
         trained[seed] = np.flatnonzero(train_nodes)
@@ -279,7 +268,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         }
         val = np.zeros(rows, np.float32)
         val[split.val] = 1
-        init, drop = (seed if what in vary else 0 for what in ("init", "dropout"))
+        init, drop = (seed if what in config["vary"] else 0 for what in ("init", "dropout"))
         trials.append(
             Trial(
                 key=jax.random.fold_in(jax.random.key(1), drop),
@@ -287,12 +276,12 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
                 scale={k: v[1] for k, v in scalers.items()},
                 train_weight=training_weight(data.target, split.train, rows, config["loss"]["class_weights"]),
                 val_weight=val,
-                graph=trained_on(graph, evaluated, nodes if setting == "inductive" else None),
-                mask=jnp.asarray(mask & nodes[:, None]) if setting == "inductive" else None,
+                graph=grown[i].training if grown else trained_on(graph, evaluated, nodes if coming else None),
+                mask=jnp.asarray(mask & nodes[:, None]) if coming else None,
+                evaluated=grown[i].padded if grown else None,
                 known=mask[trained[seed]].any(0),
             )
         )
-        splits.append(split)
         target = data.target
         if target.kind == "values":
             units.append(fit_units(target.values, split.train))
@@ -304,8 +293,33 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)
     target = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets)
-    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), evaluated)
-    return Prepared(batch, tuple(splits), seeds, target, stacked, jnp.stack(keys), units=tuple(units) or None)
+    batch = Batch(
+        {k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if grown else evaluated
+    )
+    graphs = tuple(g.evaluation for g in grown) if grown else (evaluated,) * len(seeds)
+    units = tuple(units) or None
+    return Prepared(batch, splits, seeds, target, stacked, jnp.stack(keys), graphs, units)
+
+
+def _nodes_in_training(data: Dataset, split: Split, protocol: str) -> np.ndarray:
+    """bool [N], false at nodes that are yet to come in the inductive setting: all but training and validation nodes.
+
+    With protocol `paper` the rows that select are test rows, yet to come too.
+    """
+    here = np.isin(np.arange(len(data.target)), split.train)
+    if protocol == "honest":
+        here[split.val] = True
+    return here if data.target.level == "node" else here[_graph_of_node(data)]
+
+
+def _grown(part: Mapping[str, Any], data: Dataset, seen: list[np.ndarray], seeds: tuple[int, ...]):
+    """Every seed's own graphs where one of the run's edge sets is made from features; None where all are given."""
+    base, views = part["graph"] or data.default_graph, tuple(part["views"])
+    training, evaluation = (base, *views), (base, *(part["test_views"] or views))
+    inductive.check(data, (*training, *evaluation))
+    if not data.made.keys() & {*training, *evaluation}:
+        return None
+    return inductive.grow_all(data, training, evaluation, seen, seeds)
 
 
 def _graph_of_node(data: Dataset) -> np.ndarray:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.training.metrics import readable
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
@@ -35,6 +36,7 @@ class Trial:
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
+        evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
     """
@@ -46,6 +48,7 @@ class Trial:
     val_weight: Array
     graph: Graph | None = None
     mask: Array | None = None
+    evaluated: Graph | None = None
     known: Array | None = None
 
 
@@ -80,6 +83,27 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
 
 
+def whole(batch: Batch, trial: Trial) -> Batch:
+    """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
+
+    Such an edge set has a last node that stands for no row of the data: a row without modalities is added.
+    """
+    batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
+    if trial.evaluated is None:
+        return batch
+    features, mask = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), (batch.features, batch.mask))
+    return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
+
+
+def first_rows(output: Output, rows: int) -> Output:
+    """The output without the rows behind the first `rows`, which stand for nothing."""
+    if len(output.prediction) == rows:
+        return output
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
+    held = {name: getattr(output, name) for name in kept}
+    return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
+
+
 def initial_state(
     params: Any, rest: Any, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int = 0
 ) -> State:
@@ -87,7 +111,7 @@ def initial_state(
     return State(
         params, rest, tx.init(params), params, rest,
         jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
+        jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
     )  # fmt: skip
 
 
@@ -110,7 +134,7 @@ def make_epoch(
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
-        score: larger is better, on the validation rows.
+        score: larger is better, on the validation rows; a complex one is compared by its real part first.
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
@@ -134,17 +158,20 @@ def make_epoch(
 
     def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        output = stage.forward(model, whole if select_on_whole else batch)
+        rows = len(trial.val_weight)
+        output = first_rows(stage.forward(model, whole if select_on_whole else batch), rows)
         same = select_on_whole or whole is batch
-        shown = output if same else stage.forward(model, whole)
+        shown = output if same else first_rows(stage.forward(model, whole), rows)
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
-        return tuple(a.astype(jnp.float32) for a in (shown.prediction, unsure, val_loss, new))
+        seen = (shown.prediction, unsure, val_loss, readable(new))
+        return *(a.astype(jnp.float32) for a in seen), new.astype(jnp.complex64)
 
     def unseen(state: State):
         nan = jnp.array(jnp.nan, jnp.float32)
-        return state.best_prediction, state.best_uncertainty, nan, nan  # a score that is no number is never better
+        never = nan.astype(jnp.complex64)  # a score that is no number is never better
+        return state.best_prediction, state.best_uncertainty, nan, nan, never
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
@@ -158,9 +185,9 @@ def make_epoch(
         if select_every > 1:
             done = state.epoch + 1 - begin
             due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, unsure, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+            predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
-            predicted, unsure, val_loss, new = seen()
+            predicted, unsure, val_loss, val_score, new = seen()
         better = new > state.best_score  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
@@ -171,7 +198,7 @@ def make_epoch(
             pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
         )  # fmt: skip
-        return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
+        return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)

@@ -47,6 +47,12 @@ def test_a_class_of_too_few_rows():
         splits.per_class(LABELS, 5, 5).draw(0)
 
 
+@pytest.mark.parametrize("train", [1, 3])
+def test_by_default_no_class_has_more_validation_than_training_labels(train):
+    s = splits.per_class(LABELS, train).draw(0)
+    assert counts(s.val) == counts(s.train) == [train] * 4
+
+
 def test_masks_over_the_rows_are_row_numbers():
     train, val, test = (np.isin(np.arange(100) % 5, part) for part in ([0, 1, 2], [3], [4]))
     split = splits.fixed(train, val, test, "masks").draw(0)
