@@ -101,7 +101,7 @@ def published(module) -> list[dict[str, Any]]:
     """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
 
     A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
-    deviation)} as printed, fractions and not percent.
+    deviation)} as printed, fractions and not percent, the deviation None where none is printed.
 
     Raises:
         ValueError: a row with other fields, or a metric that no table has.
@@ -236,6 +236,8 @@ def resolve(config: ConfigDict) -> Cell:
             zoo.check_options(kind, spec["name"], spec["options"])
             known = _plain(zoo.options(kind, spec["name"]))
             spec["options"] = known | _options(spec["options"], known, f"{path}.options")
+            if kind in ("control", "scheme"):  # they say for themselves what their options may be
+                zoo.make(kind, spec["name"], options=spec["options"])
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
     layer = plain["model"]["layer"]

@@ -242,6 +242,17 @@ def test_graph_layer(name):
 
 
 @pytest.mark.parametrize("name", each("graph"))
+def test_graph_layer_widths(name):
+    """From one width to another, the second argument; not an option of the mechanism."""
+    assert "out" not in zoo.options("graph", name)
+    make = lambda *widths: zoo.make("graph", name, *widths, rngs=nnx.Rngs(0))  # noqa: E731
+    y = make(D, 12)(jnp.ones((N, D), jnp.float32), graphs(1))
+    assert y.shape == (N, 12) and y.dtype == jnp.float32
+    same = jax.tree.map(jnp.array_equal, nnx.state(make(D)), nnx.state(make(D, D)))
+    assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("name", each("graph"))
 def test_graph_layer_presence(name):
     """Absent nodes, NaN in their rows, are not there: present nodes get what they get in the graph without them."""
     one_round = {"hops": 1} if "hops" in zoo.options("graph", name) else {}

@@ -26,10 +26,11 @@ def batch(features=FEATURES, mask=MASK, graph=GRAPH) -> Batch:
 
 def build(placement="before", fusion="mean", layer="gcn", layers=2, *, dims=DIMS, target=TARGET, **kwargs) -> Model:
     given = dict(readout="last", encoder="linear") | {k: v for k, v in kwargs.items() if k in ("readout", "encoder")}
-    rest = {k: v for k, v in kwargs.items() if k not in given}
+    rest = {k: v for k, v in kwargs.items() if k not in (*given, "last")}
     spec = lambda name: dict(name=name, options={})  # noqa: E731
     model = Model(
-        dims, target, dim=DIM, placement=placement, fusion=spec(fusion), layer=spec(layer), layers=layers,
+        dims, target, dim=DIM, placement=placement, fusion=spec(fusion), layers=layers,
+        layer={**spec(layer), "last": kwargs.get("last", {})},
         encoder=spec(given["encoder"]), readout=spec(given["readout"]), rngs=nnx.Rngs(0), **rest,
     )  # fmt: skip
     return to_float64(model)
@@ -190,6 +191,16 @@ def test_interleaving_a_fusion_without_tokens_is_refused_by_name_at_construction
         (dict(readout="lst"), "no readout named 'lst' .did you mean 'last'"),
         (dict(missing="masked"), "did you mean 'mask'"),
         (dict(presence="receive"), "did you mean 'received'"),
+        (dict(head="non"), "did you mean 'none'"),
+        (dict(activation="rely"), "did you mean 'relu'"),
+        (dict(last={"norms": 1}), "graph 'gcn' has no option 'norms'"),
+        (dict(head="none", placement="after"), "'none'.*not 'after'"),
+        (dict(head="none", placement="interleaved", fusion="self_attention"), "'none'.*not 'interleaved'"),
+        (dict(head="none", layers=0), "'none'.*there must be one, found model.layers=0"),
+        (dict(head="none", readout="histograph_node"), "'none'.*the readout 'histograph_node'"),
+        (dict(encoder="identity"), "encoder 'identity' leaves the modalities at the widths {'a': 3, 'b': 2}"),
+        (dict(encoder="identity", dims={"a": 3, "b": 3}, readout="histograph_node"),
+         r"'histograph_node' reads the states of all depths, whose widths \[3, 4, 4\] differ"),
         (dict(readout="mean"), "readout 'mean' is for graph tasks, this data set labels nodes"),
         (dict(placement="decision", readout="mean", target=dataclasses.replace(TARGET, level="graph")),
          "'decision' is defined for node tasks"),
@@ -257,3 +268,83 @@ def test_dropout_needs_a_key_and_evaluation_has_none():
     first, again, other = (model(batch(), key=jax.random.key(k)).prediction for k in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other) and not np.allclose(first, model(batch()).prediction)
+
+
+WIDE = {"a": 5, "b": 5}
+WIDE_FEATURES = {name: RNG.normal(size=(N, d)) for name, d in WIDE.items()}
+
+
+def test_identity_hands_the_features_over_as_they_are():
+    model = build("before", encoder="identity", dims=WIDE)
+    out = model(batch(WIDE_FEATURES))
+    shown = np.where(MASK[..., None], np.stack(list(WIDE_FEATURES.values()), 1), 0)
+    np.testing.assert_array_equal(out.embeddings, shown)
+    assert not any(name.startswith("encoders") for name in parameters(model))
+    kernels = [layer.linear.kernel.shape for layer in model.layers]
+    assert kernels == [(5, DIM), (DIM, DIM)] and model.head.kernel.shape == (DIM, CLASSES)
+    h, present = shown.sum(1) / np.maximum(MASK.sum(1), 1)[:, None], MASK.any(1)
+    for layer in model.layers:
+        h, present = gcn(layer, h, present)
+    np.testing.assert_allclose(out.prediction, model.head(jnp.asarray(h)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("placement", "widths"), [("after", [4]), ("interleaved", [5, 4, 4])])
+def test_fusions_stand_at_the_width_of_their_place(placement, widths):
+    model = build(placement, "self_attention", encoder="identity", dims=WIDE, missing="learned")
+    assert [fusion.query.kernel.shape[0] for fusion in model.fusions] == widths
+    assert [streams.layers.linear.kernel.shape for streams in model.streams] == [(2, 5, DIM), (2, DIM, DIM)]
+    assert model.missing_token.shape == (2, 5)
+    assert np.isfinite(model(batch(WIDE_FEATURES)).prediction).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_without_a_head_the_last_layer_predicts(rate):
+    """No activation and no dropout behind it: predictions below 0, and with dropout none that a mask made 0."""
+    model = build("before", head="none", rate=rate)
+    h, present = np.asarray(model.fusions[0](encoded(model), jnp.asarray(MASK)).out), MASK.any(1)
+    h, present = gcn(model.layers[0], h, present)
+    looped = np.zeros((N, N))
+    np.add.at(looped, (np.asarray(GRAPH.looped.receivers), np.asarray(GRAPH.looped.senders)), 1.0)
+    looped *= present[None]
+    scale = 1 / np.sqrt(np.maximum(looped.sum(1), 1))
+    expected = scale[:, None] * looped * scale @ h @ np.asarray(model.layers[1].linear.kernel[...])
+    out = model(batch())
+    assert model.head is None and model.readout is None
+    np.testing.assert_allclose(out.prediction, expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(out.hidden, h, rtol=1e-12)
+    assert (out.prediction < 0).any() and out.prediction.shape == (N, CLASSES)
+    in_training = model(batch(), key=jax.random.key(0)).prediction
+    assert np.isclose(in_training, out.prediction).all() == (rate == 0)
+    kept = np.asarray(in_training) != 0
+    np.testing.assert_array_equal(kept.any(1), kept.all(1))
+
+
+def test_without_a_head_every_stream_predicts_and_the_predictions_are_fused():
+    model = build("decision", head="none")
+    h, present = gcn_streams(model.streams[0], encoded(model), MASK)
+    out = model(batch())
+    logits = model.streams[1](jnp.asarray(h), GRAPH, jnp.asarray(present))
+    _, present = gcn_streams(model.streams[1], h, present)
+    np.testing.assert_allclose(out.streams, np.where(present[..., None], logits, 0), rtol=1e-12)
+    expected = np.asarray(out.streams).sum(1) / np.maximum(present.sum(1), 1)[:, None]
+    np.testing.assert_allclose(out.prediction, expected, rtol=1e-12)
+    assert model.head is None and out.streams.shape == (N, 2, CLASSES)
+
+
+@pytest.mark.parametrize("head", ["linear", "none"])
+@pytest.mark.parametrize("placement", ["before", "decision"])
+def test_only_the_last_layer_has_options_of_its_own(placement, head):
+    model = build(placement, layer="gat", last={"heads": 1, "merge": "mean"}, layers=3, head=head)
+    layers = model.layers if placement == "before" else [streams.layers for streams in model.streams]
+    assert [(layer.heads, layer.merge) for layer in layers] == [(4, "concat"), (4, "concat"), (1, "mean")]
+
+
+def test_the_activation_is_the_one_that_is_named():
+    first, second = build("before", activation="elu"), build("before")
+    h, present = second.fusions[0](encoded(second), jnp.asarray(MASK)).out, jnp.asarray(MASK.any(1))
+    for layer in second.layers:
+        after = layer.reached(present, GRAPH)
+        h = jnp.where(after[:, None], jax.nn.elu(layer(h, GRAPH, present)), 0)
+        present = after
+    assert (h < 0).any()
+    np.testing.assert_allclose(first(batch()).prediction, second.head(h), rtol=1e-12)

@@ -7,10 +7,11 @@ splits and the split of seed 0.
 
 Counted, nearly: arrays of floats (features, edge arrays, values, times). What is computed from the same files may
 differ in the last bit between machines, and must not be another data set there. So they are counted by a few random
-projections of all their entries, in steps of 1e-4 of the array's size: rows or columns in another order, other units,
-one entry changed by more than some thousandths of the array's norm all show; last bits do not, but for about one time
-in a thousand that a projection lies that near to the border of a step. (Where no checksum was given, the provenance
-checksum is that of the arrays, which counts every bit.)
+projections of all their entries, in steps of 1e-4 of the array's norm: rows or columns in another order, other units,
+an entry changed by a thousandth of the norm all show; last bits do not, unless a projection lies at the border of a
+step. (With every feature moved by its last bit at random, 73 of 1,600 fingerprints changed, all on one of four data
+sets: such a cell is trained again without need. Where no checksum was given, the provenance checksum is that of the
+arrays, which counts every bit.)
 
 Not counted: the data set's name, source and licence; what stands in masked slots; the default edge set and the default
 setting, which a cell's identity has as it uses them (`study.Cell.identity`); splits of seeds other than 0, whose

@@ -40,8 +40,8 @@ class Row:
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
-        published: {metric: (mean, standard deviation)} of a row that others have published, which takes no part in
-            comparisons; source: what to cite for it.
+        published: {metric: (mean, standard deviation or None)} of a row that others have published, which takes no
+            part in comparisons; source: what to cite for it.
         cell, seeds: identity and seeds of the row's cell; "" and () of a row that is not one cell's.
     """
 
@@ -55,7 +55,7 @@ class Row:
     seconds: float | None
     error: str = ""
     task: str = "classes"
-    published: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    published: dict[str, tuple[float, float | None]] = dataclasses.field(default_factory=dict)
     source: str = ""
     cell: str = ""
     seeds: tuple[int, ...] = ()
@@ -84,7 +84,7 @@ def rows(store: Store) -> list[Row]:
 
 def _published(entry: dict[str, Any]) -> Row:
     """A row without seeds, whose protocol says what it is."""
-    values = {m: (float(mean), float(sd)) for m, (mean, sd) in entry["values"].items()}
+    values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
     task = next(t for t, m in PRIMARY.items() if m in values)
     return Row(entry["label"], "-", entry["data"], PUBLISHED, "", {}, None, None, task=task, published=values,
                source=entry["source"])  # fmt: skip
@@ -211,7 +211,8 @@ def cell_text(row: Row, metric: str) -> str:
     """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing."""
     digits = DIGITS.get(metric, 3)
     if metric in row.published:
-        return "{:.3f} ± {:.3f}".format(*row.published[metric])
+        mean, sd = row.published[metric]
+        return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"

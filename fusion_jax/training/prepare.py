@@ -123,10 +123,10 @@ def fit_scaler(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -
     """shift and scale [d] of (x - shift) * scale, from the present rows among `rows` only.
 
     "column": unit variance a column; "view": one scale for the whole modality, 1 / sqrt(mean variance), which keeps
-    columns that happen to be constant on few rows from exploding; "none": as it is; so too "row", which is no matter of
-    columns and not fitted (`row_scaled`). The scale is 0 where there is no spread to take it from (a column with
-    "column", a whole modality with "view"; see `arrays.spread`): of such a column training rows tell nothing, and other
-    rows would reach the model in whatever unit they have.
+    columns that happen to be constant on few rows from exploding; "none": as it is; so too "row", which is no matter
+    of columns and not fitted (`row_scaled`). The scale is 0 where there is no spread to take it from (a column with
+    "column", a whole modality with "view"; see `arrays.spread`): of such a column training rows tell nothing, and
+    other rows would reach the model in whatever unit they have.
     """
     d = x.shape[1]
     fit = x[rows[present[rows]]]

@@ -67,8 +67,3 @@ def test_every_stage_of_a_scheme_has_it(data):
     plain, with_l2 = (tiny.train(data, SEEDS, **scheme, loss__l2=s) for s in (0.0, 0.1))
     added = with_l2.history["train_loss"] - plain.history["train_loss"]
     assert added.shape == (2, 3) and (added > 0.01).all()
-
-
-def test_a_strength_below_0_is_refused():
-    with pytest.raises(ValueError, match="'loss.l2' is -0.1, expected at least 0"):
-        tiny.cell(loss__l2=-0.1)

@@ -126,7 +126,7 @@ def test_a_study_from_config_to_table(tmp_path):
     text = report.write(store)
     assert "| C-index | AUC |" in text and "FAILED" not in text
     # the stored predictions give the stored metrics
-    identity = cells[wanted[0]].identity(data.load("breast_cancer").provenance.checksum)
+    identity = cells[wanted[0]].identity(data.load("breast_cancer"))
     kept = store.table(identity, "predictions")
     test = kept[(kept.part == "test") & (kept.seed == 0)]
     risk = np.array([p[0] for p in test.prediction])
