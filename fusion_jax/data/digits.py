@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
+from fusion_jax.data.base import Dataset, Provenance, Summary
 from fusion_jax.data.masks import missing_at_random
 from fusion_jax.types import Target
 
@@ -22,14 +22,14 @@ SUMMARY = Summary(
     nodes=1797,
     modalities={"pixels": 64, "fourier": 40, "gradients": 32, "profiles": 16},
     classes=10,
-    graphs=("knn",),
+    graphs=("knn", *(f"knn_{view}" for view in ("pixels", "fourier", "gradients", "profiles"))),
 )
 
 
 def load(
     train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 10, missing: float = 0.0
 ) -> Dataset:
-    """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graph `knn`.
+    """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graphs `knn` on all, `knn_<view>`.
 
     Args:
         train_per_class, val_per_class: labels a class for training and for validation (None: as many); the rest is
@@ -57,18 +57,17 @@ def load(
     labels = bunch.target.astype(np.int32)
     mask = missing_at_random(len(labels), len(views), missing, "digits")
     features = {name: np.where(mask[:, [m]], x, 0).astype(np.float32) for m, (name, x) in enumerate(views.items())}
-    knn = graphs.knn(np.concatenate(list(graphs.standardised(features, mask).values()), axis=1), neighbours)
     return Dataset(
         name="digits",
         features=features,
         mask=mask,
-        graphs={"knn": knn},
+        graphs=graphs.neighbour_graphs(features, mask, neighbours),
         target=Target("classes", labels=labels, num_outputs=10),
         splits=splits.per_class(labels, train_per_class, val_per_class),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
-        made={"knn": Neighbours(neighbours, (tuple(features),))},
+        made=graphs.neighbour_recipes(features, neighbours),
     )
 
 

@@ -47,10 +47,7 @@ def fingerprint(data: Dataset) -> str:
     target, graphs = data.target, sorted(data.graphs.items())
     held = dict(
         checksum=data.provenance.checksum,
-        modalities=[
-            [name, "sparse" if sp.issparse(x) else "dense", x.shape[1], _floats(_shown(x, data.mask[:, i]))]
-            for i, (name, x) in enumerate(data.features.items())
-        ],
+        modalities=[[name, _floats(_shown(x, data.mask[:, i]))] for i, (name, x) in enumerate(data.features.items())],
         mask=_array(data.mask),
         graphs={
             name: [_array(g.senders), _array(g.receivers), _array(g.n_node)]
@@ -91,7 +88,7 @@ def _shown(x, present: np.ndarray):
 
 
 def _floats(x) -> list:
-    """Shape and projections: of the matrix, or of its column means and of what deviates from them where it is dense."""
+    """Shape and projections: of a sparse matrix itself, of a dense one's column means and of what is left without."""
     if sp.issparse(x):
         return [x.shape, _project(sp.csr_matrix(x, dtype=np.float64))]
     shape, x = np.shape(x), np.asarray(x, np.float64)

@@ -21,6 +21,7 @@ RING = np.arange(N), (np.arange(N) + 1) % N
 MASK = np.stack([np.ones(N, bool), np.arange(N) % 5 > 0], 1)
 TWO = {name: edge_set(*RING, N, {"weight": np.linspace(1, 2, N, dtype=np.float32)}) for name in ("ring", "other")}
 IDS = np.arange(N)
+GAPS = {m: np.where(MASK[:, [i]], x, 0) for i, (m, x) in enumerate(X.items())}  # what the mask hides is 0
 
 
 def dataset(**changes) -> Dataset:
@@ -60,6 +61,7 @@ OTHERS = {
     "origin": dict(features={**X, "a": X["a"] + 1000}),
     "rows exchanged": dict(features={**X, "a": X["a"][::-1]}),
     "mask": dict(mask=changed(MASK, 1, [True, False])),
+    "mask of nothing but zeros": dict(features=GAPS, mask=np.ones((N, 2), bool)),
     "edges": dict(graphs={**TWO, "ring": edge_set(RING[0], (RING[1] + 1) % N, N, {"weight": WEIGHT})}),
     "an edge": dict(graphs={**TWO, "ring": edge_set(RING[0], changed(RING[1], 3, 9), N, {"weight": WEIGHT})}),
     "edge weights": dict(graphs=reweighted(None, changed(WEIGHT, 7, 1.5))),
