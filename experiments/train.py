@@ -44,13 +44,8 @@ def train_model(
     ready: Prepared,
     partial: Partial | None,
     build: Callable[[jax.Array], Model] | None = None,
-    progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
 ) -> loop.Trained:
-    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values.
-
-    Args:
-        progress: called with the history so far at the end of every chunk.
-    """
+    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values."""
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
     if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
@@ -64,12 +59,7 @@ def train_model(
         rate = optimizer["learning_rate"] * stage.rate
         return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
 
-    def at_border(state, history: list[dict[str, np.ndarray]]):
-        if partial is not None:
-            partial.at_border(state, history)
-        if progress is not None:
-            progress(history)
-
+    hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     return loop.train(
         build or functools.partial(build_model, config, feature_dims, data.target),
         ready.init_keys,
@@ -85,8 +75,7 @@ def train_model(
         select_on_whole=config["protocol"] == "paper",
         select_every=part["select_every"],
         seed_axis=part["seed_axis"],
-        restore=(lambda state: None) if partial is None else partial.restore,
-        at_border=at_border,
+        **hooks,
     )
 
 
@@ -189,7 +178,7 @@ def run_cell(
     history has a line of it, and it is not trained again.
 
     Args:
-        progress: see `train_model`.
+        progress: called with the history so far at the end of every chunk of epochs.
     Raises:
         ValueError: the config does not fit the data set; whatever training raises. Nothing is stored then.
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
@@ -214,8 +203,9 @@ def run_cell(
         partial = Partial(
             store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}",
             config["training"]["checkpoint_seconds"],
+            progress,
         )
-        trained = train_model(config, data, ready, partial, progress=progress)
+        trained = train_model(config, data, ready, partial)
         diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
         if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
             partial.clear()  # else the next attempt would go on from the diverged state
