@@ -15,7 +15,7 @@ import pathlib
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from absl import flags
@@ -31,6 +31,7 @@ from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell
 from fusion_jax.training.compilation import check_platform, use_cache
+from fusion_jax.training.prepare import split_of
 
 FLAGS = flags.FLAGS
 
@@ -53,8 +54,13 @@ def load_all(cells: list[Cell]) -> dict[str, Dataset | Exception]:
     return found
 
 
-def checksum(data: Dataset | Exception) -> str:
-    return "not loaded" if isinstance(data, Exception) else data.provenance.checksum
+def identify(cells: list[Cell], datasets: Mapping[str, Dataset | Exception]) -> list[tuple[str, Cell]]:
+    """Every cell with its identity; cells that come to be the same on their data set once, under the first's label."""
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        data = datasets[data_key(cell)]
+        unique.setdefault(cell.identity("not loaded" if isinstance(data, Exception) else data), cell)
+    return list(unique.items())
 
 
 def run_loaded(cell: Cell, store: Store, data: Dataset | Exception):
@@ -71,10 +77,14 @@ def run(
     Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
     """
     datasets = load_all(cells)
-    identified = [(c.identity(checksum(datasets[data_key(c)])), c) for c in cells]
+    identified = identify(cells, datasets)
+    for identity, cell in identified:
+        if done := store.finished_seeds(identity):
+            data = datasets[data_key(cell)]
+            store.check_splits(identity, {seed: split_of(cell.config, data, seed) for seed in done})
     store.write_study(identified, source, published)
     waiting = [(i, c) for i, c in identified if set(range(c.seeds)) - set(store.finished_seeds(i))]
-    console.print(f"{len(cells)} cells, {len(cells) - len(waiting)} finished before")
+    console.print(f"{len(identified)} cells, {len(identified) - len(waiting)} finished before")
     start, failed, done = time.perf_counter(), 0, 0
     running: dict[Future, tuple[str, Cell]] = {}
     pool = ThreadPoolExecutor(max_workers=jobs)

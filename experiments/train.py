@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import time
@@ -26,16 +27,19 @@ from experiments import arguments
 from fusion_jax import defaults, study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.data.base import Split
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.models import Model
 from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
-from fusion_jax.training.build import build_loss, build_model, build_scheme, model_builder
+from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import check_platform, own_settings, use_cache
-from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.prepare import Prepared, prepare, split_of
 from fusion_jax.training.schemes.base import Stage
+from fusion_jax.training.step import scaled
 
 
 def train_model(
@@ -45,10 +49,14 @@ def train_model(
     partial: Partial | None,
     build: Callable[[jax.Array], Model] | None = None,
 ) -> loop.Trained:
-    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values."""
+    """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values.
+
+    A regression target is learned in standardised units (`Prepared.units`): so are the losses of the history and what
+    the models return. The predictions that come back are in the target's own.
+    """
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
-    if ready.batch.graph is None and config["model"]["layers"] and layer != "none":
+    if ready.evaluated[0] is None and config["model"]["layers"] and layer != "none":
         raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
@@ -60,7 +68,7 @@ def train_model(
         return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
 
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
-    return loop.train(
+    trained = loop.train(
         build or functools.partial(build_model, config, feature_dims, data.target),
         ready.init_keys,
         ready.trials,
@@ -74,29 +82,64 @@ def train_model(
         chunk=part["chunk"],
         select_on_whole=config["protocol"] == "paper",
         select_every=part["select_every"],
+        penalty=build_penalty(config),
         seed_axis=part["seed_axis"],
         **hooks,
     )
+    return dataclasses.replace(
+        trained, prediction=np.stack([ready.own_units(p, i) for i, p in enumerate(trained.prediction)])
+    )
+
+
+def known_to_control(config: Mapping[str, Any], ready: Prepared) -> Prepared:
+    """The cell with the splits as its control uses them: validation rows are training rows where it may use those.
+
+    Raises:
+        ValueError: it may under protocol `paper`, whose validation rows are the test rows.
+    """
+    name = config["control"]["name"]
+    if not zoo.make("control", name, options=config["control"]["options"]).validation_labels:
+        return ready
+    if config["protocol"] == "paper":
+        raise ValueError(
+            f"control {name!r}: validation_labels=True under protocol 'paper', where validation rows are the test rows "
+            f"and training has all others; expected protocol 'honest'"
+        )
+    none = np.array([], int)
+    splits = (Split(np.sort(np.concatenate([s.train, s.val])), none, s.test) for s in ready.splits)
+    return dataclasses.replace(ready, splits=tuple(splits))
 
 
 def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
-    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see."""
+    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see.
+
+    Raises:
+        ValueError: the task is not classification of nodes, or scores are not [N, C].
+        FloatingPointError: scores are not finite; names the control, the seed and the rows.
+    """
+    name = config["control"]["name"]
     if data.target.kind != "classes" or data.target.level != "node":
-        raise ValueError(f"control {config['control']['name']!r} is for node classification")
-    control = zoo.make("control", config["control"]["name"], options=config["control"]["options"])
-    mask, scores = np.asarray(ready.batch.mask), []
+        raise ValueError(f"control {name!r} is for node classification")
+    control = zoo.make("control", name, options=config["control"]["options"])
+    scores = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
-        x = np.concatenate(
-            [
-                np.where(mask[:, m : m + 1], (np.asarray(f) - ready.trials.shift[k][i]) * ready.trials.scale[k][i], 0)
-                for m, (k, f) in enumerate(ready.batch.features.items())
-            ],
-            axis=1,
-        )
+        trial = dataclasses.replace(jax.tree.map(lambda a, i=i: a[i], ready.trials), graph=None, mask=None)
+        x = np.concatenate([np.asarray(f) for f in scaled(ready.batch, trial).features.values()], axis=1)
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
-        scores.append(control.predict(x, labels, split, ready.batch.graph, data.target.num_outputs, own))
+        found = np.asarray(control.predict(x, labels, split, ready.evaluated[i], data.target.num_outputs, own))
+        if found.shape != (expected := (data.num_nodes, data.target.num_outputs)):
+            raise ValueError(f"control {name!r}, seed {seed}: scores of shape {found.shape}, expected {expected}")
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(found.astype(np.float32)).all(1))  # as they are stored
+        if bad.size:
+            rows = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
+            raise FloatingPointError(
+                f"control {name!r}, seed {seed}: scores of {bad.size} rows are not finite (rows {rows}, the first "
+                f"{found[bad[0]].tolist()}); expected finite numbers"
+            )
+        scores.append(found)
     return np.stack(scores)
 
 
@@ -114,6 +157,7 @@ def prediction_table(
         leave_out: seeds without a result, which get no lines.
     """
     frames = []
+    number = np.float64 if data.target.kind == "values" else np.float32  # float32 of a year has no seconds
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         part = np.full(len(prediction[i]), "unused", dtype=object)
         for name in ("train", "val", "test"):
@@ -123,8 +167,8 @@ def prediction_table(
             if getattr(data.target, field) is not None:
                 columns[field] = np.asarray(getattr(data.target, field))
         if data.target.values is not None:
-            columns["values"] = list(np.asarray(data.target.values, np.float32))
-        columns["prediction"] = list(np.asarray(prediction[i], np.float32))
+            columns["values"] = list(np.asarray(data.target.values, number))
+        columns["prediction"] = list(np.asarray(prediction[i], number))
         if uncertainty is not None:
             columns["uncertainty"] = np.asarray(uncertainty[i], np.float32)
         frames.append(pd.DataFrame(columns))
@@ -135,11 +179,16 @@ def prediction_table(
 def metric_table(
     prediction: np.ndarray, data: Dataset, ready: Prepared, *, leave_out: Collection[int] = ()
 ) -> pd.DataFrame:
-    """seed, part, metric, value for the training, validation and test rows; nothing of the seeds to leave out."""
+    """seed, part, metric, value for the training, validation and test rows; none of a part without rows.
+
+    Args:
+        leave_out: seeds without a result, which get no lines.
+    """
     rows = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         for part in () if seed in leave_out else ("train", "val", "test"):
-            for metric, value in metrics.evaluate(prediction[i], data.target, getattr(split, part)).items():
+            known = getattr(split, part)
+            for metric, value in metrics.evaluate(prediction[i], data.target, known).items() if known.size else ():
                 rows.append((seed, part, metric, value))
     return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"]).astype({"seed": int, "value": float})
 
@@ -180,13 +229,15 @@ def run_cell(
     Args:
         progress: called with the history so far at the end of every chunk of epochs.
     Raises:
-        ValueError: the config does not fit the data set; whatever training raises. Nothing is stored then.
+        ValueError: the config does not fit the data set, or stored seeds were trained on another split than the data
+            set draws now; whatever training raises. Nothing is stored then.
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
     """
     start = time.perf_counter()
     config = cell.config
-    identity = cell.identity(data.provenance.checksum)
+    identity = cell.identity(data)
     done = store.finished_seeds(identity)
+    store.check_splits(identity, {seed: split_of(config, data, seed) for seed in done})
     seeds = tuple(s for s in range(cell.seeds) if s not in done)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
@@ -197,6 +248,7 @@ def run_cell(
     ready = prepare(config, data, seeds)
     tables, checkpoint, uncertainty, diverged = {}, None, None, {}
     if config["control"]["name"]:
+        ready = known_to_control(config, ready)
         prediction = fit_control(config, data, ready)
         cost = dict(parameters=0)
     else:
@@ -221,6 +273,7 @@ def run_cell(
         cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule,
         diverged=list(diverged.values()),
     )  # fmt: skip
+    cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)
     if checkpoint is not None:
         partial.clear()
@@ -235,7 +288,8 @@ def show_progress(history: list[dict[str, np.ndarray]]) -> None:
     last = {name: values[:, -1] for name, values in history[-1].items()}
     training = ~np.isnan(last["train_loss"])
     losses = [f"{word} loss {last[name][training].mean():.4f}"
-              for word, name in (("training", "train_loss"), ("validation", "val_loss")) if training.any()]  # fmt: skip
+              for word, name in (("training", "train_loss"), ("validation", "val_loss"))
+              if np.isfinite(last[name][training]).any()]  # fmt: skip
     count = f"{training.sum()} of {len(training)} seeds train"
     epoch = sum(h["train_loss"].shape[1] for h in history)
     print(f"epoch {epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)
@@ -250,7 +304,7 @@ def main(argv):
         data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
         store = Store(FLAGS.workdir, create=True)
         with exclusive(store.root):
-            store.add_cell(cell.identity(data.provenance.checksum), cell, "experiments.train")
+            store.add_cell(cell.identity(data), cell, "experiments.train")
             done = run_cell(cell, store, data, show_progress)
         table = store.table(done["identity"], "metrics")
         diverged = store.diverged(done["identity"])

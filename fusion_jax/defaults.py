@@ -20,7 +20,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 graph="",  # name of an edge set; "" for the data set's default
                 views=(),  # one edge set a modality, by name; () where all use `graph`
                 test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
-                scale="view",  # "column": each column to unit variance; "view": one scale a modality; "none"
+                scale="view",  # "column": each column to unit variance; "view": one scale a modality; "row": each row
+                # divided by the sum of its absolute values, nothing fitted; "none"
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),
             seeds=5,  # number of trials of every cell, seeds 0 ... seeds - 1
@@ -28,21 +29,31 @@ def get_config(arg: str = "") -> ConfigDict:
             protocol="honest",  # "honest": select on validation rows; "paper": on test rows, training on all others
             control=dict(name="", options=ConfigDict()),  # a file of fusion_jax/controls instead of the model
             model=dict(
-                dim=64,  # D
+                dim=64,  # D, of what encoders and graph layers return
                 placement="before",  # before, after, interleaved, decision
                 encoder=dict(name="linear", options=ConfigDict()),
                 fusion=dict(name="concat_mlp", options=ConfigDict()),
-                layer=dict(name="gcn", options=ConfigDict()),  # file in fusion_jax/graph
+                layer=dict(
+                    name="gcn",  # file in fusion_jax/graph
+                    options=ConfigDict(),
+                    last=ConfigDict(),  # options in which the last layer differs, such as {"heads": 1, "merge": "mean"}
+                ),
                 layers=2,  # L, number of graph layers
+                activation="relu",  # relu, elu: behind every graph layer but one that predicts
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
+                head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
                 missing="mask",  # mask, zeros, mean, learned
-                rate=0.5,  # dropout
+                presence="received",  # with "mask", which modalities a fusion sees behind message passing: "own", those
+                # the node has itself; "received", also those it has received something of
+                rate=0.5,  # dropout before every graph layer and before the head
             ),
             loss=dict(
                 name="",  # file in fusion_jax/losses; "": the fusion's own, else the task's
                 options=ConfigDict(),
                 class_weights=False,  # weigh every training node by 1 / (its class's share)
                 extra=ConfigDict(),  # {loss name: weight}, added to it
+                l2=0.0,  # strength s of the coupled L2 term s/2 sum theta^2, in the training loss only
+                l2_parts=(),  # parts of the model it applies to, such as "layers.0" or "encoders"; () for all
             ),
             scheme=dict(name="", options=ConfigDict()),  # file in fusion_jax/training/schemes
             optimizer=dict(

@@ -20,15 +20,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fusion_jax import folders, zoo
+from fusion_jax import folders, ranges, zoo
+from fusion_jax.data import defaults
+from fusion_jax.data.base import Dataset
 
-SCHEMA = 1  # of what a cell's files mean; a new one makes every cell a new one
+SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
 # How a row is told from the others; not part of what is computed.
 _NOT_IDENTITY = ("label", "seeds")
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "match_params")
-_OPEN = ("options", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
+VALIDATION_LABELS = " (+ validation labels)"  # marks the rows of controls that train on those too
+_OPEN = ("options", "last", "extra", "factors")  # dictionaries whose keys the named mechanism or the model defines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +48,26 @@ class Cell:
     label: str
     seeds: int
 
-    def identity(self, data_checksum: str) -> str:
+    def identity(self, data: Dataset | str) -> str:
         """16 hex digits of the sha256 over the canonical config, the data and the schema version.
 
-        The number of seeds, the label and what only concerns running (chunks, checkpoints) do not count.
+        The data count by their fingerprint (`data.fingerprint` says what that is), and what the config leaves to the
+        data set counts as it is used: the modalities in their order, the edge set, the setting, the edge sets of
+        evaluation. Not counted: the number of seeds, the label, what only concerns running (chunks, checkpoints), and
+        for a control what only models read. Splits of seeds other than 0 do not count, since seeds may be added
+        later: each stored seed keeps the digest of its own (`Store.check_splits`).
+
+        Args:
+            data: the data set; or a text that stands for it, and then the config counts as it is written.
         """
         config = {k: v for k, v in self.config.items() if k not in _NOT_IDENTITY}
+        if not isinstance(data, str):
+            config["data"] = _as_used(config["data"], data)
+            data = data.fingerprint
         config["training"] = {k: v for k, v in config["training"].items() if k not in _RUNTIME}
         if config["control"]["name"]:  # a control reads none of these
             config = {k: v for k, v in config.items() if k not in _OF_MODELS}
-        text = json.dumps([SCHEMA, data_checksum, config], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([SCHEMA, data, config], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -64,6 +77,17 @@ def split(path: str) -> tuple[str, str | None]:
     heads = [path] + [path[:i] for i in range(len(path) - 1, 0, -1) if path[i] == ":"]
     head = next((h for h in heads if pathlib.Path(h).is_file()), heads[min(1, len(heads) - 1)])
     return head, None if head == path else path[len(head) + 1 :]
+
+
+def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """The `data` keys of a config with what they leave to the data set filled in."""
+    return {
+        **part,
+        "modalities": list(part["modalities"]) or list(data.features),
+        "graph": part["graph"] or data.default_graph,
+        "test_views": list(part["test_views"]) or list(part["views"]),
+        "setting": part["setting"] or data.setting,
+    }
 
 
 def load(path: str):
@@ -108,7 +132,7 @@ def published(module) -> list[dict[str, Any]]:
     """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
 
     A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
-    deviation)} as printed, fractions and not percent.
+    deviation)} as printed, fractions and not percent, the deviation None where none is printed.
 
     Raises:
         ValueError: a row with other fields, or a metric that no table has.
@@ -171,8 +195,8 @@ def tell_apart(cells: list[Cell]) -> list[Cell]:
         flat = [flatten(c.config) for c in group]
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
         keys = sorted(differing - set(_NOT_IDENTITY))
-        for cell, values in zip(group, flat, strict=True):
-            extra = ", ".join(f"{k}={values[k]}" for k in keys if k in values)
+        for cell, own in zip(group, flat, strict=True):
+            extra = ", ".join(f"{k}={own[k]}" for k in keys if k in own)
             named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
     return [named[id(c)] for c in cells]
 
@@ -180,34 +204,30 @@ def tell_apart(cells: list[Cell]) -> list[Cell]:
 def set_key(config: ConfigDict, key: str, value: Any) -> None:
     """Sets a dotted key that exists (or lies in an `options` dictionary) to a value of the same type.
 
+    NumPy's numbers and arrays are taken as Python's; see `ranges` for what else is one number in another form.
+
     Raises:
         ValueError: no such key, naming the nearest; or a value of another type.
     """
     *parents, leaf = key.split(".")
+    value = ranges.python(value, key)
     node = config
     for depth, part in enumerate(parents):
         if not isinstance(node, ConfigDict) or part not in node:
             raise ValueError(_unknown(config, key))
         node = node[part]
         if part in _OPEN and depth == len(parents) - 1:
-            with node.unlocked():
+            with node.unlocked(), node.ignore_type():
                 node[leaf] = value
             return
     if not isinstance(node, ConfigDict) or leaf not in node:
         raise ValueError(_unknown(config, key))
     if leaf in _OPEN:
-        if not isinstance(value, Mapping | ConfigDict):
+        if not isinstance(value, Mapping):
             raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
-        node[leaf] = ConfigDict(dict(value))  # as a whole: what stood there belonged to another mechanism
+        node[leaf] = ConfigDict(value)  # as a whole: what stood there belonged to another mechanism
         return
-    old = node[leaf]
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(old, tuple) and isinstance(value, list):
-        value = tuple(value)
-    if type(old) is not type(value):
-        raise ValueError(f"config key {key!r} is {value!r}, expected a {type(old).__name__} such as {old!r}")
-    node[leaf] = value
+    node[leaf] = ranges.alike(value, node[leaf], key)
 
 
 def _unknown(config: ConfigDict, key: str) -> str:
@@ -232,9 +252,11 @@ def resolve(config: ConfigDict) -> Cell:
         ValueError: keys that defaults.py does not have, unknown names, options or values.
     """
     from fusion_jax.defaults import get_config
+    from fusion_jax.models import ACTIVATIONS, HEADS, MISSING, PRESENCE, check_no_head
 
-    plain = _plain(config.to_dict())
-    _check_keys(plain, get_config().to_dict())
+    plain, base = _plain(config.to_dict()), _plain(get_config().to_dict())
+    _check_keys(plain, base)
+    ranges.check_ranges(flatten(plain))
     kinds = {"model.encoder": "encoder", "model.fusion": "fusion", "model.layer": "graph", "model.readout": "readout",
              "control": "control", "scheme": "scheme", "loss": "loss"}  # fmt: skip
     for path, kind in kinds.items():
@@ -243,39 +265,56 @@ def resolve(config: ConfigDict) -> Cell:
             spec = spec[part]
         if spec["name"]:
             zoo.check_options(kind, spec["name"], spec["options"])
-            spec["options"] = {**_plain(zoo.options(kind, spec["name"])), **spec["options"]}
+            known = _plain(zoo.options(kind, spec["name"]))
+            spec["options"] = known | _options(spec["options"], known, f"{path}.options")
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
+    layer = plain["model"]["layer"]
+    zoo.check_options("graph", layer["name"], layer["last"])
+    layer["last"] = _options(layer["last"], _plain(zoo.options("graph", layer["name"])), "model.layer.last")
     if plain["match_params"]:
         zoo.get("fusion", plain["match_params"])
     for name in plain["loss"]["extra"]:
         zoo.get("loss", name)
     _check_choice(plain, "protocol", ("honest", "paper"))
-    _check_choice(plain["data"], "scale", ("column", "view", "none"), "data.")
+    _check_choice(plain["model"], "missing", MISSING, "model.")
+    _check_choice(plain["model"], "presence", PRESENCE, "model.")
+    _check_choice(plain["model"], "head", HEADS, "model.")
+    _check_choice(plain["model"], "activation", tuple(ACTIVATIONS), "model.")
+    _check_choice(plain["data"], "scale", ("column", "view", "row", "none"), "data.")
     _check_choice(plain["data"], "setting", ("", "transductive", "inductive"), "data.")
     _check_choice(plain["training"], "select", ("accuracy", "loss", "last"), "training.")
     _check_choice(plain["training"], "seed_axis", ("auto", "vmap", "map"), "training.")
     plain["vary"] = sorted(set(plain["vary"]))
     for value in plain["vary"]:
         _check_choice({"vary": value}, "vary", ("init", "dropout", "split"))
-    for key, least in (("seeds", 1), ("training.epochs", 1), ("training.chunk", 1), ("training.patience", 1),
-                       ("training.select_every", 1),
-                       ("model.dim", 1), ("model.layers", 0)):  # fmt: skip
-        value = flatten(plain)[key]
-        if value < least:
-            raise ValueError(f"config key {key!r} is {value}, expected at least {least}")
+    part, optimizer = plain["data"], plain["optimizer"]
+    part["options"] = _options(part["options"], defaults(part["name"]), "data.options")
+    optimizer["steps"] = ranges.steps(optimizer["steps"], "optimizer.steps")
+    optimizer["factors"] = ranges.weights(optimizer["factors"], "optimizer.factors", 0)
+    plain["loss"]["extra"] = ranges.weights(plain["loss"]["extra"], "loss.extra")
     if not plain["control"]["name"]:
         from fusion_jax.models import check_placement
         from fusion_jax.training import optimizers
 
-        check_placement(plain["model"]["fusion"]["name"], plain["model"]["placement"])
-        optimizers.make(**plain["optimizer"], epochs=plain["training"]["epochs"])
+        model = plain["model"]
+        check_placement(model["fusion"]["name"], model["placement"])
+        if model["head"] == "none":
+            check_no_head(model["placement"], model["layers"], model["readout"]["name"] or "last")
+        known = optimizers.defaults(optimizer["name"])
+        optimizer["options"] = _options(optimizer["options"], known, "optimizer.options")
+        optimizers.make(**optimizer, epochs=plain["training"]["epochs"])
     return Cell(plain, plain["label"] or default_label(plain), plain["seeds"])
 
 
 def _plain(tree: Any) -> Any:
-    """Tuples as lists, as they are after a round trip through JSON."""
-    return json.loads(json.dumps(tree))
+    """Python's numbers, and tuples as lists, as they are after a round trip through JSON."""
+    return json.loads(json.dumps(ranges.python(tree, "")))
+
+
+def _options(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The options in the form of the defaults that are known, checked."""
+    return {k: ranges.option(v, known.get(k), f"{path}.{k}") for k, v in given.items()}
 
 
 def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
@@ -284,12 +323,15 @@ def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
         raise ValueError(f"config key {prefix + key!r} is {tree[key]!r}{near}; expected one of {allowed}")
 
 
-def _check_keys(plain: Mapping, base: Mapping, prefix: str = ""):
+def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
+    """Raises ValueError where a key or a value's type is not defaults.py's; puts numbers in the form they have there."""
     for key, value in plain.items():
         if key not in base:
             raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")
         if isinstance(base[key], Mapping) and key not in _OPEN:
-            _check_keys(value, base[key], f"{prefix}{key}.")
+            _check_keys(ranges.alike(value, base[key], prefix + key), base[key], f"{prefix}{key}.")
+        else:
+            plain[key] = ranges.alike(value, base[key], prefix + key)
     for key in base:
         if key not in plain:
             raise ValueError(f"config key {prefix + key!r} is missing: start from fusion_jax.defaults.get_config()")
@@ -302,7 +344,9 @@ def default_label(config: Mapping[str, Any]) -> str:
     else:
         kind, spec = "fusion", config["model"]["fusion"]
     defaults = _plain(zoo.options(kind, spec["name"]))
-    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k)]
+    changed = [f"{k}={v}" for k, v in spec["options"].items() if v != defaults.get(k) and k != "validation_labels"]
     label = spec["name"] + (f"({', '.join(changed)})" if changed else "")
+    if kind == "control" and spec["options"].get("validation_labels"):
+        label += VALIDATION_LABELS
     subset = config["data"]["modalities"]
     return f"{label} [{'+'.join(subset)}]" if subset else label

@@ -7,12 +7,15 @@ C classes, S seeds, T steps, L layers. Shapes are written in trailing comments, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
+
+from fusion_jax.arrays import lost_column, numbers, one_column, refuse, single
 
 Array = jax.Array
 
@@ -99,17 +102,17 @@ class Graph:
         Args:
             senders, receivers: integer [E], each in [0, N).
             num_nodes: N, or the node counts [G] of a batch of G graphs (nodes of a graph are contiguous).
-            edges: arrays with leading axis E; they are put in the new order too.
+            edges: arrays with leading axis E (``weight``, ...: see `check_edges`); they are put in the new order too.
             views: edge sets of the single modalities, over the same nodes.
             looped: whether to derive the version with self-loops too.
         Raises:
-            ValueError: an id out of range or negative, or lengths that differ; names the row.
+            ValueError: an id out of range or negative, lengths that differ, or edge arrays that `check_edges` refuses;
+                names the field and row.
         """
-        n_node = np.atleast_1d(np.asarray(num_nodes, np.int32))
+        n_node = node_counts(num_nodes, "graph")
         n = int(n_node.sum())
         senders, receivers = np.asarray(senders), np.asarray(receivers)
-        edges = {k: np.asarray(v) for k, v in (edges or {}).items()}
-        check_edges(senders, receivers, n, edges)
+        edges = check_edges(senders, receivers, n, {} if edges is None else edges)
         order = np.lexsort((senders, receivers))
         senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
         edges = {k: v[order] for k, v in edges.items()}
@@ -155,8 +158,31 @@ def _with_loops(senders, receivers, n_node, edges) -> Graph:
     return Graph.create(senders, receivers, n_node, new, looped=False)
 
 
-def check_edges(senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edges: dict, where: str = "graph"):
-    """Raises ValueError unless all ids lie in [0, num_nodes) and all arrays have one length."""
+def node_counts(num_nodes: Any, where: str) -> np.ndarray:
+    """N, or the node counts [G] of a batch of graphs, as int32 [G].
+
+    Raises:
+        ValueError: counts that are no integers >= 0.
+    """
+    counts = np.atleast_1d(np.asarray(num_nodes))
+    if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer) or np.any(counts < 0):
+        refuse(where, f"num_nodes is {num_nodes!r}", "N, or the counts [G] of a batch, integers >= 0")
+    return counts.astype(np.int32)
+
+
+def check_edges(
+    senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edges: dict, where: str = "graph"
+) -> dict[str, np.ndarray]:
+    """The arrays of the edges as layers read them; raises ValueError where ids or arrays are not what they must be.
+
+    ``weight`` and ``time`` are [E] (one column [E, 1] is taken as that), ``features`` [E, F] (a vector is taken as one
+    column); these three become float32 where they are booleans or integers. A weight is a strength, >= 0: what
+    normalises by sums of weights is not defined for both signs (|w|, max(w, 0), or one edge set a sign are).
+
+    Raises:
+        ValueError: ids outside [0, num_nodes), lengths that differ, other shapes, values that are not finite, a
+            negative weight; names the field, the row and the value.
+    """
     if senders.shape != receivers.shape or senders.ndim != 1:
         raise ValueError(
             f"{where}: senders {senders.shape} and receivers {receivers.shape} must be two vectors of one length"
@@ -170,9 +196,38 @@ def check_edges(senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edge
                 f"{where}: {field}[{bad[0]}] is {ids[bad[0]]}, expected a node id in [0, {num_nodes})"
                 f" ({bad.size} such ids)"
             )
-    for field, value in edges.items():
-        if len(value) != len(senders):
-            raise ValueError(f"{where}: edges[{field!r}] has {len(value)} rows, expected {len(senders)} (one an edge)")
+    if not isinstance(edges, Mapping):
+        refuse(f"{where}.edges", type(edges).__name__, "a dictionary {name: array [E, ...]}")
+    return {name: _edge_array(name, value, len(senders), where) for name, value in edges.items()}
+
+
+def _edge_array(name: str, value: Any, count: int, where: str) -> np.ndarray:
+    at = f"{where}.edges[{name!r}]"
+    shape = {"weight": "[E]", "time": "[E]", "features": "[E, F]"}.get(name, "[E, ...]")
+    array = numbers(value, at, f"numbers {shape}")
+    if array.ndim == 0 or len(array) != count:
+        rows = "no rows" if array.ndim == 0 else f"{len(array)} rows"
+        raise ValueError(f"{where}: edges[{name!r}] has {rows}, expected {count} (one an edge)")
+    if name in ("weight", "time"):
+        array = one_column(array)
+    elif name == "features" and array.ndim == 1:
+        array = array[:, None]
+    if shape != "[E, ...]":
+        if array.ndim != shape.count(",") + 1 or array.shape[-1:] == (0,) and array.ndim == 2:
+            refuse(at, f"shape {array.shape}", f"{shape} with E = {count}")
+    bad = np.argwhere(~np.isfinite(single(array)))
+    if bad.size:
+        refuse(at, f"row {bad[0][0]} is not finite ({array[tuple(bad[0])]})", "finite values (of float32)")
+    if shape != "[E, ...]":
+        if (column := lost_column(array if array.ndim == 2 else array[:, None])) is not None:
+            refuse(at, f"column {column} varies by less than float32 can tell at its size", "an origin nearer to it")
+        array = array if array.dtype.kind == "f" else single(array)
+    elif array.dtype.kind in "iu" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+        refuse(at, f"integers up to {np.abs(array).max()}", "integers of 32 bits")
+    if name == "weight" and np.any(array < 0):
+        row = int(np.argmax(array < 0))
+        refuse(at, f"row {row} holds {array[row]} ({int((array < 0).sum())} negative)", "weights >= 0")
+    return array
 
 
 @jax.tree_util.register_dataclass
@@ -201,15 +256,32 @@ class Fused:
 class Batch:
     """What a model sees: the features of all nodes, which of them are present, and the graph.
 
+    The order of the modalities is that of `names`, which is static: a dict that passes through `jit` or `tree.map`
+    comes back with sorted keys, and is put in the order of `names` again whenever the record is made anew.
+
     Attributes:
-        features: {modality: float [N, d_m]}, in the data set's order.
-        mask: bool [N, M], true where the node has the modality.
-        graph: the edge set (or sets) of this run.
+        features: {modality: float [N, d_m]}, in the order of `names`.
+        mask: bool [N, M], true where the node has the modality; column i is that of names[i].
+        graph: the edge set (or sets) of this run; view i is that of names[i].
+        names: the modalities in order; that of `features` as given if ().
+    Raises:
+        ValueError: names that are not the keys of `features`, each once.
     """
 
     features: dict[str, Array]
     mask: Array
     graph: Graph | None
+    names: tuple[str, ...] = dataclasses.field(default=(), metadata=dict(static=True))
+
+    def __post_init__(self):
+        if not isinstance(self.features, dict):  # what JAX puts in the place of a part of a tree
+            return
+        names = self.names or tuple(self.features)
+        if sorted(names) != sorted(self.features):
+            raise ValueError(f"batch: names {list(names)} are not the modalities {list(self.features)}")
+        object.__setattr__(self, "names", names)
+        if tuple(self.features) != names:
+            object.__setattr__(self, "features", {name: self.features[name] for name in names})
 
 
 @jax.tree_util.register_dataclass
@@ -250,10 +322,12 @@ class Output:
         streams: [N, M, C], the predictions of the single modalities (placement `decision`), or None.
         embeddings: [N, M, D], the modalities as encoded.
         hidden: [N, D], the state the head reads.
-        mask: bool [N, M], the modalities the model took as present.
+        mask: bool [N, M], the modalities the model took as present when it encoded them: what `embeddings` has.
         weights: the weights of the last fusion, as its docstring says, or None.
         losses: named scalars that mechanisms add to the training loss.
         uncertainty: [N] in (0, 1], of the predictions, where the fusion that makes them states it; or None.
+        present: bool [N, M], the modalities the last fusion saw as present: what `streams` and `weights` have. Behind
+            graph layers a node may have heard of a modality that it lacks itself. `mask` if None.
     """
 
     prediction: Array
@@ -264,6 +338,11 @@ class Output:
     weights: Any = None
     losses: dict[str, Array] = dataclasses.field(default_factory=dict)
     uncertainty: Array | None = None
+    present: Array | None = None
+
+    def __post_init__(self):
+        if self.present is None:
+            object.__setattr__(self, "present", self.mask)
 
 
 @dataclasses.dataclass(frozen=True)

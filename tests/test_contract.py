@@ -241,6 +241,79 @@ def test_graph_layer(name):
     close(jax.jit(jax.vmap(forward, (0, None, None)))(two, x, graph)[1], y)
 
 
+@pytest.mark.parametrize("name", each("graph"))
+def test_graph_layer_widths(name):
+    """From one width to another, the second argument; not an option of the mechanism."""
+    assert "out" not in zoo.options("graph", name)
+    make = lambda *widths: zoo.make("graph", name, *widths, rngs=nnx.Rngs(0))  # noqa: E731
+    y = make(D, 12)(jnp.ones((N, D), jnp.float32), graphs(1))
+    assert y.shape == (N, 12) and y.dtype == jnp.float32
+    same = jax.tree.map(jnp.array_equal, nnx.state(make(D)), nnx.state(make(D, D)))
+    assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("name", each("graph"))
+def test_graph_layer_presence(name):
+    """Absent nodes, NaN in their rows, are not there: present nodes get what they get in the graph without them."""
+    one_round = {"hops": 1} if "hops" in zoo.options("graph", name) else {}
+    layer = zoo.get("graph", name)(D, **one_round, rngs=nnx.Rngs(0))
+    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+    graph, x = graphs(1), np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
+    present = np.array([1, 1, 0, 1, 0, 1, 1], bool)
+    s, r = np.asarray(graph.senders), np.asarray(graph.receivers)
+    assert (present[r] & ~present[s]).any()
+
+    def forward(params, x, graph, present, key=None):
+        return nnx.merge(graphdef, params, rest, copy=True)(x, graph, present, key=key)
+
+    run = jax.jit(forward)
+    nan = np.where(present[:, None], x, np.nan)
+    y = np.asarray(run(params, nan, graph, present))
+    assert y.shape == (N, D) and y.dtype == np.float32 and np.isfinite(y).all()
+    close(run(params, x, graph, np.ones(N, bool)), run(params, x, graph, None))
+    rank, kept = np.cumsum(present) - 1, present[s] & present[r]
+    edges = {k: np.asarray(v)[kept] for k, v in graph.edges.items()}
+    alone = Graph.create(rank[s[kept]], rank[r[kept]], int(present.sum()), edges)
+    close(y[present], run(params, x[present], alone, None))
+
+    loss = lambda p, x, key: (forward(p, x, graph, present, key) ** 2).sum()  # noqa: E731
+    grads = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    for key in (None, jax.random.key(0)):
+        (dparams, dx), (dparams2, dx2) = (grads(params, a, key) for a in (x, nan))
+        assert not np.asarray(dx)[~present].any()
+        for a, b in zip(jax.tree.leaves((dparams, dx)), jax.tree.leaves((dparams2, dx2)), strict=True):
+            assert np.isfinite(a).all()
+            np.testing.assert_array_equal(a, b)
+    many = np.stack([present, np.roll(present, 1)])
+    together = jax.jit(jax.vmap(forward, (None, None, None, 0)))(params, x, graph, many)
+    for i in range(2):
+        close(together[i], run(params, x, graph, many[i]))
+    after = np.asarray(layer.reached(jnp.asarray(present), graph))
+    hears = np.bincount(r[present[s]], minlength=N) > 0
+    np.testing.assert_array_equal(after, present if name == "none" else present | hears)
+
+
+@pytest.mark.parametrize("name", each("encoder"))
+def test_encoder_presence(name):
+    """A node that lacks the modality is not there: the others get what they get in the graph without it."""
+    one_round = {"hidden": ()} if name == "gcn" else {}
+    encoder = zoo.get("encoder", name)(D, D, **one_round, rngs=nnx.Rngs(0))
+    graph, x = graphs(1), np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
+    present = np.array([1, 1, 0, 1, 0, 1, 1], bool)
+    x = np.where(present[:, None], x, 0)
+    s, r = np.asarray(graph.senders), np.asarray(graph.receivers)
+    rank, kept = np.cumsum(present) - 1, present[s] & present[r]
+    edges = {k: np.asarray(v)[kept] for k, v in graph.edges.items()}
+    alone = Graph.create(rank[s[kept]], rank[r[kept]], int(present.sum()), edges)
+    y = np.asarray(encoder(x, graph, jnp.asarray(present)))
+    close(y[present], encoder(x[present], alone))
+    close(encoder(x, graph, jnp.ones(N, bool)), encoder(x, graph))
+    after = np.asarray(encoder.reached(jnp.asarray(present), graph))
+    hears = np.bincount(r[present[s]], minlength=N) > 0
+    messages = "graph" in encoder.info.needs
+    np.testing.assert_array_equal(after, present | hears if messages else present)
+
+
 @pytest.mark.parametrize("kind", list(zoo.KINDS))
 def test_catalogue(kind):
     """Every file defines a mechanism of its name, with a one-line summary and an entry."""

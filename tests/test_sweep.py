@@ -1,5 +1,6 @@
 """The runner of a study: what fails is recorded, what is finished stays, what was interrupted goes on."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -141,6 +142,36 @@ def test_finished_cells_are_not_even_started(study_file, tmp_path, monkeypatch):
     status, out = run(study_file(LP, LR), workdir)  # another order: the same cells, the report follows the study
     assert status == 0 and list(cells(workdir)[1]) == ["label_propagation", "logistic_regression"]
     assert state(workdir) == before
+
+
+def test_a_folder_whose_seeds_had_another_split_is_refused(study_file, tmp_path, monkeypatch):
+    file, workdir = study_file(LR), tmp_path / "results"
+    assert run(file, workdir)[0] == 0
+    before = state(workdir)
+    usual = sweep.load_data
+
+    def other_splits(name, **options):
+        data = usual(name, **options)
+        draw = lambda seed: data.splits.draw(seed and seed + 5)  # noqa: E731
+        return dataclasses.replace(data, splits=dataclasses.replace(data.splits, draw=draw))
+
+    monkeypatch.setattr("fusion_jax.data.load", other_splits)
+    status, out = run(file, workdir)
+    assert status == 2 and "seed 1: its split is not the one it was trained on" in out
+    assert state(workdir) == before
+
+
+def test_cells_that_are_the_same_on_their_data_set_are_one():
+    """What is left to the data set and what is written out: one row, one training."""
+    data = tiny.dataset()
+    made = [tiny.cell(label=label, **changes) for label, changes in
+            (("left", {}), ("written", dict(data__graph="planted", data__setting="transductive")),
+             ("other", dict(data__setting="inductive")))]  # fmt: skip
+    found = sweep.identify(made, dict.fromkeys(map(sweep.data_key, made), data))
+    assert [cell.label for _, cell in found] == ["left", "other"]
+    assert [identity for identity, _ in found] == [made[0].identity(data), made[2].identity(data)]
+    failed = sweep.identify(made, dict.fromkeys(map(sweep.data_key, made), OSError("not there")))
+    assert [identity for identity, _ in failed] == [cell.identity("not loaded") for cell in made]
 
 
 def test_more_seeds_on_the_command_line_train_the_missing_ones(study_file, tmp_path):

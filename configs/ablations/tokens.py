@@ -25,6 +25,10 @@ DATA = {
     "digits": {"data.name": "digits", "data.scale": "view"},
     "rosmap": {"data.name": "rosmap", "data.scale": "column"},
 }
+VIEWS = {  # an edge set a modality, for what needs them
+    "digits": ("knn_pixels", "knn_fourier", "knn_gradients", "knn_profiles"),
+    "rosmap": ("knn_mRNA", "knn_methylation", "knn_miRNA"),
+}
 # At their own sizes a cell of these takes from five minutes (mult, 1.6 s an epoch) to half an hour (wayformer, 5 s).
 SMALLER = {
     "hierarchical_perceiver": {"tokens": 2, "self_attends": (1, 1, 1), "widening": 2},
@@ -75,6 +79,8 @@ def sweep(add, arg: str = ""):
                         options = options | FINER.get(fusion, {})
                     if options:
                         own["model.fusion.options"] = options
+                    if "views" in zoo.get("fusion", fusion).info.needs:
+                        own["data.views"] = VIEWS[data]
                     if fusion in RATES:
                         own["optimizer.learning_rate"] = RATES[fusion]
                     add(DATA[data] | own)

@@ -16,8 +16,8 @@ RULES = ("missing", "degree", "label")
 LEAST = 10  # nodes with, and without, the concept: fewer fit no classifier
 
 
-def concept(cell: Restored, rule: str) -> np.ndarray:
-    """bool [N], the nodes that fit the rule.
+def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
+    """bool [N], the nodes that fit the rule; edges are those on which the seed at that place predicts.
 
     Raises:
         ValueError: no such rule, modality or class; or fewer than ten nodes with or without the concept.
@@ -27,7 +27,7 @@ def concept(cell: Restored, rule: str) -> np.ndarray:
         names = list(cell.ready.batch.features)
         found = ~np.asarray(cell.ready.batch.mask)[:, _place(rule, value, names)]
     elif name == "degree":
-        found = _top_decile(cell)
+        found = _top_decile(cell, place)
     elif name == "label":
         found = np.asarray(cell.data.target.labels) == label(cell, value)
     else:
@@ -60,8 +60,8 @@ def _place(rule: str, value: str, names: list[str], numbers: list[str] | None = 
     raise ValueError(f"concept {rule!r}: no {value!r}{nearest(value, known)}; there are: {', '.join(known)}")
 
 
-def _top_decile(cell: Restored) -> np.ndarray:
-    graph = cell.ready.batch.graph
+def _top_decile(cell: Restored, place: int) -> np.ndarray:
+    graph = cell.ready.evaluated[place]
     if graph is None:
         raise ValueError("concept 'degree': the cell has no graph")
     degree = np.diff(np.asarray(graph.row_ptr))

@@ -100,7 +100,7 @@ def gcav(
         raise ValueError(f"gcav: concepts={list(concepts)}, expected one or more different ones")
     if repeats < 2:
         raise ValueError(f"gcav: repeats={repeats}, expected at least 2: one vector has no spread")
-    sets = {rule: concept(cell, rule) for rule in concepts}
+    sets = {rule: concept(cell, rule, place) for rule in concepts}
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     chosen = _target(cell, target)
     nodes = _sample(rng, np.flatnonzero(np.asarray(cell.data.target.labels) == chosen), examples, f"class {chosen}")

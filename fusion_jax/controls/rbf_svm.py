@@ -1,14 +1,15 @@
 """A support vector machine with an RBF kernel on the concatenation, C by cross-validation on the training nodes."""
 
-import numpy as np
 from sklearn.svm import SVC
 
-from fusion_jax.controls.base import Control, cross_validated, spread
+from fusion_jax.controls.base import Control, margins
 from fusion_jax.types import Info
 
 
 class RbfSvm(Control):
     """Pairwise SVMs, kernel exp(-gamma |x - x'|^2), gamma = 1 / (d var x); scores are the one-vs-rest decisions.
+
+    Chosen on the training rows: C in 1e-2 ... 1e2, by at most 5-fold cross-validated accuracy. Fixed: gamma.
 
     The scores are not probabilities (no Platt scaling: it needs more labels than these tables have), so its
     log-loss and calibration mean nothing; accuracy, F1 and AUC do.
@@ -19,10 +20,4 @@ class RbfSvm(Control):
 
     def predict(self, x, labels, split, graph, classes, seed):
         del graph
-        model = cross_validated(
-            SVC(kernel="rbf"), {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}, x[split.train], labels[split.train], seed
-        )
-        scores = model.decision_function(x)
-        if scores.ndim == 1:  # two classes: one signed distance
-            scores = np.stack([-scores, scores], axis=1) / 2
-        return spread(scores, model.classes_, classes)
+        return margins(SVC(kernel="rbf"), {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}, x, labels, split.train, classes, seed)

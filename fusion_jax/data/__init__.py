@@ -3,7 +3,7 @@
 A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
 where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents); and PACKAGE,
-(import name, extra of ours that installs it), where it is part of a package that may be absent.
+(import name, what pip is to install), where it is part of a package that may be absent.
 
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """
@@ -18,9 +18,9 @@ from types import ModuleType
 from fusion_jax.data.base import Dataset, Split, Splits
 from fusion_jax.zoo import nearest
 
-__all__ = ["Dataset", "Split", "Splits", "load", "module", "names"]
+__all__ = ["Dataset", "Split", "Splits", "defaults", "load", "module", "names"]
 
-_NOT_DATASETS = {"base", "files", "graphs", "splits"}
+_NOT_DATASETS = {"base", "files", "fingerprint", "graphs", "masks", "pickles", "splits"}
 
 
 def names() -> list[str]:
@@ -39,6 +39,14 @@ def module(name: str) -> ModuleType:
     if name not in known:
         raise ValueError(f"no data set named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def defaults(name: str) -> dict[str, object]:
+    """The options of a data set's loader with their defaults; {} where there is no such data set, which `load` says."""
+    if name not in names():
+        return {}
+    known = inspect.signature(module(name).load).parameters.values()
+    return {p.name: p.default for p in known if p.default is not p.empty}
 
 
 def load(name: str, **options) -> Dataset:

@@ -52,10 +52,10 @@ def _file(files: Files, name: str) -> dict[str, str]:
 
 def _install(module) -> str:
     """How to install the package a set is part of, "" where it is there or the set needs none."""
-    package, extra = getattr(module, "PACKAGE", ("", ""))
+    package, requirement = getattr(module, "PACKAGE", ("", ""))
     if not package or importlib.util.find_spec(package):
         return ""
-    return f"pip install 'fusion_jax[{extra}]'"
+    return f"pip install '{requirement}'"
 
 
 def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 
 import numpy as np
@@ -11,6 +10,7 @@ import scipy.sparse as sp
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, edge_set
 from fusion_jax.data.files import Files
+from fusion_jax.data.pickles import read_pickle
 from fusion_jax.types import Target
 
 LICENCE = "MIT"
@@ -84,52 +84,3 @@ def _read(files: Files, name: str):
         return read_pickle(path.read_bytes())
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def read_pickle(data: bytes):
-    """A Python 2 pickle of arrays, CSR matrices and dicts of lists, and of nothing else.
-
-    Raises:
-        pickle.UnpicklingError: it names any other global; nothing of it is imported or called.
-    """
-    value = _Unpickler(io.BytesIO(data), encoding="latin1").load()
-    if isinstance(value, _Csr):
-        return sp.csr_matrix((value.data, value.indices, value.indptr), shape=value._shape)
-    return value
-
-
-_NDARRAY = object()  # stands for the class, so that a pickle can name it but not call it
-
-
-class _Csr:
-    """Holds the attributes of a pickled CSR matrix."""
-
-
-def _reconstruct(subtype, shape: tuple, code) -> np.ndarray:
-    """NumPy's own makes an array of any class and shape; an honest pickle asks for an empty one."""
-    del code
-    if subtype is not _NDARRAY or tuple(shape) != (0,):
-        raise pickle.UnpicklingError(f"refused: an array of shape {shape!r} and of an unusual class")
-    return np.empty(0, np.int8)
-
-
-def _dict(factory: type) -> dict:
-    del factory  # a default would only turn a missing node into a new one
-    return {}
-
-
-_ADMITTED = {
-    ("scipy.sparse.csr", "csr_matrix"): _Csr,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "defaultdict"): _dict,
-    ("__builtin__", "list"): list,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"refused: the pickle asks for {module}.{name}; no array needs it")
-        return _ADMITTED[module, name]

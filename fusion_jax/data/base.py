@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -10,7 +11,9 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from fusion_jax.types import Graph, Target, check_edges
+from fusion_jax.arrays import single
+from fusion_jax.data import _fields
+from fusion_jax.types import Graph, Target, check_edges, node_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +33,13 @@ class Splits:
         draw: split seed -> Split.
         fixed: true where all seeds get the same split.
         rule: in words, for the report ("2 training labels a class, ...").
+        rows: how many rows the rule was made for; None where it does not say. A data set of another number refuses it.
     """
 
     draw: Callable[[int], Split]
     fixed: bool
     rule: str
+    rows: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +70,26 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """How an edge set is made from features: what the inductive setting makes again from the nodes that are there.
+
+    Attributes:
+        k: neighbours a node chooses, by cosine on standardised features.
+        groups: of modality names. Those of a group stand side by side and give one graph, among the nodes that have
+            one of them (0 where a modality is missing); several groups give the union of their graphs.
+    """
+
+    k: int
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A graph whose nodes carry modalities, on the host (NumPy), validated when it is made.
+    """A graph whose nodes carry modalities, on the host (NumPy), converted and validated when it is made.
+
+    What is said below is what the record holds. Where the meaning is plain, other forms can be given (`_fields`):
+    lists, tables and tensors for arrays; any SciPy format; float64 and integers for float32; 0 and 1 for a bool; one
+    column [N, 1] for a vector. Rows of a table count in their order, its index is not read.
 
     Attributes:
         name: the file's name.
@@ -79,6 +102,8 @@ class Dataset:
         class_names: [C] or ().
         setting: "transductive" or "inductive", the usual one of this set; a config may choose the other.
         default_graph: name of the edge set studies use unless they say otherwise.
+        made: {name of an edge set: how it is made from features}. The others are given, with the nodes: in the
+            inductive setting training keeps their edges among the nodes it sees.
     Raises:
         ValueError: anything inconsistent; names the data set, field, row, value and what was expected.
     """
@@ -93,8 +118,11 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     setting: str = "transductive"
     default_graph: str = ""
+    made: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        for field, value in _fields.converted(self).items():
+            object.__setattr__(self, field, value)
         validate(self)
         if not self.provenance.checksum:
             object.__setattr__(self, "provenance", dataclasses.replace(self.provenance, checksum=checksum(self)))
@@ -107,13 +135,25 @@ class Dataset:
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.features)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Names what of the data decides numbers: see `data.fingerprint`.
+
+        Raises:
+            ValueError: seed 0 has no split.
+        """
+        from fusion_jax.data.fingerprint import fingerprint
+
+        return fingerprint(self)
+
     def split(self, seed: int) -> Split:
-        """The split of one seed, validated.
+        """The split of one seed, validated; masks over the rows as row numbers.
 
         Raises:
             ValueError: rows out of range or in two parts, an empty part, or a class without a training row.
         """
-        split = self.splits.draw(seed)
+        where = f"data set {self.name!r}, split of seed {seed}"
+        split = Split(*_fields.parts(self.splits.draw(seed), len(self.target), where))
         check_split(self, split, seed)
         return split
 
@@ -150,14 +190,14 @@ def edge_set(
 
     Args:
         num_nodes: N, or the node counts [G] of a batch of graphs.
-        edges: arrays [E, ...]: ``weight``, ``features``, ``time``.
+        edges: arrays [E, ...]: ``weight`` >= 0, ``features``, ``time``; see `types.check_edges`. Floats become float32.
     Raises:
-        ValueError: ids out of range, lengths that differ.
+        ValueError: ids out of range, lengths that differ, edge arrays that `check_edges` refuses.
     """
-    n_node = np.atleast_1d(np.asarray(num_nodes, np.int32))
+    n_node = node_counts(num_nodes, "edge_set")
     senders, receivers = np.asarray(senders), np.asarray(receivers)
-    edges = {k: np.asarray(v) for k, v in (edges or {}).items()}
-    check_edges(senders, receivers, int(n_node.sum()), edges, "edge_set")
+    edges = check_edges(senders, receivers, int(n_node.sum()), {} if edges is None else edges, "edge_set")
+    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
     _check_within(senders, receivers, n_node, "edge_set")
@@ -196,57 +236,45 @@ def validate(d: Dataset) -> None:
     def fail(field: str, found: str, expected: str):
         raise ValueError(f"data set {d.name!r}, field {field}: {found}; expected {expected}")
 
-    if d.mask.ndim != 2 or d.mask.dtype != bool:
-        fail("mask", f"{d.mask.dtype} {d.mask.shape}", "bool [N, M]")
     n, m = d.mask.shape
-    if n == 0 or m == 0:
-        fail("mask", f"shape {d.mask.shape}", "at least one node and one modality")
     if len(d.features) != m:
         fail("features", f"{len(d.features)} modalities ({', '.join(d.features)})", f"{m} as in mask")
     for i, (name, x) in enumerate(d.features.items()):
-        field = f"features[{name!r}]"
-        if x.ndim != 2 or x.shape[0] != n:
-            fail(field, f"shape {x.shape}", f"[{n}, d], one row a node")
-        if x.dtype != np.float32:
-            fail(field, f"dtype {x.dtype}", "float32")
-        if sp.issparse(x):
-            rows, values = x.tocoo().row, x.data
-            bad = np.flatnonzero(~np.isfinite(values) & d.mask[rows, i])
-            bad = [(rows[b], values[b]) for b in bad[:1]]
-        else:
-            at = np.argwhere(~np.isfinite(x) & d.mask[:, i : i + 1])
-            bad = [(r, x[r, c]) for r, c in at[:1]]
-        for row, value in bad:
-            fail(field, f"row {row} holds {value}", "finite values wherever mask is true")
+        for row, value in _fields.not_finite(x, d.mask[:, i]):
+            fail(f"features[{name!r}]", f"row {row} holds {value}", "finite values wherever mask is true")
     for name, g in d.graphs.items():
         if int(np.sum(g.n_node)) != n:
             fail(f"graphs[{name!r}]", f"{int(np.sum(g.n_node))} nodes", f"{n}")
-        check_edges(g.senders, g.receivers, n, g.edges or {}, f"data set {d.name!r}, graphs[{name!r}]")
         _check_within(g.senders, g.receivers, g.n_node, f"data set {d.name!r}, graphs[{name!r}]")
         if np.any(np.diff(g.receivers) < 0):
             row = int(np.flatnonzero(np.diff(g.receivers) < 0)[0]) + 1
             fail(f"graphs[{name!r}]", f"receivers not sorted at row {row}", "edges sorted by receiver")
-        for key, value in (g.edges or {}).items():
-            bad = np.argwhere(~np.isfinite(value))
-            if bad.size:
-                fail(f"graphs[{name!r}].edges[{key!r}]", f"row {bad[0][0]} is not finite", "finite values")
     if d.default_graph and d.default_graph not in d.graphs:
         fail("default_graph", repr(d.default_graph), f"one of {sorted(d.graphs)}")
     if d.setting not in ("transductive", "inductive"):
         fail("setting", repr(d.setting), "'transductive' or 'inductive'")
+    for name, how in d.made.items():
+        _validate_made(d, name, how, fail)
     _validate_target(d, fail)
 
 
-_FIELDS = {"classes": ("labels",), "values": ("values",), "survival": ("time", "event")}
+def _validate_made(d: Dataset, name: str, how: Neighbours, fail) -> None:
+    field = f"made[{name!r}]"
+    if name not in d.graphs:
+        fail(field, "no such edge set", f"one of {sorted(d.graphs)}")
+    if how.k < 1:
+        fail(f"{field}.k", str(how.k), "at least 1")
+    if not how.groups or not all(how.groups):
+        fail(f"{field}.groups", repr(how.groups), "one or more groups of one or more modalities")
+    for modality in (m for group in how.groups for m in group):
+        if modality not in d.features:
+            fail(f"{field}.groups", f"modality {modality!r}", f"one of {sorted(d.features)}")
+    if len(d.graphs[name].n_node) > 1:
+        fail(field, f"a batch of {len(d.graphs[name].n_node)} graphs", "a single graph: neighbours cross graphs")
 
 
 def _validate_target(d: Dataset, fail) -> None:
     t = d.target
-    if t.kind not in _FIELDS:
-        fail("target.kind", repr(t.kind), f"one of {sorted(_FIELDS)}")
-    for field in _FIELDS[t.kind]:
-        if getattr(t, field) is None:
-            fail(f"target.{field}", "None", f"an array (the kind is {t.kind!r})")
     rows = d.num_nodes
     if t.level == "graph":
         batches = {tuple(np.asarray(g.n_node).tolist()) for g in d.graphs.values()}
@@ -260,8 +288,6 @@ def _validate_target(d: Dataset, fail) -> None:
     if len(t) != rows:
         fail("target", f"{len(t)} rows", f"{rows}, one a {t.level}")
     if t.kind == "classes":
-        if not np.issubdtype(np.asarray(t.labels).dtype, np.integer):
-            fail("target.labels", f"dtype {t.labels.dtype}", "integers")
         bad = np.flatnonzero((t.labels < 0) | (t.labels >= t.num_outputs))
         if bad.size:
             value = t.labels[bad[0]]
@@ -269,19 +295,21 @@ def _validate_target(d: Dataset, fail) -> None:
         if d.class_names and len(d.class_names) != t.num_outputs:
             fail("class_names", f"{len(d.class_names)} names", f"{t.num_outputs}, one a class, or none")
     elif t.kind == "values":
-        if t.values.ndim != 2 or t.values.shape[1] != t.num_outputs:
+        if t.values.shape[1] != t.num_outputs:
             fail("target.values", f"shape {t.values.shape}", f"[{rows}, {t.num_outputs}]")
         bad = np.argwhere(~np.isfinite(t.values))
         if bad.size:
             fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
     else:
-        bad = np.flatnonzero(~(np.isfinite(t.time) & (t.time > 0)))
+        bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:
-            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0")
-        if t.event.dtype != bool or t.event.shape != t.time.shape:
+            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0 (in float32)")
+        if t.event.shape != t.time.shape:
             fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
         if not t.event.any():
             fail("target.event", "no event at all", "at least one event (all rows are censored)")
+    if d.splits.rows is not None and d.splits.rows != rows:
+        fail("splits", f"made for {d.splits.rows} rows", f"{rows}, one a {t.level}")
 
 
 def check_split(d: Dataset, split: Split, seed: int) -> None:
@@ -326,6 +354,7 @@ def checksum(d: Dataset) -> str:
         if sp.issparse(array):
             for part in ("data", "indices", "indptr"):
                 add(f"{name}.{part}", getattr(array, part))
+            digest.update(str(array.shape).encode())  # the last columns may be empty
             return
         array = np.ascontiguousarray(array)
         digest.update(f"{name}:{array.dtype}:{array.shape}".encode())

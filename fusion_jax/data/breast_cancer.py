@@ -17,7 +17,7 @@ from fusion_jax.types import Target
 SOURCE = "Desmedt et al. 2007 (TRANSBIG, GEO GSE7390), as in scikit-survival's load_breast_cancer"
 LICENCE = "none stated at GEO (public); scikit-survival: GPL-3.0-or-later"
 FILES = None  # part of scikit-survival
-PACKAGE = ("sksurv", "survival")  # which an extra of ours installs
+PACKAGE = ("sksurv", "fusion_jax[survival]")
 CHECKSUM = "807e9bb71f880b83c4df7ef1ffb090216fffa1558b7d2a18f82d9c1a965db805"  # of features, events and times as bytes
 SUMMARY = Summary(
     nodes=198,
@@ -71,6 +71,7 @@ def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
         splits=splits.fractions(event, train, val),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         default_graph="knn",
+        made=graphs.neighbour_recipes(features, neighbours),
     )
 
 

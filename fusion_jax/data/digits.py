@@ -11,6 +11,7 @@ import numpy as np
 
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, Summary
+from fusion_jax.data.masks import missing_at_random
 from fusion_jax.types import Target
 
 SOURCE = "Alpaydin and Kaynak 1998 (UCI optical digits), test part, as in scikit-learn's load_digits"
@@ -21,15 +22,18 @@ SUMMARY = Summary(
     nodes=1797,
     modalities={"pixels": 64, "fourier": 40, "gradients": 32, "profiles": 16},
     classes=10,
-    graphs=("knn",),
+    graphs=("knn", *(f"knn_{view}" for view in ("pixels", "fourier", "gradients", "profiles"))),
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10, missing: float = 0.0) -> Dataset:
-    """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graph `knn`.
+def load(
+    train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 10, missing: float = 0.0
+) -> Dataset:
+    """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graphs `knn` on all, `knn_<view>`.
 
     Args:
-        train_per_class, val_per_class: labels a class for training and for validation; the rest is test.
+        train_per_class, val_per_class: labels a class for training and for validation (None: as many); the rest is
+            test.
         neighbours: k of the symmetric cosine graph on the standardised concatenation.
         missing: in [0, 1), probability that an image lacks a view, the same ones at every load; every image keeps at
             least one, and the graph is made from what is there.
@@ -38,8 +42,6 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10,
     """
     from sklearn.datasets import load_digits
 
-    if not 0 <= missing < 1:
-        raise ValueError(f"digits: missing={missing}, expected a number in [0, 1)")
     bunch = load_digits()
     held = bunch.data.astype(np.uint8).tobytes() + bunch.target.astype(np.uint8).tobytes()
     found = hashlib.sha256(held).hexdigest()
@@ -53,29 +55,20 @@ def load(train_per_class: int = 2, val_per_class: int = 5, neighbours: int = 10,
         "profiles": _profiles(images),
     }
     labels = bunch.target.astype(np.int32)
-    mask = _present(len(labels), len(views), missing)
+    mask = missing_at_random(len(labels), len(views), missing, "digits")
     features = {name: np.where(mask[:, [m]], x, 0).astype(np.float32) for m, (name, x) in enumerate(views.items())}
-    knn = graphs.knn(np.concatenate(list(graphs.standardised(features, mask).values()), axis=1), neighbours)
     return Dataset(
         name="digits",
         features=features,
         mask=mask,
-        graphs={"knn": knn},
+        graphs=graphs.neighbour_graphs(features, mask, neighbours),
         target=Target("classes", labels=labels, num_outputs=10),
         splits=splits.per_class(labels, train_per_class, val_per_class),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
+        made=graphs.neighbour_recipes(features, neighbours),
     )
-
-
-def _present(nodes: int, views: int, missing: float) -> np.ndarray:
-    """bool [N, M], each false with that probability; a row without any gets one of them back."""
-    rng = np.random.default_rng(0)
-    mask = rng.random((nodes, views)) >= missing
-    empty = np.flatnonzero(~mask.any(1))
-    mask[empty, rng.integers(views, size=empty.size)] = True
-    return mask
 
 
 def _fourier(images: np.ndarray) -> np.ndarray:

@@ -1,37 +1,53 @@
-"""Graphs made from features, and features made from graphs."""
+"""Graphs made from features, and features made from graphs.
+
+A graph made from features depends on every node's features: on whose are near, and on the statistics that
+standardise them. Where some nodes are yet to come (the inductive setting) `grow` makes it from the others alone and
+then lets the rest arrive.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from fusion_jax.data.base import edge_set
+from fusion_jax.arrays import spread
+from fusion_jax.data.base import Neighbours, edge_set
 
 _ALL = slice(None)
-
-
 _ONE_THREAD = threading.Lock()
 
+
+class FromFeatures(jraph.GraphsTuple):
+    """An edge set made here from features, told apart from one that is given: it says something of every node."""
+
+    __slots__ = ()
+
+
 def standardise(x: np.ndarray, rows: slice | np.ndarray = _ALL) -> np.ndarray:
-    """(x - mean) / std with the statistics of `rows`; a column without spread there is only centred."""
-    x = np.asarray(x, np.float64)
-    mean, std = x[rows].mean(0), x[rows].std(0)
-    return (x - mean) / np.where(std > 1e-8, std, 1)
+    """(x - mean) / std with the statistics of `rows`; 0 where a column has no spread there (`arrays.spread`)."""
+    x = np.asarray(x)
+    mean, deviation = x[rows].mean(0, dtype=np.float64), spread(x[rows])
+    return (x - mean) / np.where(deviation > 0, deviation, np.inf)
 
 
 def standardised(
     features: dict[str, np.ndarray], mask: np.ndarray, rows: slice | np.ndarray = _ALL
 ) -> dict[str, np.ndarray]:
-    """Every modality standardised with the statistics of the `rows` that have it; 0 where it is missing."""
+    """Every modality standardised with the statistics of the `rows` that have it; 0 where it is missing.
+
+    A modality that none of the rows has is 0 throughout: nothing tells its scale.
+    """
     at = np.zeros(len(mask), bool)
     at[rows] = True
-    return {
-        name: np.where(mask[:, [i]], standardise(np.where(mask[:, [i]], x, 0), at & mask[:, i]), 0)
-        for i, (name, x) in enumerate(features.items())
-    }
+    views = {}
+    for i, (name, x) in enumerate(features.items()):
+        x, has = np.where(mask[:, [i]], x, 0), at & mask[:, i]
+        views[name] = np.where(mask[:, [i]], standardise(x, has), 0) if has.any() else np.zeros(x.shape)
+    return views
 
 
 def neighbour_graphs(
@@ -49,10 +65,57 @@ def neighbour_graphs(
     return graphs
 
 
+def neighbour_recipes(modalities: Iterable[str], k: int) -> dict[str, Neighbours]:
+    """How `neighbour_graphs` makes each of its edge sets, by name."""
+    names = tuple(modalities)
+    return {"knn": Neighbours(k, (names,))} | {f"knn_{m}": Neighbours(k, ((m,),)) for m in names}
+
+
 def union(graphs: list[jraph.GraphsTuple]) -> jraph.GraphsTuple:
     """The edges of all graphs over the same nodes, each once and without edge arrays."""
     pairs = np.unique(np.concatenate([np.stack([g.receivers, g.senders], 1) for g in graphs]), axis=0)
-    return edge_set(pairs[:, 1], pairs[:, 0], graphs[0].n_node)
+    joined = edge_set(pairs[:, 1], pairs[:, 0], graphs[0].n_node)
+    return FromFeatures(*joined) if any(isinstance(g, FromFeatures) for g in graphs) else joined
+
+
+def grow(
+    how: Neighbours, features: dict[str, np.ndarray | sp.csr_matrix], mask: np.ndarray, seen: np.ndarray
+) -> tuple[jraph.GraphsTuple, jraph.GraphsTuple]:
+    """The edge set among the nodes that are `seen`, and the same once the other nodes have arrived.
+
+    The first is made as `knn` makes it, from the seen nodes alone: their features, their statistics. In the second
+    every other node receives from its k nearest seen nodes and sends to nobody. So what the seen nodes are told stays
+    what it was in training, and what a node that arrives is told does not depend on who else arrives: the
+    out-of-sample extension of Delalleau, Bengio and Le Roux, "Efficient Non-Parametric Function Induction in
+    Semi-Supervised Learning", AISTATS 2005.
+
+    Args:
+        features, mask: of all N nodes, as `Dataset` holds them.
+        seen: bool [N].
+    Returns:
+        Two edge sets over all N nodes; edge array ``weight`` as `knn` has it, none where there are several groups.
+    Raises:
+        ValueError: not more than k seen nodes have a group's modalities.
+    """
+    names = list(features)
+    used = {m: features[m] for m in names if any(m in group for group in how.groups)}
+    dense = {m: x.toarray() if sp.issparse(x) else x for m, x in used.items()}
+    views = standardised(dense, mask[:, [names.index(m) for m in dense]], seen)
+    before, after = [], []
+    for group in how.groups:
+        x = np.concatenate([views[m] for m in group], axis=1)
+        there = mask[:, [names.index(m) for m in group]].any(1)
+        inside = knn(x, how.k, present=there & seen)
+        here, come = np.flatnonzero(there & seen), np.flatnonzero(there & ~seen)
+        nearest, cosine = _nearest(_unit(x[come]), _unit(x[here]), how.k)
+        weight = np.maximum(cosine.ravel(), 0).astype(np.float32)
+        before.append(inside)
+        after.append(edge_set(
+            np.concatenate([inside.senders, here[nearest].ravel()]),
+            np.concatenate([inside.receivers, np.repeat(come, how.k)]),
+            len(x), {"weight": np.concatenate([inside.edges["weight"], weight])},
+        ))  # fmt: skip
+    return (before[0], after[0]) if len(before) == 1 else (union(before), union(after))
 
 
 def knn(x: np.ndarray, k: int, *, present: np.ndarray | None = None, block: int = 4096) -> jraph.GraphsTuple:
@@ -72,25 +135,41 @@ def knn(x: np.ndarray, k: int, *, present: np.ndarray | None = None, block: int 
     if present is not None and not np.all(present):
         ids = np.flatnonzero(present)
         some = knn(np.asarray(x)[ids], k, block=block)
-        return edge_set(ids[some.senders], ids[some.receivers], n, some.edges)
+        return FromFeatures(*edge_set(ids[some.senders], ids[some.receivers], n, some.edges))
     if not 1 <= k < n:
         raise ValueError(f"knn: k={k}, expected 1 <= k < N = {n}")
-    x = np.asarray(x, np.float64)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    rows, cols, values = [], [], []
-    for start in range(0, n, block):
-        stop = min(start + block, n)
-        cosine = np.round(x[start:stop] @ x.T, 10)  # rounding makes ties equal on every machine
-        cosine[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-        rows.append(np.repeat(np.arange(start, stop), k))
-        cols.append(nearest.ravel())
-        values.append(np.take_along_axis(cosine, nearest, 1).ravel())
-    rows, cols, values = map(np.concatenate, (rows, cols, values))
+    x = _unit(x)
+    nearest, values = _nearest(x, x, k, block=block, others=True)
+    rows, cols, values = np.repeat(np.arange(n), k), nearest.ravel(), values.ravel()
     pairs = np.unique(np.concatenate([rows * n + cols, cols * n + rows]))
     weight = dict(zip(np.concatenate([rows * n + cols, cols * n + rows]), np.tile(values, 2), strict=True))
     cosine = np.array([weight[p] for p in pairs], np.float32)
-    return edge_set(pairs // n, pairs % n, n, {"weight": np.maximum(cosine, 0)})
+    return FromFeatures(*edge_set(pairs // n, pairs % n, n, {"weight": np.maximum(cosine, 0)}))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float64; a row of zeros stays one."""
+    x = np.asarray(x, np.float64)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def _nearest(
+    a: np.ndarray, b: np.ndarray, k: int, *, block: int = 4096, others: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of b with the largest products with each row of a, and these: two arrays [len(a), k].
+
+    With `others`, a is b and no row is its own neighbour.
+    """
+    rows, values = [np.zeros((0, k), int)], [np.zeros((0, k))]
+    for start in range(0, len(a), block):
+        stop = min(start + block, len(a))
+        cosine = np.round(a[start:stop] @ b.T, 10)  # rounding makes ties equal on every machine
+        if others:
+            cosine[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+        rows.append(np.argsort(-cosine, axis=1, kind="stable")[:, :k])
+        values.append(np.take_along_axis(cosine, rows[-1], 1))
+    return np.concatenate(rows), np.concatenate(values)
 
 
 def spectral_encoding(graph: jraph.GraphsTuple, dim: int, *, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusion_jax.data import graphs, splits
-from fusion_jax.data.base import Dataset, Provenance, Summary
+from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
 from fusion_jax.data.files import Files
 from fusion_jax.types import Target
 
@@ -32,11 +32,12 @@ SUMMARY = Summary(
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int = 2, neighbours: int = 5) -> Dataset:
+def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 5) -> Dataset:
     """Views `margin`, `shape`, `texture` [64 each]; graphs `knn`, one `knn_<view>` a view, and their union.
 
     Args:
-        train_per_class, val_per_class: labels a class (of 16) for training and validation; the rest is test.
+        train_per_class, val_per_class: labels a class (of 16) for training and for validation (None: as many); the
+            rest is test.
         neighbours: k of the symmetric cosine graphs on standardised features.
     """
     from scipy.io import loadmat
@@ -60,4 +61,6 @@ def load(train_per_class: int = 2, val_per_class: int = 2, neighbours: int = 5) 
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(f"species {c}" for c in range(1, 101)),
         default_graph="knn",
+        made=graphs.neighbour_recipes(VIEWS, neighbours)
+        | {"knn_union": Neighbours(neighbours, tuple((view,) for view in VIEWS))},
     )

@@ -47,7 +47,9 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
     """Modalities `mRNA`, `methylation`, `miRNA` [200 each]; rows 0-244 are the published training patients.
 
     Edge sets: `knn` on all features and `knn_<omic>` on one; `mogonet_<omic>` and `mogonet_test_<omic>`, the
-    graphs of the authors' code (see `mogonet_graphs`).
+    graphs of the authors' code (see `mogonet_graphs`). In the inductive setting the former are made again from the
+    training patients; the latter are as good as given: an edge depends on its own two patients and on a threshold of
+    the training patients.
 
     Args:
         val_fraction: share of the training patients (of each class) that validates, drawn per seed.
@@ -72,6 +74,7 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=("control", "Alzheimer's disease"),
         default_graph="knn",
+        made=graphs.neighbour_recipes(features, neighbours),
     )
 
 

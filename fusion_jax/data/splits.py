@@ -4,16 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 
+from fusion_jax.arrays import one_column
+from fusion_jax.data._fields import row_numbers
 from fusion_jax.data.base import Split, Splits
 
 
-def per_class(labels: np.ndarray, train: int, val: int) -> Splits:
+def groups(labels, rule: str) -> np.ndarray:
+    """The labels as [N], one class a row: what a rule draws from class by class.
+
+    Raises:
+        ValueError: several columns, or numbers with fractions: a value to be predicted is no class.
+    """
+    labels = one_column(np.asarray(labels))
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"splits.{rule}: labels have shape {labels.shape}; expected one class a row, [N]")
+    if labels.dtype.kind == "f" and not np.all(labels == np.floor(labels)):
+        row = int(np.argmax(~(labels == np.floor(labels))))
+        raise ValueError(
+            f"splits.{rule}: labels are continuous (row {row} holds {labels[row]}, {len(np.unique(labels))} different "
+            f"values in {len(labels)} rows); expected classes: for values use splits.fractions(..., stratify=False)"
+        )
+    return labels
+
+
+def share(value: float, rule: str, name: str) -> float:
+    """A share of the rows. Raises ValueError outside (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"splits.{rule}: {name}={value}; expected a share in (0, 1)")
+    return float(value)
+
+
+def per_class(labels: np.ndarray, train: int, val: int | None = None) -> Splits:
     """`train` and `val` labels of every class drawn at random, the rest test.
 
+    Args:
+        val: labels a class for validation; None for as many as train. "Two labels a class" with five more to select
+            by is a study of seven: what uses all of them beats every row that may not.
     Raises:
         ValueError: a class has too few rows.
     """
-    labels = np.asarray(labels)
+    labels = groups(labels, "per_class")
+    val = train if val is None else val
+    for name, count in (("train", train), ("val", val)):
+        if count != int(count) or count < 1:
+            raise ValueError(f"splits.per_class: {name}={count}; expected a number of rows, at least 1")
 
     def draw(seed: int) -> Split:
         rng = np.random.default_rng(seed)
@@ -29,37 +63,65 @@ def per_class(labels: np.ndarray, train: int, val: int) -> Splits:
         return Split(*(np.sort(np.concatenate(p)) for p in parts))
 
     rule = f"{train} training and {val} validation labels a class, drawn per seed"
-    return Splits(draw, fixed=False, rule=rule)
+    return Splits(draw, fixed=False, rule=rule, rows=len(labels))
 
 
 def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = True) -> Splits:
-    """Shares `train` and `val` of the rows (of every class if `stratify`), the rest test."""
-    labels = np.asarray(labels)
-    groups = labels if stratify else np.zeros(len(labels), int)
+    """Shares `train` and `val` of the rows (of every class if `stratify`), the rest test.
+
+    Raises:
+        ValueError: shares out of range, labels that are no classes; when drawn, classes so small that a part is empty.
+    """
+    share(share(train, "fractions", "train") + share(val, "fractions", "val"), "fractions", "train + val")
+    of = groups(labels, "fractions") if stratify else np.zeros(len(labels), int)
+    classes, counts = np.unique(of, return_counts=True)
 
     def draw(seed: int) -> Split:
         rng = np.random.default_rng(seed)
         parts = ([], [], [])
-        for c in np.unique(groups):
-            rows = rng.permutation(np.flatnonzero(groups == c))
+        for c in classes:
+            rows = rng.permutation(np.flatnonzero(of == c))
             a, b = round(train * len(rows)), round((train + val) * len(rows))
             for part, chosen in zip(parts, (rows[:a], rows[a:b], rows[b:]), strict=True):
                 part.append(chosen)
-        return Split(*(np.sort(np.concatenate(p)) for p in parts))
+        split = Split(*(np.sort(np.concatenate(p)) for p in parts))
+        for name in ("train", "val", "test"):
+            if not len(getattr(split, name)):
+                raise ValueError(
+                    f"splits.fractions: the {name} part is empty: {len(of)} rows in {len(classes)} classes of at most "
+                    f"{counts.max()} rows, shares {train} and {val}; expected more rows a class, or stratify=False"
+                )
+        return split
 
     rule = f"{train:.0%} training, {val:.0%} validation, the rest test, drawn per seed"
-    return Splits(draw, fixed=False, rule=rule)
+    return Splits(draw, fixed=False, rule=rule, rows=len(of))
 
 
 def fixed(train, val, test, rule: str) -> Splits:
-    """One published split for all seeds."""
-    split = Split(*(np.sort(np.asarray(p, int)) for p in (train, val, test)))
-    return Splits(lambda seed: split, fixed=True, rule=rule)
+    """One published split for all seeds: row numbers, or three masks over the rows.
+
+    Raises:
+        ValueError: neither; names the part.
+    """
+    masks = np.asarray(train).dtype == bool
+    split = Split(*map(np.sort, row_numbers(dict(train=train, val=val, test=test), None, "splits.fixed")))
+    return Splits(lambda seed: split, fixed=True, rule=rule, rows=len(train) if masks else None)
 
 
 def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
-    """A published training / test split; validation is a share of every class's training rows, per seed."""
-    labels, train, test = np.asarray(labels), np.asarray(train, int), np.sort(np.asarray(test, int))
+    """A published training / test split, row numbers or masks; validation is a share of every class's training rows.
+
+    Validation rows are drawn per seed.
+
+    Raises:
+        ValueError: labels that are no classes, rows that are neither row numbers nor masks, a share out of range.
+    """
+    labels, val_fraction = groups(labels, "fixed_test"), share(val_fraction, "fixed_test", "val_fraction")
+    train, test = row_numbers(dict(train=train, test=test), len(labels), "splits.fixed_test")
+    for name, rows in (("train", train), ("test", test)):
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(labels):
+            raise ValueError(f"splits.fixed_test: {name} holds rows outside [0, {len(labels)}), the number of labels")
+    test = np.sort(test)
 
     def draw(seed: int) -> Split:
         rng = np.random.default_rng(seed)
@@ -72,4 +134,4 @@ def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
         return Split(np.sort(np.concatenate(kept)), np.sort(np.concatenate(held)), test)
 
     rule = f"published test rows; {val_fraction:.0%} of the training rows validate, per seed"
-    return Splits(draw, fixed=False, rule=rule)
+    return Splits(draw, fixed=False, rule=rule, rows=len(labels))

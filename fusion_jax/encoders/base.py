@@ -18,9 +18,30 @@ class Encoder(nnx.Module):
 
     info: ClassVar[Info]
 
-    def __call__(self, x: Array, graph: Graph | None = None, *, key: Array | None = None) -> Array:
-        """x [N, d_m] -> [N, D]; `graph` is the modality's edge set, for encoders that read edges or times."""
+    @staticmethod
+    def width(in_dim: int, dim: int) -> int:
+        """Width of what the encoder returns for d_m = `in_dim`: D, unless an encoder says otherwise."""
+        del in_dim
+        return dim
+
+    def __call__(
+        self, x: Array, graph: Graph | None = None, present: Array | None = None, *, key: Array | None = None
+    ) -> Array:
+        """x [N, d_m] -> [N, D].
+
+        Args:
+            x: 0 where the node lacks the modality.
+            graph: the modality's edge set, for encoders that read edges or times.
+            present: bool [N], nodes that have the modality, all if None. Where messages pass, another one is no
+                sender, no key and no count, as in a graph layer.
+            key: randomness of training; None in evaluation.
+        """
         raise NotImplementedError
+
+    def reached(self, present: Array, graph: Graph | None) -> Array:
+        """bool [N]: who has something of the modality behind the encoder; an encoder that passes messages says more."""
+        del graph
+        return present
 
     def losses(self, x: Array, present: Array, *, key: Array | None = None) -> dict[str, Array]:
         """Named scalars added to the training loss; x [N, d_m], 0 where the node lacks it, present bool [N]."""

@@ -18,6 +18,7 @@ from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.mlp import MLP
 from fusion_jax.nn.norm import layer_norm
+from fusion_jax.nn.presence import reached, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, segment_softmax, segment_sum
 from fusion_jax.types import Array, Graph, Info
 from fusion_jax.zoo import nearest
@@ -59,17 +60,15 @@ class FunctionalTime(Encoder):
     """y_n = LN(MLP(LN(out_n))), out_n the attention of q_n = LN(x_n) over the events x_e that node n receives.
 
     With times "edges", `graph.edges["time"]` [E] is how long before the time of prediction the event of an edge took
-    place: x_e = [W x_sender; code(time_e)], x_n = [W x_n; code(0)]. Events of the future (time < 0) are not seen. An
-    edge is an event even where its sender lacks the modality; it then tells its time alone.
+    place: x_e = [W x_sender; code(time_e)], x_n = [W x_n; code(0)]. Events of the future (time < 0) are not seen.
 
     With times "nodes", the last column of the features is the node's own time t_n, as far from the data set's
-    reference as one likes: x_n = [W x_n; code(t_n)], and node n sees the senders with t <= t_n. Rows that are 0
-    throughout, as those of missing modalities are, are not seen. Scaling of the features changes the unit of time:
-    `data.scale="none"` leaves the data set's.
+    reference as one likes: x_n = [W x_n; code(t_n)], and node n sees the senders with t <= t_n. Scaling of the
+    features changes the unit of time: `data.scale="none"` leaves the data set's.
 
-    In both a node sees itself. One block; the model's graph layers are what stands in for more of them. The factor
-    sqrt(D) of the code on its embeddings is left out: it makes up for the small values of an embedding table, which
-    a linear map of features does not have.
+    In both a node sees itself, and no event of a sender that lacks the modality. One block; the model's graph layers
+    are what stands in for more of them. The factor sqrt(D) of the code on its embeddings is left out: it makes up for
+    the small values of an embedding table, which a linear map of features does not have.
 
     Args:
         code: "bochner", "mercer" or "mercer_flexible", see `_time_codes`.
@@ -124,28 +123,37 @@ class FunctionalTime(Encoder):
         self.norm3 = layer_norm(dim, epsilon=EPSILON, rngs=rngs)
         self.times, self.rate = times, rate
 
-    def tokens(self, x: Array, graph: Graph) -> tuple[Array, Array, Array]:
+    def tokens(self, x: Array, graph: Graph, present: Array | None) -> tuple[Array, Array, Array]:
         """What stands for the nodes [N, D + k] and for the events [E, D + k], and which of those are seen [E]."""
         if self.times == "nodes":
             t = x[:, -1]
             nodes = self.join(self.embed(x[:, :-1]), t)
-            seen = (t[graph.senders] <= t[graph.receivers]) & (x != 0).any(-1)[graph.senders]
-            return nodes, at_senders(nodes, graph), seen
+            earlier = t[graph.senders] <= t[graph.receivers]
+            return nodes, at_senders(nodes, graph), _both(earlier, sending(present, graph))
         t, states = graph.edges["time"].astype(x.dtype), self.embed(x)
         nodes = self.join(states, jnp.zeros(len(x), x.dtype))
-        return nodes, self.join(at_senders(states, graph), t), t >= 0
+        return nodes, self.join(at_senders(states, graph), t), _both(t >= 0, sending(present, graph))
 
     def join(self, states: Array, t: Array) -> Array:
         """[..., D] and [...] -> [..., D + k]"""
         return jnp.concatenate([states, self.code(t)], axis=-1)
 
-    def __call__(self, x, graph=None, *, key=None):
+    def __call__(self, x, graph=None, present=None, *, key=None):
         if graph is None or (self.times == "edges" and "time" not in graph.edges):
             found = "no graph" if graph is None else f"edge arrays {sorted(graph.edges)}"
             raise ValueError(f"encoder 'functional_time' reads the times of edges; this data set has {found}")
         keys = split_key(key, 5)
-        nodes, events, seen = self.tokens(x, graph.looped)
+        nodes, events, seen = self.tokens(x, graph.looped, present)
         nodes, events = dropout(nodes, self.rate, keys[0]), dropout(events, self.rate, keys[1])
         h, _ = self.attention(self.norm1(nodes), events, graph.looped, seen, key=keys[2])
         h = self.mlp(self.norm2(h), key=keys[3])
         return self.norm3(dropout(h, self.rate, keys[4]))
+
+    def reached(self, present, graph):
+        if self.times == "nodes":  # a node without the modality has no time: it hears of nothing
+            return present
+        return reached(present, graph, graph.edges["time"] >= 0)
+
+
+def _both(seen: Array, more: Array | None) -> Array:
+    return seen if more is None else seen & more

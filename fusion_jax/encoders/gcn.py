@@ -11,14 +11,16 @@ import jax
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.nn.adjacency import check_norm, normalised
+from fusion_jax.nn.adjacency import check_norm, convolve
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.nn.segment import propagate
+from fusion_jax.nn.presence import reached_by_weight
 from fusion_jax.types import Info
 
 
 class GCN(Encoder):
     """h <- leaky(A (h W) + b) for every layer, A [N, N] the normalised adjacency of `data.views` with loops.
+
+    A node that lacks the modality sends nothing until it has received something of it.
 
     Args:
         hidden: widths of the layers before the last, whose width is D.
@@ -53,13 +55,18 @@ class GCN(Encoder):
         )
         self.slope, self.rate, self.norm = slope, rate, norm
 
-    def __call__(self, x, graph=None, *, key=None):
+    def __call__(self, x, graph=None, present=None, *, key=None):
         if graph is None:
             raise ValueError("encoder 'gcn' convolves over edges: it needs a graph")
-        graph, weight = normalised(graph, self.norm, x.dtype)
         for i, (layer, k) in enumerate(zip(self.gc, split_key(key, len(self.gc)), strict=True)):
-            x = propagate(x @ layer.kernel[...], graph, weight) + layer.bias[...]
+            x = convolve(x @ layer.kernel[...], graph, self.norm, present) + layer.bias[...]
+            present = None if present is None else reached_by_weight(present, graph)
             x = jax.nn.leaky_relu(x, self.slope)
             if i + 1 < len(self.gc):
                 x = dropout(x, self.rate, k)
         return x
+
+    def reached(self, present, graph):
+        for _ in self.gc:
+            present = reached_by_weight(present, graph)
+        return present

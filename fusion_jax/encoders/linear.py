@@ -20,6 +20,6 @@ class Linear(Encoder):
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x, graph=None, *, key=None):
-        del graph
+    def __call__(self, x, graph=None, present=None, *, key=None):
+        del graph, present
         return self.linear(dropout(x, self.rate, key))

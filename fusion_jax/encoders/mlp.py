@@ -23,7 +23,7 @@ class Mlp(Encoder):
         self.mlp = mlp.MLP(in_dim, dim if hidden is None else hidden, dim, rate=rate, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x, graph=None, *, key=None):
-        del graph
+    def __call__(self, x, graph=None, present=None, *, key=None):
+        del graph, present
         first, second = split_key(key, 2)
         return jax.nn.relu(self.mlp(dropout(x, self.rate, first), key=second))

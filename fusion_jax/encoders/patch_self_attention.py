@@ -44,6 +44,6 @@ class PatchSelfAttention(Encoder):
         out, weights = attend(q, k, v, scale=1.0)
         return out[:, :, 0], weights[:, 0]
 
-    def __call__(self, x, graph=None, *, key=None):
-        del graph, key
+    def __call__(self, x, graph=None, present=None, *, key=None):
+        del graph, present, key
         return self.attention(x)[0].sum(1)  # a sum, not a mean: it grows with the number of patches

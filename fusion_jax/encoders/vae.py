@@ -76,8 +76,8 @@ class VAE(Encoder):
         count = jnp.maximum(present.sum(), 1).astype(x.dtype)
         return {"vae": self.weight * (error + self.beta * kld) / count}
 
-    def __call__(self, x, graph=None, *, key=None):
-        del graph, key
+    def __call__(self, x, graph=None, present=None, *, key=None):
+        del graph, present, key
         mu, _ = self.encode(x)
         return mu if self.joint else jax.lax.stop_gradient(mu)
 

@@ -63,6 +63,9 @@ class Fusion(nnx.Module):
         """
         if "graph" in self.info.needs and graph is None:
             raise ValueError(f"fusion {type(self).__name__} looks across edges: it needs a graph")
+        if "views" in self.info.needs and not graph.views:
+            name = type(self).__name__
+            raise ValueError(f"fusion {name} needs one edge set a modality beside the shared one: set data.views")
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, key=key)
         if fused.tokens is None:
             return fused

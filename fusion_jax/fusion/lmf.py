@@ -18,7 +18,7 @@ class LMF(Fusion):
 
     It equals `vec([1; x_1] x ... x [1; x_M]) W + b` with W = sum_r w_r F_1r x ... x F_Mr, without ever
     building the outer product. A missing modality enters as [1; 0]: as in the tensor, its products with the
-    others vanish. `weights` is None.
+    others vanish, and what remains is scaled by the first row of F_mr, which starts at 1. `weights` is None.
 
     Args:
         rank: R, number of products summed (the paper tries 1, 4, 8, 16).
@@ -36,10 +36,14 @@ class LMF(Fusion):
         self, modalities: int, dim: int, *, rank: int = 4, out_dim: int | None = None, rngs: nnx.Rngs
     ):
         out = dim if out_dim is None else out_dim
-        # The code's Xavier takes the rank for a fan and the output for a receptive field, which makes factors
-        # so small that a product of six is 1e-3; here each factor is initialised as the matrix it is.
-        glorot = nnx.initializers.glorot_normal(batch_axis=(0, 1))
-        self.factors = nnx.Param(glorot(rngs.params(), (modalities, rank, dim + 1, out), jnp.float32))
+        # Xavier on the whole tensor, as in the code, takes the rank for a fan and the output for a receptive field, and
+        # draws the row that meets the 1 as it draws a weight: a missing modality then is a factor near 0, and with
+        # three of six missing nothing is left of the product. Here that row starts at 1, so that every factor is
+        # 1 + x_m W and a missing modality is none; and W has variance 1 / M of Glorot's, so that the product of M
+        # factors neither grows nor vanishes with M.
+        weights = nnx.initializers.variance_scaling(1 / modalities, "fan_avg", "normal", batch_axis=(0, 1))
+        drawn = weights(rngs.params(), (modalities, rank, dim, out), jnp.float32)
+        self.factors = nnx.Param(jnp.concatenate([jnp.ones_like(drawn[:, :, :1]), drawn], axis=2))
         self.fusion_weights = nnx.Param(
             nnx.initializers.glorot_normal()(rngs.params(), (1, rank), jnp.float32)[0]
         )

@@ -13,6 +13,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import masked_softmax
+from fusion_jax.nn.presence import only, reached
 from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.types import Array, Fused, Graph, Info
 
@@ -31,11 +32,17 @@ class Attention(nnx.Module):
         return jnp.einsum("...k,...kd->...d", a, e), a
 
 
-def smooth(h: Array, graph: Graph) -> Array:
-    """D^-1/2 (A + I) D^-1/2 h over the edges of `graph`, whose weights are not used; h [N, ..., D]."""
+def smooth(h: Array, graph: Graph, present: Array | None = None) -> Array:
+    """D^-1/2 (A + I) D^-1/2 h over the edges of `graph`, whose weights are not used; h [N, ..., D].
+
+    With `present` bool [N, ...], A + I has only the columns of present nodes: others do not send and are not counted.
+    """
     graph = graph.looped
-    scale = jax.lax.rsqrt(degree(graph, h.dtype))  # every node has its loop
-    return propagate(h, graph, scale[graph.senders] * scale[graph.receivers])
+    if present is None:
+        scale = jax.lax.rsqrt(degree(graph, h.dtype))  # every node has its loop
+        return propagate(h, graph, scale[graph.senders] * scale[graph.receivers])
+    scale = jax.lax.rsqrt(jnp.maximum(propagate(present.astype(h.dtype), graph), 1))[..., None]
+    return scale * propagate(scale * only(h, present), graph)
 
 
 class SpatialGlue(Fusion):
@@ -46,7 +53,7 @@ class SpatialGlue(Fusion):
     over the vectors they mix. Both graphs are taken as they are: the paper's are symmetric and unweighted.
     The encoder has no activation, as in the code.
 
-    A missing modality sends nothing to its neighbours and has b_m = 0; degrees are those of the graph. The
+    A missing modality sends nothing to its neighbours, is not counted in their degrees and has b_m = 0. The
     losses of the paper are added: "reconstruction", the mean square error of S out V_m against x_m, and
     "correspondence", that of S (S tokens_m V_j) W_j against tokens_m, averaged over the modalities j != m as
     the published form has only one; both summed over m and taken over the nodes that have modality m.
@@ -55,6 +62,9 @@ class SpatialGlue(Fusion):
     Args:
         reconstruction, correspondence: weights of the losses, 0 for none (1 in the paper, but for some of its
             data sets and modalities 5 or 10).
+    Raises:
+        ValueError: without edge sets of the single modalities (`data.views`): with S = F_m both weights a are 1/2 for
+            good, and half of the mechanism is not there.
     """
 
     info = Info(
@@ -63,7 +73,7 @@ class SpatialGlue(Fusion):
         pinned="authors' code",
         golden="spatialglue",
         cost="O(M^2 (E D + N D^2))",
-        needs=("graph",),
+        needs=("graph", "views"),
     )
     placements = ("before", "after", "interleaved", "decision")
 
@@ -90,31 +100,35 @@ class SpatialGlue(Fusion):
     def within(self, x: Array, mask: Array, graph: Graph) -> tuple[Array, Array]:
         """Tokens [N, M, D] (0 where missing) and the weights of the two graphs [N, M, 2]."""
         h = jnp.stack([encode(x[:, m]) for m, encode in enumerate(self.encoders)], axis=1)
-        shared = smooth(h, graph)
-        own = [smooth(h[:, m], graph.view(m)) for m in range(h.shape[1])]
+        shared = smooth(h, graph, mask)
+        own = [smooth(h[:, m], graph.view(m), mask[:, m]) for m in range(h.shape[1])]
         pairs = [jnp.stack([shared[:, m], own[m]], axis=1) for m in range(h.shape[1])]  # [N, 2, D]
         mixed = [attend(pair) for attend, pair in zip(self.atten_omics, pairs, strict=True)]
         tokens, weights = (jnp.stack(part, axis=1) for part in zip(*mixed, strict=True))
         return jnp.where(mask[..., None], tokens, 0), weights
 
-    def reconstruct(self, out: Array, graph: Graph) -> Array:
-        """The modalities decoded from the fused vector, [N, M, D]."""
-        return smooth(jnp.stack([decode(out) for decode in self.decoders], axis=1), graph)
+    def reconstruct(self, out: Array, graph: Graph, present: Array | None = None) -> Array:
+        """The modalities decoded from the fused vector [N, D] of the nodes that are `present` [N], [N, M, D]."""
+        decoded = jnp.stack([decode(out) for decode in self.decoders], axis=1)
+        present = None if present is None else jnp.broadcast_to(present[:, None], decoded.shape[:2])
+        return smooth(decoded, graph, present)
 
-    def through(self, token: Array, j: int, graph: Graph) -> Array:
-        """One modality's tokens [N, D] decoded to modality j and encoded again."""
-        return smooth(self.encoders[j](smooth(self.decoders[j](token), graph)), graph)
+    def through(self, token: Array, j: int, graph: Graph, present: Array | None = None) -> Array:
+        """One modality's tokens [N, D], of the nodes `present` [N], decoded to modality j and encoded again."""
+        decoded = smooth(self.decoders[j](token), graph, present)
+        return smooth(self.encoders[j](decoded), graph, None if present is None else reached(present, graph))
 
     def _losses(self, x: Array, tokens: Array, out: Array, mask: Array, graph: Graph) -> dict[str, Array]:
         losses, modalities = {}, range(mask.shape[1])
         if self.reconstruction:
             # raw features in the paper: an encoder before this layer must not make itself easy to reconstruct
             target = jax.lax.stop_gradient(x)
-            error = mean_square(self.reconstruct(out, graph) - target, mask)
+            error = mean_square(self.reconstruct(out, graph, mask.any(1)) - target, mask)
             losses["reconstruction"] = self.reconstruction * error.sum()
         if self.correspondence and len(modalities) > 1:
             pairs = [(m, j) for m in modalities for j in modalities if j != m]
-            gaps = jnp.stack([tokens[:, m] - self.through(tokens[:, m], j, graph) for m, j in pairs], axis=1)
+            there_and_back = [self.through(tokens[:, m], j, graph, mask[:, m]) for m, j in pairs]
+            gaps = jnp.stack([tokens[:, m] - t for (m, _), t in zip(pairs, there_and_back, strict=True)], axis=1)
             error = mean_square(gaps, jnp.stack([mask[:, m] for m, _ in pairs], axis=1))
             losses["correspondence"] = self.correspondence * error.sum() / (len(modalities) - 1)
         return losses

@@ -6,8 +6,8 @@ Reference: Kipf and Welling, "Semi-Supervised Classification with Graph Convolut
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
-from fusion_jax.nn.adjacency import check_norm, normalised
-from fusion_jax.nn.segment import propagate
+from fusion_jax.nn.adjacency import check_norm, convolve
+from fusion_jax.nn.presence import only, reached_by_weight
 from fusion_jax.types import Info
 
 
@@ -23,12 +23,15 @@ class GCN(GraphLayer):
     info = Info("Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks", 2017,
                 cost="O(E D + N D^2)")  # fmt: skip
 
-    def __init__(self, dim: int, *, norm: str = "symmetric", rngs: nnx.Rngs):
+    def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
         check_norm("graph 'gcn'", norm)
-        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        out = dim if out is None else out
+        self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.norm = norm
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         del key
-        graph, weight = normalised(graph, self.norm, x.dtype)
-        return propagate(x @ self.linear.kernel[...], graph, weight) + self.linear.bias[...]
+        return convolve(only(x, present) @ self.linear.kernel[...], graph, self.norm, present) + self.linear.bias[...]
+
+    def reached(self, present, graph):
+        return reached_by_weight(present, graph)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
 from fusion_jax.nn.neighborhood import nearest, neighbor_edge_attend, table_attend
+from fusion_jax.nn.presence import only
 from fusion_jax.types import Array, Graph, Info
 
 FORMS = {"table": table_attend, "edges": neighbor_edge_attend}
@@ -23,7 +24,7 @@ class NeighborhoodAttention(GraphLayer):
     weights and where weights are equal.
 
     Args:
-        heads: H, divides `dim`.
+        heads: H, divides `out`, the width of q, k and v.
         kernel_size: k >= 1, nodes seen, the node itself included. 1 leaves the value projection alone.
         dilation: >= 1, step through the sorted neighbours.
         form: "table" (gathered keys, [N, k, H, d]: two batched products) or "edges" (segment softmax); the
@@ -45,6 +46,7 @@ class NeighborhoodAttention(GraphLayer):
     def __init__(
         self,
         dim: int,
+        out: int | None = None,
         *,
         heads: int = 4,
         kernel_size: int = 7,
@@ -55,14 +57,15 @@ class NeighborhoodAttention(GraphLayer):
         rngs: nnx.Rngs,
     ):
         name = "graph layer 'neighborhood_attention'"
-        if dim % heads:
-            raise ValueError(f"{name}: heads={heads} does not divide the width D={dim}")
+        out = dim if out is None else out
+        if out % heads:
+            raise ValueError(f"{name}: heads={heads} does not divide the width D={out}")
         if kernel_size < 1 or dilation < 1:
             raise ValueError(f"{name}: kernel_size={kernel_size} and dilation={dilation} must be at least 1")
         if form not in FORMS:
             raise ValueError(f"{name}: form={form!r}, expected one of {', '.join(FORMS)}")
-        self.qkv = nnx.Linear(dim, 3 * dim, rngs=rngs)
-        self.proj = nnx.Linear(dim, dim, rngs=rngs)
+        self.qkv = nnx.Linear(dim, 3 * out, rngs=rngs)
+        self.proj = nnx.Linear(out, out, rngs=rngs)
         self.heads, self.kernel_size, self.dilation = heads, kernel_size, dilation
         self.form, self.scale, self.rate = form, scale, rate
 
@@ -79,14 +82,14 @@ class NeighborhoodAttention(GraphLayer):
         """The attention without the projections, over the edges given (no self-loops are added).
 
         Args:
-            present: bool [N], nodes that may be seen; all if None.
+            present: bool [N], nodes that may be seen, the nearest of which are; all if None.
         Returns:
             out [N, H, e] and log-sum-exp [N, H]; `nn.neighborhood.merge` joins those of disjoint edge sets.
         """
-        neighbors = nearest(graph, self.kernel_size, self.dilation)
+        neighbors = nearest(graph, self.kernel_size, self.dilation, present)
         return FORMS[self.form](q, k, v, graph, neighbors, present, scale=self.scale, rate=self.rate, key=key)
 
-    def __call__(self, x, graph, *, key=None):
-        qkv = self.qkv(x).reshape(x.shape[0], 3, self.heads, -1)
-        out, _ = self.attend(*(qkv[:, i] for i in range(3)), graph.looped, key=key)
-        return self.proj(out.reshape(x.shape))
+    def __call__(self, x, graph, present=None, *, key=None):
+        qkv = self.qkv(only(x, present)).reshape(x.shape[0], 3, self.heads, -1)
+        out, _ = self.attend(*(qkv[:, i] for i in range(3)), graph.looped, present, key=key)
+        return self.proj(out.reshape(x.shape[0], -1))

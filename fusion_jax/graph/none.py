@@ -3,6 +3,7 @@
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
+from fusion_jax.nn.presence import only
 from fusion_jax.types import Info
 
 
@@ -11,9 +12,13 @@ class None_(GraphLayer):
 
     info = Info("Control: the same layer without edges", cost="O(N D^2)")
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(dim, dim, rngs=rngs)
+    def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         del graph, key
-        return self.linear(x)
+        return self.linear(only(x, present))
+
+    def reached(self, present, graph):
+        del graph
+        return present

@@ -6,8 +6,8 @@ Reference: Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019.
 from flax import nnx
 
 from fusion_jax.graph.base import GraphLayer
-from fusion_jax.nn.adjacency import normalised
-from fusion_jax.nn.segment import propagate
+from fusion_jax.nn.adjacency import convolve
+from fusion_jax.nn.presence import reached_by_weight
 from fusion_jax.types import Info
 
 
@@ -22,15 +22,21 @@ class Sgc(GraphLayer):
 
     info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)")
 
-    def __init__(self, dim: int, *, hops: int = 2, rngs: nnx.Rngs):
+    def __init__(self, dim: int, out: int | None = None, *, hops: int = 2, rngs: nnx.Rngs):
         if hops < 1:
             raise ValueError(f"graph layer 'sgc': hops={hops}, expected at least 1")
-        self.linear = nnx.Linear(dim, dim, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        out = dim if out is None else out
+        self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.hops = hops
 
-    def __call__(self, x, graph, *, key=None):
+    def __call__(self, x, graph, present=None, *, key=None):
         del key
-        graph, weight = normalised(graph, "symmetric", x.dtype)
-        for _ in range(self.hops):
-            x = propagate(x, graph, weight)
+        for _ in range(self.hops):  # who has received something passes it on in the next hop
+            x = convolve(x, graph, "symmetric", present)
+            present = None if present is None else reached_by_weight(present, graph)
         return self.linear(x)
+
+    def reached(self, present, graph):
+        for _ in range(self.hops):
+            present = reached_by_weight(present, graph)
+        return present

@@ -26,5 +26,5 @@ def cross_entropy(
     loss = weighted_mean(-(y * jax.nn.log_softmax(output.prediction)).sum(-1), weight)
     if streams and output.streams is not None:
         per = -(y[:, None] * jax.nn.log_softmax(output.streams)).sum(-1)  # [N, M]
-        loss = loss + streams * weighted_mean(per, weight[:, None] * output.mask.astype(weight.dtype))
+        loss = loss + streams * weighted_mean(per, weight[:, None] * output.present.astype(weight.dtype))
     return jnp.asarray(loss)

@@ -55,7 +55,7 @@ def evidential(
     annealed = jnp.minimum(jnp.asarray(step).astype(logits.dtype) / annealing, 1)
     views = risk(evidence(logits, cap) + 1, y[:, None], annealed)  # [N, M]
     alpha, uncertainty, log_p = _fused(output, cap)
-    total = jnp.where(output.mask, views, 0).sum(1) + risk(alpha, y, annealed)
+    total = jnp.where(output.present, views, 0).sum(1) + risk(alpha, y, annealed)
     return weighted_mean(total + upl * perceptual(log_p, uncertainty, target.labels), weight)
 
 

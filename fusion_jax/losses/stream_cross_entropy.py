@@ -19,4 +19,4 @@ def stream_cross_entropy(output: Output, target: Target, weight: Array, *, step=
         raise ValueError("loss 'stream_cross_entropy' needs placement 'decision': there is one prediction a modality")
     log_p = jax.nn.log_softmax(output.streams)  # [N, M, C]
     per = -jax.numpy.take_along_axis(log_p, target.labels[:, None, None], axis=-1)[..., 0]
-    return weighted_mean(per, weight[:, None] * output.mask.astype(weight.dtype))
+    return weighted_mean(per, weight[:, None] * output.present.astype(weight.dtype))

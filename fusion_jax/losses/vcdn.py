@@ -30,6 +30,6 @@ def vcdn(
         raise ValueError("loss 'vcdn' needs placement 'decision': there is one prediction a modality")
     fused = cross_entropy(output, target, weight)
     own = -jnp.take_along_axis(jax.nn.log_softmax(output.streams), target.labels[:, None, None], axis=-1)[..., 0]
-    present = weight[:, None] * output.mask.astype(weight.dtype)
+    present = weight[:, None] * output.present.astype(weight.dtype)
     streams = jax.vmap(weighted_mean, (1, 1))(own, present).sum()
     return streams + jnp.where(jnp.asarray(step) < pretraining, 0.0, gamma).astype(fused.dtype) * fused

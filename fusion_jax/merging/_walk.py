@@ -36,8 +36,9 @@ from fusion_jax.graph.gcn import GCN
 from fusion_jax.graph.none import None_
 from fusion_jax.graph.sage import Sage
 from fusion_jax.merging._rules import Rules, last, mapped, norm, standardise
-from fusion_jax.models import Model
+from fusion_jax.models import ACTIVATIONS, Model
 from fusion_jax.nn.init import masked_mean
+from fusion_jax.nn.presence import only
 from fusion_jax.readouts.last import Last
 from fusion_jax.readouts.mean import Mean as MeanReadout
 from fusion_jax.types import Array, Batch, Graph
@@ -109,21 +110,23 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
     aligned = nnx.clone(model0)
     models, batch = (aligned, model1), walk.batch
     (x0, mask), (x1, _) = (m.encode(batch, None) for m in models)
-    mask = np.asarray(mask)
+    present = model1.senders(mask, batch.graph)
     maps = [_encoder(walk, models, m) for m in range(len(model1.names))]
     if aligned.missing_token is not None:
         token = aligned.missing_token[...]
         put(aligned.missing_token, np.stack([np.asarray(token[m]) @ t for m, t in enumerate(maps)]))
     x = (x0, x1)
     for streams in zip(*(m.streams for m in models), strict=True):
-        maps, x = _streams(walk, streams, maps, x, mask)
+        maps, x, present = _streams(walk, model1, streams, maps, x, present)
+    seen = model1.seen(mask if present is None else present, batch)
+    mask = np.asarray(seen)
     fusions = [m.fusions[-1] for m in models]
     before = [nnx.clone(fusions[0]), fusions[1]]
     t = FUSIONS[type(fusions[0])](walk, fusions, maps, x, mask)
     h = tuple(f(a, jnp.asarray(mask), batch.graph).out for f, a in zip(before, x, strict=True))
-    valid = walk.nodes & mask.any(1)
+    present = None if present is None else seen.any(1)
     for layers in zip(*(m.layers for m in models), strict=True):
-        t, h = _graph_layer(walk, layers, t, h, batch.graph, valid)
+        t, h, present = _graph_layer(walk, model1, layers, t, h, batch.graph, present)
     write(aligned.head, last(read(aligned.head), t))
     return aligned
 
@@ -132,7 +135,11 @@ def check(model: Model) -> None:
     """Raises ValueError where the walk has no rule for something in the model."""
     if model.placement not in PLACEMENTS:
         raise ValueError(f"ot_fusion walks the placements {PLACEMENTS}, this cell's is {model.placement!r}")
+    if model.head is None:
+        raise ValueError("ot_fusion has no rule for a model whose last graph layer predicts (model.head='none')")
     layers = [*model.layers, *(s.layers for s in model.streams)]
+    if any(isinstance(layer, GAT) and layer.merge != "concat" for layer in layers):
+        raise ValueError("ot_fusion has no rule for the graph layer 'gat' with averaged heads (merge='mean')")
     for kind, found, known in (
         ("encoder", model.encoders, (Linear, Mlp)),
         ("fusion", model.fusions, tuple(FUSIONS)),
@@ -158,24 +165,29 @@ def _encoder(walk: Walk, models, m: int) -> np.ndarray:
     return walk.mlp([e.mlp for e in encoders], None, (x, x), valid)[0]
 
 
-def _streams(walk: Walk, streams, maps, x, mask):
-    """One graph layer a modality, each with a map of its own."""
-    outs, slices = [], []
+def _streams(walk: Walk, model: Model, streams, maps, x, present):
+    """One graph layer a modality, each with a map of its own; `present` is who has something in each, or None."""
+    outs, slices, after = [], [], []
     for m, t in enumerate(maps):
         layers = [jax.tree.map(lambda a, m=m: a[m], s.layers) for s in streams]
         graph = walk.batch.graph.view(m)
-        t, h = _graph_layer(walk, layers, t, tuple(a[:, m] for a in x), graph, walk.nodes & mask[:, m])
+        own = None if present is None else present[:, m]
+        t, h, own = _graph_layer(walk, model, layers, t, tuple(a[:, m] for a in x), graph, own)
+        after.append(own)
         maps[m] = t
         outs.append(h)
         slices.append(layers[0])
     streams[0].layers = jax.tree.map(lambda *a: jnp.stack(a), *slices)
-    return maps, tuple(jnp.stack(a, axis=1) for a in zip(*outs, strict=True))
+    present = None if present is None else jnp.stack(after, axis=1)
+    return maps, tuple(jnp.stack(a, axis=1) for a in zip(*outs, strict=True)), present
 
 
-def _graph_layer(walk: Walk, layers, t_in, x, graph: Graph, valid):
-    """A graph layer and the relu behind it: its neurons are the features it returns, before the relu."""
-    y = tuple(layer(a, graph) for layer, a in zip(layers, x, strict=True))
+def _graph_layer(walk: Walk, model: Model, layers, t_in, x, graph: Graph, present):
+    """A graph layer and the activation behind it: its neurons are the features it returns, before the activation."""
+    y = tuple(layer(a, graph, present) for layer, a in zip(layers, x, strict=True))
     own, anchor = layers
+    present = model.behind(anchor, present, graph)
+    valid = walk.nodes if present is None else walk.nodes & np.asarray(present)
     kernels = [_kernels(layer) for layer in layers]  # those of one layer read the same features: one cost, one map
     acts = walk.probe(y, valid)
     joined = (
@@ -189,7 +201,7 @@ def _graph_layer(walk: Walk, layers, t_in, x, graph: Graph, valid):
     vectors = [own.att_sender, own.att_receiver, own.bias] if isinstance(own, GAT) else [_bias(own)]
     for vector in vectors:
         put(vector, np.asarray(vector[...], np.float64).reshape(-1) @ t_out)
-    return t_out, tuple(jax.nn.relu(a) for a in y)
+    return t_out, tuple(only(ACTIVATIONS[model.activation](a), present) for a in y), present
 
 
 def _kernels(layer) -> list:

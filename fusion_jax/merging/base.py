@@ -20,6 +20,7 @@ from fusion_jax.encoders.linear import Linear
 from fusion_jax.encoders.mlp import Mlp
 from fusion_jax.models import Model
 from fusion_jax.results.restore import Restored, predict
+from fusion_jax.training.prepare import Units
 from fusion_jax.training.step import Trial
 from fusion_jax.types import Batch
 
@@ -36,8 +37,9 @@ class Parent:
         batch: the whole batch as the network sees it.
         seen: what it saw in training; the same as `batch` in the transductive setting.
         split: its rows.
-        prediction: [N, C], its own.
+        prediction: [N, C], its own; of a regression target in the target's units.
         score: its validation score, larger is better; a tuple, ties broken by what comes later.
+        units: what its model's outputs are in where the target is values, the anchor's as its inputs are; else None.
     """
 
     name: str
@@ -47,11 +49,15 @@ class Parent:
     split: Split
     prediction: np.ndarray
     score: tuple[float, ...]
+    units: Units | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """A merged predictor: `prediction` [N, C] of all rows, and the network behind it (None for an ensemble)."""
+    """A merged predictor: `prediction` [N, C] of all rows (values in the target's units), and the network behind it.
+
+    There is no network, None, behind an ensemble.
+    """
 
     prediction: np.ndarray
     model: Model | None = None
@@ -80,7 +86,8 @@ def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
     """The same function of the raw features, as a network that reads them under the anchor's scaler.
 
     Every seed has a scaler of its own, (x - s) c. With x' the anchor's scaled features, a first layer x W + b is
-    x' (c/c_a W) + b + ((s_a - s) c) W. Networks are compared and averaged in one set of input coordinates only.
+    x' (c/c_a W) + b + ((s_a - s) c) W. Networks are compared and averaged in one set of input coordinates only. Where
+    c_a is 0 (a column without spread in the anchor's training rows), the column is taken at s_a.
 
     Raises:
         ValueError: the scalers differ and an encoder does not begin with a linear layer.
@@ -98,12 +105,38 @@ def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
         layer = encoder.linear if isinstance(encoder, Linear) else encoder.mlp.fc1
         kernel = layer.kernel[...]
         layer.bias[...] = layer.bias[...] + ((anchor.shift[name] - shift) * scale) @ kernel
-        layer.kernel[...] = (scale / anchor.scale[name])[:, None] * kernel
+        seen = anchor.scale[name] > 0
+        layer.kernel[...] = jnp.where(seen, scale / jnp.where(seen, anchor.scale[name], 1), 0)[:, None] * kernel
+    return model
+
+
+def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
+    """The same function as a network whose outputs are in the anchor's units of the target.
+
+    A network of its own units y = z s + m has a last layer z = h W + b; in the anchor's it is
+    h (s/s_a W) + (b s + m - m_a) / s_a.
+
+    Raises:
+        ValueError: the units differ and the predictions do not come from one linear layer.
+    """
+    if own is None or (np.array_equal(own.shift, anchor.shift) and np.array_equal(own.scale, anchor.scale)):
+        return model
+    if model.placement == "decision" or model.head is None:
+        raise ValueError(
+            "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
+            "not at placement 'decision' or without head: train the cell with one split, "
+            "--config.vary='(\"init\",\"dropout\")'"
+        )
+    model = nnx.clone(model)
+    kernel, bias = model.head.kernel[...], model.head.bias[...]
+    ratio, moved = own.scale / anchor.scale, (own.shift - anchor.shift) / anchor.scale
+    model.head.kernel[...] = kernel * jnp.asarray(ratio, kernel.dtype)
+    model.head.bias[...] = bias * jnp.asarray(ratio, bias.dtype) + jnp.asarray(moved, bias.dtype)
     return model
 
 
 def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
-    """All seeds of the cells as parents, in the input coordinates of the anchor, and the anchor's place.
+    """All seeds of the cells as parents, in the input coordinates and units of the anchor, and the anchor's place.
 
     The anchor is the seed with the best validation score.
 
@@ -117,28 +150,31 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             f"--config.seeds=5 to the command that trained it, or name a second cell"
         )
     for cell in cells[1:]:
-        if cell.data.provenance.checksum != cells[0].data.provenance.checksum:
+        if cell.data.fingerprint != cells[0].data.fingerprint:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
+        if len({"row" == c.config["data"]["scale"] for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
+            raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
         if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
     scores = [cell.validation_score(i) for cell, i in members]
     anchor = max(range(len(members)), key=lambda n: scores[n])
     anchor_cell, anchor_seed = members[anchor]
     target = anchor_cell.trial(anchor_seed)
+    units = [None if cell.ready.units is None else cell.ready.units[i] for cell, i in members]
     raw = []
     for (cell, i), score in zip(members, scores, strict=True):
         name = f"seed {cell.seeds[i]}" if len(cells) == 1 else f"{cell.identity} seed {cell.seeds[i]}"
         prediction = cell.prediction(i)
         raw.append(Parent(
             name, cell.models[i], anchor_cell.batch(anchor_seed), anchor_cell.seen(anchor_seed),
-            cell.ready.splits[i], prediction, score,
+            cell.ready.splits[i], prediction, score, units[anchor],
         ))  # fmt: skip
     check_same_shape(raw)
     parents = [
-        dataclasses.replace(p, model=rescaled(p.model, cell.trial(i), target))
-        for p, (cell, i) in zip(raw, members, strict=True)
+        dataclasses.replace(p, model=in_units(rescaled(p.model, cell.trial(i), target), own, units[anchor]))
+        for p, (cell, i), own in zip(raw, members, units, strict=True)
     ]
     return parents, anchor
 
@@ -171,4 +207,5 @@ def averaged(models: Sequence[Model]) -> Model:
 
 def merged(model: Model, parents: Sequence[Parent], anchor: int) -> Merged:
     """A network with what it predicts for the anchor's batch."""
-    return Merged(predict(model, parents[anchor].batch), model)
+    prediction, units = predict(model, parents[anchor].batch), parents[anchor].units
+    return Merged(prediction if units is None else units.undo(prediction), model)

@@ -25,5 +25,5 @@ def ensemble(parents: Sequence[Parent], anchor: int, *, probabilities: bool = Tr
     del anchor  # all networks count alike
     each = np.stack([p.prediction for p in parents]).astype(np.float64)  # [S, N, C]
     if not probabilities:
-        return Merged(each.mean(0).astype(np.float32))
+        return Merged(each.mean(0).astype(parents[0].prediction.dtype))  # values are float64 in their own units
     return Merged((logsumexp(log_softmax(each, -1), axis=0) - np.log(len(each))).astype(np.float32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.nn.segment import segment_sum
+from fusion_jax.nn.segment import propagate, segment_sum
 from fusion_jax.types import Array, Graph
 
 NORMS = ("symmetric", "row")
@@ -26,6 +26,29 @@ def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
     degree = segment_sum(weight, graph)
     scale = jax.lax.rsqrt(jnp.where(degree > 0, degree, 1))  # 0 only at weights that cancel
     return graph, scale[graph.senders] * weight * scale[graph.receivers]
+
+
+def convolve(x: Array, graph: Graph, how: str, present: Array | None = None) -> Array:
+    """The normalised A + I (see `normalised`) times x [N, ...]; only nodes that are `present` send or are counted.
+
+    With `present` bool [N], A + I has only the columns of present nodes, its own loop among them: a present node gets
+    what it would get in the graph of the present nodes alone, another one what they send it, 0 where none does.
+    """
+    if present is None:
+        graph, weight = normalised(graph, how, x.dtype)
+        return propagate(x, graph, weight)
+    # The same matrix for all modalities and seeds, whoever is present: presence stands in the right-hand sides, so
+    # that one sparse product serves them all.
+    graph = graph.looped
+    weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(x.dtype)
+    there = present.astype(x.dtype)
+    total = propagate(there, graph, jnp.abs(weight) if how == "row" else weight)
+    total = jnp.where(total > 0, total, 1).reshape(-1, *[1] * (x.ndim - 1))
+    x = jnp.where(present.reshape(total.shape), x, 0)
+    if how == "row":
+        return propagate(x, graph, weight) / total
+    scale = jax.lax.rsqrt(total)
+    return scale * propagate(scale * x, graph, weight)
 
 
 def check_norm(owner: str, how: str) -> None:

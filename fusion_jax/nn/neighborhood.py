@@ -30,25 +30,30 @@ class Neighbors(NamedTuple):
     kept: Array
 
 
-def nearest(graph: Graph, k: int, dilation: int = 1) -> Neighbors:
-    """Every `dilation`-th of the k * dilation nearest senders of every node.
+def nearest(graph: Graph, k: int, dilation: int = 1, present: Array | None = None) -> Neighbors:
+    """Every `dilation`-th of the k * dilation nearest senders of every node, of those `present` bool [N] (all if None).
 
     Nearest first: the node itself (where it has a self-loop), then by falling ``edges["weight"]`` where the
     graph has weights, then by sender. Nodes with fewer senders have fewer neighbours; none is repeated.
     """
     others = graph.senders != graph.receivers
-    keys = (others, graph.receivers)
+    keys, degree = (others, graph.receivers), jnp.diff(graph.row_ptr)
+    if present is not None:  # the absent ones last, and not counted
+        there = present[graph.senders]
+        before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(there, dtype=jnp.int32)])
+        keys, degree = (others, ~there, graph.receivers), jnp.diff(before[graph.row_ptr])
     if "weight" in graph.edges:
         keys = (-graph.edges["weight"], *keys)
     order = jnp.lexsort(keys).astype(graph.row_ptr.dtype)  # stable: ties stay by sender
     slots = jnp.arange(graph.num_edges, dtype=order.dtype)
     rank = jnp.zeros_like(order).at[order].set(slots, unique_indices=True) - graph.row_ptr[graph.receivers]
     steps = jnp.arange(k, dtype=order.dtype) * dilation
-    there = steps < jnp.diff(graph.row_ptr)[:, None]  # [N, k]
+    filled = steps < degree[:, None]  # [N, k]
     table = order.at[graph.row_ptr[:-1, None] + steps].get(mode="fill", fill_value=0)
     # Ids past the end differ from each other, so that the gather's transpose may count on unique indices.
     absent = graph.num_edges + jnp.arange(table.size, dtype=order.dtype).reshape(table.shape)
-    return Neighbors(jnp.where(there, table, absent), (rank % dilation == 0) & (rank < k * dilation))
+    seen = (rank % dilation == 0) & (rank < jnp.minimum(k * dilation, degree[graph.receivers]))
+    return Neighbors(jnp.where(filled, table, absent), seen)
 
 
 def table_attend(

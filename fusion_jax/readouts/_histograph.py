@@ -17,6 +17,7 @@ from fusion_jax.nn.attention import MultiHeadAttention, attend
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.pooling import graph_mean, node_count
+from fusion_jax.nn.presence import sending
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.types import Array, Graph
 from fusion_jax.zoo import nearest
@@ -128,7 +129,7 @@ class HistoryAttention(nnx.Module):
         q, k, v = m.split(m.query(x)), m.split(m.key(x)), m.split(m.value(x))
         (key,) = split_key(key, 1)
         if self.over == "edges":
-            y, _ = edge_attend(q, k, v, graph.looped, rate=self.rate, key=key)
+            y, _ = edge_attend(q, k, v, graph.looped, sending(graph.present, graph.looped), rate=self.rate, key=key)
         else:
             y = attend_within(q, k, v, graph, rate=self.rate, key=key)
         return m.out(y.reshape(x.shape[0], -1))

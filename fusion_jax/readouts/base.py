@@ -17,10 +17,12 @@ class Readout(nnx.Module):
 
     Attributes:
         level: "node" (returns [N, D]) or "graph" (returns [G, D]).
+        last_only: it reads the last state only, and is given no other: those may have other widths.
     """
 
     info: ClassVar[Info]
     level: ClassVar[str] = "node"
+    last_only: ClassVar[bool] = False
 
     def __call__(self, history: Array, graph: Graph, *, key: Array | None = None) -> Array:
         """history [N, L, D], last state last."""

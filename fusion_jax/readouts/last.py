@@ -11,6 +11,7 @@ class Last(Readout):
 
     info = Info("Folklore: the last layer", cost="O(1)")
     level = "node"
+    last_only = True
 
     def __init__(self, dim: int, layers: int, *, rngs: nnx.Rngs):
         del dim, layers, rngs

@@ -12,6 +12,7 @@ class Mean(Readout):
 
     info = Info("Folklore: mean pooling over a graph", cost="O(N D)")
     level = "graph"
+    last_only = True
 
     def __init__(self, dim: int, layers: int, *, rngs: nnx.Rngs):
         del dim, layers, rngs

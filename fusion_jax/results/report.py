@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
+import unicodedata
 import warnings
 
 import numpy as np
@@ -19,8 +21,19 @@ NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1"
              log_loss="log-loss", aurc="AURC by probability", aurc_uncertainty="AURC by uncertainty")  # fmt: skip
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
-    "rows of one protocol; † beside it: the runner-up's 95 % interval (Student t over seeds) overlaps. "
-    "Parameters and seconds (training without compilation) are of one seed."
+    "rows of one protocol and setting. †: not separated from it, for the 95 % interval of the difference, paired by "
+    "seed (Student t over the seeds that both rows have; their splits are the same), holds 0, or fewer than two seeds "
+    "are common. There is no correction for the number of comparisons, and seeds whose splits overlap make the "
+    "interval somewhat too narrow. Macro F1: over the classes that occur among labels or predictions. -: undefined, "
+    "such as the AUC where a class is absent. Parameters and seconds (training without compilation) are of one seed."
+)
+FIXED_FOOT = (
+    "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "
+    "is one fit, the same for every seed. How far another draw of test rows would move the first metric stands in the "
+    "column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over seeds; for others from "
+    "the influence of each row). Between two such rows † asks both: that the difference paired by seed, or the one "
+    "paired by test row (McNemar's comparison for accuracy, DeLong's for AUC, the delta method for F1, log-loss and "
+    "errors; mean over common seeds), is not separated from 0. Metrics that are not of this list ask the seeds only."
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
@@ -46,6 +59,8 @@ def write(store: Store, *, figures: bool = False) -> str:
     found = tables.rows(store)
     folder = store.root / "report"
     text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{FOOT}\n"
+    if any(row.tested is not None for row in found):
+        text += f"\n{FIXED_FOOT}\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "table.md", text.encode())
@@ -79,19 +94,35 @@ def title(group: list[Row]) -> str:
 
 
 def _entries(group: list[Row]):
-    """For every row: its fixed cells and its metric cells as (text, is best, overlaps)."""
+    """For every row: its label, its metric cells as (text, is best, is not separated from the best), its tail."""
     shown = tables.columns(group)
-    protocols = {r.protocol for r in group}
-    winners = {(m, p): tables.best(group, m, p) for m in shown for p in protocols}
+    protocols, settings = {r.protocol for r in group}, {r.setting for r in group if r.setting}
+    kinds = {(r.protocol, r.setting) for r in group}
+    winners = {(m, *kind): tables.best(group, m, *kind) for m in shown for kind in kinds}
     cited = sources(group)
     for i, row in enumerate(group):
-        tops = [winners[m, row.protocol] for m in shown]
-        cells = [(tables.cell_text(row, m), t == i, t == i and o) for m, (t, o) in zip(shown, tops, strict=True)]
-        label = f"{row.label} [{row.protocol}]" if len(protocols) > 1 and row.protocol else row.label
-        if row.published:
-            label = f"{row.label} [{row.protocol}, {cited.index(row.source) + 1}]"
-        seeds = max((len(v) for v in row.values.values()), default=0)
-        yield row, label, cells, seeds
+        tops = [winners[m, row.protocol, row.setting] for m in shown]
+        cells = [(tables.cell_text(row, m), t == i, i in close) for m, (t, close) in zip(shown, tops, strict=True)]
+        marks = [row.protocol] * (len(protocols) > 1) + [row.setting] * (len(settings) > 1)
+        marks += [str(cited.index(row.source) + 1)] if row.published else []
+        marks = [m for m in marks if m]
+        label = f"{row.label} [{', '.join(marks)}]" if marks else row.label
+        seeds = "-" if row.published else str(max((len(v) for v in row.values.values()), default=0))
+        tail = [_by_rows(row, group)] * _has_fixed(group)
+        yield row, label, cells, [*tail, seeds, _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
+
+
+def _has_fixed(group: list[Row]) -> bool:
+    """Whether the table has the column of what the fixed test rows say."""
+    return any(r.tested is not None and r.task in tables.PRIMARY for r in group)
+
+
+def _by_rows(row: Row, group: list[Row]) -> str:
+    """"106: 0.716 to 0.867", the fixed test rows and what they leave open; a dash where every seed has its own."""
+    if row.tested is None:
+        return "-"
+    found = tables.of_rows(row, tables.columns(group)[0])
+    return str(len(row.tested)) + ("" if found is None else ": {:.3f} to {:.3f}".format(*found))
 
 
 def sources(group: list[Row]) -> list[str]:
@@ -103,8 +134,10 @@ def _plain(value, form) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _head(shown: list[str]) -> list[str]:
-    return ["variant", "placement", *(NAMES[m] for m in shown or ["result"]), "seeds", "parameters", "seconds"]
+def _head(group: list[Row]) -> list[str]:
+    shown = tables.columns(group)
+    fixed = [f"{NAMES[shown[0]]} by rows"] if _has_fixed(group) else []
+    return ["variant", "placement", *(NAMES[m] for m in shown or ["result"]), *fixed, "seeds", "parameters", "seconds"]
 
 
 def _without_result(row: Row, shown: list[str], dash: str, failed: str) -> list[str]:
@@ -112,56 +145,96 @@ def _without_result(row: Row, shown: list[str], dash: str, failed: str) -> list[
     return [row.error if row.error == tables.UNFINISHED else failed] + [dash] * (len(shown) - 1)
 
 
+_MARKUP = re.compile(r"[\\|`*<]|(?<!\w)_|_(?!\w)|~(?=~)|\](?=\()")  # a_b is text, _a_ is not
+
+
 def _md(text: str) -> str:
-    """Text that stays within its cell: one line, no column borders."""
-    return (text.splitlines() or [""])[0].replace("|", r"\|")
+    """Text that stays within its cell: one line, no column borders, nothing that is markup."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def markdown(group: list[Row]) -> str:
     """One table in Markdown."""
-    shown = tables.columns(group)
-    head = _head(shown)
-    lines = [f"### {title(group)}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row, label, cells, seeds in _entries(group):
-        texts = [f"**{t}**{' †' if overlap else ''}" if top else t for t, top, overlap in cells]
+    shown, head = tables.columns(group), _head(group)
+    lines = [f"### {_md(title(group))}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row, label, cells, tail in _entries(group):
+        texts = [f"**{t}**" if top else t + " †" * close for t, top, close in cells]
         if not row.values and not row.published:
-            texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error)}")
-        tail = ["-" if row.published else str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
-        lines.append("| " + " | ".join([_md(label), row.placement, *texts, *tail]) + " |")
+            texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error.partition(chr(10))[0])}")
+        lines.append("| " + " | ".join([_md(label), _md(row.placement), *texts, *tail]) + " |")
     if sources(group):
-        cited = "; ".join(f"{i}: {source}" for i, source in enumerate(sources(group), 1))
+        cited = "; ".join(f"{i}: {_md(source)}" for i, source in enumerate(sources(group), 1))
         lines += ["", f"Published rows are copied, not run: {cited}."]
     return "\n".join(lines) + "\n"
 
 
-_TEX = str.maketrans({
+_TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "±": r"$\pm$", "²": "$^2$", "\n": " ",
-})  # fmt: skip
+    "|": r"\textbar{}", "`": "{`}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "–": "--", "—": "---",
+    "²": "$^2$", "⁄": "/", "°": r"$^\circ$", "µ": r"$\mu$", "†": r"$\dagger$", "‡": r"$\ddagger$",
+    "§": r"\S{}", "…": r"\dots{}", "‘": "`", "’": "'", "“": "``", "”": "''", "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$", "↔": r"$\leftrightarrow$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "≤": r"$\leq$",
+    "≥": r"$\geq$", "≠": r"$\neq$", "≈": r"$\approx$", "∞": r"$\infty$", "∈": r"$\in$", "√": r"$\surd$",
+    "∇": r"$\nabla$", "∂": r"$\partial$", "∑": r"$\sum$", "⊕": r"$\oplus$", "⊗": r"$\otimes$", "⊙": r"$\odot$",
+    "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
+    "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
+}  # fmt: skip
+_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
+            "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c", "\u0328": "k"}  # fmt: skip
+_LOOKS_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True))  # LaTeX has no commands for these
+_GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi "
+          "psi omega varsigma Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega").split()  # fmt: skip
+
+
+def _tex_character(c: str) -> str:
+    """A character as plain LaTeX knows it, in ASCII; its number where LaTeX has none."""
+    if c in _TEX:
+        return _TEX[c]
+    if c.isascii() or not c:
+        return c if c.isprintable() else " "
+    if c.isspace():
+        return " "
+    if c in _LOOKS_LATIN:
+        return _LOOKS_LATIN[c]
+    kind, _, letter = unicodedata.name(c, "").rpartition(" LETTER ")
+    name = {"LAMDA": "lambda", "FINAL SIGMA": "varsigma"}.get(letter, letter.lower())
+    name = name.capitalize() if kind == "GREEK CAPITAL" else name
+    if kind in ("GREEK SMALL", "GREEK CAPITAL") and name in _GREEK:
+        return f"$\\{name}$"
+    base, *marks = unicodedata.normalize("NFD", c)
+    if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii() and base.isalpha():
+        return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
+    plain = unicodedata.normalize("NFKC", c)
+    if plain == c:
+        return f"[U+{ord(c):04X}]"
+    made = "".join(map(_tex_character, plain))
+    place = {"<super>": "^", "<sub>": "_"}.get(unicodedata.decomposition(c).partition(" ")[0])
+    return f"${place}{{{made}}}$" if place and plain.isalnum() and plain.isascii() else made
 
 
 def _tex(text: str) -> str:
-    return text.translate(_TEX)
+    """Text as plain LaTeX: one line of ASCII in which nothing is a command, nor an argument of what stands before."""
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    made = "".join(map(_tex_character, text)).strip()
+    # a line break or a rule takes "[...]" for its length, a line break "*" for its star
+    return f"{{{made[0]}}}{made[1:]}" if made[:1] in ("[", "*") else made
 
 
 def latex(group: list[Row]) -> str:
     """One table in LaTeX, for the package booktabs."""
-    shown = tables.columns(group)
-    head = _head(shown)
+    shown, head = tables.columns(group), _head(group)
     lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule",
              " & ".join(_tex(h) for h in head) + r" \\", r"\midrule"]  # fmt: skip
-    for row, label, cells, seeds in _entries(group):
+    for row, label, cells, tail in _entries(group):
         dagger = r"$^\dagger$"
-        texts = [
-            rf"\textbf{{{_tex(t)}}}{dagger if overlap else ''}" if top else _tex(t) for t, top, overlap in cells
-        ]
+        texts = [rf"\textbf{{{_tex(t)}}}" if top else _tex(t) + dagger * close for t, top, close in cells]
         if not row.values and not row.published:
             texts = _without_result(row, shown, "--", "failed")
-        tail = ["-" if row.published else str(seeds), _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
-        lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *tail]) + r" \\")
+        lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *map(_tex, tail)]) + r" \\")
     caption = _tex(f"{title(group)}. Mean ± sample standard deviation over seeds; best in bold.")
-    caption += r" $^\dagger$: the runner-up's 95\,\% interval overlaps."
+    caption += r" $^\dagger$: not separated from it by the 95\,\% interval of the difference paired by seed"
+    caption += " and by test row." if _has_fixed(group) else "."
     if sources(group):
         caption += " Published: " + "; ".join(f"{i}: {_tex(s)}" for i, s in enumerate(sources(group), 1)) + "."
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
@@ -169,12 +242,14 @@ def latex(group: list[Row]) -> str:
 
 
 def csv(table: list[Row]) -> str:
-    """All rows with full precision: mean, sd, interval and number of seeds of every metric."""
+    """All rows with full precision: of every metric mean, sd, interval (over seeds: low, high; over fixed test rows:
+    rows_low, rows_high) and number of seeds."""
     records = []
     for row in table:
         record = dict(
             data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label, placement=row.placement,
             parameters=row.parameters, seconds=row.seconds, error=row.error, source=row.source,
+            test_rows=None if row.tested is None else len(row.tested),
         )  # fmt: skip
         for metric, (mean, sd) in row.published.items():
             record |= {f"{metric}_mean": mean, f"{metric}_sd": sd}
@@ -183,6 +258,8 @@ def csv(table: list[Row]) -> str:
             record |= {f"{metric}_mean": np.mean(values), f"{metric}_low": low, f"{metric}_high": high}
             record[f"{metric}_sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
             record["seeds"] = len(values)
+            if (rows := tables.of_rows(row, metric)) is not None:
+                record |= {f"{metric}_rows_low": rows[0], f"{metric}_rows_high": rows[1]}
         records.append(record)
     buffer = io.StringIO()
     pd.DataFrame(records).to_csv(buffer, index=False)

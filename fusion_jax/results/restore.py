@@ -31,7 +31,7 @@ from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, scaled
+from fusion_jax.training.step import Trial, scaled, whole
 from fusion_jax.types import Batch
 from fusion_jax.zoo import nearest
 
@@ -46,7 +46,8 @@ class Restored:
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
         ready: splits, trials and batch of all stored seeds, without those that diverged.
-        models: one a seed, with the parameters and statistics of its best epoch.
+        models: one a seed, with the parameters and statistics of its best epoch. Of a regression target they return
+            standardised values (`ready.units`); `prediction` is in its own units.
         metrics: the stored table: seed, part, metric, value.
     """
 
@@ -77,11 +78,12 @@ class Restored:
 
     def batch(self, i: int) -> Batch:
         """The whole batch under the i-th seed's scaler: what its predictions were made from."""
-        return scaled(self.ready.batch, dataclasses.replace(self.trial(i), graph=None, mask=None))
+        plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
+        return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
 
     def prediction(self, i: int) -> np.ndarray:
-        """float32 [N, C], what the i-th seed's model predicts for every row."""
-        return predict(self.models[i], self.batch(i))
+        """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
+        return self.ready.own_units(predict(self.models[i], self.batch(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
         """Larger is better: the primary metric on validation rows, ties broken by the lower log-loss."""
@@ -93,7 +95,7 @@ class Restored:
 
 @own_settings()
 def predict(model: Model, batch: Batch) -> np.ndarray:
-    """float32 [N, C], the predictions of one model in evaluation."""
+    """float32 [N, C], what one model returns in evaluation."""
     graphdef, state = nnx.split(model)
     output = jax.jit(lambda s, b: nnx.merge(graphdef, s)(b).prediction)(state, batch)
     return np.asarray(output, np.float32)
@@ -131,8 +133,9 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         data: the data set, if it is loaded already.
     Raises:
         FileNotFoundError: the store holds no study.
-        ValueError: no such cell, it is not finished, it has no parameters (a control), the data set is not the
-            one it was trained on, or the checkpoint's parameters are not the model's (lists which).
+        ValueError: no such cell, it is not finished, it has no parameters (a control), it is of another schema, the
+            data set is not the one it was trained on or draws other splits, or the checkpoint's parameters are not the
+            model's (lists which).
     """
     identity = only_cell(store) if identity is None else identity
     if not store.finished_seeds(identity):
@@ -144,12 +147,19 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     config = store.config(identity)
     if config["control"]["name"]:
         raise ValueError(f"cell {identity} is the control {config['control']['name']!r}: it has no parameters")
+    record = read_json(store.cell(identity) / "record.json")
+    if (schema := record.get("schema", 1)) != study.SCHEMA:
+        raise ValueError(
+            f"cell {identity} was stored under schema {schema}, this revision restores schema {study.SCHEMA}: what its "
+            f"model was trained on can't be made again, train it anew"
+        )
     if data is None:
         data = load_data(config["data"]["name"], **config["data"]["options"])
-    if study.Cell(config, "", 0).identity(data.provenance.checksum) != identity:
+    if study.Cell(config, "", 0).identity(data) != identity:
         raise ValueError(
-            f"cell {identity} was trained on other data than data set {data.name!r} holds now "
-            f"(checksum {data.provenance.checksum[:16]}...)"
+            f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
+            f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
+            f"edge set or setting is"
         )
     try:
         config = study.resolve(ConfigDict(config)).config  # options that mechanisms have gained since
@@ -160,6 +170,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     diverged = store.diverged(identity)
     seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
     ready = prepare(config, data, seeds)
+    store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     template = build_model(config, dims, data.target, jax.random.key(0))
     models = {}
@@ -170,7 +181,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
                 continue
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
-        identity, config, read_json(store.cell(identity) / "record.json")["label"], data, ready,
+        identity, config, record["label"], data, ready,
         tuple(models[s] for s in seeds), store.table(identity, "metrics"),
     )  # fmt: skip
 

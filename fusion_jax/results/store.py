@@ -1,15 +1,16 @@
 """A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
 
     <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs;
-                                              rows that others have published
+                                              rows that others have published; the schema of its cells
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in and the sha256 of every file of
-                                              each; written last
+                                              each, the schema; written last
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
-        cost.json                             parameters, flops, peak_bytes, seconds, best epochs; diverged: [seed,
-                                              epoch, cause] of finished seeds that have no result
+        cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
+                                              splits and the digest of each seed's; diverged: [seed, epoch, cause]
+                                              of finished seeds that have no result
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -19,6 +20,9 @@
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
 folder does only where the file system renames folders, which object storage does file by file: there too a part
 counts from the moment its cell's record names it.
+
+The schema (`study.SCHEMA`) says how numbers came about: a folder of another one is read and reported as it is, but no
+cell is added to its study and none of its models is restored. Files without one are of schema 1.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +40,10 @@ import pandas as pd
 from etils import epath
 
 from fusion_jax import folders
+from fusion_jax.data.base import Split
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
-from fusion_jax.study import Cell
+from fusion_jax.study import SCHEMA, Cell
 
 
 class Store:
@@ -67,13 +73,23 @@ class Store:
     def write_study(self, cells: list[tuple[str, Cell]], source: str, published: Sequence[dict[str, Any]] = ()) -> None:
         """The list of cells the report shows, in the order of the sweep, and the rows of others beside them."""
         rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
-        write_json(self.root / "study.json", dict(source=source, cells=rows, published=list(published)))
+        held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
+        write_json(self.root / "study.json", held)
 
     def add_cell(self, identity: str, cell: Cell, source: str) -> None:
-        """One cell more in the list of cells; a study that is there keeps its own."""
+        """One cell more in the list of cells; a study that is there keeps its own.
+
+        Raises:
+            ValueError: the study is of another schema, so that its rows and the new one would not compare.
+        """
         if not (self.root / "study.json").exists():
             return self.write_study([(identity, cell)], source)
         study = self.read_study()
+        if (schema := study.get("schema", 1)) != SCHEMA:
+            raise ValueError(
+                f"{os.fspath(self.root / 'study.json')} lists cells of schema {schema}, this revision trains cells of "
+                f"schema {SCHEMA}, whose numbers came about otherwise: name another folder"
+            )
         if identity not in [entry["id"] for entry in study["cells"]]:
             study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
             write_json(self.root / "study.json", study)
@@ -124,7 +140,7 @@ class Store:
         parts = [p for p in parts if p["part"] != part]
         parts += [dict(part=part, seeds=list(seeds), sha256=written)]
         done = sorted({s for p in parts for s in p["seeds"]})
-        write_json(folder / "record.json", dict(label=cell.label, seeds=done, parts=parts))
+        write_json(folder / "record.json", dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts))
         (folder / "failure.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what interrupted runs left behind
             for leftover in (p for p in folder.iterdir() if p.name.startswith((".tmp-", ".partial-"))):
@@ -151,17 +167,34 @@ class Store:
             Damaged: a file is not what was written; names it.
         """
         found = self._read(identity, f"{name}.parquet")
-        return pd.concat([pd.read_parquet(io.BytesIO(content)) for content in found], ignore_index=True)
+        return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
 
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""
-        return [json.loads(content) for content in self._read(identity, "cost.json")]
+        return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
 
-    def _read(self, identity: str, name: str) -> Iterator[bytes]:
-        """That file of every part, if it is what the record says was written (older records say nothing)."""
+    def _read(self, identity: str, name: str) -> Iterator[tuple[epath.Path, bytes]]:
+        """That file of every part, by path and content, if it is what the record says was written (older records say nothing)."""
         for part in read_json(self.cell(identity) / "record.json")["parts"]:
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
-            yield path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
+            yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
+
+    def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
+        """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
+
+        Raises:
+            ValueError: they differ, or the cell does not say; names the cell and the seed.
+        """
+        if not splits:
+            return
+        stored = {int(seed): digest for cost in self.costs(identity) for seed, digest in cost.get("splits", {}).items()}
+        for seed, split in splits.items():
+            if stored.get(seed) != split_digest(split):
+                raise ValueError(
+                    f"cell {identity} in {os.fspath(self.root)!r}, seed {seed}: its split is not the one it was "
+                    f"trained on (digest {split_digest(split)}, stored {stored.get(seed, 'none')}), so that test rows "
+                    f"may have trained it; train anew in another folder"
+                )
 
     def config(self, identity: str) -> dict[str, Any]:
         return read_json(self.cell(identity) / "config.json")
@@ -211,9 +244,13 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 def read_json(path: epath.Path) -> Any:
     """Raises ValueError naming the file where it is not valid JSON."""
+    return _parsed(path, path.read_bytes())
+
+
+def _parsed(path: epath.Path, content: bytes) -> Any:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(content)
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}") from error
 
 

@@ -15,7 +15,9 @@ import pandas as pd
 from scipy import stats
 
 from fusion_jax import zoo
+from fusion_jax.results import influence
 from fusion_jax.results.store import Store
+from fusion_jax.study import VALIDATION_LABELS, flatten
 
 PRIMARY = {"classes": "accuracy", "values": "rmse", "survival": "c_index"}
 SHOWN = {
@@ -29,6 +31,7 @@ DIGITS = {"aurc": 4, "aurc_uncertainty": 4}  # areas are far below the error rat
 UNFINISHED = "not finished"
 PUBLISHED = "published"  # stands for the protocol of rows that others have published
 SINGLE = "best single modality (by validation)"
+SINGLE_PAPER = "best single modality (selected on test)"  # under protocol `paper`, whose validation rows are test rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +43,13 @@ class Row:
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
-        published: {metric: (mean, standard deviation)} of a row that others have published, which takes no part in
-            comparisons; source: what to cite for it.
-        cell, seeds: identity and seeds of the row's cell; "" and () of a row that is not one cell's.
+        published: {metric: (mean, standard deviation or None)} of a row that others have published, which takes no
+            part in comparisons; source: what to cite for it.
+        cell: identity of the row's cell; "" of a row that is not one cell's.
+        seeds: of the values, in their order; () for 0, 1, ...
+        tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
+            None where every seed draws its own, or no predictions are stored.
+        influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
     """
 
     label: str
@@ -55,10 +62,18 @@ class Row:
     seconds: float | None
     error: str = ""
     task: str = "classes"
-    published: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    published: dict[str, tuple[float, float | None]] = dataclasses.field(default_factory=dict)
     source: str = ""
     cell: str = ""
     seeds: tuple[int, ...] = ()
+    tested: np.ndarray | None = None
+    influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """{seed: value} of a metric."""
+        values = self.values[metric]
+        seeds = self.seeds if len(self.seeds) == len(values) else range(len(values))
+        return dict(zip(seeds, map(float, values), strict=True))
 
 
 def rows(store: Store) -> list[Row]:
@@ -67,27 +82,39 @@ def rows(store: Store) -> list[Row]:
     Raises:
         FileNotFoundError: the folder holds no study.
     """
-    found, singles = [], {}
+    found: list[Row] = []
+    singles: dict[str, list[Single]] = {}
     written = store.read_study()
     names = _data_names(written["cells"])
     for entry in written["cells"]:
         row, metrics = _row(store, entry, names)
         found.append(row)
         if metrics is not None and _is_single(entry["config"]):
-            singles.setdefault((row.data, row.placement, row.protocol, row.setting), []).append((row, metrics))
-    for group in singles.values():
-        if len(group) > 1:
-            last = max(i for i, r in enumerate(found) if any(r is g for g, _ in group))
-            found.insert(last + 1, _best_single(group))
+            singles.setdefault(_without_modalities(entry["config"]), []).append((row, metrics, entry))
+    made = [(group, _best_single(group)) for group in singles.values() if len(group) > 1]
+    for (group, row), label in zip(made, _told_apart(made), strict=True):
+        if row is not None:
+            last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
+            found.insert(last + 1, dataclasses.replace(row, label=label))
     return found + [_published(entry) for entry in written.get("published", ())]
 
 
 def _published(entry: dict[str, Any]) -> Row:
     """A row without seeds, whose protocol says what it is."""
-    values = {m: (float(mean), float(sd)) for m, (mean, sd) in entry["values"].items()}
+    values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
     task = next(t for t, m in PRIMARY.items() if m in values)
     return Row(entry["label"], "-", entry["data"], PUBLISHED, "", {}, None, None, task=task, published=values,
                source=entry["source"])  # fmt: skip
+
+
+Single = tuple[Row, pd.DataFrame, dict[str, Any]]  # a row of one modality, its metrics, its entry in the study
+
+
+def _without_modalities(config: dict[str, Any]) -> str:
+    """What rows that differ in their modality alone have in common."""
+    rest = {k: v for k, v in config.items() if k not in ("label", "seeds")}
+    rest["data"] = {k: v for k, v in config["data"].items() if k != "modalities"}
+    return json.dumps(rest, sort_keys=True)
 
 
 def _is_single(config: dict[str, Any]) -> bool:
@@ -108,42 +135,69 @@ def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Ro
         protocol=config["protocol"],
         setting=config["data"]["setting"] or "default",
     )
+    if control and config["control"]["options"].get("validation_labels") and VALIDATION_LABELS not in entry["label"]:
+        about["label"] += VALIDATION_LABELS
     if not control and not _has_edges(config["model"]):
         about["placement"] += " (no graph)"
-    if len(seeds) < entry["seeds"]:
-        error = failure["error"] if failure else UNFINISHED
-        if not seeds:
-            return Row(**about, values={}, parameters=None, seconds=None, error=error), None
-        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds: {error.partition(chr(10))[0]})"
+    costs = store.costs(identity) if seeds else []
+    diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry["seeds"]}
+    seeds = [s for s in seeds if s not in diverged]
+    missing = entry["seeds"] - len(seeds) - len(diverged)
+    error = (failure["error"] if failure else UNFINISHED) if missing else ""
+    if not seeds:
+        return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged)), None
+    notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
+    if notes:
+        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds{':' if error else ';'} {'; '.join(notes)})"
     metrics = store.table(identity, "metrics")
     metrics = metrics[metrics.seed.isin(seeds)]
     test = duckdb.query(  # DuckDB takes NaN of pandas for NULL, and a NULL would come back as 0
         "select metric, list(coalesce(value, 'nan'::double) order by seed) as value "
         "from metrics where part = 'test' group by metric"
     ).df()
-    costs = store.costs(identity)
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
     values = {m: np.asarray(v, float) for m, v in zip(test.metric, test.value, strict=True)}
     task = next(t for t, m in PRIMARY.items() if m in values)
     parameters = costs[0]["parameters"] or None
+    tested, known = _tested(store, identity, seeds)
     row = Row(**about, values=values, parameters=parameters, seconds=total / count, task=task,
-              cell=identity, seeds=tuple(seeds))  # fmt: skip
+              cell=identity, seeds=tuple(seeds), tested=tested, influence=known)  # fmt: skip
     return row, metrics
 
 
+def _diverged(epochs: dict[int, int]) -> str:
+    """"1, 4 diverged at epoch 2" of {seed: epoch}."""
+    at = {e: ", ".join(str(s) for s in sorted(epochs) if epochs[s] == e) for e in sorted(set(epochs.values()))}
+    return "; ".join(f"{seeds} diverged at epoch {epoch}" for epoch, seeds in at.items())
+
+
+def _tested(store: Store, identity: str, seeds: list[int]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
+    if not all((part / "predictions.parquet").exists() for part, _ in store.parts(identity)):
+        return None, {}
+    table = store.table(identity, "predictions")
+    table = table[table.part == "test"]
+    each = [table[table.seed == seed] for seed in seeds]
+    if any(not np.array_equal(t.row, each[0].row) for t in each):
+        return None, {}
+    known = [influence.of(t) for t in each]
+    shared = [m for m in known[0] if all(m in k for k in known)]
+    return each[0].row.to_numpy(), {m: np.stack([k[m] for k in known]) for m in shared}
+
+
 def _variant(part: dict[str, Any]) -> str:
-    """What makes two cells' data different problems: rows that differ in this are not compared."""
-    return json.dumps([part["name"], part["options"], part["setting"]], sort_keys=True)
+    """What makes two cells' data different problems: rows that differ in this are not in one table."""
+    return json.dumps([part["name"], part["options"]], sort_keys=True)
 
 
 def _data_names(cells: list[dict[str, Any]]) -> dict[str, str]:
-    """{variant: its name}: the data set's own, with options and setting where the study has several variants of it."""
+    """{variant: its name}: the data set's own, with options where the study has several variants of it."""
     parts = {_variant(c["config"]["data"]): c["config"]["data"] for c in cells}
     named = {}
     for variant, part in parts.items():
-        given = [f"{k}={v}" for k, v in sorted(part["options"].items())] + [part["setting"] or "default setting"]
+        given = ", ".join(f"{k}={v}" for k, v in sorted(part["options"].items()))
         alone = sum(other["name"] == part["name"] for other in parts.values()) == 1
-        named[variant] = part["name"] if alone else f"{part['name']} ({', '.join(given)})"
+        named[variant] = part["name"] if alone or not given else f"{part['name']} ({given})"
     return named
 
 
@@ -153,29 +207,57 @@ def _has_edges(model: dict[str, Any]) -> bool:
     return layers or any("graph" in zoo.get(kind, model[kind]["name"]).info.needs for kind in ("encoder", "fusion"))
 
 
-def _best_single(group: list[tuple[Row, pd.DataFrame]]) -> Row:
-    """For every seed the single modality with the best validation score (ties: the lower validation log-loss)."""
-    first, _ = group[0]
+def _best_single(group: list[Single]) -> Row | None:
+    """For every seed the single modality with the best validation score (ties: the lower validation log-loss).
+
+    The rows are of one model, and of the seeds that all have finished; None without any.
+    """
+    first, _, entry = group[0]
     primary = PRIMARY[first.task]
     sign = -1 if primary in LOWER_IS_BETTER else 1
-    by_seed = []
-    for _, table in group:
-        by_seed.append(table.pivot(index="seed", columns=["part", "metric"], values="value"))
-    seeds = sorted(set.intersection(*(set(t.index) for t in by_seed)))
-    values: dict[str, list[float]] = {m: [] for m in first.values}
-    for seed in seeds:
+    members = [(row, table.pivot(index="seed", columns=["part", "metric"], values="value")) for row, table, _ in group]
+    seeds = sorted(set.intersection(*(set(row.seeds) for row, _ in members)))
+    if not seeds:
+        return None
 
-        def rank(t, seed=seed):
-            tie = t.loc[seed, ("val", "log_loss")] if ("val", "log_loss") in t.columns else 0.0
-            return sign * t.loc[seed, ("val", primary)], -tie
+    def rank(member: tuple[Row, pd.DataFrame], seed: int) -> tuple[float, float]:
+        table = member[1]
+        tie = table.loc[seed, ("val", "log_loss")] if ("val", "log_loss") in table.columns else 0.0
+        return sign * table.loc[seed, ("val", primary)], -tie
 
-        chosen = max(by_seed, key=rank)
-        for metric in values:
-            values[metric].append(chosen.loc[seed, ("test", metric)])
-    seconds = sum(r.seconds for r, _ in group)
-    return dataclasses.replace(
-        first, label=SINGLE, values={m: np.array(v) for m, v in values.items()}, seconds=seconds, cell="", seeds=()
+    chosen = [max(members, key=lambda m, seed=seed: rank(m, seed))[0] for seed in seeds]
+    at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
+    wanted = max(e["seeds"] for *_, e in group)
+    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (
+        f" ({len(seeds)} of {wanted} seeds)" if len(seeds) < wanted else ""
     )
+    shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in members)
+    known = [m for m in first.influence if all(m in r.influence for r, _ in members)] if shared else []
+    return dataclasses.replace(
+        first, label=label, values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
+        seconds=sum(r.seconds for r, _ in members), cell="", seeds=tuple(seeds),
+        tested=first.tested if shared else None,
+        influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
+    )  # fmt: skip
+
+
+def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
+    """Labels of the best single modalities: those that would stand beside one another say in which keys they differ."""
+    labels = []
+    for group, row in made:
+        if row is None:
+            labels.append("")
+            continue
+        like = [flatten(g[0][2]["config"]) for g, r in made if r is not None and _place(r) == _place(row)]
+        own = flatten(group[0][2]["config"])
+        differing = {k for f in like for k in {**f, **own} if f.get(k) != own.get(k)}
+        keys = sorted(differing - {"label", "seeds", "data.modalities"})
+        labels.append(", ".join([row.label, *(f"{k}={own[k]}" for k in keys if k in own)]))
+    return labels
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    return row.data, row.placement, row.protocol, row.setting
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -187,35 +269,87 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def best(table: list[Row], metric: str, protocol: str) -> tuple[int | None, bool]:
-    """Index of the protocol's row with the best mean, and whether the runner-up's 95 % interval overlaps its own.
+def best(
+    table: list[Row], metric: str, protocol: str, setting: str | None = None
+) -> tuple[int | None, tuple[int, ...]]:
+    """Index of the row with the best mean, and of the rows that are not known to be worse (`separated`).
 
-    Of one seed nothing is known of the spread: such an interval overlaps every other.
+    Only rows of the protocol and of the setting (None: of any) with finite values take part.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1
     means = [(sign * np.mean(r.values[metric]), -i) for i, r in enumerate(table)
-             if r.protocol == protocol and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
+             if r.protocol == protocol and setting in (None, r.setting)
+             and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
     if not means:
-        return None, False
-    means.sort(reverse=True)  # of equal means the first row's
-    top = -means[0][1]
-    if len(means) < 2:
-        return top, False
-    if min(len(table[i].values[metric]) for i in (top, -means[1][1])) < 2:
-        return top, True
-    (low, high), (other_low, other_high) = (interval(table[i].values[metric]) for i in (top, -means[1][1]))
-    return top, bool(low <= other_high and other_low <= high)
+        return None, ()
+    top = -max(means)[1]  # of equal means the first row's
+    others = sorted(-i for _, i in means if -i != top)
+    return top, tuple(i for i in others if not separated(table[top], table[i], metric))
+
+
+def separated(better: Row, worse: Row, metric: str) -> bool:
+    """Whether the 95 % interval of the paired difference lies on the better row's side of 0.
+
+    The difference is paired by seed; where both rows have the same test rows for all seeds it is paired by test row
+    too, and both intervals have to. With fewer than two common seeds nothing is known.
+    """
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    found = [by_seed(better, worse, metric), by_row(better, worse, metric)]
+    if found[0] is None:
+        return False
+    return all(min(sign * low, sign * high) > 0 for low, high in (f for f in found if f is not None))
+
+
+def by_seed(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
+    """95 % interval of the mean of a - b over their common seeds (Student t); None with fewer than two.
+
+    Seeds share their splits and initial keys, so that much of what varies from seed to seed is common to both.
+    """
+    of_a, of_b = a.by_seed(metric), b.by_seed(metric)
+    common = sorted(of_a.keys() & of_b.keys())
+    return interval(np.array([of_a[s] - of_b[s] for s in common])) if len(common) > 1 else None
+
+
+def by_row(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
+    """95 % interval of the mean of a - b over common seeds if the test rows were drawn anew; None unless they share
+    fixed ones and the metric's influence is known."""
+    shared = a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested)
+    common = sorted(set(a.seeds) & set(b.seeds))
+    if not shared or not common or metric not in a.influence or metric not in b.influence:
+        return None
+    at = [[row.seeds.index(s) for s in common] for row in (a, b)]
+    mean = float(np.mean(a.values[metric][at[0]]) - np.mean(b.values[metric][at[1]]))
+    half = influence.half_width(a.influence[metric][at[0]].mean(0) - b.influence[metric][at[1]].mean(0))
+    return mean - half, mean + half
+
+
+def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
+    """95 % interval of a metric if the fixed test rows were drawn anew: Wilson's for accuracy (of the mean over seeds,
+    as if it were one predictor's), by the influence of each row for others; None where it is not known."""
+    if row.tested is None or metric not in row.influence:
+        return None
+    mean = float(np.mean(row.values[metric]))
+    if metric == "accuracy":
+        return influence.wilson(mean, len(row.tested))
+    half = influence.half_width(row.influence[metric].mean(0))
+    return mean - half, mean + half
 
 
 def cell_text(row: Row, metric: str) -> str:
-    """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing."""
+    """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing.
+
+    The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
+    sure it is does not show in their spread.
+    """
     digits = DIGITS.get(metric, 3)
     if metric in row.published:
-        return "{:.3f} ± {:.3f}".format(*row.published[metric])
+        mean, sd = row.published[metric]
+        return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"
-    if len(values) < 2:
+    one_fit = (row.tested is not None or row.placement == "-") and (values == values[0]).all()
+    if len(values) < 2 or one_fit:
         return f"{values.mean():.{digits}f}"
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 

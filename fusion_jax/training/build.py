@@ -14,7 +14,9 @@ from fusion_jax.data import Dataset
 from fusion_jax.models import Model
 from fusion_jax.training.prepare import select_modalities
 from fusion_jax.training.schemes.base import Scheme
-from fusion_jax.types import Target
+from fusion_jax.training.step import Penalty
+from fusion_jax.types import Array, Target
+from fusion_jax.zoo import nearest
 
 TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
 TASK_READOUT = {"node": "last", "graph": "mean"}
@@ -52,6 +54,9 @@ def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping
         readout=readout,
         layers=part["layers"],
         missing=part["missing"],
+        presence=part["presence"],
+        head=part["head"],
+        activation=part["activation"],
         rate=part["rate"],
         rngs=nnx.Rngs(key),
     )
@@ -84,3 +89,35 @@ def build_loss(config: Mapping[str, Any], target: Target):
         return value + sum(w * f(output, target, weight, step=step) for w, f in extra.values())
 
     return loss
+
+
+def build_penalty(config: Mapping[str, Any]) -> Penalty | None:
+    """The L2 term of the config's loss as a function of the parameters; None where its strength is 0."""
+    strength, parts = (config["loss"][key] for key in ("l2", "l2_parts"))
+    return functools.partial(l2, strength, tuple(parts)) if strength else None
+
+
+def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
+    """strength / 2 sum theta^2 over the parameters in the named parts of the model, biases too; over all with ().
+
+    This is the coupled form of the literature: its gradient passes through the optimiser. The decay of AdamW does not,
+    and at rate lr takes only lr * weight_decay of a weight an epoch.
+
+    Args:
+        parts: dotted paths from the model on, such as "encoders" or "layers.0".
+    Raises:
+        ValueError: a part the model does not have.
+    """
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): x
+        for path, x in jax.tree_util.tree_leaves_with_path(params)
+    }
+    inside = lambda name, part: f"{name}.".startswith(f"{part}.")  # noqa: E731
+    for part in parts:
+        if not any(inside(name, part) for name in leaves):
+            known = sorted(leaves)
+            raise ValueError(
+                f"loss.l2_parts: the model has no part {part!r}{nearest(part, known)}; it has: {', '.join(known)}"
+            )
+    chosen = [x for name, x in leaves.items() if not parts or any(inside(name, part) for part in parts)]
+    return 0.5 * strength * sum((x**2).sum() for x in chosen)

@@ -21,7 +21,18 @@ from flax import nnx
 
 from fusion_jax.training import sharding
 from fusion_jax.training.schemes.base import Stage
-from fusion_jax.training.step import CAUSES, LossFn, State, Trial, initial_state, is_active, make_epoch, scaled
+from fusion_jax.training.step import (
+    CAUSES,
+    LossFn,
+    Penalty,
+    State,
+    Trial,
+    initial_state,
+    is_active,
+    make_epoch,
+    scaled,
+    whole,
+)
 from fusion_jax.types import Batch, Target
 
 
@@ -32,7 +43,8 @@ class Trained:
     Attributes:
         graphdef: with `params` and `rest` of one seed gives the model (`nnx.merge`).
         params, rest: best parameters and statistics of every seed, [S, ...].
-        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage).
+        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage). Losses are in the units that the
+            model learns in: those of a regression target are standardised.
         best_epoch: int [S], of the last stage, counted from the start of the first.
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.
@@ -79,6 +91,7 @@ def train(
     chunk: int,
     select_on_whole: bool = False,
     select_every: int = 1,
+    penalty: Penalty | None = None,
     seed_axis: str = "auto",
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
@@ -91,7 +104,7 @@ def train(
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.
         optimizer: of a stage. All have the same state, so that a save tells nothing of its stage but its history.
-        select_on_whole, select_every: see `step.make_epoch`.
+        select_on_whole, select_every, penalty: see `step.make_epoch`.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
@@ -102,15 +115,15 @@ def train(
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
     def compile_stage(stage: Stage, tx: optax.GradientTransformation, begin: int):
-        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every)
+        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every, penalty)
         length = min(chunk, stage.epochs)
 
         def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
             def one(state: State, trial: Trial, target: Target):
                 seen = scaled(batch, trial)
                 own = trial.graph is not None or trial.mask is not None
-                whole = scaled(batch, dataclasses.replace(trial, graph=None, mask=None)) if own else seen
-                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, whole, target), state, None, length=length)
+                shown = whole(batch, trial) if own else seen
+                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
 
             return map_seeds(one, seed_axis)(states, trials, target)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
@@ -12,18 +13,26 @@ from fusion_jax.types import Array, Output, Target
 
 
 def accuracy_then_loss(loss):
-    """The selection score of classification: correct validation rows, ties broken by the lower loss.
+    """The selection score of classification: correct validation rows, of equally many the lower loss.
 
-    The count is a whole number and 1 / (1 + loss) lies in (0, 1], so their sum orders first by the one, then
-    by the other.
+    It is the complex number correct - i loss: NumPy and JAX order those by the real part first, then by the imaginary
+    one. In a sum of the two a large count would round the loss away. Counts are exact up to 2^24 rows.
     """
 
     def score(output: Output, target: Target, weight: Array, step: Array) -> Array:
         correct = (output.prediction.argmax(-1) == target.labels) & (weight > 0)
-        value = jnp.maximum(loss(output, target, weight, step), 0)
-        return correct.sum().astype(value.dtype) + 1 / (1 + value)
+        value = loss(output, target, weight, step)
+        count = jnp.where(jnp.isnan(value), jnp.nan, correct.sum().astype(value.dtype))  # no number is never better
+        return jax.lax.complex(count, -value)
 
     return score
+
+
+def readable(score: Array) -> Array:
+    """A selection score as one real number, for the history: correct + 1 / (1 + loss) of correct - i loss."""
+    if not jnp.iscomplexobj(score):
+        return score
+    return score.real + 1 / (1 + jnp.maximum(-score.imag, 0))
 
 
 def lowest_loss(loss):
@@ -38,25 +47,30 @@ def last_epoch(output: Output, target: Target, weight: Array, step: Array) -> Ar
 
 
 def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """accuracy, macro_f1, weighted_f1, auc (class 1 of two; else the one-vs-rest mean), log_loss.
+    """accuracy, macro_f1, weighted_f1, auc (class 1 of two; else the one-vs-rest mean), log_loss; f1 of class 1 of two.
 
-    auc is NaN where a class does not occur among the labels.
+    Of equal logits the first class is predicted. macro_f1 is the mean over the classes that occur among labels or
+    predictions, as in scikit-learn: a class that no row has and none is given has no F1. auc is NaN where a class
+    does not occur among the labels. log_loss is of the logits themselves, so that a probability that rounds to 0 has
+    the loss it should.
     """
-    p = softmax(np.asarray(logits, np.float64), axis=-1)
-    classes, guess = p.shape[1], p.argmax(1)
+    log_p = log_softmax(np.asarray(logits, np.float64), axis=-1)
+    labels, p = np.asarray(labels), np.exp(log_p)
+    classes, guess = p.shape[1], np.asarray(logits).argmax(1)
     _, _, f1, support = sk.precision_recall_fscore_support(labels, guess, labels=np.arange(classes), zero_division=0)
+    occurs = support + np.bincount(guess, minlength=classes) > 0
     out = dict(
         accuracy=float((guess == labels).mean()),
-        macro_f1=f1.mean(),
+        macro_f1=f1[occurs].mean(),
         weighted_f1=(f1 * support).sum() / support.sum(),
         auc=float("nan"),
-        log_loss=float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()),
+        log_loss=0.0 - log_p[np.arange(len(labels)), labels].mean(),  # 0 - 0 and not -0, which prints as -0.000
     )
     if support.all():
         # of two classes the logits' difference ranks: probabilities saturate at 1 and would make ties
         two = classes == 2
         scores = np.subtract(logits[:, 1:], logits[:, :1], dtype=np.float64) if two else p
-        out["auc"] = area_under_roc(scores, np.asarray(labels)[:, None] == np.arange(classes)[-scores.shape[1] :])
+        out["auc"] = area_under_roc(scores, labels[:, None] == np.arange(classes)[-scores.shape[1] :])
     if classes == 2:
         out["f1"] = f1[1]
     return {k: float(v) for k, v in out.items()}
@@ -77,7 +91,11 @@ def area_under_roc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def regression(prediction: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """rmse, mae and r2, averaged over the outputs."""
+    """rmse and mae in the target's own units, and r2, which has none.
+
+    Of several outputs mae and r2 are the mean over them and rmse the root of the mean square: where outputs have
+    different units, the largest decides rmse and mae, and r2 is what compares.
+    """
     return dict(
         rmse=float(np.sqrt(sk.mean_squared_error(values, prediction))),
         mae=float(sk.mean_absolute_error(values, prediction)),

@@ -35,13 +35,7 @@ def make(
         ValueError: no such optimiser, no such option of it; at the first update, no such part of the model.
     """
     options = dict(options or {})
-    factories = [
-        n for n, f in vars(optax).items()
-        if inspect.isfunction(f) and "learning_rate" in inspect.signature(f).parameters
-    ]  # fmt: skip
-    if name not in factories:
-        raise ValueError(f"no optimiser {name!r}{nearest(name, factories)}; expected a factory of optax")
-    factory = getattr(optax, name)
+    factory = _factory(name)
     known = inspect.signature(factory).parameters
     for option in options:
         if option not in known:
@@ -59,6 +53,26 @@ def make(
     if factors:
         chain.append(optax.stateless(lambda updates, params: scale_parts(updates, factors)))
     return optax.chain(*chain) if len(chain) > 1 else chain[0]
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The keywords of an optimiser with their defaults, None where there is none.
+
+    Raises:
+        ValueError: no such optimiser.
+    """
+    known = inspect.signature(_factory(name)).parameters
+    return {k: None if p.default is p.empty else p.default for k, p in known.items()}
+
+
+def _factory(name: str):
+    factories = [
+        n for n, f in vars(optax).items()
+        if inspect.isfunction(f) and "learning_rate" in inspect.signature(f).parameters
+    ]  # fmt: skip
+    if name not in factories:
+        raise ValueError(f"no optimiser {name!r}{nearest(name, factories)}; expected a factory of optax")
+    return getattr(optax, name)
 
 
 def stepped(schedule: optax.Schedule, steps: Sequence[Sequence[float]]) -> optax.Schedule:

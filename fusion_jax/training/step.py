@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.training.metrics import readable
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+Penalty = Callable[[Any], Array]  # parameters -> scalar
 
 
 @jax.tree_util.register_dataclass
@@ -35,6 +37,9 @@ class Trial:
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
+        evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
+        known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
+            evaluation too. None where training rows have all.
     """
 
     key: Array
@@ -44,6 +49,8 @@ class Trial:
     val_weight: Array
     graph: Graph | None = None
     mask: Array | None = None
+    evaluated: Graph | None = None
+    known: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -73,11 +80,33 @@ class State:
 def scaled(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
+    mask = mask if trial.known is None else mask & trial.known
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
         for i, (name, x) in enumerate(batch.features.items())
     }
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
+
+
+def whole(batch: Batch, trial: Trial) -> Batch:
+    """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
+
+    Such an edge set has a last node that stands for no row of the data: a row without modalities is added.
+    """
+    batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
+    if trial.evaluated is None:
+        return batch
+    features, mask = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), (batch.features, batch.mask))
+    return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
+
+
+def first_rows(output: Output, rows: int) -> Output:
+    """The output without the rows behind the first `rows`, which stand for nothing."""
+    if len(output.prediction) == rows:
+        return output
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
+    held = {name: getattr(output, name) for name in kept}
+    return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
 
 
 def initial_state(
@@ -87,7 +116,7 @@ def initial_state(
     return State(
         params, rest, tx.init(params), params, rest,
         jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.float32), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
+        jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
         jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
     )  # fmt: skip
 
@@ -102,6 +131,7 @@ def make_epoch(
     begin: int,
     select_on_whole: bool = False,
     select_every: int = 1,
+    penalty: Penalty | None = None,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
@@ -110,10 +140,11 @@ def make_epoch(
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
-        score: larger is better, on the validation rows.
+        score: larger is better, on the validation rows; a complex one is compared by its real part first.
         stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
+        penalty: added to the training loss of every stage; selection does not see it.
     """
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
@@ -127,21 +158,26 @@ def make_epoch(
             loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
             value = stage.loss(model, output, target, trial.train_weight, state.epoch, loss_key)
         value = value + sum(output.losses.values(), 0.0)
+        if penalty is not None:
+            value = value + penalty(params)
         return value, nnx.split(model, nnx.Param, ...)[2]
 
     def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        output = stage.forward(model, whole if select_on_whole else batch)
+        rows = len(trial.val_weight)
+        output = first_rows(stage.forward(model, whole if select_on_whole else batch), rows)
         same = select_on_whole or whole is batch
-        shown = output if same else stage.forward(model, whole)
+        shown = output if same else first_rows(stage.forward(model, whole), rows)
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
         val_loss = loss(output, target, trial.val_weight, state.epoch)
         new = score(output, target, trial.val_weight, state.epoch)
-        return tuple(a.astype(jnp.float32) for a in (shown.prediction, unsure, val_loss, new))
+        seen = (shown.prediction, unsure, val_loss, readable(new))
+        return *(a.astype(jnp.float32) for a in seen), new.astype(jnp.complex64)
 
     def unseen(state: State):
         nan = jnp.array(jnp.nan, jnp.float32)
-        return state.best_prediction, state.best_uncertainty, nan, nan  # a score that is no number is never better
+        never = nan.astype(jnp.complex64)  # a score that is no number is never better
+        return state.best_prediction, state.best_uncertainty, nan, nan, never
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
@@ -155,9 +191,9 @@ def make_epoch(
         if select_every > 1:
             done = state.epoch + 1 - begin
             due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, unsure, val_loss, new = jax.lax.cond(due, seen, lambda: unseen(state))
+            predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
-            predicted, unsure, val_loss, new = seen()
+            predicted, unsure, val_loss, val_score, new = seen()
         finite = [all_finite(tree) for tree in (value, only(grads, stage.trains), params)]
         cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
         better = (new > state.best_score) & (cause == 0)  # false for NaN: a diverged epoch is never the best
@@ -171,7 +207,7 @@ def make_epoch(
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
             jnp.where(cause > 0, state.epoch, -1), cause,
         )  # fmt: skip
-        return state, dict(train_loss=value, val_loss=val_loss, val_score=new)
+        return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jraph
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -92,11 +93,55 @@ INCONSISTENT = {
         dict(features={"a": np.ones((N + 1, 3), np.float32), "b": dense(1)}),
         r"features\['a'\]: shape \(7, 3\); expected \[6, d\], one row a node",
     ),
-    "dtype": (dict(features={"a": np.ones((N, 3)), "b": dense(1)}), r"dtype float64; expected float32"),
+    "dtype": (dict(features={"a": np.ones((N, 3), complex), "b": dense(1)}), r"dtype complex128; expected numbers"),
     "modalities not matching the mask": (
         dict(features={"a": dense(1)}),
         r"field features: 1 modalities \(a\); expected 2",
     ),
+    "features without columns": (
+        dict(features={"a": np.ones((N, 0)), "b": dense(1)}),
+        r"features\['a'\]: shape \(6, 0\); expected \[6, d\], one row a node, d at least 1",
+    ),
+    "features in one dimension": (dict(features={"a": np.ones(N), "b": dense(1)}), r"features\['a'\]: shape \(6,\)"),
+    "features of text": (
+        dict(features={"a": [["x"]] * N, "b": dense(1)}),
+        r"features\['a'\]: dtype <U1; expected numbers",
+    ),
+    "features of objects": (
+        dict(features={"a": np.full((N, 1), None), "b": dense(1)}),
+        r"features\['a'\]: dtype object; expected numbers",
+    ),
+    "features of dates": (
+        dict(features={"a": np.zeros((N, 1), "datetime64[s]"), "b": dense(1)}),
+        r"features\['a'\]: dtype datetime64",
+    ),
+    "ragged features": (
+        dict(features={"a": [[1, 2]] * 5 + [[1]], "b": dense(1)}),
+        r"features\['a'\]: list that is no array",
+    ),
+    "masked entries": (
+        dict(features={"a": np.ma.masked_equal(np.eye(N), 1), "b": dense(1)}),
+        r"features\['a'\]: a masked array",
+    ),
+    "features too large for float32": (
+        dict(features={"a": dense(1), "b": np.full((N, 2), 1e39)}),
+        r"features\['b'\]: row 0 holds 1e\+39; expected finite values",
+    ),
+    "features that float32 cannot tell apart": (
+        dict(features={"a": 1.7e9 + np.arange(N)[:, None], "b": dense(1)}),
+        r"features\['a'\]: column 0 lies in \[.*1700000000.0.*1700000005.0.*\], which float32 cannot tell apart",
+    ),
+    "complex numbers in a sparse feature": (
+        dict(features={"a": sp.eye(N, dtype=complex), "b": dense(1)}),
+        r"features\['a'\]: dtype complex128",
+    ),
+    "features in a list": (dict(features=[dense(1), dense(1)]), r"field features: list; expected a dictionary"),
+    "modalities that are numbers": (
+        dict(features={0: dense(1), 1: dense(1)}),
+        r"field features: dict with names \[0, 1\]",
+    ),
+    "mask of numbers": (dict(mask=np.full((N, 2), 2)), r"field mask: int64 \(6, 2\), row 0 holds 2; expected bool"),
+    "mask of one dimension": (dict(mask=np.ones(N, bool)), r"field mask: bool \(6,\); expected bool \[N, M\]"),
     "mask not bool": (dict(mask=np.ones((N, 2))), r"field mask: float64 \(6, 2\); expected bool \[N, M\]"),
     "no nodes": (dict(mask=np.ones((0, 2), bool)), r"field mask: shape \(0, 2\); expected at least one node"),
     "edge id out of range": (
@@ -125,6 +170,31 @@ INCONSISTENT = {
         dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.array([1, np.inf])})}),
         r"graphs\['g'\].edges\['weight'\]: row 1 is not finite",
     ),
+    "edge weight negative": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.array([1.0, -0.5])})}),
+        r"graphs\['g'\].edges\['weight'\]: row 1 holds -0.5 \(1 negative\); expected weights >= 0",
+    ),
+    "edge weights of two columns": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.ones((2, 2))})}),
+        r"graphs\['g'\].edges\['weight'\]: shape \(2, 2\); expected \[E\] with E = 2",
+    ),
+    "edge weights complex": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": np.ones(2, complex)})}),
+        r"edges\['weight'\]: dtype complex128; expected numbers \[E\]",
+    ),
+    "edge weights of text": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"weight": ["a", "b"]})}),
+        r"edges\['weight'\]: dtype <U1",
+    ),
+    "edge times that float32 cannot tell apart": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges={"time": np.array([1.7e9, 1.7e9 + 20])})}),
+        r"edges\['time'\]: column 0 varies by less than float32 can tell",
+    ),
+    "edges that are an array": (
+        dict(graphs={"g": raw([0, 1], [1, 2], edges=np.ones(2))}),
+        r"graphs\['g'\].edges: ndarray; expected a dictionary",
+    ),
+    "a matrix for a graph": (dict(graphs={"g": sp.eye(N)}), r"graphs\['g'\]: \w+; expected a jraph.GraphsTuple"),
     "default graph that is not there": (
         dict(default_graph="rong"),
         r"default_graph: 'rong'; expected one of \['ring'\]",
@@ -141,6 +211,44 @@ INCONSISTENT = {
     "labels not integers": (
         dict(target=Target("classes", labels=LABELS / 2, num_outputs=2)),
         r"target.labels: dtype float64; expected integers",
+    ),
+    "one-hot labels": (
+        dict(target=Target("classes", labels=np.eye(2, dtype=int)[LABELS], num_outputs=2)),
+        r"target.labels: shape \(6, 2\); expected one class a row, \[N\] \(of one-hot rows: labels.argmax\(1\)\)",
+    ),
+    "labels of text": (
+        dict(target=Target("classes", labels=list("ababab"), num_outputs=2)),
+        r"target.labels: dtype <U1",
+    ),
+    "labels of another kind": (
+        dict(target=Target("values", values=TIMES, labels=LABELS)),
+        r"target.labels: an array; expected None \(the kind is 'values'\)",
+    ),
+    "number of outputs": (
+        dict(target=Target("classes", labels=LABELS, num_outputs=2.0)),
+        r"target.num_outputs: 2.0; expected an integer",
+    ),
+    "values of three dimensions": (
+        dict(target=Target("values", values=np.ones((N, 1, 1)))),
+        r"target.values: shape \(6, 1, 1\); expected \[N, K\]",
+    ),
+    "survival times of two columns": (
+        dict(target=Target("survival", time=np.ones((N, 2)), event=np.ones(N, bool))),
+        r"target.time: shape \(6, 2\); expected one time a row",
+    ),
+    "survival times too small for float32": (
+        dict(target=Target("survival", time=np.where(TIMES == 1, 1e-50, TIMES), event=np.ones(N, bool))),
+        r"target.time: row 0 holds 1e-50; expected finite times > 0 \(in float32\)",
+    ),
+    "survival times that float32 cannot tell apart": (
+        dict(target=Target("survival", time=TIMES + 1.7e9, event=np.ones(N, bool))),
+        r"target.time: times about 1.7e\+09 that float32 cannot tell apart",
+    ),
+    "no target": (dict(target=LABELS), r"field target: ndarray; expected a types.Target"),
+    "a split for a rule": (dict(splits=Split([0], [1], [2])), r"field splits: Split; expected a data.base.Splits"),
+    "a rule for other rows": (
+        dict(splits=splits.fractions(np.arange(8) % 2, 0.5, 0.25)),
+        r"field splits: made for 8 rows; expected 6, one a node",
     ),
     "labels missing": (dict(target=Target("classes", num_outputs=2)), r"target.labels: None; expected an array"),
     "class names": (dict(class_names=("x",)), r"class_names: 1 names; expected 2"),
@@ -181,6 +289,54 @@ def test_what_is_inconsistent_is_refused(case):
     change, message = INCONSISTENT[case]
     with pytest.raises(ValueError, match=message):
         make(**{"default_graph": "", **change})
+
+
+def same(a: Dataset, b: Dataset) -> bool:
+    return a.provenance.checksum == b.provenance.checksum
+
+
+def test_other_forms_of_the_same_fields_are_the_same_record():
+    """Containers, dtypes and single columns whose meaning is plain: the checksum covers every array and dtype."""
+    x, eye, plain = dense(2), np.eye(N, dtype=np.float32), make(features={"a": dense(2), "b": sp.eye(N, format="csr")})
+    given = [pd.DataFrame(x), pd.DataFrame(x).astype(object), x.tolist(), x.astype(np.float64), x.astype(np.int16)]
+    for other in given:
+        assert same(make(features={"a": other, "b": plain.features["b"]}), plain)
+    doubled = sp.coo_matrix((np.full(2 * N, 0.5), (np.tile(np.arange(N), 2),) * 2), shape=(N, N))
+    for form in (sp.coo_matrix(eye), sp.csc_matrix(eye), sp.lil_matrix(eye), sp.csr_array(eye), doubled):
+        assert same(make(features={"a": x, "b": form}), plain)
+    for mask in (pd.DataFrame(np.ones((N, 2), bool)), [[True, True]] * N, np.ones((N, 2), int)):
+        assert same(make(mask=mask), make())
+    for labels in (LABELS[:, None], LABELS.tolist(), LABELS.astype(np.uint8), pd.Series(LABELS), LABELS == 1):
+        assert same(make(target=Target("classes", labels=labels, num_outputs=2)), make())
+    event = np.arange(N) % 2 == 0
+    survival = make(target=Target("survival", time=TIMES, event=event))
+    for time, seen in ((TIMES[:, None], event[:, None]), (TIMES.tolist(), event.astype(int).tolist())):
+        assert same(make(target=Target("survival", time=time, event=seen)), survival)
+    assert make(target=Target("values", values=TIMES.astype(int))).target.values.shape == (N, 1)
+    weight = np.arange(N)
+    forms = (weight.astype(np.float32), weight, weight[:, None], weight.astype(float), pd.Series(weight))
+    first, *others = (
+        make(graphs={"ring": edge_set(np.arange(N), (np.arange(N) + 1) % N, N, {"weight": w})}) for w in forms
+    )
+    assert first.graphs["ring"].edges["weight"].dtype == np.float32
+    assert all(same(other, first) for other in others)
+
+
+def test_a_split_of_masks_is_that_of_their_rows():
+    masks = [np.isin(np.arange(N), rows) for rows in ([0, 1], [2, 3], [4, 5])]
+    for given in (splits.fixed(*masks, "masks"), drawn(*masks), splits.fixed(*(m.tolist() for m in masks), "lists")):
+        split = make(splits=given).split(0)
+        assert [part.tolist() for part in (split.train, split.val, split.test)] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match=r"field splits: made for 5 rows; expected 6"):
+        make(splits=splits.fixed(*(m[:5] for m in masks), "short"))
+    with pytest.raises(ValueError, match=r"split of seed 0: train: a mask of 5 rows; expected 6"):
+        make(splits=drawn(*(m[:5] for m in masks))).split(0)
+    with pytest.raises(ValueError, match=r"train, val, test: only 0 and 1; expected row numbers, or masks of bool"):
+        make(splits=drawn(*(m.astype(int) for m in masks))).split(0)
+    with pytest.raises(ValueError, match=r"split of seed 0: train: float64; expected row numbers"):
+        make(splits=drawn([0.0, 1.0], [2], [3])).split(0)
+    with pytest.raises(ValueError, match=r"split of seed 0: tuple; expected a data.base.Split"):
+        make(splits=Splits(lambda seed: ([0, 1], [2], [3]), fixed=True, rule="")).split(0)
 
 
 def test_an_edge_set_is_sorted_with_its_arrays_and_checked():

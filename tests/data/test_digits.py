@@ -19,7 +19,7 @@ def test_shapes_and_graph(dataset):
     assert shapes == {"pixels": (1797, 64), "fourier": (1797, 40), "gradients": (1797, 32), "profiles": (1797, 16)}
     assert dataset.mask.all() and dataset.target.num_outputs == 10
     split = dataset.split(0)
-    assert (len(split.train), len(split.val), len(split.test)) == (20, 50, 1727)
+    assert (len(split.train), len(split.val), len(split.test)) == (20, 20, 1757)
     g = dataset.graphs["knn"]
     assert len(np.unique(g.receivers)) == 1797
     assert agreement(g, dataset.target.labels) == pytest.approx(0.939, abs=0.003)
@@ -35,8 +35,10 @@ def test_two_loads_are_equal(dataset):
 
 
 def test_options():
-    d = data.load("digits", train_per_class=1, val_per_class=1, neighbours=3)
+    d = data.load("digits", train_per_class=1, neighbours=3)
     assert (len(d.split(0).train), len(d.split(0).val)) == (10, 10)
+    d = data.load("digits", train_per_class=1, val_per_class=5, neighbours=3)
+    assert (len(d.split(0).train), len(d.split(0).val)) == (10, 50)
     assert 3 * 1797 <= len(d.graphs["knn"].senders) <= 6 * 1797
 
 

@@ -1,11 +1,11 @@
-"""The reader of the Planetoid files takes arrays and nothing else, and runs nothing that a pickle asks for."""
+"""The reader of pickles takes arrays and nothing else, and runs nothing that a pickle asks for."""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from fusion_jax.data._planetoid import read_pickle
+from fusion_jax.data.pickles import read_pickle
 
 ARRAY = (  # np.array([3, 1], "<i4") as Python 2 wrote it
     b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85"
@@ -29,6 +29,14 @@ def test_arrays_and_dicts_of_lists_are_read():
     array = read_pickle(ARRAY)
     assert array.dtype == np.int32 and array.tolist() == [3, 1]
     assert read_pickle(GRAPH) == {0: [1], 1: [0]}
+
+
+def test_bytes_that_python_3_wrote_are_read():
+    """Protocol 2 has no bytes: Python 3 writes a call that encodes text, and nothing but latin-1 is encoded."""
+    assert read_pickle(pickle.dumps({"a": bytes(range(256))}, 2)) == {"a": bytes(range(256))}
+    for call in (b"c_codecs\nencode\n(Va\nVrot13\ntR.", b"c_codecs\nencode\n(I1\nVlatin1\ntR."):
+        with pytest.raises(pickle.UnpicklingError, match="refused: .* to be encoded"):
+            read_pickle(call)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])

@@ -45,3 +45,53 @@ def test_fixed_is_one_split_for_all_seeds_in_order():
 def test_a_class_of_too_few_rows():
     with pytest.raises(ValueError, match="class 0 has 10 rows, expected at least 11"):
         splits.per_class(LABELS, 5, 5).draw(0)
+
+
+@pytest.mark.parametrize("train", [1, 3])
+def test_by_default_no_class_has_more_validation_than_training_labels(train):
+    s = splits.per_class(LABELS, train).draw(0)
+    assert counts(s.val) == counts(s.train) == [train] * 4
+
+
+def test_masks_over_the_rows_are_row_numbers():
+    train, val, test = (np.isin(np.arange(100) % 5, part) for part in ([0, 1, 2], [3], [4]))
+    split = splits.fixed(train, val, test, "masks").draw(0)
+    assert all(np.array_equal(rows, np.flatnonzero(mask)) for rows, mask in
+               ((split.train, train), (split.val, val), (split.test, test)))  # fmt: skip
+    of_masks, of_rows = (splits.fixed_test(LABELS, *parts, 0.2).draw(1) for parts in
+                         ((train | val, test), (np.flatnonzero(train | val), np.flatnonzero(test))))  # fmt: skip
+    assert np.array_equal(of_masks.val, of_rows.val) and np.array_equal(of_masks.test, np.flatnonzero(test))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda y: splits.fixed([0.5], [1], [2], ""), "splits.fixed: train: float64; expected row numbers"),
+        (lambda y: splits.fixed([True, False], [1], [0], ""), "train holds bool; expected row numbers"),
+        (lambda y: splits.fixed([True], [False, True], [False], ""), "val: a mask of 2 rows; expected 1"),
+        (lambda y: splits.fixed([0, 1, 0], [1, 0, 0], [0, 0, 1], ""), "only 0 and 1; expected row numbers, or masks"),
+        (lambda y: splits.fixed([[0], [1]], [2], [3], ""), "train: shape (2, 1); expected a vector"),
+        (lambda y: splits.fixed_test(y > 0, [0, 200], [1], 0.5), "train holds rows outside [0, 100)"),
+        (lambda y: splits.fixed_test(y > 0, y[1:] > 9, y[1:] < 9, 0.5), "a mask of 99 rows; expected 100"),
+        (lambda y: splits.fixed_test(y > 0, [0, 2], [1], 1.0), "val_fraction=1.0; expected a share in (0, 1)"),
+        (lambda y: splits.fractions(y, 0.5, 0.2), "labels are continuous (row 0 holds 0.125, 100 different values"),
+        (lambda y: splits.per_class(y, 2, 2), "splits.per_class: labels are continuous"),
+        (lambda y: splits.fixed_test(y, [0], [1], 0.2), "splits.fixed_test: labels are continuous"),
+        (lambda y: splits.fractions(np.where(y > 9, np.nan, 1.0), 0.5, 0.2), "labels are continuous (row 9 holds nan"),
+        (lambda y: splits.fractions(np.eye(3), 0.5, 0.2), "labels have shape (3, 3); expected one class a row"),
+        (lambda y: splits.fractions(y > 0, 0.8, 0.2), "train + val=1.0; expected a share in (0, 1)"),
+        (lambda y: splits.fractions(y > 0, float("nan"), 0.2), "train=nan; expected a share in (0, 1)"),
+        (lambda y: splits.per_class(y > 9, 0, 2), "train=0; expected a number of rows, at least 1"),
+        (lambda y: splits.fractions(np.arange(100), 0.5, 0.2).draw(0),
+         "the train part is empty: 100 rows in 100 classes of at most 1 rows, shares 0.5 and 0.2; expected more"),
+    ],
+)  # fmt: skip
+def test_what_no_rule_can_draw_from_is_refused_with_the_reason(make, message):
+    with pytest.raises(ValueError) as error:
+        make(np.arange(100) + 0.125)
+    assert message in str(error.value)
+
+
+def test_values_are_split_without_classes_and_columns_with():
+    assert len(splits.fractions(np.arange(100) + 0.5, 0.5, 0.2, stratify=False).draw(0).test) == 30
+    assert np.array_equal(splits.fractions(LABELS[:, None], 0.5, 0.2).draw(0).train, RULES["fractions"].draw(0).train)

@@ -16,7 +16,7 @@ N, D = 6, 4
 @pytest.fixture(scope="module")
 def data():
     rng = np.random.default_rng(0)
-    dense = (rng.random((N, N)) < 0.4) * rng.normal(size=(N, N))  # [receiver, sender], some weights negative
+    dense = (rng.random((N, N)) < 0.4) * rng.random((N, N))  # [receiver, sender]
     np.fill_diagonal(dense, 0)
     dense[3] = 0  # a node that receives nothing
     receivers, senders = np.nonzero(dense)

@@ -60,3 +60,22 @@ def test_scale_survives_many_modalities():
     x = np.random.default_rng(2).normal(size=(256, 6, 16))
     out = np.asarray(build(6, 16)(x, np.ones((256, 6), bool)).out)
     assert 0.05 < out.std() < 20
+
+
+@pytest.mark.parametrize("m", [2, 6])
+def test_at_the_start_a_missing_modality_is_neutral(m):
+    """With one modality alone the output is that of a layer of it alone: the absent ones are factors of 1."""
+    x = np.random.default_rng(3).normal(size=(64, m, 16))
+    model = build(m, 16)
+    first = np.arange(m) == 0
+    factors, weights = np.asarray(model.factors[...]), np.asarray(model.fusion_weights[...])
+    alone = np.einsum("r,ni,rio->no", weights, np.c_[np.ones(64), x[:, 0]], factors[0])
+    np.testing.assert_allclose(model(x, np.tile(first, (64, 1))).out, alone, rtol=1e-12)
+
+
+def test_missing_modalities_do_not_make_the_output_small():
+    """What tells nodes apart is as large with three of six modalities as the products of three modalities are."""
+    x = np.random.default_rng(4).normal(size=(512, 6, 16))
+    half = np.tile(np.arange(6) < 3, (512, 1))
+    spread = [np.asarray(build(6, 16)(x, mask).out).std(0).mean() for mask in (half, np.ones((512, 6), bool))]
+    assert 0.4 < spread[0] / spread[1] < 1

@@ -1,7 +1,10 @@
 """SpatialGlue: more than two modalities, missing ones, and degenerate graphs."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from fusion_jax.fusion.spatialglue import SpatialGlue
@@ -28,12 +31,17 @@ def with_views():
     return Graph.create(np.asarray(shared.senders), np.asarray(shared.receivers), N, views=views)
 
 
-def dense(graph):
-    """D^-1/2 (A + I) D^-1/2 with the degrees of the receivers; parallel edges add up."""
+def adjacency(graph):
     a = np.zeros((N, N))
     np.add.at(a, (np.asarray(graph.receivers), np.asarray(graph.senders)), 1)
     np.fill_diagonal(a, 1)
-    scale = a.sum(1) ** -0.5
+    return a
+
+
+def dense(graph, present):
+    """D^-1/2 (A + I) D^-1/2 of the columns of present nodes, degrees of the receivers; parallel edges add up."""
+    a = adjacency(graph) * present
+    scale = np.maximum(a.sum(1), 1) ** -0.5
     return scale[:, None] * a * scale
 
 
@@ -48,21 +56,22 @@ def test_three_modalities_against_dense_matrices():
     module, graph = build(), with_views()
     x, mask = inputs()
     x = np.where(mask[..., None], x, 0)
-    s = dense(graph)
     kernel = lambda layers, m: np.asarray(layers[m].kernel[...])  # noqa: E731
     tokens = []
     for m in range(M):
         h = x[:, m] @ kernel(module.encoders, m)
-        token = attend(module.atten_omics[m], np.stack([s @ h, dense(graph.view(m)) @ h], 1))[0]
+        both = [dense(g, mask[:, m]) @ h for g in (graph, graph.view(m))]
+        token = attend(module.atten_omics[m], np.stack(both, 1))[0]
         tokens.append(token * mask[:, [m]])
     out, across = attend(module.atten_cross, np.stack(tokens, 1), mask)
     reconstruction = correspondence = 0.0
     for m in range(M):
         present = mask[:, m]
-        error = s @ out @ kernel(module.decoders, m) - x[:, m]
+        error = dense(graph, mask.any(1)) @ out @ kernel(module.decoders, m) - x[:, m]
         reconstruction += (error[present] ** 2).mean()
         for j in set(range(M)) - {m}:
-            again = s @ (s @ tokens[m] @ kernel(module.decoders, j)) @ kernel(module.encoders, j)
+            there = dense(graph, present) @ tokens[m] @ kernel(module.decoders, j)
+            again = dense(graph, (adjacency(graph) * present).any(1)) @ there @ kernel(module.encoders, j)
             correspondence += ((again - tokens[m])[present] ** 2).mean() / (M - 1)
     fused = module(x, mask, graph)
     np.testing.assert_allclose(fused.tokens, np.stack(tokens, 1), rtol=1e-10, atol=1e-13)
@@ -72,10 +81,12 @@ def test_three_modalities_against_dense_matrices():
     np.testing.assert_allclose(fused.losses["correspondence"], correspondence, rtol=1e-10)
 
 
-def test_one_graph_for_both_gives_equal_weights():
+def test_one_graph_for_both_gives_equal_weights_and_is_refused():
     x, mask = inputs()
     graph = small_graph(N)
-    fused = build()(x, mask, graph)
+    with pytest.raises(ValueError, match="SpatialGlue needs one edge set a modality.*data.views"):
+        build()(x, mask, graph)
+    fused = build()(x, mask, dataclasses.replace(graph, views=(graph,) * M))
     np.testing.assert_allclose(fused.weights["graphs"], 0.5, rtol=1e-14)
     different = build()(x, mask, with_views()).weights["graphs"]
     assert np.abs(different - 0.5).max() > 1e-3
@@ -84,8 +95,8 @@ def test_one_graph_for_both_gives_equal_weights():
 def test_without_edges_every_node_is_by_itself():
     module = build()
     x, mask = inputs()
-    none = np.zeros(0, np.int32)
-    tokens = module(x, mask, Graph.create(none, none, N)).tokens
+    none = Graph.create(np.zeros(0, np.int32), np.zeros(0, np.int32), N)
+    tokens = module(x, mask, dataclasses.replace(none, views=(none,) * M)).tokens
     for m in range(M):
         alone = np.where(mask[:, [m]], x[:, m] @ module.encoders[m].kernel[...], 0)
         np.testing.assert_allclose(tokens[:, m], alone, rtol=1e-12)
@@ -106,6 +117,6 @@ def test_losses_can_be_left_out_and_targets_are_constants():
 
 def test_one_modality_is_its_token():
     x, mask = inputs()
-    fused = build(1)(x[:, :1], mask[:, :1], small_graph(N))
+    fused = build(1)(x[:, :1], mask[:, :1], dataclasses.replace(small_graph(N), views=(small_graph(N, seed=1),)))
     np.testing.assert_array_equal(fused.out, fused.tokens[:, 0])
     assert set(fused.losses) == {"reconstruction"}

@@ -14,6 +14,7 @@ from fusion_jax.merging.average import average
 from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.restore import predict, restore
+from fusion_jax.training.step import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
@@ -26,7 +27,9 @@ def settings():
 
 @pytest.fixture(scope="module")
 def trained(settings, tmp_path_factory):
-    cells = [tiny_cell(), tiny_cell(seeds=1, model__dim=6), tiny_cell(seeds=1, optimizer__learning_rate=0.02)]
+    one = dict(seeds=1)
+    cells = [tiny_cell(), tiny_cell(**one, model__dim=6), tiny_cell(**one, optimizer__learning_rate=0.02),
+             tiny_cell(**one, data__scale="row")]  # fmt: skip
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
 
@@ -49,6 +52,20 @@ def test_a_network_under_the_anchors_scaler_computes_what_it_did(cell, family):
         predict(parents[other].model, parents[other].batch), parents[other].prediction, rtol=1e-4, atol=1e-4
     )
     assert parents[anchor].score == max(p.score for p in parents)
+
+
+def test_a_column_that_the_anchor_does_not_scale_is_taken_at_its_shift(cell):
+    """Such a column has no spread in the anchor's training rows: its scale there is 0."""
+    own, anchor = cell.trial(0), cell.trial(1)
+    anchor = dataclasses.replace(anchor, scale={**anchor.scale, "m0": anchor.scale["m0"].at[1].set(0)})
+    batch = cell.ready.batch
+    flat = dataclasses.replace(
+        batch, features={**batch.features, "m0": batch.features["m0"].at[:, 1].set(anchor.shift["m0"][1])}
+    )
+    model = base.rescaled(cell.models[0], own, anchor)
+    np.testing.assert_allclose(
+        predict(model, scaled(flat, anchor)), predict(cell.models[0], scaled(flat, own)), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_average_is_the_mean_of_every_parameter(family):
@@ -121,6 +138,7 @@ def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
 
 @pytest.mark.parametrize("which,match", [
     ([1], "needs at least two networks, cell .* has one seed"),
+    ([0, 3], "one has data.scale='row', one has not"),
     ([0, 1], r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)"),
 ])  # fmt: skip
 def test_one_seed_or_other_shapes_are_refused(trained, which, match):

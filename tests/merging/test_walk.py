@@ -20,10 +20,10 @@ def spec(name, **options):
     return {"name": name, "options": options}
 
 
-def build(fusion, placement, layer, encoder="linear", missing="mask"):
+def build(fusion, placement, layer, encoder="linear", missing="mask", **forms):
     model = Model(
         DIMS, Target("classes", num_outputs=3), dim=D, placement=placement, encoder=spec(encoder), fusion=fusion,
-        layer=layer, readout=spec("last"), layers=2, missing=missing, rngs=nnx.Rngs(0),
+        layer=layer, readout=spec("last"), layers=2, missing=missing, rngs=nnx.Rngs(0), **forms,
     )  # fmt: skip
     graphdef, state = nnx.split(model)
     rng = np.random.default_rng(1)
@@ -145,6 +145,7 @@ CASES = {
     "free_query after none": dict(fusion=spec("free_query"), placement="after", layer=spec("none"), missing="learned"),
     "node_query before gcn": dict(fusion=spec("node_query"), placement="before", layer=spec("gcn")),
     "node_token before none": dict(fusion=spec("node_token", heads=1), placement="before", layer=spec("none")),
+    "elu behind gat": dict(fusion=spec("sum"), placement="before", layer=spec("gat", heads=2), activation="elu"),
     "mean after gat": dict(fusion=spec("mean"), placement="after", layer=spec("gat", heads=2)),
 }
 
@@ -175,6 +176,8 @@ def test_a_network_aligned_to_itself_by_weights_is_itself(batch):
 @pytest.mark.parametrize("change,match", [
     (dict(fusion=spec("gmu")), "no rule for the fusion 'gmu'; it knows: concat_linear"),
     (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
+    (dict(head="none"), "no rule for a model whose last graph layer predicts"),
+    (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
     (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
 ])  # fmt: skip
 def test_what_has_no_rule_is_refused_by_name(batch, change, match):

@@ -32,7 +32,7 @@ def store(tmp_path):
         cells.append((cell.identity(""), cell))
         metrics = {"metrics": table(dict(accuracy=accuracy, auc=accuracy))}
         found.write_part(cells[-1][0], cell, (0, 1), metrics, dict(seconds=1.0, seeds=2, parameters=3))
-    other = dict(ROW, label="C", source="Another, 2022")
+    other = dict(ROW, label="C", source="Another, 2022", values=dict(accuracy=(0.99, None)))
     found.write_study(cells, "here", study.published(types.SimpleNamespace(PUBLISHED=(ROW, other))))
     return found
 
@@ -41,7 +41,7 @@ def test_a_row_is_shown_with_its_citation_and_is_never_the_best(store):
     text = report.write(store)
     lines = text.splitlines()
     assert "| A_B [published, 1] | - | 0.990 ± 0.010 | 1.000 ± 0.000 | - | - | - |" in lines
-    assert "| C [published, 2] | - | 0.990 ± 0.010 | 1.000 ± 0.000 | - | - | - |" in lines
+    assert "| C [published, 2] | - | 0.990 | - | - | - | - |" in lines
     assert "Published rows are copied, not run: 1: Someone, 2021, Table 2; 2: Another, 2022." in lines
     assert lines[0] == "### digits; protocol honest and paper; setting default"
     assert text.count("**0.505 ± 0.007**") == 2 and text.count("**0.405 ± 0.007**") == 2  # the best of each protocol
@@ -49,6 +49,7 @@ def test_a_row_is_shown_with_its_citation_and_is_never_the_best(store):
     assert r"A\_B [published, 1] & - & 0.990 $\pm$ 0.010" in tex and "Published: 1: Someone, 2021, Table 2" in tex
     csv = pd.read_csv(store.root / "report" / "table.csv").set_index("variant")
     assert csv.loc["A_B", "protocol"] == "published" and csv.loc["A_B", "source"] == ROW["source"]
+    assert np.isnan(csv.loc["C", "accuracy_sd"]) and csv.loc["C", "accuracy_mean"] == 0.99
     assert csv.loc["A_B", "accuracy_sd"] == 0.01 and np.isnan(csv.loc["A_B", "accuracy_low"])
 
 

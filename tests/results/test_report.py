@@ -65,20 +65,24 @@ def test_mean_sample_deviation_bold_and_dagger(made):
     made.add("high", dict(accuracy=[0.81, 0.86, 0.88]), model__placement="after")
     rows = made.rows()
     assert rows["low"] == {
-        "variant": "low", "placement": "before", "accuracy": "0.820 ± 0.020", "seeds": "3",
+        "variant": "low", "placement": "before", "accuracy": "0.820 ± 0.020 †", "seeds": "3",
         "parameters": "1,234,567", "seconds": "2.0",
     }  # fmt: skip
     sd = np.sqrt(((np.array([0.81, 0.86, 0.88]) - 0.85) ** 2).sum() / 2)
-    assert rows["high"]["accuracy"] == f"**0.850 ± {sd:.3f}** †" and rows["high"]["placement"] == "after"
+    assert rows["high"]["accuracy"] == f"**0.850 ± {sd:.3f}**" and rows["high"]["placement"] == "after"
     assert "± 0.036" in rows["high"]["accuracy"]
 
 
-def test_no_dagger_where_the_intervals_are_apart(made):
-    made.add("a", dict(accuracy=[0.50, 0.51, 0.52], macro_f1=[0.4, 0.5, 0.6]))
-    made.add("b", dict(accuracy=[0.60, 0.61, 0.62], macro_f1=[0.5, 0.5, 0.4]))
+def test_no_dagger_where_the_paired_difference_is_apart_from_0(made):
+    made.add("a", dict(accuracy=[0.50, 0.60, 0.70], macro_f1=[0.4, 0.5, 0.6]))
+    made.add("b", dict(accuracy=[0.53, 0.63, 0.74], macro_f1=[0.5, 0.5, 0.4]))
+    made.add("c", dict(accuracy=[0.10, 0.90, 0.70], macro_f1=[0.1, 0.1, 0.1]))
     rows = made.rows()
-    assert rows["b"]["accuracy"] == "**0.610 ± 0.010**" and rows["a"]["accuracy"] == "0.510 ± 0.010"
-    assert rows["a"]["macro F1"] == "**0.500 ± 0.100** †"
+    assert rows["b"]["accuracy"].startswith("**0.633") and rows["a"]["accuracy"] == "0.600 ± 0.100", "unpaired: overlap"
+    assert rows["c"]["accuracy"] == "0.567 ± 0.416 †", "every row that is not separated, not the runner-up alone"
+    assert rows["a"]["macro F1"] == "**0.500 ± 0.100**" and rows["b"]["macro F1"] == "0.467 ± 0.058 †"
+    assert rows["c"]["macro F1"] == "0.100 ± 0.000"
+    assert "paired by seed" in made.markdown and "no correction for the number of comparisons" in made.markdown
 
 
 def test_the_interval_is_students_t_over_seeds():
@@ -88,18 +92,6 @@ def test_the_interval_is_students_t_over_seeds():
     np.testing.assert_allclose((low, high), expected, rtol=1e-12)
     assert high - a.mean() == pytest.approx(4.302653 * a.std(ddof=1) / np.sqrt(3), rel=1e-6)
     assert tables.interval(np.array([0.7])) == (0.7, 0.7)
-
-
-@pytest.mark.parametrize(("apart", "overlap"), [(0.99, True), (1.01, False)])
-def test_overlap_is_of_the_two_intervals(apart, overlap):
-    values = np.array([0.5, 0.52, 0.57])
-    width = np.subtract(*reversed(tables.interval(values)))
-    row = lambda v: tables.Row("r", "before", "d", "honest", "", dict(accuracy=v), None, None)  # noqa: E731
-    assert tables.best([row(values), row(values + apart * width)], "accuracy", "honest") == (1, overlap)
-    assert tables.best([row(values), row(values)], "accuracy", "honest") == (0, True)
-    assert tables.best([row(values)], "accuracy", "honest") == (0, False)
-    assert tables.best([row(values), row(values * np.nan)], "accuracy", "honest") == (0, False)
-    assert tables.best([row(values * np.nan)], "accuracy", "honest") == (None, False)
 
 
 def test_of_errors_the_smallest_is_best(made):
@@ -114,7 +106,8 @@ def test_one_seed_has_no_deviation(made):
     made.add("one", dict(accuracy=[0.75]), seconds=3.0)
     made.add("two", dict(accuracy=[0.50, 0.51]))
     rows = made.rows()
-    assert rows["one"]["accuracy"] == "**0.750** †" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0"
+    assert rows["one"]["accuracy"] == "**0.750**" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0"
+    assert rows["two"]["accuracy"] == "0.505 ± 0.007 †", "one seed in common says nothing"
     table = pd.read_csv(io.StringIO(made.read("table.csv"))).set_index("variant")
     assert np.isnan(table.accuracy_sd["one"]) and table.accuracy_low["one"] == 0.75 == table.accuracy_high["one"]
 
@@ -131,7 +124,7 @@ def test_failed_and_unfinished_cells_are_marked_and_take_part_in_nothing(made):
     assert (rows["broken"]["AUC"], rows["broken"]["parameters"], rows["broken"]["seconds"]) == ("-", "-", "-")
     assert rows["waiting"]["accuracy"] == "not finished" and rows["waiting"]["placement"] == "before"
     assert rows["half (1 of 3 seeds: FloatingPointError: seeds [1])"]["seeds"] == "1"
-    assert rows["partly (1 of 2 seeds: not finished)"]["accuracy"] == "0.300"
+    assert rows["partly (1 of 2 seeds: not finished)"]["accuracy"] == "0.300 †"
     assert made.markdown.count("###") == 1, "a cell without a result stays in its data set's table"
     tex = made.read("table.tex")
     assert r"broken & after & failed & -- & 0 & - & - \\" in tex
@@ -188,7 +181,7 @@ def test_the_best_single_modality_is_chosen_by_validation_and_not_by_test(made):
     made.add("structure", dict(accuracy=[1.0, 1.0, 1.0], log_loss=[0.1] * 3), **single("structure"))
     rows = made.rows()
     chosen = [0.10, 0.70, 0.30]  # m0 (0.9 > 0.5), m1 (0.6 > 0.4), m0 (equal, lower log-loss)
-    assert rows[tables.SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f}"
+    assert rows[tables.SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f} †"
     assert list(rows)[:3] == ["single: m0", "single: m1", tables.SINGLE]
     assert rows[tables.SINGLE]["seconds"] == "3.0", "choosing among them costs training them all"
 
@@ -236,6 +229,41 @@ def test_special_characters_do_not_break_latex(made):
     made.read("table.tex").encode("ascii")  # no character a plain LaTeX does not know
 
 
+LABELS = {
+    "[ours] gmu": "{[}ours] gmu", " [b]": "{[}b]", "*": "{*}", "α-fusion Ω Δ": r"$\alpha$-fusion $\Omega$ $\Delta$",
+    "Müller, Erdős, Ångström": r"M\"{u}ller, Erd\H{o}s, \r{A}ngstr\"{o}m", "100 %": r"100 \%", "a\nb\tc": "a b c",
+    "x⁴ ≤ y₂": r"x$^{4}$ $\leq$ y$_{2}$", "融合": "{[}U+878D][U+5408]", "\\": r"\textbackslash{}", "½ ﬁt": "1/2 fit",
+    "`x`": "{`}x{`}", "a\x07b": "a b", "±5": r"$\pm$5", "": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_any_label_is_ascii_that_latex_reads_as_text(label):
+    row = lambda label: tables.Row(label, label, "d", "honest", label, dict(accuracy=np.ones(2)), 1, 1.0)  # noqa: E731
+    other = tables.Row(label, "-", "d", tables.PUBLISHED, "", {}, None, None, published=dict(accuracy=(1, 0)),
+                       source=label)  # fmt: skip
+    tex = report.latex([row(label), row("plain"), other])
+    tex.encode("ascii")
+    lines = [li for li in tex.splitlines() if li.endswith(r"\\")]
+    assert [li.count(" & ") for li in lines] == [5] * 4
+    assert not re.search(r"(\\\\|rule)\s*[\[*]", tex), "the argument of a line break or a rule"
+    assert re.sub(r"\\[{}]", "", tex).count("{") == re.sub(r"\\[{}]", "", tex).count("}")
+    assert lines[1].startswith(LABELS[label]) and f"& {LABELS[label]} &" in lines[1]
+    assert not re.search(r"(?<!\\)[%#]", tex)
+
+
+@pytest.mark.parametrize("label", ["a | b", "a\\| b", "\\", "a\nb", "`x|y`", "*x*", "<b>x", "_x_", "~~x~~", "[x](y)"])
+def test_any_label_is_one_cell_of_markdown_without_markup(label):
+    row = tables.Row(label, "before", "d", "honest", "", dict(accuracy=np.ones(2)), 1, 1.0)
+    line = report.markdown([row]).splitlines()[4]
+    escapes = re.compile(r"\\[\\|`*<_~\]]")
+    assert escapes.sub("", line).count("|") == 7
+    first = re.match(r"\| ((?:\\.|[^\\|])*) \|", line).group(1)
+    assert not re.search(r"[\\|`*<]|~~|\b_x_\b|\]\(", escapes.sub("", first))
+    shown = re.sub(r"\\([\\|`*<_~\]])", r"\1", first)
+    assert shown == " ".join(label.split())
+
+
 def test_latex_is_a_whole_booktabs_table(made):
     made.add("high", dict(accuracy=[0.81, 0.86, 0.88]))
     made.add("low", dict(accuracy=[0.80, 0.82, 0.84]))
@@ -244,8 +272,8 @@ def test_latex_is_a_whole_booktabs_table(made):
     parts = "begin{table} begin{tabular}{llrrrr} toprule midrule bottomrule end{tabular} caption{ end{table}"
     for part in parts.split():
         assert tex.count("\\" + part) == 1
-    assert r"high & before & \textbf{0.850 $\pm$ 0.036}$^\dagger$ & 3 & 1,000 & 1.3 \\" in tex
-    assert r"low & before & 0.820 $\pm$ 0.020 & 3 & 1,000 & 1.3 \\" in tex
+    assert r"high & before & \textbf{0.850 $\pm$ 0.036} & 3 & 1,000 & 1.3 \\" in tex
+    assert r"low & before & 0.820 $\pm$ 0.020$^\dagger$ & 3 & 1,000 & 1.3 \\" in tex
     assert tex.count("{") == tex.count("}")
 
 

@@ -1,9 +1,14 @@
 """A finished cell comes back from its store with the predictions it stored, and what does not fit is listed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.train import run_cell
+from fusion_jax.data import splits
+from fusion_jax.data.base import Splits
 from fusion_jax.results.restore import fill, only_cell, restore
 from fusion_jax.results.store import Store, read_json, write_json
 from fusion_jax.training import checkpoint
@@ -91,3 +96,73 @@ def test_other_data_or_another_version_of_the_code_are_told_apart(trained, cell,
             restore(store, identities[0])
     finally:
         write_json(path, config)
+
+
+def changed(store, identity, file, **values):
+    """The cell's JSON file with other values; returns what stood there."""
+    path = store.cell(identity) / file
+    before = read_json(path)
+    write_json(path, {**before, **values})
+    return before
+
+
+def test_a_cell_of_another_schema_says_so(trained):
+    store, identities = trained
+    before = changed(store, identities[0], "record.json")
+    try:
+        without = {k: v for k, v in before.items() if k != "schema"}  # as schema 1 wrote it
+        write_json(store.cell(identities[0]) / "record.json", without)
+        with pytest.raises(ValueError, match=f"cell {identities[0]} was stored under schema 1.*train it anew"):
+            restore(store, identities[0])
+    finally:
+        write_json(store.cell(identities[0]) / "record.json", before)
+    assert restore(store, identities[0]).seeds == (0, 1)
+
+
+def other_first(data):
+    """The data set with another split of every seed: training and test rows change places."""
+    split = data.split(0)
+    return dataclasses.replace(data, splits=splits.fixed(split.test, split.val, split.train, data.splits.rule))
+
+
+def other_second(data):
+    """The data set with the same split of seed 0, and another one of every other seed."""
+    draw = lambda seed: data.splits.draw(seed and seed + 10)  # noqa: E731
+    return dataclasses.replace(data, splits=Splits(draw, data.splits.fixed, data.splits.rule))
+
+
+def test_a_model_does_not_come_back_under_another_split(trained, cell):
+    store, identities = trained
+    with pytest.raises(ValueError, match="trained on other data.*splits"):
+        restore(store, identities[0], data=other_first(cell.data))
+    with pytest.raises(ValueError, match=f"cell {identities[0]}.*seed 1: its split is not the one it was trained on"):
+        restore(store, identities[0], data=other_second(cell.data))
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_no_seed_is_added_where_stored_ones_had_another_split(trained, cell, seeds):
+    store, identities = trained
+    wanted = tiny_cell(data__setting="inductive", seeds=seeds)
+    with pytest.raises(ValueError, match="seed 1: its split is not the one.*train anew in another folder"):
+        run_cell(wanted, store, other_second(cell.data))
+    assert store.finished_seeds(identities[0]) == (0, 1)
+
+
+def test_another_split_is_another_cell(tmp_path, cell):
+    store = Store(tmp_path, create=True)
+    one = tiny_cell(seeds=1)
+    first, second = (run_cell(one, store, d) for d in (cell.data, other_first(cell.data)))
+    assert first["seeds"] == second["seeds"] == (0,) and first["identity"] != second["identity"]
+
+
+def test_a_cell_whose_seeds_have_graphs_of_their_own_comes_back(tmp_path):
+    """Neighbours of the seen nodes in training, the other nodes attached in evaluation: one graph a seed."""
+    few = dict(data__name="breast_cancer", data__options={}, data__setting="inductive", model__placement="before")
+    store, (identity,) = train_cells(tmp_path, [tiny_cell(**few)])
+    found, table = restore(store, identity), store.table(identity, "predictions")
+    for i, seed in enumerate(found.seeds):
+        stored = np.stack(table[table.seed == seed].prediction)
+        np.testing.assert_allclose(found.prediction(i), stored, rtol=1e-5, atol=1e-5)
+        assert found.seen(i).mask.sum() < found.batch(i).mask.sum() == 2 * 198
+    edges = [np.asarray(found.batch(i).graph.senders) for i in (0, 1)]
+    assert not np.array_equal(*edges)

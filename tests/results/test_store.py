@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from etils.epath import gpath
 
+from fusion_jax.data.base import Split
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
-from fusion_jax.study import Cell
+from fusion_jax.study import SCHEMA, Cell
 
 CELL = Cell({"model": {"dim": 8}, "training": {}}, "a row", 2)
 ID = "0123456789abcdef"
@@ -196,6 +198,34 @@ def test_the_study_lists_its_cells_in_order(store):
     assert [(c["id"], c["label"], c["seeds"], c["config"]) for c in study["cells"]] == [
         ("b", "another", 5, other.config), ("a", "a row", 2, CELL.config),
     ]  # fmt: skip
+
+
+def test_a_cell_joins_a_study_of_its_own_schema_only(store):
+    store.add_cell("a", CELL, "configs/x.py")
+    store.add_cell("b", CELL, "configs/x.py")
+    study = store.read_study()
+    assert [c["id"] for c in study["cells"]] == ["a", "b"] and study["schema"] == SCHEMA == 2
+    del study["schema"]  # as schema 1 wrote it
+    write_json(store.root / "study.json", study)
+    with pytest.raises(ValueError, match=r"study.json lists cells of schema 1, this revision trains cells of schema 2"):
+        store.add_cell("c", CELL, "configs/x.py")
+    assert [c["id"] for c in store.read_study()["cells"]] == ["a", "b"], "it is read as it is"
+    write(store, (0,))
+    assert read_json(store.cell(ID) / "record.json")["schema"] == SCHEMA
+
+
+def test_splits_of_stored_seeds_are_compared(store):
+    rows = np.arange(3)
+    split, other = Split(rows, rows + 3, rows + 6), Split(rows + 3, rows, rows + 6)
+    store.check_splits(ID, {})
+    cost = dict(seconds=1.0, seeds=2, splits={"0": split_digest(split), "1": split_digest(other)})
+    store.write_part(ID, CELL, (0, 1), tables((0, 1)), cost)
+    store.check_splits(ID, {0: split, 1: other})
+    with pytest.raises(ValueError, match=f"cell {ID} in .*, seed 1: its split is not the one it was trained on"):
+        store.check_splits(ID, {0: split, 1: split})
+    store.write_part(ID, CELL, (2,), tables((2,)), dict(seconds=1.0, seeds=1))
+    with pytest.raises(ValueError, match="seed 2: .*stored none"):
+        store.check_splits(ID, {2: split})
 
 
 def test_object_storage_paths_stay_what_they_are():

@@ -316,7 +316,7 @@ def test_predictions_that_are_not_finite_are_an_error_and_nothing_is_stored(data
     monkeypatch.setattr(experiment, "train_model", lambda *a: diverged)
     with pytest.raises(FloatingPointError, match=r"seeds \[1\] are not finite"):
         experiment.run_cell(tiny.cell(), store, data)
-    assert store.finished_seeds(tiny.cell().identity(data.provenance.checksum)) == ()
+    assert store.finished_seeds(tiny.cell().identity(data)) == ()
 
 
 def test_a_data_set_without_a_graph_needs_layer_none():

@@ -34,6 +34,31 @@ def test_sizes_match(build, fusion, placement):
     assert config["model"]["dim"] == 32, "the config given is left as it was"
 
 
+@pytest.mark.parametrize(
+    ("fusion", "placement", "form"),
+    [
+        ("sum", "before", {"head": "none"}),
+        ("late_logits", "decision", {"head": "none"}),
+        ("mean", "before", {"head": "none", "layer.name": "gat", "layer.options": {"heads": 8},
+                            "layer.last": {"heads": 1, "merge": "mean"}}),
+        ("single", "before", {"head": "none", "encoder.name": "identity", "layers": 3}),
+    ],
+)  # fmt: skip
+def test_sizes_match_where_layers_lead_to_the_outputs(build, fusion, placement, form):
+    def config_with(fusion, placement):
+        config = get_config()
+        changes = {"fusion.name": fusion, "placement": placement, "dim": 32, **form}
+        for key, value in changes.items():
+            study.set_key(config, f"model.{key}", value)
+        config.match_params, config.data.modalities = "concat_mlp", ("pixels",) if "encoder.name" in form else ()
+        return study.resolve(config).config
+
+    budget = count_parameters(build(config_with("concat_mlp", "before")))
+    matched = match_width(config_with(fusion, placement), build)
+    assert matched["model"]["dim"] != 32
+    assert abs(count_parameters(build(matched)) - budget) <= 0.1 * budget
+
+
 def test_reference_keeps_its_width(build):
     assert match_width(config_of("concat_mlp"), build)["model"]["dim"] == 32
 

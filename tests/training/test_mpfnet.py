@@ -226,6 +226,8 @@ def test_options_out_of_range(wrong):
 
 
 def test_placements_and_targets_it_cannot_have(data):
+    with pytest.raises(ValueError, match="mpfnet.*model.head='none'"):
+        tiny.train(data, (0,), **CELL, model__head="none")
     with pytest.raises(ValueError, match="mpfnet.*decision"):
         tiny.train(data, (0,), **CELL, model__placement="decision", model__fusion__name="late_logits")
     with pytest.raises(ValueError, match="mpfnet.*values"):

@@ -10,6 +10,9 @@ from configs import base
 from experiments.train import run_cell, train_model
 from fusion_jax import study
 from fusion_jax.data import load
+from fusion_jax.merging import base as merging
+from fusion_jax.merging.average import average
+from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
 from fusion_jax.training.prepare import prepare
@@ -70,3 +73,53 @@ def test_a_loss_of_classes_is_refused(data):
     made = cell({**late, "loss.name": "mse"}).config
     trained = train_model(made, data, prepare(made, data, (0,)), None)
     assert trained.prediction.shape == (1, 300, 1)
+
+
+def results(data, folder, changes=()):
+    """The metrics on test rows of both seeds, the stored predictions, and the restored cell."""
+    store, made = Store(folder, create=True), cell(changes)
+    identity = run_cell(made, store, data)["identity"]
+    store.write_study([(identity, made)], "test")
+    return rows(store)[0].values, store.table(identity, "predictions"), restore(store, identity, data=data)
+
+
+def test_r2_does_not_depend_on_unit_and_origin_and_the_rest_is_in_its_own(data, tmp_path):
+    y = data.target.values.astype(np.float64)
+    found = {}
+    for shift, unit in ((0, 1), (1e4, 1), (0, 1e5), (273.15, 1e-6)):
+        values = y * unit + shift
+        moved = dataclasses.replace(data, target=dataclasses.replace(data.target, values=values))
+        metrics, table, restored = results(moved, tmp_path / f"{shift}-{unit}", {"training.epochs": 30})
+        found[shift, unit] = metrics
+        assert metrics["r2"].min() > 0.3
+        np.testing.assert_allclose(metrics["r2"], found[0, 1]["r2"], atol=1e-3)
+        for name in ("rmse", "mae"):
+            np.testing.assert_allclose(metrics[name], found[0, 1][name] * unit, rtol=1e-3)
+        for i in (0, 1):
+            stored = table[table.seed == i]
+            np.testing.assert_array_equal(np.stack(stored["values"]), values)
+            np.testing.assert_allclose(restored.prediction(i), np.stack(stored["prediction"]), atol=1e-4 * unit)
+
+
+def test_columns_of_different_units_are_learned_alike(data, tmp_path):
+    """Beside a column a million times its size, the first is learned as beside itself."""
+    y = data.target.values.astype(np.float64)
+    both = {}
+    for unit in (1, 1e6):
+        target = dataclasses.replace(data.target, values=np.concatenate([y, -y * unit + unit], 1), num_outputs=2)
+        _, table, _ = results(dataclasses.replace(data, target=target), tmp_path / f"{unit}", {"training.epochs": 30})
+        both[unit] = np.stack(table["prediction"])
+    np.testing.assert_allclose(both[1e6][:, 0], both[1][:, 0], atol=1e-3)
+    np.testing.assert_allclose(both[1e6][:, 1] / 1e6, both[1][:, 1], atol=1e-3)
+
+
+def test_networks_are_merged_in_the_units_of_the_anchor(data, tmp_path):
+    """Seeds have splits, so units, of their own."""
+    target = dataclasses.replace(data.target, values=data.target.values * 50 + 300)
+    _, _, restored = results(dataclasses.replace(data, target=target), tmp_path / "s", {"training.epochs": 5})
+    assert not np.array_equal(restored.ready.units[0].shift, restored.ready.units[1].shift)
+    parents, anchor = merging.parents_of([restored])
+    for i, parent in enumerate(parents):
+        again = merging.merged(parent.model, parents, anchor).prediction
+        np.testing.assert_allclose(again, restored.prediction(i), rtol=1e-4)
+    assert 200 < average(parents, anchor).prediction.mean() < 400

@@ -167,6 +167,8 @@ class MPFNet(Scheme):
         generic = make(feature_dims, first)
         if generic.placement == "decision":
             raise ValueError("scheme 'mpfnet' compares nodes' states; at placement 'decision' there are none")
+        if generic.head is None:
+            raise ValueError("scheme 'mpfnet' compares the states that a head reads, model.head='none' is without")
         width = generic.head.in_features
         wider = width if self.form == "cascaded" else 0
         advanced = make({name: d + wider for name, d in feature_dims.items()}, second)

@@ -1,0 +1,36 @@
+"""Who is present: what a round of message passing leaves out, and who has something after it."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fusion_jax.nn.segment import propagate
+from fusion_jax.types import Array, Graph
+
+
+def only(x: Array, present: Array | None) -> Array:
+    """x [N, ..., F] with 0 where `present` bool [N, ...] is false, NaN in its place included; as it is with None."""
+    if present is None:
+        return x
+    return jnp.where(present.reshape(*present.shape, *[1] * (x.ndim - present.ndim)), x, 0)
+
+
+def sending(present: Array | None, graph: Graph) -> Array | None:
+    """bool [E], the edges whose sender is `present`; None where everybody is."""
+    return None if present is None else present[graph.senders]
+
+
+def reached(present: Array, graph: Graph, carries: Array | None = None) -> Array:
+    """bool [N, ...]: nodes that were `present` bool [N, ...], or receive from one that was.
+
+    Args:
+        carries: bool [E], edges that carry something; all if None.
+    """
+    weight = None if carries is None else carries.astype(jnp.float32)
+    return present | (propagate(present.astype(jnp.float32), graph, weight) > 0)
+
+
+def reached_by_weight(present: Array, graph: Graph) -> Array:
+    """`reached` for sums over weighted edges: an edge of weight 0 carries nothing."""
+    weight = graph.edges.get("weight")
+    return reached(present, graph, None if weight is None else weight != 0)

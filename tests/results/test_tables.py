@@ -1,0 +1,250 @@
+"""What rows may be compared by, what fixed test rows leave open, and what a row says of itself."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from experiments.train import metric_table, prediction_table, run_cell
+from fusion_jax.data import splits
+from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.results import report, tables
+from fusion_jax.results.store import Store
+from fusion_jax.study import Cell, resolve
+from fusion_jax.training.prepare import prepare
+from fusion_jax.types import Target
+from tests import tiny
+
+VALUES = np.array([0.5, 0.52, 0.57, 0.61])
+
+
+def row(values, seeds=(), protocol="honest", setting="default", metric="accuracy", **fields):
+    return tables.Row("r", "before", "d", protocol, setting, {metric: np.asarray(values, float)}, None, None,
+                      seeds=seeds, **fields)  # fmt: skip
+
+
+def test_a_difference_is_paired_by_seed():
+    rng = np.random.default_rng(0)
+    a, b = VALUES, VALUES - 0.03 + rng.normal(size=4) / 500
+    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
+    np.testing.assert_allclose(tables.by_seed(row(a), row(b), "accuracy"), (low, high), rtol=1e-10)
+    assert tables.separated(row(a), row(b), "accuracy") and not tables.separated(row(b), row(a), "accuracy")
+    (a_low, _), (_, b_high) = tables.interval(a), tables.interval(b)
+    assert a_low < b_high, "their own intervals overlap"
+
+
+@pytest.mark.parametrize(("apart", "known"), [(1.01, True), (0.99, False)])
+def test_a_row_is_marked_until_the_interval_leaves_0(apart, known):
+    difference = np.array([0.01, -0.02, 0.03, 0.02])
+    half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
+    other = VALUES + difference - difference.mean() + apart * half
+    assert tables.best([row(VALUES), row(other)], "accuracy", "honest") == (1, () if known else (0,))
+    lower = [row(-v, metric="rmse") for v in (VALUES, other)]
+    assert tables.best(lower, "rmse", "honest") == (1, () if known else (0,))
+
+
+def test_equal_rows_are_not_separated_and_rows_without_numbers_take_no_part():
+    assert tables.best([row(VALUES), row(VALUES)], "accuracy", "honest") == (0, (1,))
+    assert tables.best([row(VALUES)], "accuracy", "honest") == (0, ())
+    assert tables.best([row(VALUES * np.nan), row(VALUES), row([0.1])], "accuracy", "honest") == (1, (2,))
+    assert tables.best([row(VALUES * np.nan)], "accuracy", "honest") == (None, ())
+
+
+def test_only_common_seeds_are_compared():
+    full, some = row([0.9, 0.5, 0.6, 0.2], (0, 1, 2, 3)), row([0.55, 0.651], (1, 2))
+    np.testing.assert_allclose(tables.by_seed(some, full, "accuracy"), tables.interval(np.array([0.05, 0.051])))
+    assert tables.best([full, some], "accuracy", "honest") == (1, ())
+    assert tables.by_seed(full, row([0.9], (1,)), "accuracy") is None
+    assert not tables.separated(full, row([0.0], (1,)), "accuracy"), "of one common seed nothing is known"
+    lucky = row([0.7, 0.8], (0, 3))  # the best mean, and worse on each of its own seeds than the whole row
+    whole = row([0.9, 0.1, 0.1, 0.95], (0, 1, 2, 3))
+    assert tables.best([lucky, whole], "accuracy", "honest") == (0, (1,))
+
+
+def test_only_rows_of_one_protocol_and_setting_are_compared():
+    table = [row(VALUES), row(VALUES + 0.2, protocol="paper"), row(VALUES + 0.1, setting="inductive"), row(VALUES - 1)]
+    assert tables.best(table, "accuracy", "honest", "default") == (0, ())
+    assert tables.best(table, "accuracy", "honest", "inductive") == (2, ())
+    assert tables.best(table, "accuracy", "paper") == (1, ())
+
+
+def right(wrong, n=100):
+    """Influences on accuracy [S, N] and values of predictors whose rows `wrong` (a list a seed) are wrong."""
+    correct = np.ones((len(wrong), n))
+    for c, w in zip(correct, wrong, strict=True):
+        c[w] = 0
+    mean = correct.mean(1, keepdims=True)
+    influence = dict(accuracy=correct - mean)
+    return mean[:, 0], dict(tested=np.arange(n), influence=influence, seeds=tuple(range(len(wrong))))
+
+
+def fixed(*wrong):
+    values, fields = right(wrong)
+    return row(values, **fields)
+
+
+def test_on_fixed_test_rows_the_rows_are_asked_too():
+    ten, eight = fixed(range(10), range(10)), fixed(range(20, 28), range(20, 28))
+    assert tables.by_seed(eight, ten, "accuracy") == pytest.approx((0.02, 0.02)), "two fits, the same for all seeds"
+    difference = np.r_[np.ones(10), np.zeros(10), -np.ones(8), np.zeros(72)]
+    assert tables.by_row(eight, ten, "accuracy") == pytest.approx(tables.interval(difference))
+    assert tables.best([ten, eight], "accuracy", "honest") == (1, (0,))
+    assert tables.best([fixed(range(40), range(40)), eight], "accuracy", "honest") == (1, ())
+    noisy = fixed(range(60), range(10))  # the rows tell them apart, the seeds do not
+    assert min(tables.by_row(eight, noisy, "accuracy")) > 0 and tables.best([noisy, eight], "accuracy", "honest")[1]
+    other = dataclasses.replace(ten, tested=np.arange(1, 101))
+    assert tables.by_row(eight, other, "accuracy") is None
+
+
+def test_a_column_says_what_the_fixed_test_rows_leave_open():
+    one = fixed(range(10), range(10))
+    low, high = stats.binomtest(90, 100).proportion_ci(0.95, "wilson")
+    lines = report.markdown([one, row(VALUES)]).splitlines()
+    assert lines[2] == "| variant | placement | accuracy | accuracy by rows | seeds | parameters | seconds |"
+    assert f"| 0.900 | 100: {low:.3f} to {high:.3f} | 2 |" in lines[4].replace("**", "")
+    assert lines[5].split(" | ")[3] == "-"
+    tex = report.latex([one, fixed(range(11), range(5))])
+    assert r"\textbf{0.920 $\pm$ 0.042}" in tex and "& 0.900$^\\dagger$ & 100: 0.826 to 0.945 &" in tex
+    assert report.markdown([row(VALUES)]).splitlines()[2].count("|") == 7
+
+
+def test_a_control_that_gives_the_same_for_all_seeds_has_no_deviation():
+    control = dataclasses.replace(row([0.8, 0.8]), placement="-")
+    assert tables.cell_text(control, "accuracy") == "0.800"
+    assert tables.cell_text(row([0.8, 0.8]), "accuracy") == "0.800 ± 0.000"
+    assert tables.cell_text(dataclasses.replace(control, values=dict(accuracy=VALUES)), "accuracy") == "0.550 ± 0.050"
+
+
+def study(tmp_path, cells, cost=None):
+    """A store with made-up predictions of the tiny data set, [S, N, C] a cell, as `experiments.train` writes them."""
+    store, data, entries = Store(tmp_path, create=True), tiny.dataset(), []
+    for i, (label, seeds, changes) in enumerate(cells):
+        config = resolve(tiny.config(**changes)).config
+        ready = prepare(config, data, tuple(range(seeds)))
+        logits = np.random.default_rng(i).normal(size=(seeds, 60, 2)) + np.eye(2)[data.target.labels]
+        lost = [s for s, *_ in (cost or {}).get(label, ())]
+        parts = dict(metrics=metric_table(logits, data, ready), predictions=prediction_table(logits, data, ready))
+        parts = {name: table[~table.seed.isin(lost)] for name, table in parts.items()}
+        entry = (f"{i:016x}", Cell(config, label, seeds))
+        about = dict(parameters=9, seconds=1.0, seeds=seeds, diverged=(cost or {}).get(label, []))
+        store.write_part(*entry, tuple(range(seeds)), parts, about)
+        entries.append(entry)
+    store.write_study(entries, "made by hand")
+    return store
+
+
+SAME = {"vary": ("init", "dropout")}
+
+
+def test_whether_test_rows_are_fixed_is_seen_from_the_predictions(tmp_path):
+    store = study(tmp_path, [("drawn", 3, {}), ("same", 3, SAME), ("one", 1, {})])
+    drawn, same, one = tables.rows(store)
+    assert drawn.tested is None and np.array_equal(same.tested, one.tested)
+    assert same.influence["macro_f1"].shape == (3, len(same.tested)) and one.influence["accuracy"].shape[0] == 1
+    low, high = tables.of_rows(same, "accuracy")
+    assert low < same.values["accuracy"].mean() < high
+    assert "Where all seeds of a row have the same test rows" in report.write(store)
+    table = pd.read_csv(store.root / "report" / "table.csv").set_index("variant")
+    assert table.test_rows["same"] == len(same.tested) and np.isnan(table.test_rows["drawn"])
+    np.testing.assert_allclose([table.accuracy_rows_low["same"], table.accuracy_rows_high["same"]], [low, high])
+    assert np.isnan(table.macro_f1_rows_low["drawn"]) and table.macro_f1_rows_low["same"] < table.macro_f1_mean["same"]
+
+
+def test_settings_share_a_table_and_each_has_its_best(tmp_path):
+    store = study(tmp_path, [("m", 3, {}), ("m", 3, {"data__setting": "inductive"})])
+    text = report.write(store)
+    assert text.count("###") == 1 and "setting default, inductive" in text
+    for setting in ("default", "inductive"):
+        line = next(li for li in text.splitlines() if li.startswith(f"| m [{setting}]"))
+        assert line.split(" | ")[2].startswith("**"), "the only row of its setting"
+
+
+def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings(tmp_path):
+    options = dict(tiny.DATA, seed=1)
+    store = study(tmp_path, [("m", 2, {"data__setting": "inductive"}), ("m", 2, {}), ("n", 2, {"data__options": {}}),
+                             ("o", 2, {"data__options": options})])  # fmt: skip
+    written = store.read_study()
+    cells = [(c["id"], Cell(c["config"], c["label"], c["seeds"])) for c in written["cells"]]
+    other = dict(label="theirs", source="S", data="synthetic", values=dict(accuracy=(0.9, 0.1)))
+    store.write_study(cells, "here", [other])
+    groups = {name: [r.label for r in group] for (name, _), group in tables.grouped(tables.rows(store)).items()}
+    assert groups.pop("synthetic") == ["n", "theirs"]
+    assert sorted(map(len, groups.values())) == [1, 2] and all("seed=1" in k or "nodes=60" in k for k in groups)
+
+
+def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
+    cells = [("gmu", 5, {}), ("whole", 5, {}), ("none", 2, {}), ("two", 5, {})]
+    lost = dict(gmu=[[1, 2, "loss"], [4, 2, "loss"]], none=[[0, 7, "loss"], [1, 3, "loss"]],
+                two=[[3, 9, "loss"], [0, 4, "prediction"]])  # fmt: skip
+    store = study(tmp_path, cells, lost)
+    gmu, whole, none, two = tables.rows(store)
+    assert gmu.label == "gmu (3 of 5 seeds; 1, 4 diverged at epoch 2)" and gmu.seeds == (0, 2, 3)
+    assert two.label == "two (3 of 5 seeds; 0 diverged at epoch 4; 3 diverged at epoch 9)"
+    assert all(len(v) == 3 for v in gmu.values.values())
+    assert none.values == {} and none.error == "1 diverged at epoch 3; 0 diverged at epoch 7"
+    expected = [whole.by_seed("accuracy")[s] - gmu.by_seed("accuracy")[s] for s in gmu.seeds]
+    np.testing.assert_allclose(tables.by_seed(whole, gmu, "accuracy"), tables.interval(np.array(expected)))
+    text = report.write(store)
+    assert "| none | before | FAILED: 1 diverged at epoch 3; 0 diverged at epoch 7 |" in text
+    assert gmu.label in text and gmu.label in (store.root / "report" / "calibration.md").read_text()
+
+
+def test_diverged_and_missing_seeds_are_both_named(tmp_path):
+    store = study(tmp_path, [("m", 3, {})], dict(m=[[1, 2, "loss"]]))
+    cells = [(c["id"], Cell(c["config"], c["label"], 4)) for c in store.read_study()["cells"]]
+    store.write_study(cells, "here")
+    (found,) = tables.rows(store)
+    assert found.label == "m (2 of 4 seeds: not finished; 1 diverged at epoch 2)"
+
+
+def single(name, fusion="mean", **changes):
+    return (f"single: {name}", 3, {"data__modalities": (name,), "model__fusion__name": fusion, **changes})
+
+
+def test_the_best_single_modality_is_of_one_model(tmp_path):
+    found = tables.rows(study(tmp_path, [single("m0"), single("m1"), single("m0", "sum"), single("m1", "sum")]))
+    assert [r.label for r in found] == [
+        "single: m0", "single: m1", f"{tables.SINGLE}, model.fusion.name=mean",
+        "single: m0", "single: m1", f"{tables.SINGLE}, model.fusion.name=sum",
+    ]  # fmt: skip
+    found = tables.rows(study(tmp_path / "other", [single("m0"), single("m1", "sum")]))
+    assert not any(tables.SINGLE in r.label for r in found), "two models, one modality each"
+
+
+def test_under_protocol_paper_the_best_single_modality_was_selected_on_test(tmp_path):
+    cells = [single(m, protocol=p) for p in ("paper", "honest") for m in ("m0", "m1")]
+    found = {r.label: r for r in tables.rows(study(tmp_path, cells)) if not r.cell}
+    assert {label: r.protocol for label, r in found.items()} == {tables.SINGLE_PAPER: "paper", tables.SINGLE: "honest"}
+    assert tables.SINGLE_PAPER == "best single modality (selected on test)"
+
+
+def test_the_best_single_modality_carries_what_its_choice_carries(tmp_path):
+    cost = {"single: m1": [[1, 0, "loss"]]}
+    store = study(tmp_path, [single("m0", vary=("init",)), single("m1", vary=("init",))], cost)
+    m0, m1, best = tables.rows(store)
+    assert best.label == f"{tables.SINGLE} (2 of 3 seeds)" and best.seeds == (0, 2)
+    for i, seed in enumerate(best.seeds):
+        values = {r.by_seed("accuracy")[seed]: r for r in (m0, m1)}
+        chosen = values[best.values["accuracy"][i]]
+        np.testing.assert_array_equal(best.influence["auc"][i], chosen.influence["auc"][chosen.seeds.index(seed)])
+
+
+def test_a_deterministic_control_on_a_published_split(tmp_path):
+    """From the data set to the table: one fit for all seeds, 30 test rows."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(60) % 2).astype(np.int32)
+    x = (rng.normal(size=(60, 4)) + y[:, None]).astype(np.float32)
+    rows = np.arange(60)
+    data = Dataset(
+        "toy", {"m0": x}, np.ones((60, 1), bool), {}, Target("classes", labels=y, num_outputs=2),
+        splits.fixed(rows[:20], rows[20:30], rows[30:], "published"), Provenance("made here", "none"),
+    )  # fmt: skip
+    cell, store = tiny.cell(control__name="rbf_svm", seeds=3, vary=("split",)), Store(tmp_path, create=True)
+    store.write_study([(run_cell(cell, store, data)["identity"], cell)], "test")
+    (found,) = tables.rows(store)
+    assert len(found.tested) == 30 and (found.values["accuracy"] == found.values["accuracy"][0]).all()
+    low, high = stats.binomtest(round(30 * found.values["accuracy"][0]), 30).proportion_ci(0.95, "wilson")
+    text = report.write(store)
+    assert f"30: {low:.3f} to {high:.3f}" in text and "± 0.000" not in text
