@@ -18,7 +18,7 @@ SHARES = ("rate", "late_rate", "embed_rate", "head_rate", "drop_layer", "hide", 
 COUNTS = ("heads", "kv_heads", "cross_heads", "decoder_heads")  # at least 1
 NOT_NEGATIVE = ("weight_decay", "eps", "eps_root")
 
-# Keys of base.py: the least value, which is included.
+# Keys of defaults.py: the least value, which is included.
 LEAST = {
     "seeds": 1, "training.epochs": 1, "training.chunk": 1, "training.patience": 1, "training.select_every": 1,
     "training.checkpoint_seconds": 0, "model.dim": 1, "model.layers": 0, "optimizer.clip": 0, "optimizer.warmup": 0,

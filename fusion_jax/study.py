@@ -71,6 +71,14 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def split(path: str) -> tuple[str, str | None]:
+    """The file and the argument of `FILE[:argument]`; colons may stand in both, and the file is the one that exists."""
+    path = folders.expand(path)
+    heads = [path] + [path[:i] for i in range(len(path) - 1, 0, -1) if path[i] == ":"]
+    head = next((h for h in heads if pathlib.Path(h).is_file()), heads[min(1, len(heads) - 1)])
+    return head, None if head == path else path[len(head) + 1 :]
+
+
 def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """The `data` keys of a config with what they leave to the data set filled in."""
     return {
@@ -80,14 +88,6 @@ def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
         "test_views": list(part["test_views"]) or list(part["views"]),
         "setting": part["setting"] or data.setting,
     }
-
-
-def split(path: str) -> tuple[str, str | None]:
-    """The file and the argument of `FILE[:argument]`; colons may stand in both, and the file is the one that exists."""
-    path = folders.expand(path)
-    heads = [path] + [path[:i] for i in range(len(path) - 1, 0, -1) if path[i] == ":"]
-    head = next((h for h in heads if pathlib.Path(h).is_file()), heads[min(1, len(heads) - 1)])
-    return head, None if head == path else path[len(head) + 1 :]
 
 
 def load(path: str):
@@ -324,7 +324,7 @@ def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
 
 
 def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
-    """Raises ValueError where a key or a value's type is not base.py's; puts numbers in the form they have there."""
+    """Raises ValueError where a key or a value's type is not that of defaults.py; puts numbers in its form."""
     for key, value in plain.items():
         if key not in base:
             raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")
