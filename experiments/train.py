@@ -210,10 +210,10 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
 
         config = match_width(config, functools.partial(model_builder, data=data))
     ready = prepare(config, data, seeds)
-    tables, checkpoint, uncertainty = {}, None, None
+    tables, checkpoint, uncertainty, used = {}, None, None, ready
     if config["control"]["name"]:
-        ready = known_to_control(config, ready)
-        prediction = fit_control(config, data, ready)
+        used = known_to_control(config, ready)
+        prediction = fit_control(config, data, used)
         cost = dict(parameters=0)
     else:
         partial = Partial(
@@ -231,8 +231,8 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
-    tables["predictions"] = prediction_table(prediction, data, ready, uncertainty)
-    tables["metrics"] = metric_table(prediction, data, ready)
+    tables["predictions"] = prediction_table(prediction, data, used, uncertainty)
+    tables["metrics"] = metric_table(prediction, data, used)
     cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
     cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)

@@ -95,7 +95,7 @@ def get_config(arg: str = ""):
 def sweep(add):
     for protocol in ("paper", "honest"):
         run = {"protocol": protocol}
-        for control in ("logistic_regression", "rbf_svm"):
+        for control in ("logistic_regression", "rbf_svm", "random_forest"):
             add({**run, "control.name": control})
         for encoder, name in ((NO_GRAPH, "perceptrons"), (GRAPHS, "graph convolutions")):
             for fusion in FUSIONS:
