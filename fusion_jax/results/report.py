@@ -31,9 +31,9 @@ FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "
     "is one fit, the same for every seed. How far another draw of test rows would move the first metric stands in the "
     "column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over seeds; for others from "
-    "the influence of each row). Between two such rows † asks both: that the difference paired by seed, or the one "
-    "paired by test row (McNemar's comparison for accuracy, DeLong's for AUC, the delta method for F1, log-loss and "
-    "errors; mean over common seeds), is not separated from 0. Metrics that are not of this list ask the seeds only."
+    "the influence of each row). Between two such rows † is left out only where the difference is separated from 0 "
+    "both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's comparison, for AUC "
+    "DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds only)."
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
