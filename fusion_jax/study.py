@@ -267,6 +267,8 @@ def resolve(config: ConfigDict) -> Cell:
             zoo.check_options(kind, spec["name"], spec["options"])
             known = _plain(zoo.options(kind, spec["name"]))
             spec["options"] = known | _options(spec["options"], known, f"{path}.options")
+            if kind in ("control", "scheme"):  # they say for themselves what their options may be
+                zoo.make(kind, spec["name"], options=spec["options"])
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
     layer = plain["model"]["layer"]

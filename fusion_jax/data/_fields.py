@@ -102,8 +102,8 @@ def graph(g: Any, rows: int, where: str) -> jraph.GraphsTuple:
         refuse(where, type(g).__name__, "a jraph.GraphsTuple, as data.base.edge_set makes")
     n_node = node_counts(g.n_node, where)
     senders, receivers = np.asarray(g.senders), np.asarray(g.receivers)
-    edges = check_edges(senders, receivers, int(n_node.sum()), {} if g.edges is None else g.edges, where)
-    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
+    edges = {} if g.edges is None else g.edges
+    edges = check_edges(senders, receivers, int(n_node.sum()), edges, where, np.float32)
     return g._replace(senders=senders, receivers=receivers, n_node=n_node, edges=edges or None)
 
 

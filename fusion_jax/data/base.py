@@ -196,8 +196,8 @@ def edge_set(
     """
     n_node = node_counts(num_nodes, "edge_set")
     senders, receivers = np.asarray(senders), np.asarray(receivers)
-    edges = check_edges(senders, receivers, int(n_node.sum()), {} if edges is None else edges, "edge_set")
-    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
+    edges = {} if edges is None else edges
+    edges = check_edges(senders, receivers, int(n_node.sum()), edges, "edge_set", np.float32)
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
     _check_within(senders, receivers, n_node, "edge_set")
