@@ -174,7 +174,10 @@ class Store:
         return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
 
     def _read(self, identity: str, name: str) -> Iterator[tuple[epath.Path, bytes]]:
-        """That file of every part, by path and content, if it is what the record says was written (older records say nothing)."""
+        """Path and content of that file of every part, which is what the record says was written.
+
+        Records of older revisions do not say.
+        """
         for part in read_json(self.cell(identity) / "record.json")["parts"]:
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
             yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
