@@ -16,16 +16,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 from flax import nnx
 
+from experiments import arguments
 from experiments.train import train_model
 from fusion_jax import zoo
 from fusion_jax.merging import base
@@ -35,7 +35,7 @@ from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
 from fusion_jax.results.tables import SHOWN
 from fusion_jax.training import metrics
-from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import prepare
 
 FLAGS = flags.FLAGS
@@ -72,6 +72,7 @@ def finetune(cell: Restored, i: int, model, epochs: int, rate: float) -> np.ndar
     return train_model(config, cell.data, ready, None, build=lambda key: nnx.clone(model)).prediction[0]
 
 
+@own_settings()
 def merge(
     cells: Sequence[Restored],
     mergings: Sequence[str] = ("ensemble", "average", "ot_fusion"),
@@ -184,13 +185,12 @@ def write(folder: epath.Path, result: Result, task: str, about: Mapping[str, Any
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)
+    del argv
     use_cache()
-    store = Store(FLAGS.workdir)
     rules = {n: FLAGS[n].value for n in (*CHOICES, "reg")}
     try:
+        check_platform()
+        store = Store(FLAGS.workdir)
         identities = FLAGS.cell or [only_cell(store)]
         cells = [restore(store, i) for i in identities]
         result = merge(cells, FLAGS.merging, dict(ot_fusion=rules), epochs=FLAGS.epochs, rate=FLAGS.rate)
@@ -198,8 +198,7 @@ def main(argv):
         about = dict(cells=identities, mergings=FLAGS.merging, epochs=FLAGS.epochs, rate=FLAGS.rate, ot_fusion=rules)
         print(write(folder, result, cells[0].data.target.kind, about))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        arguments.fail(error)
     print(f"written: {os.fspath(folder)}/table.csv, table.md, figure.png, merge.json")
 
 
@@ -217,4 +216,4 @@ def define_flags():
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    arguments.run(main)

@@ -153,6 +153,8 @@ def _time(value: Any, where: str) -> np.ndarray:
     array = _floats(one_column(numbers(value, where, "numbers [N]")))
     if array.ndim != 1:
         refuse(where, f"shape {array.shape}", "one time a row, [N]")
+    if np.isfinite(array).all() and lost_column(array[:, None]) is not None:
+        refuse(where, f"times about {array.mean():g} that float32 cannot tell apart", "times since a nearer origin")
     return array
 
 

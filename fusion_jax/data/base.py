@@ -301,9 +301,9 @@ def _validate_target(d: Dataset, fail) -> None:
         if bad.size:
             fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
     else:
-        bad = np.flatnonzero(~(np.isfinite(t.time) & (t.time > 0)))
+        bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:
-            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0")
+            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0 (in float32)")
         if t.event.shape != t.time.shape:
             fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
         if not t.event.any():

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import re
 import unicodedata
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -49,20 +50,25 @@ def write(store: Store, *, figures: bool = False) -> str:
     Where there is classification, report/calibration.{md,csv} too; and calibration.png where a model states an
     uncertainty and matplotlib is installed, or with `figures`.
 
+    Where the folder cannot be written, a warning says so and the Markdown is returned all the same.
+
     Raises:
         FileNotFoundError: the folder holds no study.
         ImportError: `figures` without matplotlib.
     """
     found = tables.rows(store)
     folder = store.root / "report"
-    folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{FOOT}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
-    write_bytes(folder / "table.md", text.encode())
-    write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
-    write_bytes(folder / "table.csv", csv(found).encode())
-    write_calibration(store, found, figures)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "table.md", text.encode())
+        write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
+        write_bytes(folder / "table.csv", csv(found).encode())
+        write_calibration(store, found, figures)
+    except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
+        warnings.warn(f"the report is not written: {error}", stacklevel=2)
     return text
 
 

@@ -14,6 +14,7 @@ from fusion_jax.merging.average import average
 from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.restore import predict, restore
+from fusion_jax.training.step import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
@@ -51,6 +52,20 @@ def test_a_network_under_the_anchors_scaler_computes_what_it_did(cell, family):
         predict(parents[other].model, parents[other].batch), parents[other].prediction, rtol=1e-4, atol=1e-4
     )
     assert parents[anchor].score == max(p.score for p in parents)
+
+
+def test_a_column_that_the_anchor_does_not_scale_is_taken_at_its_shift(cell):
+    """Such a column has no spread in the anchor's training rows: its scale there is 0."""
+    own, anchor = cell.trial(0), cell.trial(1)
+    anchor = dataclasses.replace(anchor, scale={**anchor.scale, "m0": anchor.scale["m0"].at[1].set(0)})
+    batch = cell.ready.batch
+    flat = dataclasses.replace(
+        batch, features={**batch.features, "m0": batch.features["m0"].at[:, 1].set(anchor.shift["m0"][1])}
+    )
+    model = base.rescaled(cell.models[0], own, anchor)
+    np.testing.assert_allclose(
+        predict(model, scaled(flat, anchor)), predict(cell.models[0], scaled(flat, own)), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_average_is_the_mean_of_every_parameter(family):
