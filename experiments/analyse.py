@@ -10,19 +10,19 @@ analyse/<class>/table.csv, summary.csv, table.md, figure.png and analyse.json in
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 
+from experiments import arguments
 from fusion_jax.analysis.gcav import RANDOM, Concepts, gcav
 from fusion_jax.results.figures import new_figure, save_figure
 from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
-from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.zoo import nearest
 
 FLAGS = flags.FLAGS
@@ -95,12 +95,11 @@ def write(folder: epath.Path, result: Concepts, about: Mapping[str, Any]) -> str
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)
+    del argv
     use_cache()
-    store = Store(FLAGS.workdir)
     try:
+        check_platform()
+        store = Store(FLAGS.workdir)
         cell = restore(store, FLAGS.cell or None)
         place = place_of(cell, FLAGS.seed)
         options = {n: FLAGS[n].value for n in ("target", "repeats", "examples", "epochs", "steps", "fusion_epochs")}
@@ -109,8 +108,7 @@ def main(argv):
         folder.parent.mkdir(exist_ok=True)
         print(write(folder, result, dict(options, concepts=FLAGS.concept, seed=cell.seeds[place])))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        arguments.fail(error)
     print(f"written: {os.fspath(folder)}/table.csv, summary.csv, table.md, figure.png, analyse.json")
 
 
@@ -129,4 +127,4 @@ def define_flags():
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    arguments.run(main)

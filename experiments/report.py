@@ -11,10 +11,10 @@ own uncertainty.
 from __future__ import annotations
 
 import os
-import sys
 
-from absl import app, flags
+from absl import flags
 
+from experiments import arguments
 from fusion_jax.results import report
 from fusion_jax.results.store import Store
 
@@ -22,20 +22,20 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    store = Store(FLAGS.workdir)
+    del argv
     try:
-        print(report.write(store, figures=FLAGS.figures))
+        store = Store(FLAGS.workdir)
+        text = report.write(store, figures=FLAGS.figures)
+        print(text)
     except (OSError, ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        arguments.fail(error)
     folder = store.root / "report"
     known = ("table.md", "table.tex", "table.csv", "calibration.md", "calibration.csv", "calibration.png")
-    print(f"written: {os.fspath(folder)}/{', '.join(name for name in known if (folder / name).exists())}")
+    if (folder / "table.md").exists() and (folder / "table.md").read_bytes() == text.encode():
+        print(f"written: {os.fspath(folder)}/{', '.join(name for name in known if (folder / name).exists())}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_bool("figures", False, "draw calibration.png whether or not a model states an uncertainty")
-    app.run(main)
+    arguments.run(main)

@@ -18,8 +18,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags
 from rich.console import Console
 
 from experiments import arguments
@@ -31,7 +30,7 @@ from fusion_jax.results import report
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell
-from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.training.prepare import split_of
 
 FLAGS = flags.FLAGS
@@ -136,42 +135,40 @@ def report_one(future: Future, identity: str, cell: Cell, store: Store, count: s
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)
+    del argv
     console = Console(width=None if sys.stdout.isatty() else 200)
-    use_cache()
-    path = str(flags.FLAGS["config"].config_filename)
-    file, _, argument = path.partition(":")
-    source = study.load(file)
     try:
-        cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument)
+        path = str(flags.FLAGS["config"].config_filename)
+        file, argument = study.split(path)
+        source = study.load(file)
+        with study.mistakes_in(file):
+            cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument or "")
         if FLAGS.dry_run:
             for cell in cells:
                 placement = cell.config["model"]["placement"]
                 console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
             return
+        check_platform()
+        use_cache()
         store = Store(FLAGS.workdir, create=True)
         with exclusive(store.root):
-            failed = run(cells, store, path, published=study.published(source), jobs=FLAGS.jobs, console=console)
+            published, jobs = study.published(source), FLAGS.jobs or default_jobs()
+            failed = run(cells, store, path, published=published, jobs=jobs, console=console)
             print(report.write(store))
     except (ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        sys.exit(2)
+        arguments.fail(error)
     sys.exit(1 if failed else 0)
 
 
 def default_jobs() -> int:
     """Two on a CPU with two cores or more; one where an accelerator does the work."""
-    import jax
-
-    return 2 if jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1 else 1
+    return 2 if check_platform() == "cpu" and (os.cpu_count() or 1) > 1 else 1
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(pathlib.Path.cwd()))
-    config_flags.DEFINE_config_file("config", None, "the study file", lock_config=True)
+    arguments.define_study("the study file, FILE or FILE:argument")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_bool("dry_run", False, "list the cells and stop")
-    flags.DEFINE_integer("jobs", default_jobs(), "cells at a time", lower_bound=1)
-    app.run(main, flags_parser=arguments.parse)
+    flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
+    arguments.run(main)

@@ -10,23 +10,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from flax import nnx
-from ml_collections import config_flags
 
 from experiments import arguments
-from fusion_jax import study, zoo
+from fusion_jax import defaults, study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.data.base import Split
@@ -38,7 +36,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.compilation import use_cache
+from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import Prepared, prepare, split_of
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.training.step import scaled
@@ -146,9 +144,18 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
 
 
 def prediction_table(
-    prediction: np.ndarray, data: Dataset, ready: Prepared, uncertainty: np.ndarray | None = None
+    prediction: np.ndarray,
+    data: Dataset,
+    ready: Prepared,
+    uncertainty: np.ndarray | None = None,
+    *,
+    leave_out: Collection[int] = (),
 ) -> pd.DataFrame:
-    """One line a seed and row: which part it was in, its target, what was predicted (a list), how unsure it is."""
+    """One line a seed and row: which part it was in, its target, what was predicted (a list), how unsure it is.
+
+    Args:
+        leave_out: seeds without a result, which get no lines.
+    """
     frames = []
     number = np.float64 if data.target.kind == "values" else np.float32  # float32 of a year has no seconds
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
@@ -165,18 +172,25 @@ def prediction_table(
         if uncertainty is not None:
             columns["uncertainty"] = np.asarray(uncertainty[i], np.float32)
         frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
+    return table[~table.seed.isin(list(leave_out))].reset_index(drop=True)
 
 
-def metric_table(prediction: np.ndarray, data: Dataset, ready: Prepared) -> pd.DataFrame:
-    """seed, part, metric, value for the training, validation and test rows; none of a part without rows."""
+def metric_table(
+    prediction: np.ndarray, data: Dataset, ready: Prepared, *, leave_out: Collection[int] = ()
+) -> pd.DataFrame:
+    """seed, part, metric, value for the training, validation and test rows; none of a part without rows.
+
+    Args:
+        leave_out: seeds without a result, which get no lines.
+    """
     rows = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
-        for part in ("train", "val", "test"):
+        for part in () if seed in leave_out else ("train", "val", "test"):
             known = getattr(split, part)
             for metric, value in metrics.evaluate(prediction[i], data.target, known).items() if known.size else ():
                 rows.append((seed, part, metric, value))
-    return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"])
+    return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"]).astype({"seed": int, "value": float})
 
 
 def history_table(history: Mapping[str, np.ndarray], seeds: tuple[int, ...]) -> pd.DataFrame:
@@ -190,12 +204,34 @@ def history_table(history: Mapping[str, np.ndarray], seeds: tuple[int, ...]) -> 
     return pd.concat(frames, ignore_index=True)
 
 
-def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
+def all_diverged(label: str, diverged: list[list]) -> str:
+    """What to say of a cell of which no seed has a result: [seed, epoch, cause] each."""
+    shown = [f"seed {seed} at epoch {epoch} ({cause})" for seed, epoch, cause in diverged]
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return (
+        f"{label}: every seed diverged, {', '.join(shown[:3])}{more}; try a lower optimizer.learning_rate, or "
+        "optimizer.clip=1.0"
+    )
+
+
+@own_settings()
+def run_cell(
+    cell: study.Cell,
+    store: Store,
+    data: Dataset,
+    progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
+) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
+    A seed that diverges is kept as such: `diverged` of the part's cost.json has [seed, epoch, cause], no table but the
+    history has a line of it, and it is not trained again.
+
+    Args:
+        progress: called with the history so far at the end of every chunk of epochs.
     Raises:
         ValueError: the config does not fit the data set, or stored seeds were trained on another split than the data
             set draws now; whatever training raises. Nothing is stored then.
+        FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
     """
     start = time.perf_counter()
     config = cell.config
@@ -210,30 +246,33 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
 
         config = match_width(config, functools.partial(model_builder, data=data))
     ready = prepare(config, data, seeds)
-    tables, checkpoint, uncertainty = {}, None, None
+    tables, checkpoint, uncertainty, diverged, used = {}, None, None, {}, ready
     if config["control"]["name"]:
-        ready = known_to_control(config, ready)
-        prediction = fit_control(config, data, ready)
+        used = known_to_control(config, ready)
+        prediction = fit_control(config, data, used)
         cost = dict(parameters=0)
     else:
         partial = Partial(
             store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}",
             config["training"]["checkpoint_seconds"],
+            progress,
         )
         trained = train_model(config, data, ready, partial)
-        prediction = trained.prediction
-        if not np.isfinite(prediction).all():
+        diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
+        if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
             partial.clear()  # else the next attempt would go on from the diverged state
-            bad = [s for s, p in zip(seeds, prediction, strict=True) if not np.isfinite(p).all()]
-            raise FloatingPointError(f"{cell.label}: predictions of seeds {bad} are not finite")
-        uncertainty = trained.uncertainty
+            raise FloatingPointError(all_diverged(cell.label, list(diverged.values())))
+        prediction, uncertainty = trained.prediction, trained.uncertainty
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
-    tables["predictions"] = prediction_table(prediction, data, ready, uncertainty)
-    tables["metrics"] = metric_table(prediction, data, ready)
-    cost = dict(cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule)
+    tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
+    tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
+    cost = dict(
+        cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule,
+        diverged=list(diverged.values()),
+    )  # fmt: skip
     cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)
     if checkpoint is not None:
@@ -244,29 +283,43 @@ def run_cell(cell: study.Cell, store: Store, data: Dataset) -> dict[str, Any]:
 FLAGS = flags.FLAGS
 
 
+def show_progress(history: list[dict[str, np.ndarray]]) -> None:
+    """One line on standard error: how far training is, and the mean losses of the seeds that still train."""
+    last = {name: values[:, -1] for name, values in history[-1].items()}
+    training = ~np.isnan(last["train_loss"])
+    losses = [f"{word} loss {last[name][training].mean():.4f}"
+              for word, name in (("training", "train_loss"), ("validation", "val_loss"))
+              if np.isfinite(last[name][training]).any()]  # fmt: skip
+    count = f"{training.sum()} of {len(training)} seeds train"
+    epoch = sum(h["train_loss"].shape[1] for h in history)
+    print(f"epoch {epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)
+
+
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    use_cache()
+    del argv
     try:
         cell = study.resolve(FLAGS.config)
+        check_platform()
+        use_cache()
         data = load_data(cell.config["data"]["name"], **cell.config["data"]["options"])
         store = Store(FLAGS.workdir, create=True)
-        held = contextlib.ExitStack()
-        held.enter_context(exclusive(store.root))
-        store.add_cell(cell.identity(data), cell, "experiments.train")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    with held:
-        done = run_cell(cell, store, data)
-    table = store.table(done["identity"], "metrics")
+        with exclusive(store.root):
+            store.add_cell(cell.identity(data), cell, "experiments.train")
+            done = run_cell(cell, store, data, show_progress)
+        table = store.table(done["identity"], "metrics")
+        diverged = store.diverged(done["identity"])
+    except (ValueError, OSError, ImportError) as error:
+        arguments.fail(error)
+    except FloatingPointError as error:
+        arguments.fail(error, status=1)
     wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
     print(f"{cell.label}: {store.cell(done['identity'])}")
+    for seed, (epoch, cause) in diverged.items():
+        print(f"seed {seed} diverged at epoch {epoch}: {cause}")
     print(wide.describe().loc[["mean", "std"]].to_string(float_format="%.4f"))
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", None, "the study file; configs/base.py if none", lock_config=True)
+    arguments.define_study("the study file, FILE or FILE:argument; the defaults of every key if none")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    app.run(main, flags_parser=functools.partial(arguments.parse, default="configs/base.py"))
+    arguments.run(main, default=defaults.__file__)

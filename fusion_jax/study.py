@@ -6,19 +6,22 @@ A study file has `get_config(arg)` and `sweep(add)` or `sweep(add, arg)`; `sweep
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
 import inspect
 import json
+import os
 import pathlib
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fusion_jax import ranges, zoo
+from fusion_jax import folders, ranges, zoo
 from fusion_jax.data import defaults
 from fusion_jax.data.base import Dataset
 
@@ -69,6 +72,14 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def split(path: str) -> tuple[str, str | None]:
+    """The file and the argument of `FILE[:argument]`; colons may stand in both, and the file is the one that exists."""
+    path = folders.expand(path)
+    heads = [path] + [path[:i] for i in range(len(path) - 1, 0, -1) if path[i] == ":"]
+    head = next((h for h in heads if pathlib.Path(h).is_file()), heads[min(1, len(heads) - 1)])
+    return head, None if head == path else path[len(head) + 1 :]
+
+
 def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """The `data` keys of a config with what they leave to the data set filled in."""
     return {
@@ -81,21 +92,41 @@ def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
 
 
 def load(path: str):
-    """The module of a study file `path[:argument]` (a `.py` file, executed as any Python file is).
+    """The module of a study file (a `.py` file, executed as any Python file is).
 
     Raises:
-        FileNotFoundError: no such file; ValueError: it lacks get_config.
+        FileNotFoundError: no such file; ValueError: it cannot be executed (says why and where), or lacks get_config.
     """
-    file = pathlib.Path(path)
+    file = pathlib.Path(folders.expand(path))
     if not file.is_file():
         near = zoo.nearest(str(file), [str(p) for p in pathlib.Path("configs").rglob("*.py")])
         raise FileNotFoundError(f"no study file {path!r}{near}")
     spec = importlib.util.spec_from_file_location(f"study_{file.stem}", file)
+    if spec is None:
+        raise ValueError(f"{path}: a study file is a Python file, with a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with mistakes_in(file):
+        spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ValueError(f"{path}: a study file defines get_config(arg='') (and sweep(add) for more than one cell)")
     return module
+
+
+@contextlib.contextmanager
+def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
+    """Runs code of a study file, which is the user's: whatever is wrong there is a mistake to be named.
+
+    Raises:
+        ValueError: for any exception but ValueError and OSError, which say themselves what is wrong; names file, line.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == os.fspath(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else "?"
+        raise ValueError(f"{os.fspath(file)}, line {line}: {type(error).__name__}: {error}") from error
 
 
 def published(module) -> list[dict[str, Any]]:
@@ -225,9 +256,9 @@ def resolve(config: ConfigDict) -> Cell:
     """Checks a full config against the zoo and fills in every option's default.
 
     Raises:
-        ValueError: keys that base.py does not have, unknown names, options or values.
+        ValueError: keys that defaults.py does not have, unknown names, options or values.
     """
-    from configs.base import get_config
+    from fusion_jax.defaults import get_config
     from fusion_jax.models import ACTIVATIONS, HEADS, MISSING, PRESENCE, check_no_head
 
     plain, base = _plain(config.to_dict()), _plain(get_config().to_dict())
@@ -243,6 +274,8 @@ def resolve(config: ConfigDict) -> Cell:
             zoo.check_options(kind, spec["name"], spec["options"])
             known = _plain(zoo.options(kind, spec["name"]))
             spec["options"] = known | _options(spec["options"], known, f"{path}.options")
+            if kind in ("control", "scheme"):  # they say for themselves what their options may be
+                zoo.make(kind, spec["name"], options=spec["options"])
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
     layer = plain["model"]["layer"]
@@ -300,7 +333,7 @@ def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
 
 
 def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
-    """Raises ValueError where a key or a value's type is not base.py's; puts numbers in the form they have there."""
+    """Raises ValueError where a key or a value's type is not that of defaults.py; puts numbers in its form."""
     for key, value in plain.items():
         if key not in base:
             raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")
@@ -310,7 +343,7 @@ def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
             plain[key] = ranges.alike(value, base[key], prefix + key)
     for key in base:
         if key not in plain:
-            raise ValueError(f"config key {prefix + key!r} is missing: start from configs.base.get_config()")
+            raise ValueError(f"config key {prefix + key!r} is missing: start from fusion_jax.defaults.get_config()")
 
 
 def default_label(config: Mapping[str, Any]) -> str:

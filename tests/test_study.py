@@ -1,9 +1,11 @@
 """A cell's config: what it may hold, what makes it another cell, and that every key of it is read."""
 
+import functools
 import json
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -68,6 +70,44 @@ def test_a_default_given_or_left_out_is_the_same_cell():
     assert tiny.cell(training__epochs=6, optimizer__learning_rate=1).config["optimizer"]["learning_rate"] == 1.0
 
 
+def one_cell(overrides, add):
+    add(overrides)
+
+
+SAME = [
+    ("optimizer.learning_rate", 0.25, [np.float64(0.25), np.float32(0.25), np.float16(0.25), np.array(0.25)]),
+    ("optimizer.learning_rate", 1.0, [1, np.int64(1), np.array(1), np.uint8(1)]),
+    ("model.dim", 16, [16.0, np.int8(16), np.float64(16), np.array(16), np.logspace(0, 4, 5, base=2)[4]]),
+    ("seeds", 3, [np.int64(3), 3.0]),
+    ("model.rate", 0.0, [-0.0, 0, np.float32(-0.0)]),
+    ("optimizer.decay", True, [np.bool_(True), np.array(True)]),
+    ("model.layer.name", "gcn", [np.str_("gcn")]),
+    ("data.modalities", ("m1", "m0"), [["m1", "m0"], np.array(["m1", "m0"])]),
+    ("optimizer.steps", ((10, 0.5), (20, 1.0)), [np.array([[10, 0.5], [20, 1]]), ((10.0, np.float32(0.5)), (20, 1))]),
+    ("optimizer.options", dict(weight_decay=0.0), [dict(weight_decay=0), dict(weight_decay=np.float32(-0.0))]),
+    ("optimizer.factors", dict(fusions=2.0), [dict(fusions=2), dict(fusions=np.int32(2))]),
+    ("loss.extra", dict(evidential=1.0), [dict(evidential=1), dict(evidential=np.array(1))]),
+    ("model.fusion.options", dict(beta=2.0, main=1), [dict(beta=2, main=1.0), dict(beta=np.int8(2), main=np.int8(1))]),
+    ("model.fusion.options.beta", 2.0, [2, np.float32(2), np.array(2)]),
+    ("data.options", {**tiny.DATA, "missing": 0.0}, [{**tiny.DATA, "missing": np.int64(0), "nodes": 60.0}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "plain", "others"), SAME, ids=[case[0] for case in SAME])
+def test_one_number_in_any_form_is_one_cell(key, plain, others):
+    """NumPy's numbers, arrays of no dimension, integers for floats, whole floats for integers, -0.0."""
+    config = tiny.config(model__fusion__name="mag")
+    cells = [study.expand(config, functools.partial(one_cell, {key: value}))[0] for value in (plain, *others)]
+    text = json.dumps(cells[0].config, sort_keys=True)
+    assert all(json.dumps(c.config, sort_keys=True) == text and c.seeds == cells[0].seeds for c in cells)
+    assert len({c.identity("") for c in cells}) == 1
+
+
+def test_a_resolved_config_resolves_to_itself():
+    cell = tiny.cell(optimizer__steps=((10, 0.5),), loss__extra={"evidential": 2}, optimizer__factors={"fusions": 1})
+    assert study.resolve(ConfigDict(cell.config)).config == cell.config
+
+
 def test_the_schema_version_makes_all_cells_new(monkeypatch):
     before = tiny.cell().identity("")
     monkeypatch.setattr(study, "SCHEMA", study.SCHEMA + 1)
@@ -87,6 +127,12 @@ def test_the_schema_version_makes_all_cells_new(monkeypatch):
         ("loss.class_weights", 1, "'loss.class_weights' is 1, expected a bool"),
         ("vary", "init", "'vary' is 'init', expected a tuple"),
         ("model.fusion", "gmu", "expected a ConfigDict"),
+        ("model.dim", np.array([8, 16]), "'model.dim' is [8, 16], expected a int"),
+        ("model.dim", None, "'model.dim' is None, expected a int"),
+        ("optimizer.learning_rate", True, "'optimizer.learning_rate' is True, expected a float"),
+        ("optimizer.learning_rate", 1j, "'optimizer.learning_rate' is 1j, expected a number"),
+        ("optimizer.learning_rate", np.datetime64("2020-01-01"), "'optimizer.learning_rate' is datetime.date"),
+        ("model.fusion.options", {"heads": {1, 2}}, "'model.fusion.options.heads' is {1, 2}, expected a number"),
         ("model.fusion.options", "heads=2", "'model.fusion.options' is 'heads=2', expected a dictionary"),
     ],
 )
@@ -119,6 +165,8 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(model__activation="ellu"), "config key 'model.activation' is 'ellu' (did you mean 'elu'?)"),
         (dict(model__head="none", model__placement="after"), "model.head='none'"),
         (dict(model__head="none", model__layers=0), "model.head='none'"),
+        (dict(model__layer__name="gat", model__layer__options={"value_rate": 1.0}), "expected a number in [0, 1)"),
+        (dict(model__layer__name="gat", model__layer__last={"rate": -0.1}), "expected a number in [0, 1)"),
         (dict(loss__l2=-1e-3), "'loss.l2' is -0.001, expected at least 0"),
         (dict(protocol="papre"), "config key 'protocol' is 'papre' (did you mean 'paper'?)"),
         (dict(data__scale="colum"), "config key 'data.scale' is 'colum' (did you mean 'column'?)"),
@@ -129,6 +177,52 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(seeds=0), "'seeds' is 0, expected at least 1"),
         (dict(training__epochs=0), "'training.epochs' is 0, expected at least 1"),
         (dict(model__layers=-1), "'model.layers' is -1, expected at least 0"),
+        (dict(optimizer__learning_rate=0), "'optimizer.learning_rate' is 0.0, expected a number > 0"),
+        (dict(optimizer__learning_rate=-0.01), "'optimizer.learning_rate' is -0.01, expected a number > 0"),
+        (dict(optimizer__learning_rate=np.nan), "'optimizer.learning_rate' is nan, expected a finite number"),
+        (dict(optimizer__learning_rate=np.inf), "'optimizer.learning_rate' is inf, expected a finite number"),
+        (dict(model__rate=1), "'model.rate' is 1.0, expected a number in [0, 1)"),
+        (dict(model__rate=-0.5), "'model.rate' is -0.5, expected a number in [0, 1)"),
+        (dict(model__dim=0), "'model.dim' is 0, expected at least 1"),
+        (dict(training__patience=0), "'training.patience' is 0, expected at least 1"),
+        (dict(training__chunk=-5), "'training.chunk' is -5, expected at least 1"),
+        (dict(training__select_every=0), "'training.select_every' is 0, expected at least 1"),
+        (dict(training__checkpoint_seconds=-1), "'training.checkpoint_seconds' is -1.0, expected at least 0"),
+        (dict(training__checkpoint_seconds=np.inf), "'training.checkpoint_seconds' is inf, expected a finite number"),
+        (dict(optimizer__clip=-1), "'optimizer.clip' is -1.0, expected at least 0"),
+        (dict(optimizer__warmup=-1), "'optimizer.warmup' is -1, expected at least 0"),
+        (dict(loss__l2=-1e-4), "'loss.l2' is -0.0001, expected at least 0"),
+        (dict(optimizer__options={"weight_decay": -1e-4}), "'optimizer.options.weight_decay' is -0.0001, expected"),
+        (dict(optimizer__options={"weight_decay": np.nan}), "'optimizer.options.weight_decay' is nan, expected a fin"),
+        (dict(optimizer__options={"b1": 1}), "'optimizer.options.b1' is 1.0, expected a number in [0, 1)"),
+        (dict(optimizer__steps=((10,),)), "'optimizer.steps' holds [10], expected pairs (epoch, factor)"),
+        (dict(optimizer__steps=((10.5, 0.1),)), "'optimizer.steps' holds [10.5, 0.1], expected pairs"),
+        (dict(optimizer__steps=((10, -0.1),)), "'optimizer.steps' holds [10, -0.1], expected pairs"),
+        (dict(optimizer__steps=(10, 0.1)), "'optimizer.steps' holds 10, expected pairs"),
+        (dict(optimizer__steps=((10, np.nan),)), "'optimizer.steps' is nan, expected a finite number"),
+        (dict(optimizer__factors={"fusions": -1}), "'optimizer.factors.fusions' is -1, expected a finite number, at l"),
+        (dict(optimizer__factors={"fusions": "1"}), "'optimizer.factors.fusions' is '1', expected a finite number"),
+        (dict(loss__extra={"evidential": np.nan}), "'loss.extra.evidential' is nan, expected a finite number"),
+        (dict(loss__extra={"evidential": None}), "'loss.extra.evidential' is None, expected a finite number"),
+        (dict(model__fusion__name="mag", model__fusion__options={"rate": 1.0}),
+         "'model.fusion.options.rate' is 1.0, expected a number in [0, 1)"),
+        (dict(model__fusion__name="mag", model__fusion__options={"beta": np.nan}),
+         "'model.fusion.options.beta' is nan, expected a finite number"),
+        (dict(model__fusion__name="mag", model__fusion__options={"beta": "1"}),
+         "'model.fusion.options.beta' is '1', expected a float such as 1.0"),
+        (dict(model__layer__name="gat", model__layer__options={"heads": 0}),
+         "'model.layer.options.heads' is 0, expected at least 1"),
+        (dict(model__fusion__name="moe", model__fusion__options={"experts": -2}),
+         "'model.fusion.options.experts' is -2, expected at least 0"),
+        (dict(loss__name="cross_entropy", loss__options={"smoothing": 1.0}),
+         "'loss.options.smoothing' is 1.0, expected a number in [0, 1)"),
+        (dict(scheme__name="mpfnet", scheme__options={"shots": 0}), "scheme 'mpfnet': shots=0, expected at least 1"),
+        (dict(control__name="label_propagation", control__options={"alpha": 2}),
+         "control 'label_propagation': alpha=2.0, expected a number in [0, 1)"),
+        (dict(model__layer__name="gat", model__layer__last={"rate": 1.5}),
+         "'model.layer.last.rate' is 1.5, expected a number in [0, 1)"),
+        (dict(data__options={"missing": np.nan}), "'data.options.missing' is nan, expected a finite number"),
+        (dict(data__modalities=(1, 2)), "'data.modalities' is [1, 2], expected names"),
     ],
 )  # fmt: skip
 def test_a_name_option_or_value_that_does_not_exist_is_refused_with_the_nearest(changes, message):

@@ -30,6 +30,7 @@ from fusion_jax.analysis import _gcav_modules as modules
 from fusion_jax.analysis._concepts import LEAST, concept, label
 from fusion_jax.analysis._taps import gradients, states
 from fusion_jax.results.restore import Restored
+from fusion_jax.training.compilation import own_settings
 from fusion_jax.types import Info
 
 INFO = Info("He et al., GCAV: A Global Concept Activation Vector Framework", 2025, pinned="authors' code",
@@ -61,6 +62,7 @@ class Concepts:
     left_out: tuple[str, ...]
 
 
+@own_settings()
 def gcav(
     cell: Restored,
     place: int,

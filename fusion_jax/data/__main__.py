@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from fusion_jax import data
+from fusion_jax import data, terminal
 from fusion_jax.data.files import Files, check
 
 
@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="python -m fusion_jax.data", description="The data sets.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
     args = parser.parse_args(argv)
+    terminal.prepare()
     entries = rows()
     if args.json:
         print(json.dumps(entries, indent=1))

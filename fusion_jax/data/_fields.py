@@ -102,8 +102,8 @@ def graph(g: Any, rows: int, where: str) -> jraph.GraphsTuple:
         refuse(where, type(g).__name__, "a jraph.GraphsTuple, as data.base.edge_set makes")
     n_node = node_counts(g.n_node, where)
     senders, receivers = np.asarray(g.senders), np.asarray(g.receivers)
-    edges = check_edges(senders, receivers, int(n_node.sum()), {} if g.edges is None else g.edges, where)
-    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
+    edges = {} if g.edges is None else g.edges
+    edges = check_edges(senders, receivers, int(n_node.sum()), edges, where, np.float32)
     return g._replace(senders=senders, receivers=receivers, n_node=n_node, edges=edges or None)
 
 
@@ -153,6 +153,8 @@ def _time(value: Any, where: str) -> np.ndarray:
     array = _floats(one_column(numbers(value, where, "numbers [N]")))
     if array.ndim != 1:
         refuse(where, f"shape {array.shape}", "one time a row, [N]")
+    if np.isfinite(array).all() and lost_column(array[:, None]) is not None:
+        refuse(where, f"times about {array.mean():g} that float32 cannot tell apart", "times since a nearer origin")
     return array
 
 

@@ -196,8 +196,8 @@ def edge_set(
     """
     n_node = node_counts(num_nodes, "edge_set")
     senders, receivers = np.asarray(senders), np.asarray(receivers)
-    edges = check_edges(senders, receivers, int(n_node.sum()), {} if edges is None else edges, "edge_set")
-    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
+    edges = {} if edges is None else edges
+    edges = check_edges(senders, receivers, int(n_node.sum()), edges, "edge_set", np.float32)
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
     _check_within(senders, receivers, n_node, "edge_set")
@@ -301,9 +301,9 @@ def _validate_target(d: Dataset, fail) -> None:
         if bad.size:
             fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
     else:
-        bad = np.flatnonzero(~(np.isfinite(t.time) & (t.time > 0)))
+        bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:
-            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0")
+            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0 (in float32)")
         if t.event.shape != t.time.shape:
             fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
         if not t.event.any():

@@ -7,14 +7,22 @@ into the cache. A file appears there whole and checked, or not at all.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import errno
+import functools
 import hashlib
 import http.client
 import os
 import pathlib
 import secrets
+import shutil
+import tempfile
 import urllib.request
+import warnings
+
+from fusion_jax import folders
 
 RAW = "https://raw.githubusercontent.com"
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
@@ -23,17 +31,30 @@ _BROKEN = (OSError, http.client.HTTPException)  # no network, no such page, a br
 _checked: set[tuple] = set()  # files whose sha256 this process has seen to be right
 
 
-def cache() -> pathlib.Path:
-    """`fusion_jax/data` in $XDG_CACHE_HOME, or in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(base) if base else pathlib.Path.home() / ".cache") / "fusion_jax" / "data"
+def cache() -> pathlib.Path | None:
+    """`fusion_jax/data` in $XDG_CACHE_HOME, or in ~/.cache; None where no home is known."""
+    user = folders.user_cache()
+    return None if user is None else user / "data"
+
+
+@functools.cache
+def own_folder() -> pathlib.Path:
+    """A temporary folder of this process, gone when it ends: for what cannot be kept."""
+    folder = tempfile.mkdtemp(prefix="fusion_jax-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return pathlib.Path(folder)
 
 
 def roots() -> list[pathlib.Path]:
-    """The folders searched, in order."""
+    """The folders searched, in order.
+
+    Raises:
+        ValueError: FUSION_JAX_DATA names a home folder that is not known.
+    """
     named = os.environ.get("FUSION_JAX_DATA", "").split(os.pathsep)
-    named = [pathlib.Path(folder).expanduser() for folder in named if folder]
-    return [*named, CHECKOUT.parent / "shared" / "data", cache()]
+    named = [pathlib.Path(folders.expand(folder)) for folder in named if folder]
+    user = cache()
+    return [*named, CHECKOUT.parent / "shared" / "data", *([] if user is None else [user])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +86,8 @@ class Files:
 
     def find(self, name: str) -> pathlib.Path | None:
         """The first such file in the folders searched, unchecked, or None."""
-        places = (root / self.folder / name for root in roots())
+        made = [own_folder()] if own_folder.cache_info().currsize else []
+        places = (root / self.folder / name for root in (*roots(), *made))
         return next((p for p in places if p.is_file()), None)
 
     def get(self, name: str) -> pathlib.Path:
@@ -83,16 +105,30 @@ class Files:
 
     def by_hand(self, name: str) -> str:
         """Where to put a file that cannot be downloaded."""
+        kept = "" if cache() is None else f"{cache() / self.folder / name}, or at "
         return (
-            f"put it at {cache() / self.folder / name}, or at FOLDER/{self.folder}/{name} with the "
-            f"environment variable FUSION_JAX_DATA=FOLDER"
+            f"put it at {kept}FOLDER/{self.folder}/{name} with the environment variable FUSION_JAX_DATA=FOLDER"
         )
 
+    def _place(self) -> pathlib.Path:
+        """The folder downloads go to: in the user's cache, or a temporary one where that cannot be written."""
+        try:
+            if cache() is None:
+                raise OSError("no home folder is known here")
+            place = cache() / self.folder
+            place.mkdir(parents=True, exist_ok=True)
+            if not os.access(place, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
+        except OSError as error:
+            warnings.warn(f"downloads are not kept after this run: {error}", stacklevel=4)
+            place = own_folder() / self.folder
+            place.mkdir(exist_ok=True)
+        return place
+
     def _download(self, name: str) -> pathlib.Path:
-        target = cache() / self.folder / name
+        target = self._place() / name
         part = target.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "xb") as out:
                 found, size, expected_size = self._fetch(name, out)
             if found != self.sha256[name]:

@@ -150,7 +150,8 @@ def knn(x: np.ndarray, k: int, *, present: np.ndarray | None = None, block: int 
 def _unit(x: np.ndarray) -> np.ndarray:
     """Rows of length 1, float64; a row of zeros stays one."""
     x = np.asarray(x, np.float64)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
 
 
 def _nearest(

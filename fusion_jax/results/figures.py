@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import sys
 
 from etils import epath
 
@@ -16,11 +19,30 @@ def new_figure(width: float, height: float, rows: int = 0, columns: int = 0):
         ImportError: matplotlib is not installed.
     """
     try:
+        _import_matplotlib()
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("figures need matplotlib: pip install 'fusion_jax[figures]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False) if rows else figure.add_subplot()
+
+
+def _import_matplotlib() -> None:
+    """Imports matplotlib whatever MPLBACKEND names, which is the notebook's or a window's and need not be here.
+
+    These figures have no use for it; the user's own have, and find it chosen as matplotlib would have.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    named = os.environ.pop("MPLBACKEND", "")
+    try:
+        import matplotlib
+    finally:
+        if named:
+            os.environ["MPLBACKEND"] = named
+    if named:
+        with contextlib.suppress(ValueError):  # no such backend
+            matplotlib.rcParams["backend"] = named
 
 
 def save_figure(path: epath.Path, figure) -> None:

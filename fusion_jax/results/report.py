@@ -6,6 +6,7 @@ import importlib.util
 import io
 import re
 import unicodedata
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -30,9 +31,9 @@ FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "
     "is one fit, the same for every seed. How far another draw of test rows would move the first metric stands in the "
     "column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over seeds; for others from "
-    "the influence of each row). Between two such rows † asks both: that the difference paired by seed, or the one "
-    "paired by test row (McNemar's comparison for accuracy, DeLong's for AUC, the delta method for F1, log-loss and "
-    "errors; mean over common seeds), is not separated from 0. Metrics that are not of this list ask the seeds only."
+    "the influence of each row). Between two such rows † is left out only where the difference is separated from 0 "
+    "both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's comparison, for AUC "
+    "DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds only)."
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
@@ -49,20 +50,25 @@ def write(store: Store, *, figures: bool = False) -> str:
     Where there is classification, report/calibration.{md,csv} too; and calibration.png where a model states an
     uncertainty and matplotlib is installed, or with `figures`.
 
+    Where the folder cannot be written, a warning says so and the Markdown is returned all the same.
+
     Raises:
         FileNotFoundError: the folder holds no study.
         ImportError: `figures` without matplotlib.
     """
     found = tables.rows(store)
     folder = store.root / "report"
-    folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{FOOT}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
-    write_bytes(folder / "table.md", text.encode())
-    write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
-    write_bytes(folder / "table.csv", csv(found).encode())
-    write_calibration(store, found, figures)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "table.md", text.encode())
+        write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
+        write_bytes(folder / "table.csv", csv(found).encode())
+        write_calibration(store, found, figures)
+    except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
+        warnings.warn(f"the report is not written: {error}", stacklevel=2)
     return text
 
 

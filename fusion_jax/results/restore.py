@@ -29,6 +29,7 @@ from fusion_jax.results.store import Store, read_json
 from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model
+from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import Prepared, prepare
 from fusion_jax.training.step import Trial, scaled, whole
 from fusion_jax.types import Batch
@@ -44,7 +45,7 @@ class Restored:
         config: as it was trained (with the width that `match_params` chose).
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
-        ready: splits, trials and batch of all stored seeds.
+        ready: splits, trials and batch of all stored seeds, without those that diverged.
         models: one a seed, with the parameters and statistics of its best epoch. Of a regression target they return
             standardised values (`ready.units`); `prediction` is in its own units.
         metrics: the stored table: seed, part, metric, value.
@@ -92,6 +93,7 @@ class Restored:
         return sign * float(value[self.primary]), -float(value.get("log_loss", 0.0))
 
 
+@own_settings()
 def predict(model: Model, batch: Batch) -> np.ndarray:
     """float32 [N, C], what one model returns in evaluation."""
     graphdef, state = nnx.split(model)
@@ -123,6 +125,7 @@ def finished(store: Store) -> dict[str, str]:
     return found
 
 
+@own_settings()
 def restore(store: Store, identity: str | None = None, *, data: Dataset | None = None) -> Restored:
     """The cell of that identity, or the store's only one.
 
@@ -164,7 +167,8 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]
     config = {**config, "model": {**config["model"], "dim": width}}
-    seeds = store.finished_seeds(identity)
+    diverged = store.diverged(identity)
+    seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
     ready = prepare(config, data, seeds)
     store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
@@ -173,6 +177,8 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")
         for i, seed in enumerate(part_seeds):
+            if seed in diverged:
+                continue
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
         identity, config, record["label"], data, ready,

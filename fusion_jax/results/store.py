@@ -3,12 +3,14 @@
     <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs;
                                               rows that others have published; the schema of its cells
     <workdir>/cells/<id>/config.json          the cell's full config
-    <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in, the schema; written last
+    <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in and the sha256 of every file of
+                                              each, the schema; written last
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
         cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
-                                              splits and the digest of each seed's
+                                              splits and the digest of each seed's; diverged: [seed, epoch, cause]
+                                              of finished seeds that have no result
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -37,6 +39,7 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from fusion_jax import folders
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
@@ -46,12 +49,15 @@ from fusion_jax.study import SCHEMA, Cell
 class Store:
     """Reads and writes the folder of a study.
 
+    `~` in the folder's name is the home folder; every other character stands for itself.
+
     Raises:
         OSError: the folder cannot be made or written to; says which and why.
+        ValueError: `~user` is not known here.
     """
 
     def __init__(self, workdir: str | os.PathLike, *, create: bool = False):
-        self.root = epath.Path(workdir)
+        self.root = epath.Path(folders.expand(workdir))
         if create:
             try:
                 (self.root / "cells").mkdir(parents=True, exist_ok=True)
@@ -100,6 +106,12 @@ class Store:
         path = self.cell(identity) / "record.json"
         return tuple(read_json(path)["seeds"]) if path.exists() else ()
 
+    def diverged(self, identity: str) -> dict[int, tuple[int, str]]:
+        """{seed: (epoch, cause)} of the finished seeds that have no result because training diverged."""
+        if not self.finished_seeds(identity):
+            return {}
+        return {seed: (epoch, why) for cost in self.costs(identity) for seed, epoch, why in cost.get("diverged", ())}
+
     def write_part(
         self,
         identity: str,
@@ -122,14 +134,16 @@ class Store:
                 from fusion_jax.training.checkpoint import save
 
                 save(temporary / "checkpoint", checkpoint)
+            written = folders.digests(temporary)
         write_json(folder / "config.json", cell.config)
         parts = [] if not self.finished_seeds(identity) else read_json(folder / "record.json")["parts"]
-        parts = [p for p in parts if p["part"] != part] + [dict(part=part, seeds=list(seeds))]
+        parts = [p for p in parts if p["part"] != part]
+        parts += [dict(part=part, seeds=list(seeds), sha256=written)]
         done = sorted({s for p in parts for s in p["seeds"]})
         write_json(folder / "record.json", dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts))
         (folder / "failure.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what interrupted runs left behind
-            for leftover in (*folder.glob(".tmp-*"), *folder.glob(".partial-*")):
+            for leftover in (p for p in folder.iterdir() if p.name.startswith((".tmp-", ".partial-"))):
                 leftover.rmtree() if leftover.is_dir() else leftover.unlink()
 
     def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
@@ -147,12 +161,26 @@ class Store:
         return [(self.cell(identity) / p["part"], p["seeds"]) for p in record["parts"]]
 
     def table(self, identity: str, name: str) -> pd.DataFrame:
-        """`metrics`, `history` or `predictions` of all finished seeds of a cell."""
-        parts = self.parts(identity)
-        return pd.concat([read_parquet(p / f"{name}.parquet") for p, _ in parts], ignore_index=True)
+        """`metrics`, `history` or `predictions` of all finished seeds of a cell.
+
+        Raises:
+            Damaged: a file is not what was written; names it.
+        """
+        found = self._read(identity, f"{name}.parquet")
+        return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
 
     def costs(self, identity: str) -> list[dict[str, Any]]:
-        return [read_json(p / "cost.json") for p, _ in self.parts(identity)]
+        """What each training has cost. Raises as `table`."""
+        return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
+
+    def _read(self, identity: str, name: str) -> Iterator[tuple[epath.Path, bytes]]:
+        """That file of every part, by path and content, if it is what the record says was written.
+
+        Older records say nothing of it.
+        """
+        for part in read_json(self.cell(identity) / "record.json")["parts"]:
+            path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
+            yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
 
     def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
         """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
@@ -219,9 +247,13 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 def read_json(path: epath.Path) -> Any:
     """Raises ValueError naming the file where it is not valid JSON."""
+    return _parsed(path, path.read_bytes())
+
+
+def _parsed(path: epath.Path, content: bytes) -> Any:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(content)
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}") from error
 
 
@@ -229,7 +261,3 @@ def write_parquet(path: epath.Path, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_bytes(path, buffer.getvalue())
-
-
-def read_parquet(path: epath.Path) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(path.read_bytes()))

@@ -1,8 +1,24 @@
-"""Checkpoints through Orbax: finished parameters as plain dicts, and the state of an interrupted cell."""
+"""Checkpoints through Orbax: finished parameters as plain dicts, and the state of an interrupted cell.
+
+Orbax numbers its operations once a process, so that two threads that save at a time fail or wait for each other for
+ever: one lock lets them in one after another. And Orbax takes brackets in a folder's name for a pattern: it works in
+a temporary folder with a plain name, from and to which the files are copied. The copy is where digests are made and
+checked: a checkpoint is its files and `manifest.json`, written last, with the sha256 of each.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import json
+import os
+import pathlib
+import tempfile
+import threading
 import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,25 +26,84 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from fusion_jax.folders import Damaged, digest, files, read_checked
+
+MANIFEST = "manifest.json"
+_ORBAX = threading.Lock()
+
 
 def save(path: epath.Path, tree: Any) -> None:
-    """A pytree of arrays as an Orbax checkpoint at `path` (which must not exist)."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(epath.Path(path).resolve(), jax.tree.map(np.asarray, tree))
+    """A pytree of arrays as a checkpoint at `path` (which must not exist); it appears whole or not at all."""
+    path = epath.Path(path)
+    if path.exists():
+        raise ValueError(f"{os.fspath(path)} is there already")
+    part = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        with _plain_folder() as folder:
+            with _ORBAX, ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(epath.Path(folder / "save"), jax.tree.map(np.asarray, tree))
+            manifest = {}
+            for name, source in files(folder / "save").items():
+                content = source.read_bytes()
+                manifest[name] = digest(content)
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                (part / name).write_bytes(content)
+        (part / MANIFEST).write_bytes(_manifest(manifest))
+        part.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.rmtree()
+        raise
 
 
 def restore(path: epath.Path, like: Any = None) -> Any:
     """The pytree at `path` as NumPy arrays; with `like`, in its structure, shapes and dtypes.
 
     Raises:
+        Damaged: a file is not what was written; names it.
         ValueError: structure or shapes differ from `like`; lists missing and unexpected leaves.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        found = checkpointer.restore(epath.Path(path).resolve())
+    path = epath.Path(path)
+    with _plain_folder() as folder:
+        for name, expected in _read_manifest(path / MANIFEST).items():
+            target = folder / "save" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read_checked(path / name, expected))
+        with _ORBAX, ocp.StandardCheckpointer() as checkpointer:
+            found = checkpointer.restore(epath.Path(folder / "save"))
     found = jax.tree.map(np.asarray, found)
     if like is None:
         return found
     return _fit(found, like)
+
+
+@contextlib.contextmanager
+def _plain_folder() -> Iterator[pathlib.Path]:
+    """A new temporary folder without a pattern's characters in its path, removed at the end."""
+    places = [p for p in (tempfile.gettempdir(), "/tmp", "/var/tmp") if glob.escape(p) == p and os.access(p, os.W_OK)]
+    if not places:
+        raise OSError(f"TMPDIR={tempfile.gettempdir()!r}: expected a folder without brackets, * and ? in its name")
+    with tempfile.TemporaryDirectory(prefix="fusion_jax-", dir=places[0]) as folder:
+        yield pathlib.Path(folder)
+
+
+def _manifest(digests: dict[str, str]) -> bytes:
+    return json.dumps(digests, indent=1, sort_keys=True).encode()
+
+
+def _read_manifest(path: epath.Path) -> dict[str, str]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise Damaged(f"{os.fspath(path)} is missing: the checkpoint was cut off or has no digests") from error
+    try:
+        digests = json.loads(content)
+        whole = _manifest(digests) == content and all(".." not in pathlib.PurePath(name).parts for name in digests)
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise Damaged(f"{os.fspath(path)} is damaged: it is not the list of files that was written")
+    return digests
 
 
 def flat(tree: Any) -> dict[str, Any]:
@@ -54,28 +129,46 @@ class Partial:
     Args:
         folder: where; removed by `clear` when the cell is finished.
         every: seconds between two saves at least.
+        progress: called with the history so far at every border.
     """
 
-    def __init__(self, folder: epath.Path, every: float):
-        self.folder, self.every = epath.Path(folder), every
+    def __init__(
+        self,
+        folder: epath.Path,
+        every: float,
+        progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
+    ):
+        self.folder, self.every, self.progress = epath.Path(folder), every, progress
         self.started = self.last = time.monotonic()
         self.before = 0.0  # seconds that attempts before this one have trained
 
     def restore(self, state: Any) -> tuple[Any, list[dict[str, np.ndarray]]] | None:
-        """The newest saved state in the form of `state`, with its history; None where there is none."""
-        steps = self._steps()
-        if not steps:
-            return None
-        saved = restore(steps[-1])
-        try:
-            moved = _fit(saved["state"], state)
-        except ValueError as error:
-            raise ValueError(f"{steps[-1]} is of another version (delete it to start anew): {error}") from None
-        moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
-        self.before = float(saved["seconds"])
-        return moved, [dict(saved["history"])]
+        """The newest saved state in the form of `state`, with its history; None where there is none.
+
+        A damaged save is set aside, with a warning that names the file, and the one before it is taken.
+        """
+        for path in reversed(self._steps()):
+            try:
+                saved = restore(path)
+            except Damaged as error:
+                aside = path.parent / f"damaged-{path.name}"
+                if aside.exists():
+                    aside.rmtree()
+                path.rename(aside)
+                warnings.warn(f"{error}; this save is set aside as {aside.name}", stacklevel=2)
+                continue
+            try:
+                moved = _fit(saved["state"], state)
+            except ValueError as error:
+                raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
+            moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
+            self.before = float(saved["seconds"])
+            return moved, [dict(saved["history"])]
+        return None
 
     def at_border(self, state: Any, history: list[dict[str, np.ndarray]]) -> None:
+        if self.progress is not None:
+            self.progress(history)
         if time.monotonic() - self.last < self.every:
             return
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
@@ -89,9 +182,9 @@ class Partial:
         self.last = time.monotonic()
 
     def _steps(self) -> list[epath.Path]:
-        """Whole saves in order; one that was cut off while it was written has more than digits in its name."""
-        found = self.folder.glob("step-*") if self.folder.exists() else []
-        return sorted(p for p in found if p.name.removeprefix("step-").isdigit())
+        """Whole saves in order; one that is being written, or is set aside, has another name."""
+        found = self.folder.iterdir() if self.folder.exists() else []
+        return sorted(p for p in found if p.name.startswith("step-") and p.name.removeprefix("step-").isdigit())
 
     def clear(self) -> None:
         if self.folder.exists():

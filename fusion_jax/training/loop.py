@@ -21,7 +21,18 @@ from flax import nnx
 
 from fusion_jax.training import sharding
 from fusion_jax.training.schemes.base import Stage
-from fusion_jax.training.step import LossFn, Penalty, State, Trial, initial_state, is_active, make_epoch, scaled, whole
+from fusion_jax.training.step import (
+    CAUSES,
+    LossFn,
+    Penalty,
+    State,
+    Trial,
+    initial_state,
+    is_active,
+    make_epoch,
+    scaled,
+    whole,
+)
 from fusion_jax.types import Batch, Target
 
 
@@ -39,6 +50,8 @@ class Trained:
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
             epoch; the largest of the stages), compile_seconds, train_seconds.
+        diverged: {place on the seed axis: (epoch, cause)} of the seeds that have no result, because their training
+            loss, gradient or parameters stopped being finite at that epoch, or their predictions are not.
     """
 
     graphdef: Any
@@ -49,6 +62,7 @@ class Trained:
     prediction: np.ndarray
     uncertainty: np.ndarray | None
     cost: dict[str, float]
+    diverged: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
 
 
 def map_seeds(fn: Callable, axis: str) -> Callable:
@@ -144,7 +158,21 @@ def train(
             {k: max(c[k] for c in costs) for k in costs[0]},
             compile_seconds=compile_seconds, train_seconds=train_seconds,
         ),
+        _diverged(state, joined["train_loss"]),
     )  # fmt: skip
+
+
+def _diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]]:
+    found = {}
+    for i, (epoch, cause) in enumerate(zip(state.diverged.tolist(), state.cause.tolist(), strict=True)):
+        if epoch >= 0:
+            what = f"is {train_loss[i, epoch]}" if cause == 1 else "is not finite" if cause == 2 else "are not finite"
+            found[i] = (epoch, f"{CAUSES[cause]} {what}")
+        elif state.best_epoch[i] < 0:
+            found[i] = (int(state.epoch[i]) - 1, "no epoch has a validation score that is a number")
+        elif not np.isfinite(state.best_prediction[i]).all():
+            found[i] = (int(state.best_epoch[i]), "predictions are not finite")
+    return found
 
 
 def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows: int, outputs: int):
@@ -162,10 +190,13 @@ def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows
 
 
 def _from_best(state: State, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int) -> State:
-    """The state of every seed before the stage that begins at `epoch`: the best parameters so far, all else fresh."""
+    """The state of every seed before the stage that begins at `epoch`: the best parameters so far, all else
+    fresh; a seed that has diverged stays so."""
     fresh = jax.vmap(lambda params, rest: initial_state(params, rest, tx, rows, outputs, epoch))
+    new = fresh(state.best_params, state.best_rest)
+    new = dataclasses.replace(new, diverged=state.diverged, cause=state.cause)
     # copies: the parameters stand in the state twice, and its buffers are given to the program
-    return sharding.shard_seeds(jax.tree.map(jnp.copy, fresh(state.best_params, state.best_rest)))
+    return sharding.shard_seeds(jax.tree.map(jnp.copy, new))
 
 
 def _length(history: list[dict[str, np.ndarray]]) -> int:

@@ -20,6 +20,7 @@ from fusion_jax.training.metrics import readable
 from fusion_jax.training.schemes.base import Stage
 from fusion_jax.types import Array, Batch, Graph, Output, Target
 
+CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
 Penalty = Callable[[Any], Array]  # parameters -> scalar
 
@@ -58,6 +59,8 @@ class State:
     """What moves: parameters, statistics, optimiser; the best so far and what it predicts; how far we are.
 
     `best_uncertainty` [N] is NaN throughout where the model states none: the saved state has one form for all.
+    `diverged` is the epoch at which the training loss, its gradient or the updated parameters were not finite, -1
+    before that; `cause` says which of them (a place in `CAUSES`). A seed that has diverged trains no further.
     """
 
     params: Any
@@ -70,6 +73,8 @@ class State:
     best_score: Array
     best_epoch: Array
     epoch: Array
+    diverged: Array
+    cause: Array
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:
@@ -112,6 +117,7 @@ def initial_state(
         params, rest, tx.init(params), params, rest,
         jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
         jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
+        jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
     )  # fmt: skip
 
 
@@ -188,7 +194,9 @@ def make_epoch(
             predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
         else:
             predicted, unsure, val_loss, val_score, new = seen()
-        better = new > state.best_score  # false for NaN: a diverged epoch is never the best
+        finite = [all_finite(tree) for tree in (value, only(grads, stage.trains), params)]
+        cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
+        better = (new > state.best_score) & (cause == 0)  # false for NaN: a diverged epoch is never the best
 
         def pick(a, b):
             return jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)
@@ -197,6 +205,7 @@ def make_epoch(
             params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
             pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
             jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
+            jnp.where(cause > 0, state.epoch, -1), cause,
         )  # fmt: skip
         return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
@@ -211,6 +220,11 @@ def make_epoch(
         )
 
     return epoch
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every number of a pytree is finite."""
+    return functools.reduce(jnp.logical_and, [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)], jnp.array(True))
 
 
 def only(tree: Any, parts: tuple[str, ...]) -> Any:
@@ -228,7 +242,7 @@ def only(tree: Any, parts: tuple[str, ...]) -> Any:
 def is_active(state: State, patience: int, epochs: int, begin: int = 0) -> Array:
     """Whether a seed still trains in a stage from epoch `begin` to `epochs`.
 
-    It does where epochs are left, and the score was better within the last `patience` of them.
+    It does where epochs are left, the score was better within the last `patience` of them, and it has not diverged.
     """
     waited = state.epoch - 1 - jnp.maximum(state.best_epoch, begin)
-    return (state.epoch < epochs) & (waited < patience)
+    return (state.epoch < epochs) & (waited < patience) & (state.diverged < 0)

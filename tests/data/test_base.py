@@ -236,6 +236,14 @@ INCONSISTENT = {
         dict(target=Target("survival", time=np.ones((N, 2)), event=np.ones(N, bool))),
         r"target.time: shape \(6, 2\); expected one time a row",
     ),
+    "survival times too small for float32": (
+        dict(target=Target("survival", time=np.where(TIMES == 1, 1e-50, TIMES), event=np.ones(N, bool))),
+        r"target.time: row 0 holds 1e-50; expected finite times > 0 \(in float32\)",
+    ),
+    "survival times that float32 cannot tell apart": (
+        dict(target=Target("survival", time=TIMES + 1.7e9, event=np.ones(N, bool))),
+        r"target.time: times about 1.7e\+09 that float32 cannot tell apart",
+    ),
     "no target": (dict(target=LABELS), r"field target: ndarray; expected a types.Target"),
     "a split for a rule": (dict(splits=Split([0], [1], [2])), r"field splits: Split; expected a data.base.Splits"),
     "a rule for other rows": (

@@ -73,3 +73,21 @@ def test_spectral_encoding_is_the_leading_part_of_the_two_step_adjacency():
     np.testing.assert_allclose(np.abs(x), np.abs(u[:, :6] * s[:6]), atol=2e-5)
     assert np.array_equal(x, graphs.spectral_encoding(g, 6))
     assert np.all(x[np.abs(x).argmax(0), np.arange(6)] > 0)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-7, 1e7, 1e30])
+def test_neighbours_do_not_depend_on_the_unit(unit):
+    mask = np.ones((40, 1), bool)
+    x, other = X.astype(np.float32), X.astype(np.float32) * np.float32(unit)
+    np.testing.assert_allclose(graphs.standardise(other), graphs.standardise(x), rtol=1e-5, atol=1e-6)
+    assert pairs(graphs.knn(other, 3)) == pairs(graphs.knn(x, 3))
+    of_both = [graphs.neighbour_graphs({"m": v}, mask, 3)["knn"] for v in (x, other)]
+    assert pairs(of_both[0]) == pairs(of_both[1])
+
+
+def test_a_column_without_spread_in_the_rows_is_0():
+    x = np.concatenate([X, np.full((40, 1), 0.1)], axis=1).astype(np.float32)
+    x[20:, 5] = 1e4
+    z = graphs.standardise(x, np.arange(20))
+    np.testing.assert_array_equal(z[:, 5], 0)
+    np.testing.assert_allclose(z[:20, :5].std(0), 1)

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from experiments.merge import merge
+from experiments.merge import markdown, merge
 from fusion_jax import zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.average import average
 from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.restore import predict, restore
+from fusion_jax.training.step import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
@@ -51,6 +52,20 @@ def test_a_network_under_the_anchors_scaler_computes_what_it_did(cell, family):
         predict(parents[other].model, parents[other].batch), parents[other].prediction, rtol=1e-4, atol=1e-4
     )
     assert parents[anchor].score == max(p.score for p in parents)
+
+
+def test_a_column_that_the_anchor_does_not_scale_is_taken_at_its_shift(cell):
+    """Such a column has no spread in the anchor's training rows: its scale there is 0."""
+    own, anchor = cell.trial(0), cell.trial(1)
+    anchor = dataclasses.replace(anchor, scale={**anchor.scale, "m0": anchor.scale["m0"].at[1].set(0)})
+    batch = cell.ready.batch
+    flat = dataclasses.replace(
+        batch, features={**batch.features, "m0": batch.features["m0"].at[:, 1].set(anchor.shift["m0"][1])}
+    )
+    model = base.rescaled(cell.models[0], own, anchor)
+    np.testing.assert_allclose(
+        predict(model, scaled(flat, anchor)), predict(cell.models[0], scaled(flat, own)), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_average_is_the_mean_of_every_parameter(family):
@@ -112,6 +127,26 @@ def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
     np.testing.assert_allclose(table.accuracy["mean of the networks"], mean)
     assert list(table.passes) == [1, 1, 1, 2, 1, 1, 1, 1]
     assert store.finished_seeds(identities[0]) == (0, 1)
+
+
+def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
+    """Seeds with splits of their own: merged, they have learned from rows of both."""
+    known = [np.union1d(s.train, s.val) for s in cell.ready.splits]
+    both = len(np.union1d(*known))
+    assert both > len(known[0]) == len(known[1])
+    result = merge([cell], ["ensemble", "average"], epochs=1)
+    assert list(result.table.labels) == [len(known[0])] * 3 + [both] * 3
+    text = markdown(result, "classes")
+    assert f"from the labels of {both} rows, a network from {len(known[0])}." in text and "protocol paper" not in text
+    assert f"| 2 | {both} |" in next(line for line in text.splitlines() if line.startswith("| ensemble"))
+
+
+def test_of_one_split_no_predictor_knows_more_labels_and_selection_on_test_is_said(tmp_path):
+    with as_users_run():
+        store, (identity,) = train_cells(tmp_path, [tiny_cell(vary=("init",), protocol="paper")])
+        result = merge([restore(store, identity)], ["ensemble"], epochs=0)
+    assert result.table.labels.nunique() == 1 and result.note.startswith("All networks share one split")
+    assert "selected on test rows (protocol paper)" in result.note
 
 
 def test_the_seeds_of_two_cells_of_one_shape_merge(trained):

@@ -1,5 +1,7 @@
 """The metrics of survival against scikit-survival and by hand, and a study of survival from end to end."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -8,9 +10,11 @@ from sksurv.util import Surv
 
 from configs.ablations import survival as study_file
 from experiments import sweep
+from experiments.train import train_model
 from fusion_jax import data, study
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
+from fusion_jax.training.prepare import prepare
 from fusion_jax.training.survival import auc_at, concordance, evaluate, kaplan_meier, mean_auc
 from tests import tiny
 
@@ -127,3 +131,18 @@ def test_a_study_from_config_to_table(tmp_path):
     test = kept[(kept.part == "test") & (kept.seed == 0)]
     risk = np.array([p[0] for p in test.prediction])
     assert evaluate(risk, test.time.to_numpy(), test.event.to_numpy())["c_index"] == found[0].values["c_index"][0]
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e7])
+def test_neither_training_nor_metrics_depend_on_the_unit_of_time(unit):
+    """The partial likelihood and the metrics read the order of times only."""
+    whole = data.load("breast_cancer")
+    target = dataclasses.replace(whole.target, time=np.asarray(whole.target.time, np.float64) * unit)
+    other = dataclasses.replace(whole, target=target)
+    config = tiny.cell(
+        data__name="breast_cancer", data__options={}, data__scale="column", training__epochs=4, seeds=1
+    ).config
+    with tiny.as_users_run():
+        a, b = (train_model(config, d, prepare(config, d, (0,)), None).prediction[0, :, 0] for d in (whole, other))
+    np.testing.assert_array_equal(a, b)
+    assert evaluate(a, whole.target.time, whole.target.event) == evaluate(b, target.time, target.event)

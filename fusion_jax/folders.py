@@ -1,0 +1,69 @@
+"""Folders as users name them: `~`, a home that is not known, and whether files are what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from typing import Any
+
+from etils import epath
+
+
+class Damaged(ValueError):
+    """A file is not what was written; the message names it."""
+
+
+def expand(path: str | os.PathLike) -> str:
+    """The path with `~` and `~user` replaced by the home folder; every other character stands for itself.
+
+    Raises:
+        ValueError: that home folder is not known.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    if text.startswith("~"):
+        raise ValueError(f"{text!r}: no home folder of that name is known here; give the whole path")
+    return text
+
+
+def user_cache() -> pathlib.Path | None:
+    """`fusion_jax` in $XDG_CACHE_HOME, or in ~/.cache; None where no home is known."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if base.startswith("~") else pathlib.Path(base).absolute() / "fusion_jax"
+
+
+def digest(content: bytes) -> str:
+    """sha256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def files(folder: Any, prefix: str = "") -> dict[str, Any]:
+    """{path relative to the folder: path} of every file below it, sorted.
+
+    Folders are listed, never matched against a pattern: in one, brackets in a folder's own name would count.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        name = prefix + path.name
+        found.update(files(path, f"{name}/") if path.is_dir() else {name: path})
+    return found
+
+
+def digests(folder: Any) -> dict[str, str]:
+    """{path relative to the folder: sha256} of every file below it."""
+    return {name: digest(path.read_bytes()) for name, path in files(folder).items()}
+
+
+def read_checked(path: epath.Path, expected: str) -> bytes:
+    """The bytes of a file that has that sha256.
+
+    Raises:
+        Damaged: it has another one, or is not there.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise Damaged(f"{os.fspath(path)} is missing") from error
+    if (found := digest(content)) != expected:
+        raise Damaged(f"{os.fspath(path)} is damaged: its sha256 is {found}, {expected} was written")
+    return content
