@@ -3,6 +3,16 @@
     make ablation
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=configs/ablations/quickstart.py:quick --workdir=results/quick
+
+Seven fusions before and after message passing, late fusion, no graph, graph alone and four controls, ten seeds:
+
+- `synthetic`: most of the signal (synergy .7) is in neither of two modalities alone but in both together, a little
+  (.2) is in each; one tenth is missing.
+- `watch`: windows of shoulder exercises, six channels of which half are missing, neighbours in time, other people in
+  validation and test than in training.
+
+All settings are one guess for all rows, taken over from a prototype whose test figures were seen; no row is tuned.
+Empty compilation cache, two cores that had other work too: 6 min 42 s.
 """
 
 from configs import base
