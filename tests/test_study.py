@@ -165,6 +165,8 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(model__activation="ellu"), "config key 'model.activation' is 'ellu' (did you mean 'elu'?)"),
         (dict(model__head="none", model__placement="after"), "model.head='none'"),
         (dict(model__head="none", model__layers=0), "model.head='none'"),
+        (dict(model__layer__name="gat", model__layer__options={"value_rate": 1.0}), "expected a number in [0, 1)"),
+        (dict(model__layer__name="gat", model__layer__last={"rate": -0.1}), "expected a number in [0, 1)"),
         (dict(loss__l2=-1e-3), "'loss.l2' is -0.001, expected at least 0"),
         (dict(protocol="papre"), "config key 'protocol' is 'papre' (did you mean 'paper'?)"),
         (dict(data__scale="colum"), "config key 'data.scale' is 'colum' (did you mean 'column'?)"),
