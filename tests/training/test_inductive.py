@@ -154,7 +154,7 @@ def test_training_is_blind_to_test_rows_whatever_the_edge_set(name):
     for edges in data.graphs:
         if not len(data.graphs[edges].senders):
             continue
-        config = cell(name, data__graph=edges, data__modalities=names, data__scale="column").config
+        config = cell(name, data__graph=edges, data__modalities=names).config
         before, after = prepare(config, data, SEEDS), prepare(config, changed, SEEDS)
         for i in range(len(SEEDS)):
             assert same(seen_in_training(before, data, i), seen_in_training(after, data, i)), edges
