@@ -48,15 +48,11 @@ def train_model(
     ready: Prepared,
     partial: Partial | None,
     build: Callable[[jax.Array], Model] | None = None,
-    progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
 ) -> loop.Trained:
     """Trains the prepared seeds of a model cell, from `build(key)` where it is given, else from initial values.
 
     A regression target is learned in standardised units (`Prepared.units`): so are the losses of the history and what
     the models return. The predictions that come back are in the target's own.
-
-    Args:
-        progress: called with the history so far at the end of every chunk.
     """
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     layer = config["model"]["layer"]["name"]
@@ -71,12 +67,7 @@ def train_model(
         rate = optimizer["learning_rate"] * stage.rate
         return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
 
-    def at_border(state, history: list[dict[str, np.ndarray]]):
-        if partial is not None:
-            partial.at_border(state, history)
-        if progress is not None:
-            progress(history)
-
+    hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     trained = loop.train(
         build or functools.partial(build_model, config, feature_dims, data.target),
         ready.init_keys,
@@ -93,8 +84,7 @@ def train_model(
         select_every=part["select_every"],
         penalty=build_penalty(config),
         seed_axis=part["seed_axis"],
-        restore=(lambda state: None) if partial is None else partial.restore,
-        at_border=at_border,
+        **hooks,
     )
     return dataclasses.replace(
         trained, prediction=np.stack([ready.own_units(p, i) for i, p in enumerate(trained.prediction)])
@@ -189,8 +179,11 @@ def prediction_table(
 def metric_table(
     prediction: np.ndarray, data: Dataset, ready: Prepared, *, leave_out: Collection[int] = ()
 ) -> pd.DataFrame:
-    """seed, part, metric, value for the training, validation and test rows; none of a part without rows, and nothing
-    of the seeds to leave out."""
+    """seed, part, metric, value for the training, validation and test rows; none of a part without rows.
+
+    Args:
+        leave_out: seeds without a result, which get no lines.
+    """
     rows = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         for part in () if seed in leave_out else ("train", "val", "test"):
@@ -234,7 +227,7 @@ def run_cell(
     history has a line of it, and it is not trained again.
 
     Args:
-        progress: see `train_model`.
+        progress: called with the history so far at the end of every chunk of epochs.
     Raises:
         ValueError: the config does not fit the data set, or stored seeds were trained on another split than the data
             set draws now; whatever training raises. Nothing is stored then.
@@ -262,8 +255,9 @@ def run_cell(
         partial = Partial(
             store.cell(identity) / f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}",
             config["training"]["checkpoint_seconds"],
+            progress,
         )
-        trained = train_model(config, data, ready, partial, progress=progress)
+        trained = train_model(config, data, ready, partial)
         diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
         if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
             partial.clear()  # else the next attempt would go on from the diverged state
@@ -294,7 +288,8 @@ def show_progress(history: list[dict[str, np.ndarray]]) -> None:
     last = {name: values[:, -1] for name, values in history[-1].items()}
     training = ~np.isnan(last["train_loss"])
     losses = [f"{word} loss {last[name][training].mean():.4f}"
-              for word, name in (("training", "train_loss"), ("validation", "val_loss")) if training.any()]  # fmt: skip
+              for word, name in (("training", "train_loss"), ("validation", "val_loss"))
+              if np.isfinite(last[name][training]).any()]  # fmt: skip
     count = f"{training.sum()} of {len(training)} seeds train"
     epoch = sum(h["train_loss"].shape[1] for h in history)
     print(f"epoch {epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)

@@ -9,8 +9,8 @@
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
         cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
-                                              splits and the digest of each seed's; diverged: [seed, epoch, cause] of
-                                              finished seeds that have no result
+                                              splits and the digest of each seed's; diverged: [seed, epoch, cause]
+                                              of finished seeds that have no result
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -167,17 +167,20 @@ class Store:
             Damaged: a file is not what was written; names it.
         """
         found = self._read(identity, f"{name}.parquet")
-        return pd.concat([pd.read_parquet(io.BytesIO(content)) for content in found], ignore_index=True)
+        return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
 
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""
-        return [json.loads(content) for content in self._read(identity, "cost.json")]
+        return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
 
-    def _read(self, identity: str, name: str) -> Iterator[bytes]:
-        """That file of every part, if it is what the record says was written (older records say nothing)."""
+    def _read(self, identity: str, name: str) -> Iterator[tuple[epath.Path, bytes]]:
+        """Path and content of that file of every part, which is what the record says was written.
+
+        Records of older revisions do not say.
+        """
         for part in read_json(self.cell(identity) / "record.json")["parts"]:
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
-            yield path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
+            yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
 
     def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
         """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
@@ -244,9 +247,13 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 def read_json(path: epath.Path) -> Any:
     """Raises ValueError naming the file where it is not valid JSON."""
+    return _parsed(path, path.read_bytes())
+
+
+def _parsed(path: epath.Path, content: bytes) -> Any:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(content)
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}") from error
 
 

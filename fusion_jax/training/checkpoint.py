@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -129,10 +129,16 @@ class Partial:
     Args:
         folder: where; removed by `clear` when the cell is finished.
         every: seconds between two saves at least.
+        progress: called with the history so far at every border.
     """
 
-    def __init__(self, folder: epath.Path, every: float):
-        self.folder, self.every = epath.Path(folder), every
+    def __init__(
+        self,
+        folder: epath.Path,
+        every: float,
+        progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
+    ):
+        self.folder, self.every, self.progress = epath.Path(folder), every, progress
         self.started = self.last = time.monotonic()
         self.before = 0.0  # seconds that attempts before this one have trained
 
@@ -161,6 +167,8 @@ class Partial:
         return None
 
     def at_border(self, state: Any, history: list[dict[str, np.ndarray]]) -> None:
+        if self.progress is not None:
+            self.progress(history)
         if time.monotonic() - self.last < self.every:
             return
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}

@@ -92,7 +92,7 @@ def test_the_chunk_changes_nothing(data, base):
 
 
 def test_dropout_is_drawn_anew_every_epoch(data):
-    still = tiny.train(data, SEEDS[:2], optimizer__learning_rate=0.0)
+    still = tiny.train(data, SEEDS[:2], optimizer__learning_rate=1e-30)  # too small to move a float32
     assert len(np.unique(still.history["train_loss"])) == 12
     assert all(len(np.unique(v)) == 1 for v in still.history["val_loss"])
 
@@ -308,15 +308,6 @@ def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monk
     assert store.costs(first["identity"])[1]["best_epoch"] == [int(base.best_epoch[2])]
     leftovers = [p.name for p in folder.iterdir() if p.name.startswith(".")]
     assert leftovers == []
-
-
-def test_predictions_that_are_not_finite_are_an_error_and_nothing_is_stored(data, tmp_path, monkeypatch):
-    store = Store(tmp_path, create=True)
-    diverged = types.SimpleNamespace(prediction=np.full((2, 60, 2), [[[1.0]], [[np.nan]]]))
-    monkeypatch.setattr(experiment, "train_model", lambda *a: diverged)
-    with pytest.raises(FloatingPointError, match=r"seeds \[1\] are not finite"):
-        experiment.run_cell(tiny.cell(), store, data)
-    assert store.finished_seeds(tiny.cell().identity(data)) == ()
 
 
 def test_a_data_set_without_a_graph_needs_layer_none():
