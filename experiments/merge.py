@@ -6,13 +6,15 @@
 
 Writes merge/table.csv, table.md, figure.png and merge.json into the (first) cell's folder. Everything is measured
 on the rows that are test rows of every merged network; where networks had splits of their own, a test row of one
-has trained another. The anchor is the seed with the best validation score. Merged networks are also finetuned for a
-few epochs on the anchor's training rows.
+has trained another. There a merged predictor knows more labels than each network: the table says how many rows' labels
+have trained or selected a predictor, and its note what that means. The anchor is the seed with the best validation
+score. Merged networks are also finetuned for a few epochs on the anchor's training rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,16 +47,18 @@ class Result:
 
     Attributes:
         table: a row a predictor: name, kind ("network", "mean" or "merged"), passes (networks run for a
-            prediction), and the metrics of the task.
+            prediction), labels (rows whose labels trained or selected it), and the metrics of the task.
         anchor: the network the others were brought to.
         rows: number of rows measured on.
         primary: the metric that ranks.
+        note: what a reader has to know of those labels.
     """
 
     table: pd.DataFrame
     anchor: str
     rows: int
     primary: str
+    note: str = ""
 
 
 def finetune(cell: Restored, i: int, model, epochs: int, rate: float) -> np.ndarray:
@@ -92,25 +96,48 @@ def merge(
     target, options = cells[0].data.target, dict(options or {})
     if target.kind != "classes":
         options["ensemble"] = {"probabilities": False, **options.get("ensemble", {})}
-    networks = [(p.name, 1, p.prediction) for p in parents]
+    own_labels = [np.union1d(p.split.train, p.split.val) for p in parents]
+    labels = len(functools.reduce(np.union1d, own_labels))
+    networks = [(p.name, 1, len(known), p.prediction) for p, known in zip(parents, own_labels, strict=True)]
     merged = []
     for name in mergings:
         done = zoo.get("merging", name)(parents, anchor, **_checked(name, options.get(name, {})))
-        merged.append((name, 1 if done.model is not None else len(parents), done.prediction))
+        merged.append((name, 1 if done.model is not None else len(parents), labels, done.prediction))
         if done.model is not None and epochs:
             cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
-            merged.append((f"{name}, finetuned", 1, finetune(cell, i, done.model, epochs, rate)))
+            merged.append((f"{name}, finetuned", 1, labels, finetune(cell, i, done.model, epochs, rate)))
     lines = [
-        dict(name=name, kind=kind, passes=passes, **metrics.evaluate(prediction, target, rows))
+        dict(name=name, kind=kind, passes=passes, labels=known, **metrics.evaluate(prediction, target, rows))
         for kind, group in (("network", networks), ("merged", merged))
-        for name, passes, prediction in group
+        for name, passes, known, prediction in group
     ]
     table = pd.DataFrame(lines)
     numbers = [c for c in table.columns if c not in ("name", "kind", "passes")]
     own = table[table.kind == "network"]
     mean = pd.DataFrame([dict(name="mean of the networks", kind="mean", passes=1, **own[numbers].mean())])
     table = pd.concat([own, mean, table[table.kind == "merged"]], ignore_index=True)
-    return Result(table, parents[anchor].name, len(rows), cells[0].primary)
+    note = label_note([len(known) for known in own_labels], labels, any(c.config["protocol"] == "paper" for c in cells))
+    return Result(table, parents[anchor].name, len(rows), cells[0].primary, note)
+
+
+def label_note(own: Sequence[int], together: int, selected_on_test: bool) -> str:
+    """What the labels behind a merged predictor mean for its comparison with networks.
+
+    Args:
+        own: rows whose labels trained or selected each network; together: of all of them.
+        selected_on_test: whether some network's epoch was (protocol `paper`).
+    """
+    if together > max(own):
+        least = f"{min(own)}" if min(own) == max(own) else f"{min(own)} to {max(own)}"
+        note = (
+            f"A merged predictor has learned from the splits of all networks: from the labels of {together} rows, a "
+            f"network from {least}. What it gains may be what those labels are worth."
+        )
+    else:
+        note = f"All networks share one split: no merged predictor knows more labels ({together} rows) than they do."
+    if selected_on_test:
+        note += " Epochs and anchor were selected on test rows (protocol paper), these among them: the figures flatter."
+    return note
 
 
 def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +148,14 @@ def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def markdown(result: Result, task: str) -> str:
     """The table with the metrics shown for the task."""
     shown = [m for m in SHOWN[task] if m in result.table.columns]
-    head = ["predictor", *shown, "passes"]
+    head = ["predictor", *shown, "passes", "labels"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for _, row in result.table.iterrows():
         name = f"{row['name']} (anchor)" if row["name"] == result.anchor else row["name"]
-        lines.append("| " + " | ".join([name, *(f"{row[m]:.3f}" for m in shown), str(row.passes)]) + " |")
+        cells = [name, *(f"{row[m]:.3f}" for m in shown), str(row.passes), f"{row.labels:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     note = f"On the {result.rows} rows that are test rows of every network. Anchor: the best by validation."
-    return "\n".join(lines) + f"\n\n{note}\n"
+    return "\n".join(lines) + f"\n\n{note} {result.note}\n"
 
 
 def figure(result: Result):
@@ -151,7 +179,7 @@ def write(folder: epath.Path, result: Result, task: str, about: Mapping[str, Any
     with replacing(folder) as temporary:
         write_bytes(temporary / "table.csv", result.table.to_csv(index=False).encode())
         write_bytes(temporary / "table.md", text.encode())
-        write_json(temporary / "merge.json", dict(about, anchor=result.anchor, rows=result.rows))
+        write_json(temporary / "merge.json", dict(about, anchor=result.anchor, rows=result.rows, note=result.note))
         save_figure(temporary / "figure.png", figure(result))
     return text
 

@@ -246,10 +246,10 @@ def run_cell(
 
         config = match_width(config, functools.partial(model_builder, data=data))
     ready = prepare(config, data, seeds)
-    tables, checkpoint, uncertainty, diverged = {}, None, None, {}
+    tables, checkpoint, uncertainty, diverged, used = {}, None, None, {}, ready
     if config["control"]["name"]:
-        ready = known_to_control(config, ready)
-        prediction = fit_control(config, data, ready)
+        used = known_to_control(config, ready)
+        prediction = fit_control(config, data, used)
         cost = dict(parameters=0)
     else:
         partial = Partial(
@@ -267,8 +267,8 @@ def run_cell(
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=config["model"]["dim"])
         checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
-    tables["predictions"] = prediction_table(prediction, data, ready, uncertainty, leave_out=diverged)
-    tables["metrics"] = metric_table(prediction, data, ready, leave_out=diverged)
+    tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
+    tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
     cost = dict(
         cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule,
         diverged=list(diverged.values()),

@@ -14,7 +14,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 # Keys and options by their last part, the name; an option with such a name means the same in every mechanism.
-SHARES = ("rate", "late_rate", "embed_rate", "head_rate", "drop_layer", "hide", "momentum", "b1", "b2")  # in [0, 1)
+SHARES = (  # in [0, 1)
+    "rate", "value_rate", "late_rate", "embed_rate", "head_rate", "drop_layer", "hide", "smoothing", "momentum", "b1",
+    "b2",
+)  # fmt: skip
 COUNTS = ("heads", "kv_heads", "cross_heads", "decoder_heads")  # at least 1
 NOT_NEGATIVE = ("weight_decay", "eps", "eps_root")
 
@@ -80,7 +83,8 @@ def number_like(value: Any, default: Any) -> Any:
 def option(value: Any, default: Any, key: str) -> Any:
     """The value of a mechanism's option in the form of its default, checked.
 
-    What a mechanism takes beside its default's type is its own affair; a text or a boolean for a number is not.
+    What a mechanism takes beside its default's type is its own affair; a text or a boolean for a number is not. An
+    option whose default is a positive integer counts something, and is at least 0.
 
     Raises:
         ValueError: a value of another type, a number that is not finite or out of range; names the key.
@@ -91,6 +95,8 @@ def option(value: Any, default: Any, key: str) -> Any:
         raise ValueError(f"config key {key!r} is {value!r}, expected a {type(default).__name__} such as {default!r}")
     finite(value, key)
     in_range(value, key)
+    if type(default) is int and default > 0 and isinstance(value, int | float) and value < 0:
+        raise ValueError(f"config key {key!r} is {value}, expected at least 0")
     return value
 
 

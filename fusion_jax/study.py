@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from fusion_jax import folders, ranges, zoo
@@ -129,10 +130,12 @@ def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
 
 
 def published(module) -> list[dict[str, Any]]:
-    """The rows that others have published on a study's data: `PUBLISHED` of its file, checked; () if it has none.
+    """The rows of a study's tables that are not run: `PUBLISHED` and `KNOWN` of its file, checked; () if it has none.
 
-    A row is a dict: label; source, what to cite; data, the name of the data set; values, {metric: (mean, standard
-    deviation)} as printed, fractions and not percent, the deviation None where none is printed.
+    A row of PUBLISHED, what others report on the data, is a dict: label; source, what to cite; data, the name of the
+    data set; values, {metric: (mean, standard deviation)} as printed, fractions and not percent, the deviation None
+    where none is printed. A row of KNOWN, what follows from how the data were made, such as the accuracy of the best
+    classifier there can be, is the same with {metric: value}; it comes back with (value, None), and marked as known.
 
     Raises:
         ValueError: a row with other fields, or a metric that no table has.
@@ -140,14 +143,18 @@ def published(module) -> list[dict[str, Any]]:
     from fusion_jax.results.report import NAMES
 
     fields, rows = ("label", "source", "data", "values"), []
-    for row in getattr(module, "PUBLISHED", ()):
-        if sorted(row) != sorted(fields):
-            raise ValueError(f"a row of PUBLISHED has the fields {sorted(row)}, expected {sorted(fields)}")
-        for metric, value in row["values"].items():
-            if metric not in NAMES or len(value) != 2:
-                near = zoo.nearest(metric, NAMES)
-                raise ValueError(f"PUBLISHED, {row['label']}: {metric}={value!r}{near}; expected metric: (mean, sd)")
-        rows.append(dict(row))
+    for constant in ("PUBLISHED", "KNOWN"):
+        for row in getattr(module, constant, ()):
+            if sorted(row) != sorted(fields):
+                raise ValueError(f"a row of {constant} has the fields {sorted(row)}, expected {sorted(fields)}")
+            for metric, value in row["values"].items():
+                if metric not in NAMES or np.shape(value) != ((2,) if constant == "PUBLISHED" else ()):
+                    near = "" if metric in NAMES else zoo.nearest(metric, NAMES)
+                    form = "(mean, sd)" if constant == "PUBLISHED" else "number"
+                    raise ValueError(f"{constant}, {row['label']}: {metric}={value!r}{near}; expected metric: {form}")
+            if constant == "KNOWN":
+                row = {**row, "values": {m: (float(v), None) for m, v in row["values"].items()}, "protocol": "known"}
+            rows.append(dict(row))
     return rows
 
 
@@ -267,6 +274,8 @@ def resolve(config: ConfigDict) -> Cell:
             zoo.check_options(kind, spec["name"], spec["options"])
             known = _plain(zoo.options(kind, spec["name"]))
             spec["options"] = known | _options(spec["options"], known, f"{path}.options")
+            if kind in ("control", "scheme"):  # they say for themselves what their options may be
+                zoo.make(kind, spec["name"], options=spec["options"])
         elif spec["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {spec['options']!r} but '{path}.name' is empty")
     layer = plain["model"]["layer"]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from fusion_jax.arrays import lost_column, numbers, one_column, refuse, single
+from fusion_jax.arrays import lost_column, numbers, one_column, refuse
 
 Array = jax.Array
 
@@ -171,7 +171,7 @@ def node_counts(num_nodes: Any, where: str) -> np.ndarray:
 
 
 def check_edges(
-    senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edges: dict, where: str = "graph"
+    senders: np.ndarray, receivers: np.ndarray, num_nodes: int, edges: dict, where: str = "graph", floats: Any = None
 ) -> dict[str, np.ndarray]:
     """The arrays of the edges as layers read them; raises ValueError where ids or arrays are not what they must be.
 
@@ -179,6 +179,8 @@ def check_edges(
     column); these three become float32 where they are booleans or integers. A weight is a strength, >= 0: what
     normalises by sums of weights is not defined for both signs (|w|, max(w, 0), or one edge set a sign are).
 
+    Args:
+        floats: the dtype that floats are put into; their own if None.
     Raises:
         ValueError: ids outside [0, num_nodes), lengths that differ, other shapes, values that are not finite, a
             negative weight; names the field, the row and the value.
@@ -198,32 +200,37 @@ def check_edges(
             )
     if not isinstance(edges, Mapping):
         refuse(f"{where}.edges", type(edges).__name__, "a dictionary {name: array [E, ...]}")
-    return {name: _edge_array(name, value, len(senders), where) for name, value in edges.items()}
+    return {name: _edge_array(name, value, len(senders), where, floats) for name, value in edges.items()}
 
 
-def _edge_array(name: str, value: Any, count: int, where: str) -> np.ndarray:
-    at = f"{where}.edges[{name!r}]"
-    shape = {"weight": "[E]", "time": "[E]", "features": "[E, F]"}.get(name, "[E, ...]")
-    array = numbers(value, at, f"numbers {shape}")
-    if array.ndim == 0 or len(array) != count:
-        rows = "no rows" if array.ndim == 0 else f"{len(array)} rows"
+_EDGE_SHAPES = {"weight": "[E]", "time": "[E]", "features": "[E, F]"}  # of those that layers read
+
+
+def _edge_array(name: str, value: Any, count: int, where: str, floats: Any) -> np.ndarray:
+    at, shape = f"{where}.edges[{name!r}]", _EDGE_SHAPES.get(name)
+    given = numbers(value, at, f"numbers {shape or '[E, ...]'}")
+    if given.ndim == 0 or len(given) != count:
+        rows = "no rows" if given.ndim == 0 else f"{len(given)} rows"
         raise ValueError(f"{where}: edges[{name!r}] has {rows}, expected {count} (one an edge)")
-    if name in ("weight", "time"):
-        array = one_column(array)
-    elif name == "features" and array.ndim == 1:
-        array = array[:, None]
-    if shape != "[E, ...]":
-        if array.ndim != shape.count(",") + 1 or array.shape[-1:] == (0,) and array.ndim == 2:
-            refuse(at, f"shape {array.shape}", f"{shape} with E = {count}")
-    bad = np.argwhere(~np.isfinite(single(array)))
+    if shape is None and given.dtype.kind != "f":
+        if given.dtype != bool and given.size and not -(2**31) <= int(given.min()) <= int(given.max()) < 2**31:
+            refuse(at, f"integers from {given.min()} to {given.max()}", "integers of 32 bits")
+        return given
+    if shape == "[E]":
+        given = one_column(given)
+    elif shape == "[E, F]" and given.ndim == 1:
+        given = given[:, None]
+    if shape is not None and (given.ndim != len(shape.split(",")) or given.shape[1:] == (0,)):
+        refuse(at, f"shape {given.shape}", f"{shape} with E = {count}")
+    with np.errstate(over="ignore"):
+        array = given.astype(floats or (given.dtype if given.dtype.kind == "f" else np.float32))
+        held = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))  # on the device: float32 unless x64 is on
+    bad = np.argwhere(~np.isfinite(held))
     if bad.size:
-        refuse(at, f"row {bad[0][0]} is not finite ({array[tuple(bad[0])]})", "finite values (of float32)")
-    if shape != "[E, ...]":
-        if (column := lost_column(array if array.ndim == 2 else array[:, None])) is not None:
-            refuse(at, f"column {column} varies by less than float32 can tell at its size", "an origin nearer to it")
-        array = array if array.dtype.kind == "f" else single(array)
-    elif array.dtype.kind in "iu" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
-        refuse(at, f"integers up to {np.abs(array).max()}", "integers of 32 bits")
+        refuse(at, f"row {bad[0][0]} is not finite ({given[tuple(bad[0])]})", f"finite values ({held.dtype})")
+    if shape is not None and held.dtype == np.float32:
+        if (column := lost_column(given if given.ndim == 2 else given[:, None])) is not None:
+            refuse(at, f"column {column} varies by less than float32 can tell at its size", "a nearer origin")
     if name == "weight" and np.any(array < 0):
         row = int(np.argmax(array < 0))
         refuse(at, f"row {row} holds {array[row]} ({int((array < 0).sum())} negative)", "weights >= 0")

@@ -1,51 +1,65 @@
-"""Which fusion, before or after message passing, on handwritten digits with two labels a class?
+"""Which fusion, where? A planted relation whose ceiling is known, and a smartwatch that loses half of its channels.
 
     make ablation
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=configs/ablations/quickstart.py:quick --workdir=results/quick
 
-Ten fusions x {before, after}, late fusion, single modalities, and the control rows: no graph, no features,
-labels only, and two plain classifiers. 1,797 nodes, four views of each image, 20 training labels.
+Seven fusions before and after message passing, late fusion, no graph, graph alone and four controls, ten seeds:
 
-Rounds, learning rate and patience are those of the highest mean validation accuracy over six of the rows that also
-fit the time; test figures were seen meanwhile. The graph alone does as well: what this table shows is the procedure.
+- `synthetic`: most of the signal (synergy .7) is in neither of two modalities alone but in both together, a little
+  (.2) is in each; one tenth is missing.
+- `watch`: windows of shoulder exercises, six channels of which half are missing, neighbours in time, other people in
+  validation and test than in training.
+
+All settings are one guess for all rows, taken over from a prototype whose test figures were seen; no row is tuned.
+Empty compilation cache, two cores that had other work too: 6 min 42 s.
 """
 
 from configs import base
+from fusion_jax.data.synthetic import bayes_accuracy
 
-FUSIONS = (
-    "concat_linear", "concat_mlp", "sum", "mean", "max", "gmu",
-    "self_attention", "free_query", "node_query", "lmf",
-)  # fmt: skip
-LATE = ("late_logits", "late_probabilities")  # a product of experts ranks classes as the mean of logits does
-NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}, "model.layers": 1}
-VIEWS = ("pixels", "fourier", "gradients", "profiles")
+FUSIONS = ("concat_linear", "concat_mlp", "mean", "max", "gmu", "self_attention", "lmf")
+PLANTED = dict(
+    modalities=2, classes=3, redundant=0.2, unique=0.2, synergy=0.7, missing=0.1, homophily=0.6, noise=0.2, nodes=1500
+)
+DATA = (
+    {"data.name": "synthetic", "data.options": PLANTED},
+    {"data.name": "watch", "data.options": {"missing": 0.5}},
+)
+NO_GRAPH = {"model.layer.name": "none", "model.layers": 1}
+CONTROLS = ("label_propagation", "logistic_regression", "rbf_svm", "random_forest")
+SEEN = {k: v for k, v in PLANTED.items() if k not in ("homophily", "nodes")}  # what a node by itself is made of
+KNOWN = (
+    dict(
+        label="best classifier without the graph",
+        source="bayes_accuracy of fusion_jax/data/synthetic.py, from the probabilities the data are drawn with",
+        data="synthetic",
+        values={"accuracy": bayes_accuracy(**SEEN)},
+    ),
+)
 
 
 def get_config(arg: str = ""):
     config = base.get_config(arg)
+    config.data.scale = "column"
     config.model.dim = 32
-    config.model.layer.name = "sgc"  # twelve rounds of averaging: twenty labels have to reach 1,797 nodes
-    with config.model.layer.options.unlocked():
-        config.model.layer.options.hops = 12
-    config.model.layers = 1
+    config.model.layer.name = "sage"
+    config.model.rate = 0.2
     config.optimizer.learning_rate = 1e-2
     config.training.select_every = 2
     if "quick" not in arg:
-        config.training.epochs, config.training.patience, config.training.chunk = 60, 16, 20
+        config.seeds = 10
+        config.training.epochs, config.training.patience, config.training.chunk = 90, 30, 30
     return config
 
 
 def sweep(add):
-    for fusion in FUSIONS:
+    for data in DATA:
         for placement in ("before", "after"):
-            add({"model.fusion.name": fusion, "model.placement": placement})
-    for fusion in LATE:
-        add({"model.fusion.name": fusion, "model.placement": "decision"})
-    for view in VIEWS:
-        add(NO_GRAPH | {"data.modalities": (view,), "model.fusion.name": "mean"}, label=f"single: {view}")
-    for fusion in ("concat_mlp", "gmu"):
-        add(NO_GRAPH | {"model.fusion.name": fusion}, label=f"{fusion}, no graph")
-    add({"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
-    for control in ("label_propagation", "logistic_regression", "rbf_svm"):
-        add({"control.name": control})
+            for fusion in FUSIONS:
+                add(data | {"model.fusion.name": fusion, "model.placement": placement})
+        add(data | {"model.fusion.name": "late_logits", "model.placement": "decision"})
+        add(data | NO_GRAPH | {"model.fusion.name": "concat_mlp"}, label="concat_mlp, no graph")
+        add(data | {"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
+        for control in CONTROLS:
+            add(data | {"control.name": control})

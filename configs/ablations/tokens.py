@@ -3,10 +3,22 @@
     python -m experiments.sweep --config=configs/ablations/tokens.py --workdir=results/tokens
     python -m experiments.sweep --config=configs/ablations/tokens.py:match --workdir=results/tokens_match
     python -m experiments.sweep --config=configs/ablations/tokens.py:digits --workdir=results/tokens_digits
+    python -m experiments.sweep --config=configs/ablations/tokens.py:small --workdir=results/tokens_small
 
-On `digits` and `rosmap` (the argument names one of them), in every placement a mechanism has, five seeds each.
-Mechanisms whose own sizes would take longer than all others together are smaller; their rows say so.
-With `match` every variant has about as many parameters as the concat_mlp row (within 10 %), by its width.
+On `digits` and `rosmap` (the argument names one of them), in every placement a mechanism has, five seeds each. Every
+mechanism runs at the sizes of its file, all at one width D: none is cut down to save time. On two cores most cells take
+seconds, those of `SMALLER` from five minutes (mult, 1.6 s an epoch) to half an hour (wayformer, 5 s).
+
+Where the files are below their papers, because a node here is a handful of tokens and not hundreds, or because every
+node holds what a paper holds once: tfn (a product of 4,096 entries, not 140,481, so w = 7 for the four modalities of
+digits; hidden 64, not 128), mult (layers 2, not 5; width 16, not 30), mbt (4 layers, not 12), persistent_memory (32
+vectors, not 1,024), gpcr_filter (4 heads, not 8). Their rows speak of these sizes.
+
+With `small`, the study in a fraction of the time, the four of `SMALLER` are cut down. A row says to what, and says then
+nothing of the mechanism: it may lose by its size alone. With `match` every variant has about as many parameters as the
+concat_mlp row (within 10 %), by its width; for that the same four give up depth, and those of `FINER` heads, since at
+their own no width comes that near. `spatialglue` has an edge set a modality beside the shared one, and so have the
+graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too.
 """
 
 from configs import base
@@ -29,8 +41,7 @@ VIEWS = {  # an edge set a modality, for what needs them
     "digits": ("knn_pixels", "knn_fourier", "knn_gradients", "knn_profiles"),
     "rosmap": ("knn_mRNA", "knn_methylation", "knn_miRNA"),
 }
-# At their own sizes a cell of these takes from five minutes (mult, 1.6 s an epoch) to half an hour (wayformer, 5 s).
-SMALLER = {
+SMALLER = {  # with `small` and `match` only
     "hierarchical_perceiver": {"tokens": 2, "self_attends": (1, 1, 1), "widening": 2},
     "ista_net": {"blocks": ((16, 4),)},
     "wayformer": {"depth": 2, "latents": 8, "context": 8},
@@ -47,16 +58,16 @@ PLACED = ("before", "after", "interleaved")
 
 
 def get_config(arg: str = ""):
-    """`arg` may hold, comma-separated: match, digits, rosmap, and what base.py takes."""
+    """`arg` may hold, comma-separated: match, small, digits, rosmap, and what base.py takes."""
     parts = [p for p in arg.split(",") if p]
-    config = base.get_config(",".join(p for p in parts if p not in (*DATA, "match")))
+    config = base.get_config(",".join(p for p in parts if p not in (*DATA, "match", "small")))
     config.model.dim = 32
     config.model.layer.name = "sgc"
     with config.model.layer.options.unlocked():
         config.model.layer.options.hops = 4
     config.optimizer.learning_rate = 2e-3
     epochs = 150, 40, 25
-    if "digits" in parts and "rosmap" not in parts:  # as in quickstart.py: twenty labels have to reach 1,797 nodes
+    if "digits" in parts and "rosmap" not in parts:  # as in digits.py: twenty labels have to reach 1,797 nodes
         config.model.layer.options.hops, config.model.layers = 12, 1
         config.optimizer.learning_rate = 1e-2
         epochs = 60, 16, 20
@@ -69,13 +80,14 @@ def get_config(arg: str = ""):
 
 
 def sweep(add, arg: str = ""):
-    for data in [d for d in DATA if d in arg.split(",")] or DATA:
+    parts = set(arg.split(","))
+    for data in [d for d in DATA if d in parts] or DATA:
         for fusion in (*BASELINES, *TOKENS, *COMPETITORS):
             for placement in PLACED:
                 if placement in zoo.get("fusion", fusion).placements:
                     own = {"model.fusion.name": fusion, "model.placement": placement}
-                    options = SMALLER.get(fusion, {})
-                    if "match" in arg.split(","):
+                    options = SMALLER.get(fusion, {}) if parts & {"small", "match"} else {}
+                    if "match" in parts:
                         options = options | FINER.get(fusion, {})
                     if options:
                         own["model.fusion.options"] = options

@@ -196,8 +196,8 @@ def edge_set(
     """
     n_node = node_counts(num_nodes, "edge_set")
     senders, receivers = np.asarray(senders), np.asarray(receivers)
-    edges = check_edges(senders, receivers, int(n_node.sum()), {} if edges is None else edges, "edge_set")
-    edges = {k: single(v) if v.dtype.kind == "f" else v for k, v in edges.items()}
+    edges = {} if edges is None else edges
+    edges = check_edges(senders, receivers, int(n_node.sum()), edges, "edge_set", np.float32)
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order].astype(np.int32), receivers[order].astype(np.int32)
     _check_within(senders, receivers, n_node, "edge_set")
@@ -297,9 +297,9 @@ def _validate_target(d: Dataset, fail) -> None:
     elif t.kind == "values":
         if t.values.shape[1] != t.num_outputs:
             fail("target.values", f"shape {t.values.shape}", f"[{rows}, {t.num_outputs}]")
-        bad = np.argwhere(~np.isfinite(t.values))
+        bad = np.argwhere(~np.isfinite(single(t.values)))  # squares of larger ones would leave float64 too
         if bad.size:
-            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
+            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values (in float32)")
     else:
         bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:

@@ -31,9 +31,9 @@ FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "
     "is one fit, the same for every seed. How far another draw of test rows would move the first metric stands in the "
     "column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over seeds; for others from "
-    "the influence of each row). Between two such rows † asks both: that the difference paired by seed, or the one "
-    "paired by test row (McNemar's comparison for accuracy, DeLong's for AUC, the delta method for F1, log-loss and "
-    "errors; mean over common seeds), is not separated from 0. Metrics that are not of this list ask the seeds only."
+    "the influence of each row). Between two such rows † is left out only where the difference is separated from 0 "
+    "both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's comparison, for AUC "
+    "DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds only)."
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
@@ -96,15 +96,16 @@ def title(group: list[Row]) -> str:
 def _entries(group: list[Row]):
     """For every row: its label, its metric cells as (text, is best, is not separated from the best), its tail."""
     shown = tables.columns(group)
-    protocols, settings = {r.protocol for r in group}, {r.setting for r in group if r.setting}
+    protocols = {r.protocol for r in group if not r.published}
+    settings = {r.setting for r in group if r.setting}
     kinds = {(r.protocol, r.setting) for r in group}
     winners = {(m, *kind): tables.best(group, m, *kind) for m in shown for kind in kinds}
-    cited = sources(group)
+    numbers = sources(group)
     for i, row in enumerate(group):
         tops = [winners[m, row.protocol, row.setting] for m in shown]
         cells = [(tables.cell_text(row, m), t == i, i in close) for m, (t, close) in zip(shown, tops, strict=True)]
-        marks = [row.protocol] * (len(protocols) > 1) + [row.setting] * (len(settings) > 1)
-        marks += [str(cited.index(row.source) + 1)] if row.published else []
+        marks = [row.protocol] * (len(protocols) > 1 or bool(row.published)) + [row.setting] * (len(settings) > 1)
+        marks += [str(numbers.index(row.source) + 1)] if row.published else []
         marks = [m for m in marks if m]
         label = f"{row.label} [{', '.join(marks)}]" if marks else row.label
         seeds = "-" if row.published else str(max((len(v) for v in row.values.values()), default=0))
@@ -126,8 +127,18 @@ def _by_rows(row: Row, group: list[Row]) -> str:
 
 
 def sources(group: list[Row]) -> list[str]:
-    """What the published rows of a table are cited from, in the order they first come; numbered from 1 in the table."""
+    """What the rows of a table that are not run are cited from, in the order they first come; numbered from 1 there."""
     return list(dict.fromkeys(row.source for row in group if row.published))
+
+
+def cited(group: list[Row], text, published: str, known: str) -> str:
+    """The sources of the rows that are not run, after the words for either kind, with numbers; "" without any."""
+    found = []
+    for kind, words in ((tables.PUBLISHED, published), (tables.KNOWN, known)):
+        own = {row.source for row in group if row.protocol == kind}
+        numbered = [f"{i}: {text(source)}" for i, source in enumerate(sources(group), 1) if source in own]
+        found += [f"{words}: {'; '.join(numbered)}."] if numbered else []
+    return " ".join(found)
 
 
 def _plain(value, form) -> str:
@@ -163,8 +174,7 @@ def markdown(group: list[Row]) -> str:
             texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error.partition(chr(10))[0])}")
         lines.append("| " + " | ".join([_md(label), _md(row.placement), *texts, *tail]) + " |")
     if sources(group):
-        cited = "; ".join(f"{i}: {_md(source)}" for i, source in enumerate(sources(group), 1))
-        lines += ["", f"Published rows are copied, not run: {cited}."]
+        lines += ["", cited(group, _md, "Published rows are copied, not run", "Known rows are calculated, not run")]
     return "\n".join(lines) + "\n"
 
 
@@ -236,7 +246,7 @@ def latex(group: list[Row]) -> str:
     caption += r" $^\dagger$: not separated from it by the 95\,\% interval of the difference paired by seed"
     caption += " and by test row." if _has_fixed(group) else "."
     if sources(group):
-        caption += " Published: " + "; ".join(f"{i}: {_tex(s)}" for i, s in enumerate(sources(group), 1)) + "."
+        caption += " " + cited(group, _tex, "Published", "Calculated")
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
     return "\n".join(lines)
 

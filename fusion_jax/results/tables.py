@@ -29,7 +29,7 @@ SHOWN = {
 LOWER_IS_BETTER = ("rmse", "mae", "log_loss", "ece", "brier", "aurc", "aurc_uncertainty")
 DIGITS = {"aurc": 4, "aurc_uncertainty": 4}  # areas are far below the error rate; 3 for all else
 UNFINISHED = "not finished"
-PUBLISHED = "published"  # stands for the protocol of rows that others have published
+PUBLISHED, KNOWN = "published", "known"  # stand for the protocol of rows that are not run: see `study.published`
 SINGLE = "best single modality (by validation)"
 SINGLE_PAPER = "best single modality (selected on test)"  # under protocol `paper`, whose validation rows are test rows
 
@@ -43,8 +43,8 @@ class Row:
         values: {metric: float [S]} on test rows.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
-        published: {metric: (mean, standard deviation or None)} of a row that others have published, which takes no
-            part in comparisons; source: what to cite for it.
+        published: {metric: (mean, standard deviation or None)} of a row that others have published or that is known
+            without running anything, which takes no part in comparisons; source: what to cite for it.
         cell: identity of the row's cell; "" of a row that is not one cell's.
         seeds: of the values, in their order; () for 0, 1, ...
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
@@ -103,8 +103,8 @@ def _published(entry: dict[str, Any]) -> Row:
     """A row without seeds, whose protocol says what it is."""
     values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
     task = next(t for t, m in PRIMARY.items() if m in values)
-    return Row(entry["label"], "-", entry["data"], PUBLISHED, "", {}, None, None, task=task, published=values,
-               source=entry["source"])  # fmt: skip
+    return Row(entry["label"], "-", entry["data"], entry.get("protocol", PUBLISHED), "", {}, None, None, task=task,
+               published=values, source=entry["source"])  # fmt: skip
 
 
 Single = tuple[Row, pd.DataFrame, dict[str, Any]]  # a row of one modality, its metrics, its entry in the study

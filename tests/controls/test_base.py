@@ -165,6 +165,14 @@ def test_validation_labels_are_given_on_request_only_and_the_row_says_so(scratch
     assert "scratch (+ validation labels) | -" in report.write(store)
 
 
+def test_seeds_can_be_added_to_a_row_with_validation_labels(tmp_path):
+    store, options = Store(tmp_path, create=True), {"validation_labels": True}
+    for seeds in (1, 2):
+        cell = tiny.cell(control__name="label_propagation", control__options=options, seeds=seeds)
+        done = run_cell(cell, store, tiny.dataset())
+    assert done["seeds"] == (1,) and store.finished_seeds(done["identity"]) == (0, 1)
+
+
 def test_validation_labels_under_protocol_paper_would_be_test_labels(scratch):
     _, store = scratch
     cell = tiny.cell(control__name="rbf_svm", control__options={"validation_labels": True}, protocol="paper")

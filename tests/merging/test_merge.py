@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from experiments.merge import merge
+from experiments.merge import markdown, merge
 from fusion_jax import zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.average import average
@@ -127,6 +127,26 @@ def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
     np.testing.assert_allclose(table.accuracy["mean of the networks"], mean)
     assert list(table.passes) == [1, 1, 1, 2, 1, 1, 1, 1]
     assert store.finished_seeds(identities[0]) == (0, 1)
+
+
+def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
+    """Seeds with splits of their own: merged, they have learned from rows of both."""
+    known = [np.union1d(s.train, s.val) for s in cell.ready.splits]
+    both = len(np.union1d(*known))
+    assert both > len(known[0]) == len(known[1])
+    result = merge([cell], ["ensemble", "average"], epochs=1)
+    assert list(result.table.labels) == [len(known[0])] * 3 + [both] * 3
+    text = markdown(result, "classes")
+    assert f"from the labels of {both} rows, a network from {len(known[0])}." in text and "protocol paper" not in text
+    assert f"| 2 | {both} |" in next(line for line in text.splitlines() if line.startswith("| ensemble"))
+
+
+def test_of_one_split_no_predictor_knows_more_labels_and_selection_on_test_is_said(tmp_path):
+    with as_users_run():
+        store, (identity,) = train_cells(tmp_path, [tiny_cell(vary=("init",), protocol="paper")])
+        result = merge([restore(store, identity)], ["ensemble"], epochs=0)
+    assert result.table.labels.nunique() == 1 and result.note.startswith("All networks share one split")
+    assert "selected on test rows (protocol paper)" in result.note
 
 
 def test_the_seeds_of_two_cells_of_one_shape_merge(trained):

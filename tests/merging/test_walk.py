@@ -173,6 +173,21 @@ def test_a_network_aligned_to_itself_by_weights_is_itself(batch):
         np.testing.assert_allclose(aligned[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
+def test_layers_are_compared_behind_the_models_own_activation(batch):
+    """What the second layer of two unlike networks returns depends on it, and so do the maps."""
+    form = dict(fusion=spec("mean"), placement="before", layer=spec("gcn"), activation="elu")
+    anchor = build(**form)
+    graphdef, state = nnx.split(anchor)
+    other = nnx.merge(graphdef, jax.tree.map(lambda a: jnp.flip(a), state))
+    maps = []
+    for activation in ("elu", "relu"):
+        anchor.activation = other.activation = activation
+        found = leaves(align(other, anchor, Walk(Rules(), batch, np.ones(N, bool), 200, 0)))
+        maps.append([np.asarray(found[f"layers/{i}/linear/kernel"]) for i in range(2)])
+    np.testing.assert_array_equal(maps[0][0], maps[1][0])
+    assert not np.allclose(maps[0][1], maps[1][1])
+
+
 @pytest.mark.parametrize("change,match", [
     (dict(fusion=spec("gmu")), "no rule for the fusion 'gmu'; it knows: concat_linear"),
     (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),

@@ -74,6 +74,22 @@ def test_rows_are_checked():
         check(year=2021)
 
 
+def test_a_known_figure_is_shown_beside_what_is_run_and_is_no_protocol_of_its_own(store):
+    written = store.read_study()
+    entry = next(c for c in written["cells"] if c["config"]["protocol"] == "honest")
+    cells = [(entry["id"], study.Cell(entry["config"], entry["label"], entry["seeds"]))]
+    known = dict(label="optimum", source="arithmetic", data="digits", values=dict(accuracy=0.75))
+    module = types.SimpleNamespace(PUBLISHED=(ROW,), KNOWN=(known,))
+    store.write_study(cells, "here", study.published(module))
+    text = report.write(store)
+    assert "| optimum [known, 2] | - | 0.750 | - | - | - | - |" in text.splitlines()
+    assert "not run: 1: Someone, 2021, Table 2. Known rows are calculated, not run: 2: arithmetic." in text
+    assert "| concat_mlp | before | **0.405 ± 0.007** |" in text  # one protocol is run: rows need not name it
+    assert "Table 2. Calculated: 2: arithmetic.}" in (store.root / "report" / "table.tex").read_text()
+    with pytest.raises(ValueError, match=r"KNOWN, optimum: accuracy=\(0\.75, 0\.1\); expected metric: number"):
+        study.published(types.SimpleNamespace(KNOWN=({**known, "values": dict(accuracy=(0.75, 0.1))},)))
+
+
 def test_an_encoder_that_reads_edges_is_not_without_graph():
     model = base.get_config().model.to_dict()
     assert tables._has_edges(model)
