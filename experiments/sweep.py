@@ -122,7 +122,8 @@ def report_one(future: Future, identity: str, cell: Cell, store: Store, count: s
         metric = next(m for m in ("accuracy", "c_index", "rmse") if m in set(table.metric))
         values = table[(table.part == "test") & (table.metric == metric)].value
         spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-        line = f"{name} {metric} {values.mean():.3f}{spread}  {future.result()['seconds']:5.1f} s"
+        lost = f"  ({len(gone)} of {cell.seeds} seeds diverged)" if (gone := store.diverged(identity)) else ""
+        line = f"{name} {metric} {values.mean():.3f}{spread}  {future.result()['seconds']:5.1f} s{lost}"
         console.print(line, highlight=False, markup=False)
         return True
     trace = "".join(traceback.format_exception(error))

@@ -21,6 +21,7 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FUSION_JAX_DATA", os.pathsep.join([str(tmp_path / "absent"), str(tmp_path / "named")]))
     monkeypatch.setattr(files, "RAW", "http://127.0.0.1:1")  # nobody listens there
+    files.own_folder.cache_clear()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return dict(
         named=tmp_path / "named" / "toy",
@@ -162,3 +163,20 @@ def test_the_checksum_of_a_set_depends_on_every_file():
     assert one.url("a") == f"{files.RAW}/o/n/c/a"
     assert one.checksum == Files("g", "o/n", "d", "p", {"b": "2", "a": "1"}).checksum
     assert one.checksum != Files("f", "o/n", "c", "", {"a": "2", "b": "1"}).checksum
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(server, folders, tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.warns(UserWarning, match="downloads are not kept after this run: .*cache"):
+        path = SET.get("a.csv")
+    assert path.read_bytes() == GOOD and (tmp_path / "cache").read_text() == "in the way"
+    assert SET.get("a.csv") == path and len(server["asked"]) == 1, "found again in this process"
+
+
+def test_without_a_home_files_are_found_and_downloads_are_not_kept(server, folders, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where no home is known
+    assert files.cache() is None and len(files.roots()) == 3
+    with pytest.warns(UserWarning, match="downloads are not kept after this run: no home folder"):
+        assert SET.get("a.csv").read_bytes() == GOOD
+    assert SET.by_hand("a.csv").startswith("put it at FOLDER/toy/a.csv with the environment variable")

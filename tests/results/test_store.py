@@ -10,6 +10,7 @@ from etils.epath import gpath
 
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
+from fusion_jax.folders import digests, files
 from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
@@ -231,3 +232,64 @@ def test_splits_of_stored_seeds_are_compared(store):
 def test_object_storage_paths_stay_what_they_are():
     assert str(Store("gs://bucket/study").cell(ID)) == f"gs://bucket/study/cells/{ID}"
     assert module.Store("relative").root.name == "relative"
+
+
+@pytest.mark.parametrize("file", ["metrics.parquet", "predictions.parquet", "cost.json"])
+def test_a_file_that_is_not_what_was_written_is_named(store, file):
+    write(store, (0, 1))
+    path = store.cell(ID) / "seeds-0000-0001" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    read = (lambda: store.costs(ID)) if file == "cost.json" else lambda: store.table(ID, file.partition(".")[0])
+    with pytest.raises(ValueError, match=f"{file} is damaged: its sha256 is"):
+        read()
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{file} is missing"):
+        read()
+
+
+def test_a_damaged_checkpoint_of_a_finished_cell_is_an_error_that_names_the_file(store):
+    from fusion_jax.training.checkpoint import restore
+
+    write(store, (0,), checkpoint=dict(params={"w": np.arange(6.0)}))
+    checkpoint = store.cell(ID) / "seeds-0000-0000" / "checkpoint"
+    path = max(files(checkpoint).values(), key=lambda p: p.stat().length)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+        restore(checkpoint)
+
+
+def test_the_record_has_the_digest_of_every_file(store):
+    write(store, (0,), checkpoint=dict(params={"w": np.arange(6.0)}))
+    written = read_json(store.cell(ID) / "record.json")["parts"][0]["sha256"]
+    assert written == digests(store.cell(ID) / "seeds-0000-0000")
+    assert {"cost.json", "metrics.parquet", "checkpoint/manifest.json"} <= set(written)
+
+
+def test_a_record_without_digests_is_read(store):
+    """As older revisions wrote them."""
+    write(store, (0,))
+    record = read_json(store.cell(ID) / "record.json")
+    del record["parts"][0]["sha256"]
+    write_json(store.cell(ID) / "record.json", record)
+    assert len(store.table(ID, "metrics")) == 3 and len(store.costs(ID)) == 1
+
+
+def test_what_another_run_left_is_not_removed(tmp_path):
+    """As a pattern, the name of the second folder is the first."""
+    stores = [Store(tmp_path / name, create=True) for name in ("run1", "run[1]")]
+    save = stores[0].cell(ID) / ".partial-0000-0001-none" / "step-00000003"
+    save.mkdir(parents=True)
+    write(stores[1], (0, 1))
+    assert save.exists() and stores[1].finished_seeds(ID) == (0, 1)
+
+
+def test_a_tilde_is_the_home_folder_and_every_other_character_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert Store("~/results", create=True).root == gpath.PosixGPath(tmp_path) / "home" / "results"
+    Store("a ~ $HOME {x}", create=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a ~ $HOME {x}", "home"]
+    with pytest.raises(ValueError, match="'~nobody-of-that-name/results': no home folder"):
+        Store("~nobody-of-that-name/results", create=True)

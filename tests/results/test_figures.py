@@ -1,0 +1,33 @@
+"""Figures are drawn without a display, whatever backend the environment names."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+DRAW = """
+import os, sys
+from etils import epath
+from fusion_jax.results.figures import new_figure, save_figure
+figure, axes = new_figure(2, 2)
+axes.plot([0, 1])
+save_figure(epath.Path(sys.argv[1]), figure)
+import matplotlib
+print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("backend", ["module://a_notebook.that_is_not_here", "TkAgg", "nonsense", "svg"])
+def test_a_backend_that_is_not_there_or_needs_a_display(tmp_path, backend):
+    env = {k: v for k, v in os.environ.items() if k != "DISPLAY"} | {"MPLBACKEND": backend}
+    code = [sys.executable, "-c", DRAW, str(tmp_path / "a.png")]
+    done = subprocess.run(code, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+    named, chosen = done.stdout.split(None, 1)
+    assert named == backend
+    assert ("svg" in chosen) == (backend == "svg"), "what the user named stands, where it exists"
