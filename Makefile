@@ -8,10 +8,16 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 PY := $(VENV)/bin/python
 .DELETE_ON_ERROR:
-.PHONY: ablation test lint env clean
+.PHONY: ablation readme test lint env clean
 
 ablation: env
 	$(PY) -m experiments.sweep --config=$(STUDY) --workdir=$(RESULTS)
+
+# The tables of README.md, from a finished `make ablation`.
+readme:
+	sed -e '/quickstart table: begin/r $(RESULTS)/report/table.md' \
+	    -e '/quickstart table: begin/,/quickstart table: end/{/quickstart table:/!d;}' README.md > README.md.new
+	mv README.md.new README.md
 
 test: env
 	$(PY) -m ruff check .

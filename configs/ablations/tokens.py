@@ -67,7 +67,7 @@ def get_config(arg: str = ""):
         config.model.layer.options.hops = 4
     config.optimizer.learning_rate = 2e-3
     epochs = 150, 40, 25
-    if "digits" in parts and "rosmap" not in parts:  # as in quickstart.py: twenty labels have to reach 1,797 nodes
+    if "digits" in parts and "rosmap" not in parts:  # as in digits.py: twenty labels have to reach 1,797 nodes
         config.model.layer.options.hops, config.model.layers = 12, 1
         config.optimizer.learning_rate = 1e-2
         epochs = 60, 16, 20
