@@ -333,7 +333,7 @@ def _check_choice(tree: Mapping, key: str, allowed: tuple, prefix: str = ""):
 
 
 def _check_keys(plain: dict, base: Mapping, prefix: str = ""):
-    """Raises ValueError where a key or a value's type is not that of defaults.py; puts numbers in its form."""
+    """Raises ValueError where a key or a type is not as in defaults.py; puts numbers in the form they have there."""
     for key, value in plain.items():
         if key not in base:
             raise ValueError(f"no config key {prefix + key!r}{zoo.nearest(prefix + key, list(flatten(base)))}")

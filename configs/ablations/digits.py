@@ -6,9 +6,9 @@
 Ten fusions x {before, after}, late fusion, single modalities, and the control rows: no graph, no features,
 labels only, and two plain classifiers. 1,797 nodes, four views of each image, 20 training and 20 validation labels.
 
-An example of a study that can't answer its question. With 50 validation labels and five seeds the graph alone reached
-.908, and the means of the 22 fusion rows spread by .0058, where noise alone makes .0070. Rounds, learning rate and patience are those of the highest mean validation accuracy over six
-of the rows; test figures were seen meanwhile.
+A study that cannot answer its question: with five seeds and 50 validation labels the graph alone reached .908, and the
+means of the 22 fusion rows spread by .0058, where noise alone makes .0070. Rounds, learning rate and patience are
+those of the highest mean validation accuracy over six of the rows; test figures were seen meanwhile.
 """
 
 from configs import base

@@ -3,6 +3,16 @@
     make ablation
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=configs/ablations/quickstart.py:quick --workdir=results/quick
+
+Seven fusions before and after message passing, late fusion, no graph, graph alone and four controls, ten seeds:
+
+- `synthetic`: most of the signal (synergy .7) is in neither of two modalities alone but in both together, a little
+  (.2) is in each; one tenth is missing.
+- `watch`: windows of shoulder exercises, six channels of which half are missing, neighbours in time, other people in
+  validation and test than in training.
+
+All settings are one guess for all rows, taken over from a prototype whose test figures were seen; no row is tuned.
+Empty compilation cache, two cores that had other work too: 6 min 42 s.
 """
 
 from configs import base
@@ -14,7 +24,7 @@ PLANTED = dict(
 )
 DATA = (
     {"data.name": "synthetic", "data.options": PLANTED},
-    {"data.name": "watch", "data.options": {"missing": 0.5}},
+    {"data.name": "watch", "data.options": {"missing": 0.5, "window": 200}},
 )
 NO_GRAPH = {"model.layer.name": "none", "model.layers": 1}
 CONTROLS = ("label_propagation", "logistic_regression", "rbf_svm", "random_forest")
@@ -39,7 +49,7 @@ def get_config(arg: str = ""):
     config.training.select_every = 2
     if "quick" not in arg:
         config.seeds = 10
-        config.training.epochs, config.training.patience, config.training.chunk = 90, 30, 30
+        config.training.epochs, config.training.patience, config.training.chunk = 60, 20, 20
     return config
 
 

@@ -174,9 +174,9 @@ class Store:
         return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
 
     def _read(self, identity: str, name: str) -> Iterator[tuple[epath.Path, bytes]]:
-        """That file of every part, by path and content, if it is what the record says was written.
+        """Path and content of that file of every part, which is what the record says was written.
 
-        Older records say nothing of it.
+        Records of older revisions do not say.
         """
         for part in read_json(self.cell(identity) / "record.json")["parts"]:
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")

@@ -12,6 +12,7 @@ from flax import nnx
 from configs import base
 from experiments.train import fit_control, train_model
 from fusion_jax import study
+from fusion_jax.controls.label_propagation import LabelPropagation
 from fusion_jax.data import __main__ as listing
 from fusion_jax.data import graphs, splits
 from fusion_jax.data import load as load_data
@@ -289,13 +290,17 @@ def test_protocol_paper_selects_on_test_rows_that_training_has_not_met():
     assert not there[test].any() and there[data.split(0).val].any()
 
 
-def test_controls_meet_test_nodes_as_models_do():
-    data = one_split(blobs(missing=False))
+def test_controls_are_given_the_graph_of_evaluation_of_their_seed():
+    data = blobs(missing=False)
     config = cell("digits", control__name="label_propagation").config
-    scores = [fit_control(config, d, prepare(config, d, (0,))) for d in (data, other_test_rows(data))]
-    seen = seen_rows(data, 0)
-    np.testing.assert_array_equal(scores[0][:, seen], scores[1][:, seen])
-    assert not np.array_equal(scores[0], scores[1])
+    ready = prepare(config, data, SEEDS)
+    scores = fit_control(config, data, ready)
+    assert not np.array_equal(ready.evaluated[0].senders, ready.evaluated[1].senders)
+    for i, split in enumerate(ready.splits):
+        labels = np.full(60, -1)
+        labels[split.train] = data.target.labels[split.train]
+        own = LabelPropagation().predict(None, labels, split, ready.evaluated[i], 2, 0)
+        np.testing.assert_array_equal(scores[i], own)
 
 
 def test_an_edge_set_that_cannot_be_made_again_is_refused_by_name():

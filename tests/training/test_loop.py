@@ -310,15 +310,6 @@ def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monk
     assert leftovers == []
 
 
-def test_predictions_that_are_not_finite_are_an_error_and_nothing_is_stored(data, tmp_path, monkeypatch):
-    store = Store(tmp_path, create=True)
-    diverged = types.SimpleNamespace(prediction=np.full((2, 60, 2), [[[1.0]], [[np.nan]]]))
-    monkeypatch.setattr(experiment, "train_model", lambda *a: diverged)
-    with pytest.raises(FloatingPointError, match=r"seeds \[1\] are not finite"):
-        experiment.run_cell(tiny.cell(), store, data)
-    assert store.finished_seeds(tiny.cell().identity(data)) == ()
-
-
 def test_a_data_set_without_a_graph_needs_layer_none():
     bare = tiny.dataset(degree=0)
     with pytest.raises(ValueError, match="has no graph for layer 'gcn'"):
