@@ -52,13 +52,13 @@ def converted(d: Any) -> dict[str, Any]:
         },
         graphs={name: graph(g, len(mask), f"data set {d.name!r}, graphs[{name!r}]") for name, g in d.graphs.items()},
         target=target(d.target, where + "target"),
-        class_names=tuple(d.class_names),
+        class_names=() if d.class_names is None else tuple(map(str, d.class_names)),
     )
 
 
 def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.ndarray | sp.csr_matrix:
     """One modality: float32 [N, d] or CSR; `present` [N] are the rows that count."""
-    expected = f"[{rows}, d], one row a node"
+    expected = f"[{rows}, d], one row a node (mask has {rows} rows)"
     if sp.issparse(x):
         array = sp.csr_matrix(x)
         if not array.has_canonical_format:  # entries of one place are added up before they are judged

@@ -297,9 +297,9 @@ def _validate_target(d: Dataset, fail) -> None:
     elif t.kind == "values":
         if t.values.shape[1] != t.num_outputs:
             fail("target.values", f"shape {t.values.shape}", f"[{rows}, {t.num_outputs}]")
-        bad = np.argwhere(~np.isfinite(t.values))
+        bad = np.argwhere(~np.isfinite(single(t.values)))  # squares of larger ones would leave float64 too
         if bad.size:
-            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values")
+            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values (in float32)")
     else:
         bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
         if bad.size:

@@ -100,7 +100,7 @@ INCONSISTENT = {
     ),
     "features without columns": (
         dict(features={"a": np.ones((N, 0)), "b": dense(1)}),
-        r"features\['a'\]: shape \(6, 0\); expected \[6, d\], one row a node, d at least 1",
+        r"features\['a'\]: shape \(6, 0\); expected \[6, d\], one row a node .mask has 6 rows., d at least 1",
     ),
     "features in one dimension": (dict(features={"a": np.ones(N), "b": dense(1)}), r"features\['a'\]: shape \(6,\)"),
     "features of text": (
@@ -235,6 +235,14 @@ INCONSISTENT = {
     "survival times of two columns": (
         dict(target=Target("survival", time=np.ones((N, 2)), event=np.ones(N, bool))),
         r"target.time: shape \(6, 2\); expected one time a row",
+    ),
+    "values too large for float32": (
+        dict(target=Target("values", values=TIMES * 1e300)),
+        r"target.values: row 0 holds 1e\+300; expected finite values \(in float32\)",
+    ),
+    "mask of other rows": (
+        dict(mask=np.ones((N - 1, 2), bool)),
+        r"features\['a'\]: shape \(6, 3\); expected \[5, d\], one row a node \(mask has 5 rows\)",
     ),
     "survival times too small for float32": (
         dict(target=Target("survival", time=np.where(TIMES == 1, 1e-50, TIMES), event=np.ones(N, bool))),
