@@ -2,6 +2,21 @@
 
     python -m experiments.sweep --config=configs/ablations/planetoid.py --workdir=results/planetoid
     python -m experiments.sweep --config=configs/ablations/planetoid.py:quick --workdir=results/quick
+
+The public split: 20 labels a class, the epoch selected on 500 validation nodes (accuracy, ties by loss), 1,000 test
+nodes. Features are divided by the sum of their row, weights start as Glorot and Bengio say, Adam, at most 300 epochs
+with a patience of 100. No encoder and no head: the layers lead from the words over the hidden width to the classes.
+
+    GCN  two layers, 16 hidden, relu, dropout 0.5 before each, Adam at 0.01, L2 of 5e-4 on the first layer
+    GAT  8 heads of width 8, ELU, then one head; dropout 0.6 before each layer, on the attention, and on the values
+         that are summed (as in the authors' code; without the last, Citeseer stayed at .711 +- .004 in 3 seeds);
+         Adam at 0.005, L2 of 5e-4 on everything
+    MLP  the GCN without edges
+
+Ours have a bias, Kipf and Welling's code has none.
+
+Ten seeds, test accuracy (published): Cora GCN .817 +- .005 (.815), GAT .831 +- .005 (.830 +- .007), MLP .573 +- .015;
+Citeseer GCN .710 +- .007 (.703), GAT .723 +- .007 (.725 +- .007), MLP .552 +- .015.
 """
 
 from configs import base
