@@ -129,7 +129,7 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
     """Raises ValueError where a key of {dotted key: value} is out of range; names it."""
     for key, value in flat.items():
         finite(value, key)
-        if not {"options", "last"} & set(key.split(".")):  # those are checked beside their defaults
+        if not {"options", "last", "factors", "extra"} & set(key.split(".")):  # names of their own
             in_range(value, key)
         if key in LEAST and value < LEAST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")

@@ -4,7 +4,8 @@
     python -m experiments.sweep --config=configs/ablations/digits.py:quick --workdir=results/quick
 
 Ten fusions x {before, after}, late fusion, single modalities, and the control rows: no graph, no features,
-labels only, and two plain classifiers. 1,797 nodes, four views of each image, 20 training and 20 validation labels.
+labels only, and three plain classifiers. 1,797 nodes, four views of each image, 20 training and 20 validation labels.
+The latter are worth much by themselves: label propagation has .894 ± .015 with 20 labels, .937 ± .012 with all 40.
 
 A study that cannot answer its question: with five seeds and 50 validation labels the graph alone reached .908, and the
 means of the 22 fusion rows spread by .0058, where noise alone makes .0070. Rounds, learning rate and patience are
@@ -47,5 +48,6 @@ def sweep(add):
     for fusion in ("concat_mlp", "gmu"):
         add(NO_GRAPH | {"model.fusion.name": fusion}, label=f"{fusion}, no graph")
     add({"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
-    for control in ("label_propagation", "logistic_regression", "rbf_svm"):
+    for control in ("label_propagation", "logistic_regression", "rbf_svm", "random_forest"):
         add({"control.name": control})
+    add({"control.name": "label_propagation", "control.options": {"validation_labels": True}})

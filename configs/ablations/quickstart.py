@@ -24,7 +24,7 @@ PLANTED = dict(
 )
 DATA = (
     {"data.name": "synthetic", "data.options": PLANTED},
-    {"data.name": "watch", "data.options": {"missing": 0.5}},
+    {"data.name": "watch", "data.options": {"missing": 0.5, "window": 200}},
 )
 NO_GRAPH = {"model.layer.name": "none", "model.layers": 1}
 CONTROLS = ("label_propagation", "logistic_regression", "rbf_svm", "random_forest")
@@ -49,7 +49,7 @@ def get_config(arg: str = ""):
     config.training.select_every = 2
     if "quick" not in arg:
         config.seeds = 10
-        config.training.epochs, config.training.patience, config.training.chunk = 90, 30, 30
+        config.training.epochs, config.training.patience, config.training.chunk = 60, 20, 20
     return config
 
 

@@ -78,6 +78,22 @@ def test_rosmap_has_the_graphs_of_the_authors_code(rosmap):
     assert alone == [(162, 64), (153, 69), (202, 87)]
 
 
+def test_rosmap_edges_among_training_patients_do_not_depend_on_test_patients(rosmap):
+    """So these edge sets can stay as they are in the inductive setting."""
+    rng = np.random.default_rng(0)
+    for name, x in rosmap.features.items():
+        x, changed = x.astype(float), x.astype(float)
+        changed[245:] = rng.random((106, 200))
+        found = []
+        for features in (x, changed):
+            g = data.module("rosmap").mogonet_graphs(name, features)[0]
+            training = (g.senders < 245) & (g.receivers < 245)
+            found.append([g.senders[training], g.receivers[training], g.edges["weight"][training]])
+        assert len(found[0][0]) > 200
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_rosmap_graphs_equal_the_golden_ones(rosmap):
     if golden() is None:
         pytest.skip("mogonet-rosmap/graph.npz is not in FUSION_JAX_GOLDEN or ../shared/golden")
