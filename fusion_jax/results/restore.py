@@ -177,8 +177,6 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")
         for i, seed in enumerate(part_seeds):
-            if seed in diverged:
-                continue
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
         identity, config, record["label"], data, ready,
