@@ -24,7 +24,7 @@ from rich.console import Console
 from experiments import arguments
 from experiments.train import run_cell
 from fusion_jax import study
-from fusion_jax.data import Dataset, module
+from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.results import report
 from fusion_jax.results.lock import exclusive
@@ -46,10 +46,10 @@ def load_all(cells: list[Cell]) -> dict[str, Dataset | Exception]:
     for cell in cells:
         key, part = data_key(cell), cell.config["data"]
         if key not in found:
-            module(part["name"])  # an unknown name is a mistake in the study, not a failure of one cell
+            loader_of(part["name"], part["options"])  # an unknown name is a mistake in the study, no failure
             try:
                 found[key] = load_data(part["name"], **part["options"])
-            except (OSError, ImportError) as error:
+            except (OSError, ImportError, ValueError) as error:
                 found[key] = error
     return found
 

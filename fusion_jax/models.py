@@ -100,7 +100,8 @@ class Model(nnx.Module):
             neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
-            is used; "own": only those the node itself had. Messages are the same. A node with none is absent in the
+            is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
+            return nothing for what they do not see, stand between them. A node with none is absent in the
             fused stream too, until it receives something.
         rate: dropout before every graph layer and before the head.
     Raises:

@@ -161,6 +161,21 @@ def test_a_folder_whose_seeds_had_another_split_is_refused(study_file, tmp_path,
     assert state(workdir) == before
 
 
+def test_data_that_fails_validation_fails_its_cells_and_no_others(study_file, tmp_path, monkeypatch):
+    usual = sweep.load_data
+
+    def broken(name, **options):
+        if options.get("seed") == 1:
+            raise ValueError("data set 'synthetic', field target.labels: row 3 is 7")
+        return usual(name, **options)
+
+    monkeypatch.setattr("fusion_jax.data.load", broken)
+    file = study_file(LR, {"control.name": "rbf_svm", "data.options.seed": 1})
+    status, out = run(file, tmp_path / "results")
+    assert status == 1 and "FAILED ValueError: data set 'synthetic', field target.labels" in out
+    assert "1 cells trained, 1 failed" in out
+
+
 def test_cells_that_are_the_same_on_their_data_set_are_one():
     """What is left to the data set and what is written out: one row, one training."""
     data = tiny.dataset()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 from fusion_jax.data.base import Dataset, Split, Splits
@@ -49,13 +50,8 @@ def defaults(name: str) -> dict[str, object]:
     return {p.name: p.default for p in known if p.default is not p.empty}
 
 
-def load(name: str, **options) -> Dataset:
-    """The data set of that name, validated.
-
-    Raises:
-        ValueError: unknown name or option, or contents that fail validation.
-        FileNotFoundError: its files are neither found nor to be downloaded; says where to put them.
-    """
+def loader_of(name: str, options: Iterable[str] = ()) -> Callable[..., Dataset]:
+    """The `load` of a data set, which takes these options. Raises ValueError: unknown name or option; the nearest."""
     loader = module(name).load
     known = inspect.signature(loader).parameters
     for option in options:
@@ -64,4 +60,14 @@ def load(name: str, **options) -> Dataset:
                 f"data set {name!r} has no option {option!r}{nearest(option, known)}; its options: "
                 f"{', '.join(known) or 'none'}"
             )
-    return loader(**options)
+    return loader
+
+
+def load(name: str, **options) -> Dataset:
+    """The data set of that name, validated.
+
+    Raises:
+        ValueError: unknown name or option, or contents that fail validation.
+        FileNotFoundError: its files are neither found nor to be downloaded; says where to put them.
+    """
+    return loader_of(name, options)(**options)

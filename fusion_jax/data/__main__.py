@@ -19,21 +19,23 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _row(name: str, module) -> dict[str, Any]:
-    files = {file: _file(module.FILES, file) for file in module.FILES.sha256} if module.FILES else {}
+    source = getattr(module, "FILES", None)
+    files = {file: _file(source, file) for file in source.sha256} if source else {}
+    summary = getattr(module, "SUMMARY", None)  # a file needs to define `load` alone; what it does not say is not known
     options = inspect.signature(module.load).parameters.values()
     install = _install(module)
     return dict(
         name=name,
-        summary=inspect.getdoc(module).split("\n")[0],
-        nodes=module.SUMMARY.nodes,
-        modalities=module.SUMMARY.modalities,
-        classes=module.SUMMARY.classes,
-        graphs=list(module.SUMMARY.graphs),
+        summary=(inspect.getdoc(module) or "").split("\n")[0],
+        nodes=summary and summary.nodes,
+        modalities=summary.modalities if summary else {},
+        classes=summary and summary.classes,
+        graphs=list(summary.graphs) if summary else [],
         present=not install and all(file["state"] == "present" for file in files.values()),
-        get=install or _get(module.FILES, files),
-        licence=module.LICENCE,
-        source=module.SOURCE,
-        checksum=module.CHECKSUM,
+        get=install or _get(source, files),
+        licence=getattr(module, "LICENCE", "not stated"),
+        source=getattr(module, "SOURCE", "not stated"),
+        checksum=getattr(module, "CHECKSUM", ""),
         files=files,
         options={option.name: option.default for option in options},
     )
@@ -86,9 +88,9 @@ def main(argv: list[str] | None = None):
     for entry in entries:
         table.add_row(
             entry["name"],
-            str(entry["nodes"]),
+            "-" if entry["nodes"] is None else str(entry["nodes"]),
             ", ".join(f"{name} {width}" for name, width in entry["modalities"].items()),
-            str(entry["classes"]),
+            "-" if entry["classes"] is None else str(entry["classes"]),
             "yes" if entry["present"] else f"no: {entry['get']}",
             entry["licence"],
             entry["source"],

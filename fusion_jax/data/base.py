@@ -165,6 +165,11 @@ class Dataset:
         """
         name = self.default_graph if name is None else name
         if not name:
+            if views:
+                raise ValueError(
+                    f"data set {self.name!r} has no default edge set, and edge sets of the single modalities "
+                    f"({', '.join(views)}) are named: name the shared one too (data.graph)"
+                )
             return None
         return self._graph(name, tuple(self._graph(v) for v in views))
 

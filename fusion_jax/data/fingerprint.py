@@ -92,9 +92,9 @@ def _floats(x) -> list:
     if sp.issparse(x):
         return [x.shape, _project(sp.csr_matrix(x, dtype=np.float64))]
     shape, x = np.shape(x), np.asarray(x, np.float64)
-    x = x.reshape(len(x), -1)
     if not x.size:
         return [shape]
+    x = x.reshape(len(x), -1)
     mean = x.mean(0, keepdims=True)
     rest = x - mean
     if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(x):  # no more than rounding

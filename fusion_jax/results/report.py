@@ -22,10 +22,11 @@ NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1"
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
     "rows of one protocol and setting. †: not separated from it, for the 95 % interval of the difference, paired by "
-    "seed (Student t over the seeds that both rows have; their splits are the same), holds 0, or fewer than two seeds "
-    "are common. There is no correction for the number of comparisons, and seeds whose splits overlap make the "
-    "interval somewhat too narrow. Macro F1: over the classes that occur among labels or predictions. -: undefined, "
-    "such as the AUC where a class is absent. Parameters and seconds (training without compilation) are of one seed."
+    "seed (Student t over the seeds that both rows have; their splits are the same), holds 0, fewer than two seeds "
+    "are common, or all of them differ by the same. There is no correction for the number of comparisons, and seeds "
+    "whose splits overlap make the interval somewhat too narrow. Macro F1: over the classes that occur among labels "
+    "or predictions. -: undefined, such as the AUC where a class is absent. Parameters and seconds (training without "
+    "compilation; of a control, all it does) are of one seed."
 )
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "

@@ -139,6 +139,12 @@ def test_what_a_config_leaves_to_the_data_set_counts_as_it_is_used():
     assert tiny.cell(**views, data__test_views=("ring", "ring")).identity(d) != tiny.cell(**views).identity(d)
 
 
+def test_an_edge_set_without_edges_has_a_fingerprint_too():
+    none = np.zeros(0, int)
+    empty = edge_set(none, none, N, {"weight": np.zeros(0, np.float32)})
+    assert dataset(graphs={**TWO, "ring": empty}).fingerprint != dataset().fingerprint
+
+
 def test_a_split_that_cannot_be_drawn_is_named():
     d = dataset(splits=splits.per_class(Y, 30, 1))
     with pytest.raises(ValueError, match="data set 'toy', split of seed 0: class 0 has 20 rows, expected at least 32"):

@@ -32,6 +32,15 @@ def test_it_names_every_set(capsys):
             assert len(file["sha256"]) == 64 and file["url"].startswith("https://")
 
 
+def test_a_file_that_defines_load_alone_is_listed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bare_set.py").write_text("def load(size: int = 3):\n    pass\n")
+    monkeypatch.setattr(data, "__path__", [*data.__path__, str(tmp_path)])
+    entry = next(row for row in listing.rows() if row["name"] == "bare_set")
+    assert entry["present"] and entry["options"] == {"size": 3} and entry["nodes"] is None
+    listing.main([])
+    assert "bare_set" in capsys.readouterr().out
+
+
 def test_it_says_how_to_get_what_is_not_present(nothing_present, capsys, tmp_path):
     rows = {row["name"]: row for row in listing.rows()}
     assert rows["digits"]["present"] and rows["synthetic"]["present"]

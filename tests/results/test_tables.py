@@ -52,6 +52,18 @@ def test_equal_rows_are_not_separated_and_rows_without_numbers_take_no_part():
     assert tables.best([row(VALUES * np.nan)], "accuracy", "honest") == (None, ())
 
 
+def test_equal_differences_of_drawn_test_rows_separate_nothing():
+    """One row of a test part more in each of two seeds: an interval without width, and no evidence."""
+    assert not tables.separated(row([0.55, 0.60]), row([0.50, 0.55]), "accuracy")
+    assert tables.separated(row([0.55, 0.60]), row([0.50, 0.551]), "accuracy")
+    assert tables.best([row([0.55, 0.60]), row([0.50, 0.55])], "accuracy", "honest") == (0, (1,))
+
+
+def test_values_without_their_seeds_are_an_error():
+    with pytest.raises(ValueError):
+        row([0.5, 0.6, 0.7], seeds=(0, 2)).by_seed("accuracy")
+
+
 def test_only_common_seeds_are_compared():
     full, some = row([0.9, 0.5, 0.6, 0.2], (0, 1, 2, 3)), row([0.55, 0.651], (1, 2))
     np.testing.assert_allclose(tables.by_seed(some, full, "accuracy"), tables.interval(np.array([0.05, 0.051])))
@@ -64,7 +76,8 @@ def test_only_common_seeds_are_compared():
 
 
 def test_only_rows_of_one_protocol_and_setting_are_compared():
-    table = [row(VALUES), row(VALUES + 0.2, protocol="paper"), row(VALUES + 0.1, setting="inductive"), row(VALUES - 1)]
+    table = [row(VALUES), row(VALUES + 0.2, protocol="paper"), row(VALUES + 0.1, setting="inductive"),
+             row(VALUES**2 - 1)]  # fmt: skip
     assert tables.best(table, "accuracy", "honest", "default") == (0, ())
     assert tables.best(table, "accuracy", "honest", "inductive") == (2, ())
     assert tables.best(table, "accuracy", "paper") == (1, ())
