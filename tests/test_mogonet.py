@@ -1,5 +1,6 @@
 """MOGONET, a whole published system built from parts: the authors' released weights give the authors' numbers."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -78,10 +79,11 @@ def load_trained(model: nnx.Module, j: int) -> nnx.Module:
 def outputs(cell, rosmap, ready):
     """{j: Output of the authors' j-th model} on our features and graphs."""
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    batch = dataclasses.replace(ready.batch, graph=ready.evaluated[0])
     found = {}
     for j in TRAINED:
         model = load_trained(train.build_model(cell.config, dims, rosmap.target, jax.random.key(0)), j)
-        found[j] = model(ready.batch)
+        found[j] = model(batch)
     return found
 
 

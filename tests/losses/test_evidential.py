@@ -75,7 +75,7 @@ def test_without_a_fused_opinion_the_prediction_is_evidence():
     """Any fusion at `decision` can be trained with it: the prediction is one more row of logits."""
     plain = dataclasses.replace(output(STREAMS), prediction=STREAMS[:, 0], weights=None)
     view = risk(jax.nn.softplus(STREAMS[:, 0]) + 1, jax.nn.one_hot(TARGET.labels, C, dtype=STREAMS.dtype), 1.0)
-    none = dataclasses.replace(plain, mask=jnp.zeros_like(MASK))
+    none = dataclasses.replace(plain, present=jnp.zeros_like(MASK))
     expected = (view * WEIGHT).sum() / WEIGHT.sum()
     np.testing.assert_allclose(evidential(none, TARGET, WEIGHT, step=99, upl=0.0), expected, rtol=1e-10)
     held = dataclasses.replace(plain, streams=None, weights={"logits": STREAMS})  # as of mefn_calibrated
