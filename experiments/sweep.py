@@ -112,10 +112,14 @@ def run(
     return failed
 
 
+def placement_of(cell: Cell) -> str:
+    """Where fusion stands; "-" for a control, which has none."""
+    return cell.config["model"]["placement"] if not cell.config["control"]["name"] else "-"
+
+
 def report_one(future: Future, identity: str, cell: Cell, store: Store, count: str, console: Console) -> bool:
     """Prints one line on a finished cell, or records its failure. Returns whether it succeeded."""
-    placement = cell.config["model"]["placement"] if not cell.config["control"]["name"] else "-"
-    name = f"{count} {cell.label:<34} {placement:<11} {cell.config['data']['name']:<10}"
+    name = f"{count} {cell.label:<34} {placement_of(cell):<11} {cell.config['data']['name']:<10}"
     error = future.exception()
     if error is None:
         table = store.table(identity, "metrics")
@@ -146,8 +150,8 @@ def main(argv):
             cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument or "")
         if FLAGS.dry_run:
             for cell in cells:
-                placement = cell.config["model"]["placement"]
-                console.print(f"{cell.label}  placement={placement}  seeds={cell.seeds}", markup=False)
+                where = f"{placement_of(cell):<11} {cell.config['data']['name']:<10}"
+                console.print(f"{cell.label:<34} {where} seeds={cell.seeds}", highlight=False, markup=False)
             return
         check_platform()
         use_cache()

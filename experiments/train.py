@@ -313,7 +313,9 @@ def main(argv):
     except FloatingPointError as error:
         arguments.fail(error, status=1)
     wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
-    print(f"{cell.label}: {store.cell(done['identity'])}")
+    file, _ = study.split(str(FLAGS["config"].config_filename))
+    base = " (what the study's cells start from; experiments.sweep runs the cells)"
+    print(f"{cell.label}{base if hasattr(study.load(file), 'sweep') else ''}: {store.cell(done['identity'])}")
     for seed, (epoch, cause) in diverged.items():
         print(f"seed {seed} diverged at epoch {epoch}: {cause}")
     print(wide.describe().loc[["mean", "std"]].to_string(float_format="%.4f"))

@@ -96,6 +96,7 @@ def test_train_prints_progress_and_the_result_and_no_log_lines(file, tmp_path):
     assert "2 of 2 seeds train, training loss " in errors
     lines = out.splitlines()
     assert len(lines) == 4 and str(tmp_path / "r") in lines[0] and "accuracy" in lines[1]
+    assert "experiments.sweep runs the cells" in lines[0]  # the study has some, and this was none of them
 
 
 ODD = ["2026-01-01T10:00", "a [b]", "ü {x} $HOME", "100%"]

@@ -206,7 +206,9 @@ def test_dry_run_lists_the_cells_and_touches_nothing(study_file, tmp_path):
     status, out = run(study_file(LR, {"model.fusion.name": "gmu", "model.placement": "after"}), workdir, "--dry_run")
     assert status == 0 and not workdir.exists()
     lines = out.splitlines()
-    assert len(lines) == 2 and "logistic_regression" in lines[0] and "gmu" in lines[1] and "after" in lines[1]
+    assert [line.split() for line in lines] == [
+        ["logistic_regression", "-", "synthetic", "seeds=2"], ["gmu", "after", "synthetic", "seeds=2"]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

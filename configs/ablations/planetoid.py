@@ -78,6 +78,7 @@ def sweep(add):
         for fusion in FUSIONS:
             add({**data, **ENCODED, "model.fusion.name": fusion})
         add({**data, **ENCODED, "model.fusion.name": "late_logits", "model.placement": "decision"})
-        add({**data, "control.name": "label_propagation"})
+        for both in (False, True):  # 120 to 140 labels beside 500 that select: what the graph makes of all of them
+            add({**data, "control.name": "label_propagation", "control.options": {"validation_labels": both}})
         for words in (("words",), ("words", "structure")):
             add({**data, "control.name": "logistic_regression", "data.modalities": words})

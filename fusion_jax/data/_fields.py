@@ -134,7 +134,7 @@ def _labels(value: Any, where: str) -> np.ndarray:
     if array.ndim != 1:
         refuse(where, f"shape {array.shape}", "one class a row, [N] (of one-hot rows: labels.argmax(1))")
     if array.dtype.kind == "f":
-        refuse(where, f"dtype {array.dtype}", "integers")
+        refuse(where, f"dtype {array.dtype}", "integers (of whole numbers: labels.astype(int))")
     if array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
         refuse(where, f"classes from {array.min()} to {array.max()}", "classes in [0, num_outputs)")
     return array.astype(np.int32, copy=False)

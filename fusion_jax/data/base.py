@@ -52,11 +52,13 @@ class Provenance:
         checksum: sha256 that names the contents. A set made from files gives that of the files, which is the
             same on every machine (features computed from them may differ in the last bit); "" is replaced by
             the sha256 of the arrays.
+        of_arrays: the checksum is that of the arrays, and is taken again when a copy is made with other arrays.
     """
 
     source: str
     licence: str
     checksum: str = ""
+    of_arrays: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +126,9 @@ class Dataset:
         for field, value in _fields.converted(self).items():
             object.__setattr__(self, field, value)
         validate(self)
-        if not self.provenance.checksum:
-            object.__setattr__(self, "provenance", dataclasses.replace(self.provenance, checksum=checksum(self)))
+        if not self.provenance.checksum or self.provenance.of_arrays:
+            known = dataclasses.replace(self.provenance, checksum=checksum(self), of_arrays=True)
+            object.__setattr__(self, "provenance", known)
 
     @property
     def num_nodes(self) -> int:

@@ -12,19 +12,17 @@ NORMS = ("symmetric", "row")
 
 
 def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
-    """The graph with one loop a node, and the weight [E] of each of its edges in the normalised A + I.
+    """The graph with one loop a node, and the weight [E] >= 0 of each of its edges in the normalised A + I.
 
     Args:
-        how: "symmetric": D^-1/2 (A + I) D^-1/2, D the row sums of A + I; "row": rows divided by the sum of their
-            absolute weights, so that a node takes a weighted mean of itself and its senders.
+        how: "symmetric": D^-1/2 (A + I) D^-1/2, D the row sums of A + I; "row": rows divided by their sum, so that
+            a node takes a weighted mean of itself and its senders.
     """
     graph = graph.looped
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(dtype)
     if how == "row":
-        total = segment_sum(jnp.abs(weight), graph)  # at least 1, the loop's
-        return graph, weight / total[graph.receivers]
-    degree = segment_sum(weight, graph)
-    scale = jax.lax.rsqrt(jnp.where(degree > 0, degree, 1))  # 0 only at weights that cancel
+        return graph, weight / segment_sum(weight, graph)[graph.receivers]
+    scale = jax.lax.rsqrt(segment_sum(weight, graph))
     return graph, scale[graph.senders] * weight * scale[graph.receivers]
 
 
@@ -42,7 +40,7 @@ def convolve(x: Array, graph: Graph, how: str, present: Array | None = None) -> 
     graph = graph.looped
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(x.dtype)
     there = present.astype(x.dtype)
-    total = propagate(there, graph, jnp.abs(weight) if how == "row" else weight)
+    total = propagate(there, graph, weight)
     total = jnp.where(total > 0, total, 1).reshape(-1, *[1] * (x.ndim - 1))
     x = jnp.where(present.reshape(total.shape), x, 0)
     if how == "row":

@@ -29,12 +29,13 @@ FOOT = (
     "compilation; of a control, all it does) are of one seed."
 )
 FIXED_FOOT = (
-    "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without ± "
-    "is one fit, the same for every seed. How far another draw of test rows would move the first metric stands in the "
-    "column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over seeds; for others from "
-    "the influence of each row). Between two such rows † is left out only where the difference is separated from 0 "
-    "both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's comparison, for AUC "
-    "DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds only)."
+    "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
+    "± is one fit, the same for every seed, or has one seed. How far another draw of test rows would move the first "
+    "metric stands in the column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over "
+    "seeds; for others from the influence of each row). Between two such rows † is left out only where the difference "
+    "is separated from 0 both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's "
+    "comparison, for AUC DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds "
+    "only)."
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "

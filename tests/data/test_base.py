@@ -62,6 +62,10 @@ def test_a_consistent_one_is_accepted_and_gets_the_checksum_of_its_arrays():
     ):
         assert make(**change).provenance.checksum != d.provenance.checksum
     assert make(provenance=Provenance("here", "none", "given")).provenance.checksum == "given"
+    nudged = {**d.features, "a": d.features["a"].copy()}
+    nudged["a"][0, 0] = np.nextafter(nudged["a"][0, 0], np.float32(9))
+    copy = dataclasses.replace(d, features=nudged)
+    assert copy.provenance.checksum != d.provenance.checksum and copy.fingerprint != d.fingerprint
 
 
 def test_what_a_masked_slot_holds_is_not_looked_at():
