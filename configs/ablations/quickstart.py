@@ -4,7 +4,7 @@
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=configs/ablations/quickstart.py:quick --workdir=results/quick
 
-Seven fusions before and after message passing, late fusion, no graph, graph alone and four controls, ten seeds:
+Six fusions before and after message passing, late fusion, no graph, graph alone and three controls, ten seeds:
 
 - `synthetic`: most of the signal (synergy .7) is in neither of two modalities alone but in both together, a little
   (.2) is in each; one tenth is missing.
@@ -12,13 +12,15 @@ Seven fusions before and after message passing, late fusion, no graph, graph alo
   validation and test than in training.
 
 All settings are one guess for all rows, taken over from a prototype whose test figures were seen; no row is tuned.
-Empty compilation cache, two cores that had other work too: 6 min 42 s.
+Over 18 of the rows the mean validation accuracy is .752 at this learning rate, .753 at twice and .743 at three times
+it, so 60 epochs are enough, although some rows (`mean` on the planted data, ten of ten seeds) run into them.
+Empty compilation cache, two cores: 159 s, and 165 s with all that the command does.
 """
 
 from configs import base
 from fusion_jax.data.synthetic import bayes_accuracy
 
-FUSIONS = ("concat_linear", "concat_mlp", "mean", "max", "gmu", "self_attention", "lmf")
+FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "lmf")
 PLANTED = dict(
     modalities=2, classes=3, redundant=0.2, unique=0.2, synergy=0.7, missing=0.1, homophily=0.6, noise=0.2, nodes=1500
 )
@@ -27,7 +29,7 @@ DATA = (
     {"data.name": "watch", "data.options": {"missing": 0.5, "window": 200}},
 )
 NO_GRAPH = {"model.layer.name": "none", "model.layers": 1}
-CONTROLS = ("label_propagation", "logistic_regression", "rbf_svm", "random_forest")
+CONTROLS = ("label_propagation", "rbf_svm", "random_forest")
 SEEN = {k: v for k, v in PLANTED.items() if k not in ("homophily", "nodes")}  # what a node by itself is made of
 KNOWN = (
     dict(
@@ -62,4 +64,5 @@ def sweep(add):
         add(data | NO_GRAPH | {"model.fusion.name": "concat_mlp"}, label="concat_mlp, no graph")
         add(data | {"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
         for control in CONTROLS:
-            add(data | {"control.name": control})
+            few = {"control.options": {"trees": 200}} if control == "random_forest" else {}
+            add(data | {"control.name": control} | few, label=control)
