@@ -10,6 +10,7 @@ Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import sys
@@ -26,6 +27,7 @@ from experiments.train import run_cell
 from fusion_jax import study
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
+from fusion_jax.folders import Damaged
 from fusion_jax.results import report
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
@@ -54,18 +56,50 @@ def load_all(cells: list[Cell]) -> dict[str, Dataset | Exception]:
     return found
 
 
-def identify(cells: list[Cell], datasets: Mapping[str, Dataset | Exception]) -> list[tuple[str, Cell]]:
-    """Every cell with its identity; cells that come to be the same on their data set once, under the first's label."""
+def identify(
+    cells: list[Cell], datasets: Mapping[str, Dataset | Exception], there: Sequence[Mapping] = ()
+) -> list[tuple[str, Cell]]:
+    """Every cell with its identity; cells that come to be the same on their data set once, under the first's label.
+
+    A cell whose data set cannot be loaded keeps the identity it has among the cells that are `there`, in the study of
+    the folder.
+    """
+    known = {plain_cell(entry["config"]): entry["id"] for entry in there}
     unique: dict[str, Cell] = {}
     for cell in cells:
         data = datasets[data_key(cell)]
-        unique.setdefault(cell.identity("not loaded" if isinstance(data, Exception) else data), cell)
+        if isinstance(data, Exception):
+            identity = known.get(plain_cell(cell.config)) or cell.identity("not loaded")
+        else:
+            identity = cell.identity(data)
+        unique.setdefault(identity, cell)
     return list(unique.items())
 
 
-def run_loaded(cell: Cell, store: Store, data: Dataset | Exception):
-    if isinstance(data, Exception):
-        raise data
+def plain_cell(config: Mapping) -> str:
+    """The config as it is written, but for how many seeds are wanted and the label."""
+    return json.dumps({k: v for k, v in config.items() if k not in ("seeds", "label")}, sort_keys=True)
+
+
+def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) -> Exception | None:
+    """What of the stored cell cannot be read; None where nothing is wrong with it.
+
+    Raises:
+        ValueError: stored seeds were trained on another split than the data set draws now.
+    """
+    try:
+        done = store.finished_seeds(identity)
+        if done and not isinstance(data, Exception):
+            store.check_splits(identity, {seed: split_of(cell.config, data, seed) for seed in done})
+        return None
+    except Damaged as error:
+        return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
+
+
+def run_loaded(cell: Cell, store: Store, data: Dataset | Exception, broken: Exception | None):
+    for error in (broken, data):
+        if isinstance(error, Exception):
+            raise error
     return run_cell(cell, store, data)
 
 
@@ -77,13 +111,11 @@ def run(
     Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
     """
     datasets = load_all(cells)
-    identified = identify(cells, datasets)
-    for identity, cell in identified:
-        if done := store.finished_seeds(identity):
-            data = datasets[data_key(cell)]
-            store.check_splits(identity, {seed: split_of(cell.config, data, seed) for seed in done})
+    there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
+    identified = identify(cells, datasets, there)
+    broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
     store.write_study(identified, source, published)
-    waiting = [(i, c) for i, c in identified if set(range(c.seeds)) - set(store.finished_seeds(i))]
+    waiting = [(i, c) for i, c in identified if broken[i] or set(range(c.seeds)) - set(store.finished_seeds(i))]
     console.print(f"{len(identified)} cells, {len(identified) - len(waiting)} finished before")
     start, failed, done = time.perf_counter(), 0, 0
     running: dict[Future, tuple[str, Cell]] = {}
@@ -92,7 +124,7 @@ def run(
         queue = iter(waiting)
         while True:
             while len(running) < jobs and (job := next(queue, None)):
-                future = pool.submit(run_loaded, job[1], store, datasets[data_key(job[1])])
+                future = pool.submit(run_loaded, job[1], store, datasets[data_key(job[1])], broken[job[0]])
                 running[future] = job
             if not running:
                 break
@@ -103,7 +135,8 @@ def run(
                 failed += not report_one(future, identity, cell, store, f"[{done:>3}/{len(waiting)}]", console)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
-        console.print(f"interrupted; {done - failed} of {len(waiting)} cells are finished and stay, run again to go on")
+        whole = len(identified) - len(waiting) + done - failed
+        console.print(f"interrupted; {whole} of {len(identified)} cells are finished and stay, run again to go on")
         sys.stdout.flush()
         os._exit(130)  # the compiled program of a running cell cannot be interrupted: what it wrote is whole
     pool.shutdown()
@@ -150,6 +183,7 @@ def main(argv):
             cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument or "")
         if FLAGS.dry_run:
             for cell in cells:
+                loader_of(cell.config["data"]["name"], cell.config["data"]["options"])
                 where = f"{placement_of(cell):<11} {cell.config['data']['name']:<10}"
                 console.print(f"{cell.label:<34} {where} seeds={cell.seeds}", highlight=False, markup=False)
             return

@@ -111,7 +111,9 @@ def known_to_control(config: Mapping[str, Any], ready: Prepared) -> Prepared:
 
 
 def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
-    """Scores [S, N, C] of a control, fitted for each seed on the features its model would see.
+    """Scores float32 [S, N, C] of a control, fitted for each seed on the features its model would see.
+
+    A row that lacks a modality has the mean of its training rows there, 0 where `data.scale` makes that the mean.
 
     Raises:
         ValueError: the task is not classification of nodes, or scores are not [N, C].
@@ -124,7 +126,10 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
     scores = []
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         trial = dataclasses.replace(jax.tree.map(lambda a, i=i: a[i], ready.trials), graph=None, mask=None)
-        x = np.concatenate([np.asarray(f) for f in scaled(ready.batch, trial).features.values()], axis=1)
+        shown = scaled(ready.batch, trial)
+        x = np.concatenate([
+            filled(np.asarray(f), shown.mask[:, m], split.train) for m, f in enumerate(shown.features.values())
+        ], axis=1)  # fmt: skip
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
@@ -139,8 +144,14 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
                 f"control {name!r}, seed {seed}: scores of {bad.size} rows are not finite (rows {rows}, the first "
                 f"{found[bad[0]].tolist()}); expected finite numbers"
             )
-        scores.append(found)
+        scores.append(found.astype(np.float32))  # what is stored, so that metrics can be computed again from it
     return np.stack(scores)
+
+
+def filled(x: np.ndarray, present: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """x [N, d] with the mean of the present training rows in every row that is not `present`, 0 if there are none."""
+    fit = x[train[present[train]]]
+    return np.where(present[:, None], x, fit.mean(0, dtype=np.float64) if len(fit) else 0).astype(x.dtype)
 
 
 def prediction_table(

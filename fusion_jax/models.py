@@ -94,10 +94,11 @@ class Model(nnx.Module):
         head: "linear", a linear map to the outputs with dropout before it; or "none", the last graph layer gives the
             outputs, and neither activation nor dropout follows (node tasks, placements `before` and `decision`).
         activation: "relu" or "elu", behind every graph layer but one that predicts.
-        missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask; "zeros": the
-            vector 0 after encoding; "mean": the encoder's image of the training mean (standardised features
-            0); "learned": a learned vector a modality. With the last three every node has everything: it is sent to
-            neighbours and seen by the fusion.
+        missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask (where it concatenates,
+            it puts 0 itself: before message passing as "zeros" does); "zeros": the vector 0 after encoding; "mean": the
+            encoder's image of 0, which is the training mean of standardised features (`data.scale` "column" or
+            "view"); "learned": a learned vector a modality. With the last three every node has everything: it is sent
+            to neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which

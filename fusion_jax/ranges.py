@@ -62,6 +62,9 @@ def alike(value: Any, default: Any, key: str) -> Any:
         ValueError: it is of another type; names the key.
     """
     value = number_like(value, default)
+    if isinstance(default, Mapping | ConfigDict) and not isinstance(value, Mapping | ConfigDict):
+        own = ", ".join(f"{key}.{name}" for name in default)
+        raise ValueError(f"config key {key!r} is {value!r}, expected a ConfigDict; set one of {own}")
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
     if type(value) is not type(default):

@@ -68,6 +68,7 @@ class Cell:
         config["training"] = {k: v for k, v in config["training"].items() if k not in _RUNTIME}
         if config["control"]["name"]:  # a control reads none of these
             config = {k: v for k, v in config.items() if k not in _OF_MODELS}
+            config["vary"] = [what for what in config["vary"] if what != "dropout"]
         text = json.dumps([SCHEMA, data, config], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

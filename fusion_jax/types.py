@@ -7,6 +7,8 @@ C classes, S seeds, T steps, L layers. Shapes are written in trailing comments, 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -208,6 +210,8 @@ _EDGE_SHAPES = {"weight": "[E]", "time": "[E]", "features": "[E, F]"}  # of thos
 
 def _edge_array(name: str, value: Any, count: int, where: str, floats: Any) -> np.ndarray:
     at, shape = f"{where}.edges[{name!r}]", _EDGE_SHAPES.get(name)
+    if shape is None and (like := difflib.get_close_matches(str(name), _EDGE_SHAPES, 1, 0.7)):
+        warnings.warn(f"{at}: no layer reads an edge array of this name (did you mean {like[0]!r}?)", stacklevel=4)
     given = numbers(value, at, f"numbers {shape or '[E, ...]'}")
     if given.ndim == 0 or len(given) != count:
         rows = "no rows" if given.ndim == 0 else f"{len(given)} rows"

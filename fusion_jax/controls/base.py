@@ -35,7 +35,7 @@ class Control:
         """Finite scores [N, C] whose softmax is the predicted distribution, for all nodes.
 
         Args:
-            x: float [N, sum d_m], standardised as `data.scale` says. A missing modality is 0, the mean of its training
+            x: float [N, sum d_m], standardised as `data.scale` says. A missing modality is the mean of its training
                 rows, and nothing else says that it is missing: models are told (their mask), controls are not.
             labels: int [N], -1 where hidden (every node outside training).
             split: the seed's `fusion_jax.data.base.Split`; with `validation_labels` its training part holds the

@@ -2,7 +2,8 @@
 
 Lists, tables, tensors and SciPy's formats become arrays, float64 and integers float32, 0 and 1 booleans, one column
 [N, 1] a vector. Not converted, since more than one thing can be meant: one-hot rows (or several labels a row), labels
-and row numbers that are floats, floats as a mask, one-dimensional features.
+and row numbers that are floats, floats as a mask, one-dimensional features. Rows are taken as they lie, whatever index
+a table has; where the columns of a mask have names, they are the modalities.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def converted(d: Any) -> dict[str, Any]:
         ValueError: a field that has no plain meaning; names the data set, field, row and value, and what was expected.
     """
     where = f"data set {d.name!r}, field "
-    mask = flags(d.mask, where + "mask", "bool [N, M]")
+    mask = flags(_by_name(d.mask, d.features, where + "mask"), where + "mask", "bool [N, M]")
     if mask.ndim != 2:
         refuse(where + "mask", f"{mask.dtype} {mask.shape}", "bool [N, M]")
     if 0 in mask.shape:
@@ -56,6 +57,16 @@ def converted(d: Any) -> dict[str, Any]:
     )
 
 
+def _by_name(mask: Any, modalities: Any, where: str) -> Any:
+    """A table whose columns are named, with its columns in the order of the modalities; anything else as it is."""
+    columns = list(getattr(mask, "columns", ()))
+    if not isinstance(modalities, Mapping) or not any(isinstance(c, str) for c in columns):
+        return mask
+    if sorted(map(str, columns)) != sorted(map(str, modalities)):
+        refuse(where, f"a table with the columns {columns}", f"one column a modality: {list(modalities)}")
+    return mask[list(modalities)]
+
+
 def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.ndarray | sp.csr_matrix:
     """One modality: float32 [N, d] or CSR; `present` [N] are the rows that count."""
     expected = f"[{rows}, d], one row a node (mask has {rows} rows)"
@@ -73,8 +84,8 @@ def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.nd
         refuse(where, f"shape {array.shape}", f"{expected}, d at least 1")
     if present is None:
         present = np.ones(rows, bool)
-    for row, value in not_finite(array, present):
-        refuse(where, f"row {row} holds {value}", "finite values wherever mask is true")
+    for row, column, value in not_finite(array, present):
+        refuse(where, f"row {row} holds {value}", f"finite values wherever mask is true (column {column} is not)")
     if values is array and (column := lost_column(array[present])) is not None:
         low, high = array[present, column].min(), array[present, column].max()
         refuse(where, f"column {column} lies in [{low!r}, {high!r}], which float32 cannot tell apart",
@@ -86,14 +97,14 @@ def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.nd
     return sp.csr_matrix((single(values), array.indices, array.indptr), shape=array.shape)
 
 
-def not_finite(x: np.ndarray | sp.csr_matrix, present: np.ndarray) -> list[tuple[int, Any]]:
-    """[(row, value)] of the first entry of a present row that is no finite float32; [] where there is none."""
+def not_finite(x: np.ndarray | sp.csr_matrix, present: np.ndarray) -> list[tuple[int, int, Any]]:
+    """[(row, column, value)] of the first entry of a present row that is no finite float32; [] where there is none."""
     if sp.issparse(x):
         rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
         bad = np.flatnonzero(~np.isfinite(single(x.data)) & present[rows])[:1]
-        return [(int(rows[b]), x.data[b]) for b in bad]
+        return [(int(rows[b]), int(x.indices[b]), x.data[b]) for b in bad]
     at = np.argwhere(~np.isfinite(single(x)) & present[:, None])[:1]
-    return [(int(r), x[r, c]) for r, c in at]
+    return [(int(r), int(c), x[r, c]) for r, c in at]
 
 
 def graph(g: Any, rows: int, where: str) -> jraph.GraphsTuple:
@@ -130,11 +141,14 @@ def target(t: Target, where: str) -> Target:
 
 
 def _labels(value: Any, where: str) -> np.ndarray:
-    array = one_column(numbers(value, where, "integers [N]"))
+    expected = "integers [N] (of names: np.unique(names, return_inverse=True)[1])"
+    array = one_column(numbers(value, where, expected))
     if array.ndim != 1:
         refuse(where, f"shape {array.shape}", "one class a row, [N] (of one-hot rows: labels.argmax(1))")
     if array.dtype.kind == "f":
-        refuse(where, f"dtype {array.dtype}", "integers (of whole numbers: labels.astype(int))")
+        bad = np.flatnonzero(array != np.floor(array))
+        hint = f"row {bad[0]} holds {array[bad[0]]}" if bad.size else "of whole numbers: labels.astype(int)"
+        refuse(where, f"dtype {array.dtype}", f"integers ({hint})")
     if array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
         refuse(where, f"classes from {array.min()} to {array.max()}", "classes in [0, num_outputs)")
     return array.astype(np.int32, copy=False)

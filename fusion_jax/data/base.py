@@ -196,6 +196,8 @@ def edge_set(
 ) -> jraph.GraphsTuple:
     """A host edge set sorted by receiver, then sender; ids must lie in [0, N).
 
+    Edges are directed, from sender to receiver, and an edge that is given twice is two.
+
     Args:
         num_nodes: N, or the node counts [G] of a batch of graphs.
         edges: arrays [E, ...]: ``weight`` >= 0, ``features``, ``time``; see `types.check_edges`. Floats become float32.

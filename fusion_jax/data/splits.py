@@ -18,6 +18,9 @@ def groups(labels, rule: str) -> np.ndarray:
     labels = one_column(np.asarray(labels))
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(f"splits.{rule}: labels have shape {labels.shape}; expected one class a row, [N]")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        row = int(np.argmax(np.isnan(labels)))
+        raise ValueError(f"splits.{rule}: row {row} has no label (nan); expected one class a row")
     if labels.dtype.kind == "f" and not np.all(labels == np.floor(labels)):
         row = int(np.argmax(~(labels == np.floor(labels))))
         raise ValueError(

@@ -13,7 +13,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fusion_jax.types import Array
+from fusion_jax.types import Array, Target
+
+
+def check_kind(loss: str, target: Target, kind: str) -> None:
+    """Raises ValueError, naming the loss, where the target is not of that kind."""
+    if target.kind != kind:
+        raise ValueError(f"loss {loss!r} is defined for {kind}, the task is {target.kind!r} (loss.name)")
 
 
 def weighted_mean(values: Array, weight: Array) -> Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import weighted_mean
+from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)")
@@ -18,8 +18,11 @@ def cross_entropy(
         smoothing: label smoothing in [0, 1).
         streams: weight of the same loss on every single modality's prediction (placement `decision`),
             averaged over the present ones.
+    Raises:
+        ValueError: a task other than classification.
     """
     del step
+    check_kind("cross_entropy", target, "classes")
     classes = output.prediction.shape[-1]
     onehot = jax.nn.one_hot(target.labels, classes, dtype=output.prediction.dtype)
     y = (1 - smoothing) * onehot + smoothing / classes

@@ -1,12 +1,17 @@
 """Mean squared error, the loss of regression."""
 
-from fusion_jax.losses.base import weighted_mean
+from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info("Folklore: mean squared error", cost="O(N K)")
 
 
 def mse(output: Output, target: Target, weight: Array, *, step=0) -> Array:
-    """mean_w over nodes of mean_k (z_k - y_k)^2 (no factor 1/2)."""
+    """mean_w over nodes of mean_k (z_k - y_k)^2 (no factor 1/2).
+
+    Raises:
+        ValueError: a task other than regression.
+    """
     del step
+    check_kind("mse", target, "values")
     return weighted_mean(((output.prediction - target.values) ** 2).mean(-1), weight)

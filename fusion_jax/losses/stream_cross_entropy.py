@@ -2,7 +2,7 @@
 
 import jax
 
-from fusion_jax.losses.base import weighted_mean
+from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info("Folklore: independent classifiers, combined afterwards", cost="O(N M C)")
@@ -12,9 +12,11 @@ def stream_cross_entropy(output: Output, target: Target, weight: Array, *, step=
     """mean_w over nodes and their present modalities of -log softmax(z_m)_y.
 
     Raises:
-        ValueError: the model has no per-modality predictions (placement other than `decision`).
+        ValueError: a task other than classification; the model has no per-modality predictions (placement other than
+            `decision`).
     """
     del step
+    check_kind("stream_cross_entropy", target, "classes")
     if output.streams is None:
         raise ValueError("loss 'stream_cross_entropy' needs placement 'decision': there is one prediction a modality")
     log_p = jax.nn.log_softmax(output.streams)  # [N, M, C]

@@ -6,7 +6,7 @@ Reference: Wang et al., MOGONET, Nature Communications 2021; code txWang/MOGONET
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import weighted_mean
+from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.types import Array, Info, Output, Target
 
@@ -24,8 +24,10 @@ def vcdn(
             modalities, and an optimiser that does not see scale it changes nothing.
         pretraining: number of first steps without the fused term.
     Raises:
-        ValueError: the model has no per-modality predictions (placement other than `decision`).
+        ValueError: a task other than classification; the model has no per-modality predictions (placement other than
+            `decision`).
     """
+    check_kind("vcdn", target, "classes")
     if output.streams is None:
         raise ValueError("loss 'vcdn' needs placement 'decision': there is one prediction a modality")
     fused = cross_entropy(output, target, weight)

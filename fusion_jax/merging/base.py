@@ -95,7 +95,7 @@ def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
     model = nnx.clone(model)
     for name, encoder in zip(model.names, model.encoders, strict=True):
         shift, scale = own.shift[name], own.scale[name]
-        if bool((shift == anchor.shift[name]).all() & (scale == anchor.scale[name]).all()):
+        if _same(own, anchor, name):
             continue
         if not isinstance(encoder, Linear | Mlp):
             raise ValueError(
@@ -108,6 +108,18 @@ def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
         seen = anchor.scale[name] > 0
         layer.kernel[...] = jnp.where(seen, scale / jnp.where(seen, anchor.scale[name], 1), 0)[:, None] * kernel
     return model
+
+
+def _same(own: Trial, anchor: Trial, name: str) -> bool:
+    return bool((own.shift[name] == anchor.shift[name]).all() & (own.scale[name] == anchor.scale[name]).all())
+
+
+def _same_scaler(own: Trial, anchor: Trial) -> bool:
+    return all(_same(own, anchor, name) for name in own.shift)
+
+
+def _fills_with_means(cell: Restored, i: int) -> bool:
+    return cell.models[i].missing == "mean" and not bool(jnp.all(cell.batch(i).mask))
 
 
 def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
@@ -172,6 +184,13 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             cell.ready.splits[i], prediction, score, units[anchor],
         ))  # fmt: skip
     check_same_shape(raw)
+    for cell, i in members:
+        if _fills_with_means(cell, i) and not _same_scaler(cell.trial(i), target):
+            raise ValueError(
+                "seeds with scalers of their own (data.scale, split varies) cannot be merged where "
+                "model.missing='mean' fills what is missing with each seed's own mean; train with another policy, or "
+                "with one split, --config.vary='(\"init\",\"dropout\")'"
+            )
     parents = [
         dataclasses.replace(p, model=in_units(rescaled(p.model, cell.trial(i), target), own, units[anchor]))
         for p, (cell, i), own in zip(raw, members, units, strict=True)

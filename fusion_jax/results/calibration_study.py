@@ -42,8 +42,7 @@ def collect(store: Store, found: list[Row]) -> list[Calibrated]:
 def _has(store: Store, row: Row) -> bool:
     """Whether a row's predictions are stored, and are probabilities."""
     control = store.config(row.cell)["control"]["name"]
-    stored = all((part / "predictions.parquet").exists() for part, _ in store.parts(row.cell))
-    return stored and (not control or zoo.get("control", control).probabilities)
+    return store.has(row.cell, "predictions.parquet") and (not control or zoo.get("control", control).probabilities)
 
 
 def _calibrated(store: Store, row: Row) -> Calibrated:

@@ -26,7 +26,7 @@ FOOT = (
     "are common, or all of them differ by the same. There is no correction for the number of comparisons, and seeds "
     "whose splits overlap make the interval somewhat too narrow. Macro F1: over the classes that occur among labels "
     "or predictions. -: undefined, such as the AUC where a class is absent. Parameters and seconds (training without "
-    "compilation; of a control, all it does) are of one seed."
+    "compilation; of a control, all it does; of the best of several rows, all of them) are of one seed."
 )
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "

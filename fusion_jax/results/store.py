@@ -71,7 +71,13 @@ class Store:
         return self.root / "cells" / identity
 
     def write_study(self, cells: list[tuple[str, Cell]], source: str, published: Sequence[dict[str, Any]] = ()) -> None:
-        """The list of cells the report shows, in the order of the sweep, and the rows of others beside them."""
+        """The list of cells the report shows, in the order of the sweep, and the rows of others beside them.
+
+        Raises:
+            ValueError: the study that is there is of another schema; its rows and the new ones would not compare.
+        """
+        if (self.root / "study.json").exists():
+            self._check_schema(self.read_study())
         rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
         held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
         write_json(self.root / "study.json", held)
@@ -85,14 +91,17 @@ class Store:
         if not (self.root / "study.json").exists():
             return self.write_study([(identity, cell)], source)
         study = self.read_study()
+        self._check_schema(study)
+        if identity not in [entry["id"] for entry in study["cells"]]:
+            study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
+            write_json(self.root / "study.json", study)
+
+    def _check_schema(self, study: Mapping[str, Any]) -> None:
         if (schema := study.get("schema", 1)) != SCHEMA:
             raise ValueError(
                 f"{os.fspath(self.root / 'study.json')} lists cells of schema {schema}, this revision trains cells of "
                 f"schema {SCHEMA}, whose numbers came about otherwise: name another folder"
             )
-        if identity not in [entry["id"] for entry in study["cells"]]:
-            study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
-            write_json(self.root / "study.json", study)
 
     def read_study(self) -> dict[str, Any]:
         """Raises FileNotFoundError where no study was ever run."""
@@ -104,7 +113,7 @@ class Store:
     def finished_seeds(self, identity: str) -> tuple[int, ...]:
         """The seeds the cell's record lists, () without a record."""
         path = self.cell(identity) / "record.json"
-        return tuple(read_json(path)["seeds"]) if path.exists() else ()
+        return tuple(sorted({s for p in self._record(identity) for s in p["seeds"]})) if path.exists() else ()
 
     def diverged(self, identity: str) -> dict[int, tuple[int, str]]:
         """{seed: (epoch, cause)} of the finished seeds that have no result because training diverged."""
@@ -136,7 +145,7 @@ class Store:
                 save(temporary / "checkpoint", checkpoint)
             written = folders.digests(temporary)
         write_json(folder / "config.json", cell.config)
-        parts = [] if not self.finished_seeds(identity) else read_json(folder / "record.json")["parts"]
+        parts = [] if not self.finished_seeds(identity) else self._record(identity)
         parts = [p for p in parts if p["part"] != part]
         parts += [dict(part=part, seeds=list(seeds), sha256=written)]
         done = sorted({s for p in parts for s in p["seeds"]})
@@ -157,8 +166,14 @@ class Store:
         return read_json(path) if path.exists() else None
 
     def parts(self, identity: str) -> list[tuple[epath.Path, list[int]]]:
-        record = read_json(self.cell(identity) / "record.json")
-        return [(self.cell(identity) / p["part"], p["seeds"]) for p in record["parts"]]
+        return [(self.cell(identity) / p["part"], p["seeds"]) for p in self._record(identity)]
+
+    def has(self, identity: str, name: str) -> bool:
+        """Whether every part of a finished cell was written with a file of that name; it may be lost since."""
+        return all(
+            name in part["sha256"] if "sha256" in part else (self.cell(identity) / part["part"] / name).exists()
+            for part in self._record(identity)
+        )
 
     def table(self, identity: str, name: str) -> pd.DataFrame:
         """`metrics`, `history` or `predictions` of all finished seeds of a cell.
@@ -178,9 +193,22 @@ class Store:
 
         Records of older revisions do not say.
         """
-        for part in read_json(self.cell(identity) / "record.json")["parts"]:
+        for part in self._record(identity):
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
             yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
+
+    def _record(self, identity: str) -> list[dict[str, Any]]:
+        """The parts a cell's record names: part, seeds, and but for older revisions sha256.
+
+        Raises:
+            Damaged: it is no record; names the file and what was expected.
+        """
+        path = self.cell(identity) / "record.json"
+        held = read_json(path)
+        parts = held.get("parts") if isinstance(held, dict) else None
+        if not isinstance(parts, list) or not all(isinstance(p, dict) and {"part", "seeds"} <= set(p) for p in parts):
+            raise folders.Damaged(f"{os.fspath(path)}: expected a list of parts, each with part and seeds")
+        return parts
 
     def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
         """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
@@ -246,7 +274,7 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 
 def read_json(path: epath.Path) -> Any:
-    """Raises ValueError naming the file where it is not valid JSON."""
+    """Raises Damaged naming the file where it is not valid JSON."""
     return _parsed(path, path.read_bytes())
 
 
@@ -254,7 +282,7 @@ def _parsed(path: epath.Path, content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}") from error
+        raise folders.Damaged(f"{os.fspath(path)} is not valid JSON: {error}") from error
 
 
 def write_parquet(path: epath.Path, table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ Rows are queried from the Parquet files of the store (DuckDB); nothing is traine
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from fusion_jax import zoo
+from fusion_jax.folders import Damaged
 from fusion_jax.results import influence
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, flatten
@@ -85,12 +87,13 @@ def rows(store: Store) -> list[Row]:
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
     names = _data_names(written["cells"])
+    wanted = collections.Counter(_without_modalities(e["config"]) for e in written["cells"] if _is_single(e["config"]))
     for entry in written["cells"]:
         row, metrics = _row(store, entry, names)
         found.append(row)
         if metrics is not None and _is_single(entry["config"]):
             singles.setdefault(_without_modalities(entry["config"]), []).append((row, metrics, entry))
-    made = [(group, _best_single(group)) for group in singles.values() if len(group) > 1]
+    made = [(g, _best_single(g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _told_apart(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
@@ -122,9 +125,7 @@ def _is_single(config: dict[str, Any]) -> bool:
 
 
 def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
-    identity = entry["id"]
-    seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
-    failure = store.failure(identity)
+    """The row of a cell and its metrics; a row without values where a file of the cell is damaged, and says which."""
     config = entry["config"]
     control = bool(config["control"]["name"])
     about = dict(
@@ -138,6 +139,16 @@ def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Ro
         about["label"] += VALIDATION_LABELS
     if not control and not _has_edges(config["model"]):
         about["placement"] += " (no graph)"
+    try:
+        return _read_row(store, entry, about)
+    except Damaged as error:
+        return Row(**about, values={}, parameters=None, seconds=None, error=str(error)), None
+
+
+def _read_row(store: Store, entry: dict[str, Any], about: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
+    identity = entry["id"]
+    seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
+    failure = store.failure(identity)
     costs = store.costs(identity) if seeds else []
     diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry["seeds"]}
     seeds = [s for s in seeds if s not in diverged]
@@ -172,7 +183,7 @@ def _diverged(epochs: dict[int, int]) -> str:
 
 def _tested(store: Store, identity: str, seeds: list[int]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
-    if not all((part / "predictions.parquet").exists() for part, _ in store.parts(identity)):
+    if not store.has(identity, "predictions.parquet"):
         return None, {}
     table = store.table(identity, "predictions")
     table = table[table.part == "test"]
@@ -206,10 +217,11 @@ def _has_edges(model: dict[str, Any]) -> bool:
     return layers or any("graph" in zoo.get(kind, model[kind]["name"]).info.needs for kind in ("encoder", "fusion"))
 
 
-def _best_single(group: list[Single]) -> Row | None:
+def _best_single(group: list[Single], modalities: int) -> Row | None:
     """For every seed the single modality with the best validation score (ties: the lower validation log-loss).
 
-    The rows are of one model, and of the seeds that all have finished; None without any.
+    The rows are of one model, and of the seeds that all have finished; None without any. Of the `modalities` that the
+    study names some may have no result: the label says so.
     """
     first, _, entry = group[0]
     primary = PRIMARY[first.task]
@@ -227,13 +239,14 @@ def _best_single(group: list[Single]) -> Row | None:
     chosen = [max(members, key=lambda m, seed=seed: rank(m, seed))[0] for seed in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
     wanted = max(e["seeds"] for *_, e in group)
-    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (
-        f" ({len(seeds)} of {wanted} seeds)" if len(seeds) < wanted else ""
-    )
+    counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
+    lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
+    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
     shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in members)
     known = [m for m in first.influence if all(m in r.influence for r, _ in members)] if shared else []
     return dataclasses.replace(
         first, label=label, values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
+        parameters=first.parameters if len({r.parameters for r, _ in members}) == 1 else None,
         seconds=sum(r.seconds for r, _ in members), cell="", seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},

@@ -52,11 +52,12 @@ def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     Of equal logits the first class is predicted. macro_f1 is the mean over the classes that occur among labels or
     predictions, as in scikit-learn: a class that no row has and none is given has no F1. auc is NaN where a class
     does not occur among the labels. log_loss is of the logits themselves, so that a probability that rounds to 0 has
-    the loss it should.
+    the loss it should. Scores that are log-probabilities as they come (shares of votes, say) rank as they are: made to
+    sum to 1 once more, equal shares would differ in their last bit, and would be no ties.
     """
-    log_p = log_softmax(np.asarray(logits, np.float64), axis=-1)
-    labels, p = np.asarray(labels), np.exp(log_p)
-    classes, guess = p.shape[1], np.asarray(logits).argmax(1)
+    given = np.asarray(logits, np.float64)
+    log_p = log_softmax(given, axis=-1)
+    labels, classes, guess = np.asarray(labels), given.shape[1], np.asarray(logits).argmax(1)
     _, _, f1, support = sk.precision_recall_fscore_support(labels, guess, labels=np.arange(classes), zero_division=0)
     occurs = support + np.bincount(guess, minlength=classes) > 0
     out = dict(
@@ -69,7 +70,8 @@ def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     if support.all():
         # of two classes the logits' difference ranks: probabilities saturate at 1 and would make ties
         two = classes == 2
-        scores = np.subtract(logits[:, 1:], logits[:, :1], dtype=np.float64) if two else p
+        shares = np.abs(given - log_p).max() < 1e-5  # float32 log-probabilities are off by less
+        scores = given[:, 1:] - given[:, :1] if two else given if shares else log_p
         out["auc"] = area_under_roc(scores, labels[:, None] == np.arange(classes)[-scores.shape[1] :])
     if classes == 2:
         out["f1"] = f1[1]

@@ -289,6 +289,12 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         targets.append(hide(target, seen))
         keys.append(jax.random.fold_in(jax.random.key(0), init))
     warn_of_lacks(data, features, mask, trained, part["scale"])
+    if config["model"]["missing"] == "mean" and part["scale"] in ("none", "row") and not mask.all():
+        warnings.warn(
+            f"model.missing='mean' fills what is missing with 0, which is the training mean of standardised features "
+            f"and not of those of data.scale={part['scale']!r}",
+            stacklevel=2,
+        )
     if all(trial.known.all() for trial in trials):
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)

@@ -96,9 +96,9 @@ def test_the_interval_is_students_t_over_seeds():
 
 def test_of_errors_the_smallest_is_best(made):
     made.add("good", dict(rmse=[1.0, 1.01], r2=[0.8, 0.8]), data__name="synthetic_values", data__options={})
-    made.add("bad", dict(rmse=[2.0, 2.01], r2=[0.1, 0.1]), data__name="synthetic_values", data__options={})
+    made.add("bad", dict(rmse=[2.0, 2.02], r2=[0.1, 0.1]), data__name="synthetic_values", data__options={})
     rows = made.rows()
-    assert rows["good"]["RMSE"] == "**1.005 ± 0.007**" and rows["bad"]["RMSE"] == "2.005 ± 0.007"
+    assert rows["good"]["RMSE"] == "**1.005 ± 0.007**" and rows["bad"]["RMSE"] == "2.010 ± 0.014"
     assert rows["good"]["R²"].startswith("**") and not rows["bad"]["R²"].startswith("**")
 
 
