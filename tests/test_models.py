@@ -348,3 +348,20 @@ def test_the_activation_is_the_one_that_is_named():
         present = after
     assert (h < 0).any()
     np.testing.assert_allclose(first(batch()).prediction, second.head(h), rtol=1e-12)
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_a_node_without_anything_that_hears_nothing_has_nothing(placement):
+    """Not the biases of the layers either: its state is 0 at every depth."""
+    alone = Graph.create(np.zeros(0, int), np.zeros(0, int), N)
+    model = build(placement, "concat_linear")
+    for path, value in parameters(model).items():
+        if "bias" in path and path.startswith(("streams", "layers")):
+            value.set_value(jnp.ones_like(value[...]))
+    states = {}
+    model(batch(graph=alone), tap=lambda name, state: states.setdefault(name, state))
+    name = "stream" if placement == "after" else "layer"
+    for depth in (1, 2):
+        state = np.asarray(states[f"{name} {depth}"])
+        there = MASK if placement == "after" else MASK.any(1)
+        assert not there.all() and not state[~there].any() and state[there].any()

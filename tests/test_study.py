@@ -133,6 +133,7 @@ def test_the_schema_version_makes_all_cells_new(monkeypatch):
         ("optimizer.learning_rate", 1j, "'optimizer.learning_rate' is 1j, expected a number"),
         ("optimizer.learning_rate", np.datetime64("2020-01-01"), "'optimizer.learning_rate' is datetime.date"),
         ("model.fusion.options", {"heads": {1, 2}}, "'model.fusion.options.heads' is {1, 2}, expected a number"),
+        ("model.fusion", "gmu", "'model.fusion' is 'gmu', expected a ConfigDict; set one of model.fusion.name, "),
         ("model.fusion.options", "heads=2", "'model.fusion.options' is 'heads=2', expected a dictionary"),
     ],
 )

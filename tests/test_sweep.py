@@ -176,6 +176,52 @@ def test_data_that_fails_validation_fails_its_cells_and_no_others(study_file, tm
     assert "1 cells trained, 1 failed" in out
 
 
+def test_data_that_cannot_be_loaded_today_hides_nothing_that_is_finished(study_file, tmp_path, monkeypatch):
+    file, workdir, usual = study_file(LR, {"control.name": "rbf_svm", "data.options.seed": 1}), tmp_path / "r", []
+    assert run(file, workdir)[0] == 0
+    before, usual = state(workdir), sweep.load_data
+    report = (workdir / "report" / "table.csv").read_text()
+
+    def lost(name, **options):
+        if options.get("seed") == 1:
+            raise OSError("no such file")
+        return usual(name, **options)
+
+    monkeypatch.setattr("fusion_jax.data.load", lost)
+    status, out = run(file, workdir)
+    assert status == 0 and "2 cells, 2 finished before" in out
+    assert state(workdir) == before and (workdir / "report" / "table.csv").read_text() == report
+    status, out = run(file, workdir, "--config.seeds=3")
+    assert status == 1 and "1 cells trained, 1 failed" in out and "FAILED OSError: no such file" in out
+    _, ids = cells(workdir)
+    assert len(list((workdir / "cells").iterdir())) == len(ids) == 2
+
+
+@pytest.mark.parametrize("name", ["record.json", "cost.json", "metrics.parquet"])
+def test_a_damaged_cell_fails_alone_and_says_how_to_train_it_again(study_file, tmp_path, name):
+    file, workdir = study_file(LR, RBF), tmp_path / "r"
+    assert run(file, workdir)[0] == 0
+    store, ids = cells(workdir)
+    damaged = next(pathlib.Path(store.cell(ids["rbf_svm"])).rglob(name))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    status, out = run(study_file(LR, RBF, LP), workdir)
+    whole = " ".join(out.split())
+    assert name in whole and "| logistic_regression | - | **0." in out and "label_propagation" in out
+    if name != "metrics.parquet":  # which nothing but the report reads
+        assert status == 1 and f"to train the cell again remove {store.cell(ids['rbf_svm'])}" in whole
+        assert "1 cells trained, 1 failed" in out
+
+
+def test_a_study_of_another_schema_is_not_swept_over(study_file, tmp_path):
+    file, workdir = study_file(LR), tmp_path / "r"
+    assert run(file, workdir)[0] == 0
+    path = workdir / "study.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "schema"}))
+    before = path.read_bytes()
+    status, out = run(study_file(RBF), workdir)
+    assert status == 2 and "lists cells of schema 1" in out and path.read_bytes() == before
+
+
 def test_cells_that_are_the_same_on_their_data_set_are_one():
     """What is left to the data set and what is written out: one row, one training."""
     data = tiny.dataset()
@@ -224,6 +270,8 @@ def test_a_study_that_cannot_run_is_refused_before_anything_is_trained(study_fil
     status, out = run(study_file(LR, cell), tmp_path / "results")
     assert status == 2 and out.startswith("error:") and message in " ".join(out.split())
     assert not list(tmp_path.glob("results/cells/*"))
+    dry = run(study_file(LR, cell), tmp_path / "results", "--dry_run")
+    assert dry[0] == 2 and message in " ".join(dry[1].split())
 
 
 @pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])

@@ -1,5 +1,7 @@
 """A graph made directly holds what a data set's edge sets hold: ids, shapes, signs and values of the edge arrays."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,11 @@ def test_edge_arrays_of_one_column_and_other_dtypes_are_the_vectors_they_mean():
     assert Graph.create(SENDERS, RECEIVERS, 3, {"weight": weight.astype(float)}).edges["weight"].dtype == np.float64
     none = Graph.create([], [], 3, {"weight": [], "features": np.ones((0, 2))})
     assert none.num_edges == 0 and none.looped.edges["features"].shape == (3, 2)
+
+
+def test_an_edge_array_of_nearly_the_name_of_one_that_is_read_is_warned_of():
+    with pytest.warns(UserWarning, match=r"edges\['wieght'\]: no layer reads.*did you mean 'weight'"):
+        Graph.create([0], [1], 2, {"wieght": np.ones(1)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Graph.create([0], [1], 2, {"weight": np.ones(1), "kind": np.ones(1, int)})

@@ -81,9 +81,9 @@ def _array(x: Any) -> Any:
 
 
 def _shown(x, present: np.ndarray):
-    """The rows that are there, 0 elsewhere: what stands in a masked slot has no say."""
+    """The rows that are there (of a sparse matrix 0 elsewhere): what stands in a masked slot has no say."""
     if not sp.issparse(x):
-        return np.where(present[:, None], x, 0)
+        return x[present]
     x = sp.coo_matrix(x)
     return sp.csr_matrix((np.where(present[x.row], x.data, 0), (x.row, x.col)), shape=x.shape)
 

@@ -1,5 +1,6 @@
 """What holds for every control: finite scores whatever is asked, the labels it may see, and how a row says so."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -13,6 +14,7 @@ from fusion_jax.controls.base import in_one_unit, spread
 from fusion_jax.data.base import Split
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
+from fusion_jax.training import metrics
 from fusion_jax.types import Graph, Info
 from tests import tiny
 
@@ -178,3 +180,44 @@ def test_validation_labels_under_protocol_paper_would_be_test_labels(scratch):
     cell = tiny.cell(control__name="rbf_svm", control__options={"validation_labels": True}, protocol="paper")
     with pytest.raises(ValueError, match="control 'rbf_svm': validation_labels=True under protocol 'paper'"):
         run_cell(cell, store, tiny.dataset())
+
+
+def test_every_metric_can_be_computed_from_what_is_stored(tmp_path):
+    options = {**tiny.DATA, "classes": 3, "dim": 9}
+    store, data = Store(tmp_path, create=True), tiny.dataset(**options)
+    cell = tiny.cell(control__name="random_forest", control__options=dict(trees=10), data__options=options)
+    identity = run_cell(cell, store, data)["identity"]
+    stored, table = store.table(identity, "metrics"), store.table(identity, "predictions")
+    test = table[(table.part == "test") & (table.seed == 1)]
+    found = metrics.classification(np.stack(test.prediction.to_list()), test.labels.to_numpy())
+    kept = stored[(stored.part == "test") & (stored.seed == 1)].set_index("metric").value
+    assert found == {name: kept[name] for name in found}
+
+
+def test_what_is_missing_is_the_training_mean_whatever_the_scale(scratch):
+    """With data.scale="none" that is not 0."""
+    add, store = scratch
+    data, seen = tiny.dataset(), {}
+    moved = dataclasses.replace(data, features={name: x + 8 for name, x in data.features.items()})
+
+    def function(x, labels, split, classes, seed):
+        seen[seed] = x, split
+        return np.zeros((len(x), classes))
+
+    add(function)
+    run_cell(tiny.cell(control__name="scratch", data__scale="none"), store, moved)
+    x, split = seen[1]
+    raw, present = next(iter(moved.features.values())), moved.mask[:, 0]
+    train = split.train[present[split.train]]
+    assert not present.all()
+    x = x[:, : raw.shape[1]]
+    np.testing.assert_allclose(x[~present], np.tile(raw[train].mean(0), ((~present).sum(), 1)), rtol=1e-5)
+    np.testing.assert_array_equal(x[present], raw[present])
+
+
+def test_rows_whose_labels_a_control_may_use_are_stored_as_training_rows(tmp_path):
+    store = Store(tmp_path, create=True)
+    cell = tiny.cell(control__name="label_propagation", control__options=dict(validation_labels=True))
+    identity = run_cell(cell, store, tiny.dataset())["identity"]
+    for name in ("metrics", "predictions"):
+        assert set(store.table(identity, name).part) == {"train", "test"}

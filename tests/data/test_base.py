@@ -423,3 +423,25 @@ def test_unknown_names_and_options_name_the_nearest():
         data.load("digits", neighbors=3)
     with pytest.raises(ValueError, match=r"no data set named 'files'"):
         data.load("files")
+
+
+def test_the_named_columns_of_a_mask_are_the_modalities():
+    mask = np.stack([np.arange(N) > 0, np.ones(N, bool)], 1)
+    table = pd.DataFrame({"b": mask[:, 1], "a": mask[:, 0]})
+    assert same(make(mask=table), make(mask=mask)) and not same(make(mask=mask[:, ::-1]), make(mask=mask))
+    with pytest.raises(ValueError, match=r"mask: a table with the columns \['c', 'a'\]; expected one column"):
+        make(mask=table.rename(columns={"b": "c"}))
+
+
+@pytest.mark.parametrize(("labels", "hint"), [
+    (LABELS.astype(float), r"labels.astype\(int\)"), (np.where(LABELS, np.nan, 0), "row 1 holds nan"),
+    (np.where(LABELS, "yes", "no"), r"np.unique\(names, return_inverse=True\)"),
+])  # fmt: skip
+def test_labels_in_another_form_come_with_the_way_to_the_right_one(labels, hint):
+    with pytest.raises(ValueError, match=f"target.labels.*{hint}"):
+        make(target=Target("classes", labels=labels, num_outputs=2))
+
+
+def test_a_label_that_is_not_there_is_no_continuous_label():
+    with pytest.raises(ValueError, match=r"splits.per_class: row 2 has no label \(nan\)"):
+        splits.per_class(np.array([0, 1, np.nan, 1]), 1)

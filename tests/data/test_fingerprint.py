@@ -95,6 +95,25 @@ def test_target_values_count(y):
     assert made[0] != made[1]
 
 
+FAR = np.random.default_rng(1).normal(size=N)
+WIDE = np.stack([1e5 * FAR, FAR[::-1]], 1)  # spreads of two sizes
+
+
+@pytest.mark.parametrize("origin", [1e6, 1e7])
+def test_rows_count_far_from_the_origin_and_in_columns_of_little_spread(origin):
+    """A model learns every column in its own unit, so that what is little beside others is not little to it."""
+    def of(y):
+        y = y.reshape(N, -1)
+        return dataset(target=Target("values", values=y, num_outputs=y.shape[1]), class_names=()).fingerprint
+
+    assert of(FAR / 2 + origin) != of(FAR[::-1] / 2 + origin)
+    turned, doubled = WIDE * 1, WIDE * [1, 2]
+    turned[:, 1] = WIDE[::-1, 1]
+    assert len({of(WIDE), of(turned), of(doubled)}) == 3
+    far = [dataset(features={**X, "a": (x + 1e6).astype(np.float32)}) for x in (X["a"], X["a"][::-1])]
+    assert far[0].fingerprint != far[1].fingerprint
+
+
 def test_csr_features_count_by_width_pattern_and_values():
     wide = sp.csr_matrix(np.where(X["a"] > 0, X["a"], 0))
     wider = sp.csr_matrix((wide.data, wide.indices, wide.indptr), shape=(N, 4))
@@ -122,9 +141,10 @@ def test_last_bits_names_and_masked_slots_do_not_count():
     )
     assert any(not np.array_equal(moved[k], x) for k, x in digits.features.items())
     assert fingerprint(other) == fingerprint(digits) == data.load("digits", missing=0.3).fingerprint
-    sparse = sp.csr_matrix(np.where(MASK[:, 1:], 0, np.nan).repeat(3, 1).astype(np.float32))
-    empty = sp.csr_matrix((N, 3), dtype=np.float32)
-    assert dataset(features={**X, "a": sparse}).fingerprint == dataset(features={**X, "a": empty}).fingerprint
+    shown = sp.csr_matrix(np.where(MASK[:, 1:], X["a"], 0))
+    for hidden in (7, np.nan):
+        sparse = sp.csr_matrix(np.where(MASK[:, 1:], X["a"], np.float32(hidden)))
+        assert dataset(features={**X, "a": sparse}).fingerprint == dataset(features={**X, "a": shown}).fingerprint
 
 
 def test_what_a_config_leaves_to_the_data_set_counts_as_it_is_used():
@@ -153,7 +173,14 @@ def test_a_split_that_cannot_be_drawn_is_named():
 
 def test_a_split_has_a_digest_of_its_rows_and_parts():
     a, b = np.arange(3), np.arange(3, 6)
-    splits_ = ((a, b, b + 3), (b, a, b + 3), (a, b + 3, b), (a[:2], b, b + 3))
+    splits_ = ((a, b, b + 3), (b, a, b + 3), (a, b + 3, b), (a[:2], b, b + 3), (a, b, b + 4))
     digests = {split_digest(Split(*parts)) for parts in splits_}
-    assert len(digests) == 4
+    assert len(digests) == 5
     assert split_digest(Split(a.astype(np.int32), b, b + 3)) == split_digest(Split(a, b, b + 3))
+
+
+def test_a_control_has_no_dropout_that_could_vary():
+    d = dataset()
+    varied = ("split", "init", "dropout"), ("split", "init"), ("split",)
+    made = [tiny.cell(control__name="rbf_svm", vary=vary).identity(d) for vary in varied]
+    assert made[0] == made[1] != made[2]

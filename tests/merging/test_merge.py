@@ -29,7 +29,8 @@ def settings():
 def trained(settings, tmp_path_factory):
     one = dict(seeds=1)
     cells = [tiny_cell(), tiny_cell(**one, model__dim=6), tiny_cell(**one, optimizer__learning_rate=0.02),
-             tiny_cell(**one, data__scale="row")]  # fmt: skip
+             tiny_cell(**one, data__scale="row"), tiny_cell(model__missing="mean"),
+             tiny_cell(model__missing="mean", data__scale="none")]  # fmt: skip
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
 
@@ -179,3 +180,13 @@ def test_the_catalogue_has_the_mergings():
     for row in zoo.catalogue():
         if row["kind"] == "merging":
             assert row["paper"] and row["cost"], row
+
+
+def test_means_of_several_seeds_do_not_merge(trained):
+    """What stands for a missing modality is a seed's own mean: under another seed's scaler it is something else."""
+    store, identities = trained
+    with pytest.raises(ValueError, match="model.missing='mean' fills what is missing with each seed's own mean"):
+        base.parents_of([restore(store, identities[4])])
+    parents, _ = base.parents_of([restore(store, identities[5])])
+    for parent in parents:
+        np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-4, atol=1e-4)

@@ -308,3 +308,28 @@ def test_the_report_command(made, tmp_path):
     (tmp_path / "study" / "report").write_text("a file where the folder should be")
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study")
     assert status == 0 and "| a | before | **0.550 ± 0.071** |" in out and "written:" not in out
+
+
+def test_the_best_single_modality_says_what_it_was_not_chosen_from(made):
+    """Two of three modalities have a result; and models of different sizes have no one number of parameters."""
+    for m, parameters in (("m0", 10), ("m1", 20)):
+        made.add(f"single: {m}", dict(accuracy=[0.5, 0.6]), data__modalities=(m,), parameters=parameters)
+    made.add("single: m2", data__modalities=("m2",), error="ValueError: no")
+    rows = made.rows()
+    label = f"{tables.SINGLE} (2 of 3 modalities)"
+    assert label in rows and rows[label]["parameters"] == "-"
+
+
+def test_a_damaged_cell_is_a_row_that_says_so_and_the_others_have_their_numbers(made):
+    damaged = made.add("damaged", dict(accuracy=[0.5, 0.6]))
+    made.add("whole", dict(accuracy=[0.7, 0.9]))
+    made.add("no record", dict(accuracy=[0.5, 0.6]))
+    part = made.store.parts(damaged)[0][0]
+    content = bytearray((part / "metrics.parquet").read_bytes())
+    content[9] ^= 1
+    (part / "metrics.parquet").write_bytes(content)
+    (made.store.cell(made.cells[2][0]) / "record.json").write_text("[1, 2]")
+    rows = made.rows()
+    assert rows["whole"]["accuracy"] == "**0.800 ± 0.141**"
+    assert "metrics.parquet is damaged" in rows["damaged"]["accuracy"]
+    assert "record.json: expected a list of parts" in rows["no record"]["accuracy"]

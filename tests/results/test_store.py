@@ -10,7 +10,7 @@ from etils.epath import gpath
 
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
-from fusion_jax.folders import digests, files
+from fusion_jax.folders import Damaged, digests, files
 from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
@@ -293,3 +293,19 @@ def test_a_tilde_is_the_home_folder_and_every_other_character_itself(tmp_path, m
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a ~ $HOME {x}", "home"]
     with pytest.raises(ValueError, match="'~nobody-of-that-name/results': no home folder"):
         Store("~nobody-of-that-name/results", create=True)
+
+
+def test_the_seeds_of_a_record_are_those_of_its_parts(store):
+    write(store, (0, 1))
+    record = read_json(store.cell(ID) / "record.json")
+    write_json(store.cell(ID) / "record.json", {**record, "seeds": [0]})
+    assert store.finished_seeds(ID) == (0, 1)
+
+
+def test_a_file_that_was_written_and_is_lost_is_an_error_and_not_a_cell_without(store):
+    write(store, (0,))
+    assert store.has(ID, "metrics.parquet") and not store.has(ID, "checkpoint.parquet")
+    (store.parts(ID)[0][0] / "metrics.parquet").unlink()
+    assert store.has(ID, "metrics.parquet")
+    with pytest.raises(Damaged, match="metrics.parquet is missing"):
+        store.table(ID, "metrics")

@@ -107,6 +107,11 @@ def test_on_fixed_test_rows_the_rows_are_asked_too():
     assert tables.best([fixed(range(40), range(40)), eight], "accuracy", "honest") == (1, ())
     noisy = fixed(range(60), range(10))  # the rows tell them apart, the seeds do not
     assert min(tables.by_row(eight, noisy, "accuracy")) > 0 and tables.best([noisy, eight], "accuracy", "honest")[1]
+    some = dataclasses.replace(ten, seeds=(1, 2))  # its second seed is the other's third
+    three = fixed(range(50), range(60), range(20, 28))
+    assert tables.by_row(three, some, "accuracy") == pytest.approx(tables.interval(
+        (right([range(60), range(20, 28)])[1]["influence"]["accuracy"].mean(0) - ten.influence["accuracy"].mean(0))
+        + (0.4 + 0.92) / 2 - 0.9))  # fmt: skip
     other = dataclasses.replace(ten, tested=np.arange(1, 101))
     assert tables.by_row(eight, other, "accuracy") is None
 

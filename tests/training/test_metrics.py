@@ -92,3 +92,12 @@ def test_training_keeps_the_epoch_of_the_lower_loss_where_one_number_would_tie()
 def test_the_history_shows_a_score_as_one_number():
     assert float(metrics.readable(score_of(10, 0.25))) == pytest.approx(10.8)
     assert float(metrics.readable(jnp.float32(-0.5))) == -0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_equal_shares_of_votes_are_ties(dtype):
+    """Log-probabilities of ten voters, as they are and as they are stored: made to sum to 1 again, ties would break."""
+    rng = np.random.default_rng(0)
+    votes, labels = rng.multinomial(10, [0.5, 0.3, 0.2], 300), rng.integers(0, 3, 300)
+    found = metrics.classification(np.log((votes + 1 / 3) / 11).astype(dtype), labels)["auc"]
+    assert found == pytest.approx(sk.roc_auc_score(labels, votes / 10, multi_class="ovr"), abs=1e-12)

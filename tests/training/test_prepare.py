@@ -357,3 +357,11 @@ def test_scale_row_divides_each_present_row_by_the_sum_of_its_absolute_values(da
     for m, name in enumerate(data.features):
         rows = data.mask[:, m]
         np.testing.assert_array_equal(other.batch.features[name][rows], ready.batch.features[name][rows])
+
+
+def test_the_mean_of_features_that_are_not_standardised_is_not_0(data):
+    for scale, warned in (("none", True), ("row", True), ("view", False)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            prepare(tiny.cell(data__scale=scale, model__missing="mean").config, data, (0,))
+        assert any("model.missing='mean' fills" in str(w.message) for w in said) is warned
