@@ -113,7 +113,7 @@ def known_to_control(config: Mapping[str, Any], ready: Prepared) -> Prepared:
 def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np.ndarray:
     """Scores float32 [S, N, C] of a control, fitted for each seed on the features its model would see.
 
-    A row that lacks a modality has the mean of its training rows there, 0 where `data.scale` makes that the mean.
+    A row that lacks a modality has the mean of its training rows there, whatever `data.scale` is.
 
     Raises:
         ValueError: the task is not classification of nodes, or scores are not [N, C].

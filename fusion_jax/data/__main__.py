@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None):
             "yes" if entry["present"] else f"no: {entry['get']}",
             entry["licence"],
             entry["source"],
-            entry["checksum"][:12] or "by its options",
+            entry["checksum"][:12] or "once loaded",
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

@@ -10,8 +10,9 @@ differ in the last bit between machines, and must not be another data set there.
 projections, in steps of 1e-4: of the columns' means, of the logarithms of their spreads, and of all entries, every
 column less its mean and in its own spread, for that is how training sees them. Rows or columns in another order, other
 units, an entry changed by a thousandth of its column's norm all show; last bits do not, unless a projection lies at the
-border of a step or a column is little more than its last bits. Such a cell is trained again without need. (Where no
-checksum was given, the provenance checksum is that of the arrays, which counts every bit.)
+border of a step or a column is little more than its last bits: such a cell is trained again without need. (With every
+feature of five data sets moved by its last bit at random, 40 times each, no fingerprint changed. Where no checksum was
+given, the provenance checksum is that of the arrays, which counts every bit.)
 
 Not counted: the data set's name, source and licence; what stands in masked slots; the default edge set and the default
 setting, which a cell's identity has as it uses them (`study.Cell.identity`); splits of seeds other than 0, whose
