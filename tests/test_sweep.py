@@ -415,6 +415,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "experiments.sweep", *flags], cwd=ROOT, env={**os.environ, **plain, **env},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
         )  # fmt: skip
 
     def until(self, happened):

@@ -18,14 +18,13 @@ def groups(labels, rule: str) -> np.ndarray:
     labels = one_column(np.asarray(labels))
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(f"splits.{rule}: labels have shape {labels.shape}; expected one class a row, [N]")
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        row = int(np.argmax(np.isnan(labels)))
-        raise ValueError(f"splits.{rule}: row {row} has no label (nan); expected one class a row")
     if labels.dtype.kind == "f" and not np.all(labels == np.floor(labels)):
         row = int(np.argmax(~(labels == np.floor(labels))))
+        expected = "classes: for values use splits.fractions(..., stratify=False)"
+        expected = "a class in every row" if np.isnan(labels[row]) else expected
         raise ValueError(
             f"splits.{rule}: labels are continuous (row {row} holds {labels[row]}, {len(np.unique(labels))} different "
-            f"values in {len(labels)} rows); expected classes: for values use splits.fractions(..., stratify=False)"
+            f"values in {len(labels)} rows); expected {expected}"
         )
     return labels
 

@@ -440,8 +440,3 @@ def test_the_named_columns_of_a_mask_are_the_modalities():
 def test_labels_in_another_form_come_with_the_way_to_the_right_one(labels, hint):
     with pytest.raises(ValueError, match=f"target.labels.*{hint}"):
         make(target=Target("classes", labels=labels, num_outputs=2))
-
-
-def test_a_label_that_is_not_there_is_no_continuous_label():
-    with pytest.raises(ValueError, match=r"splits.per_class: row 2 has no label \(nan\)"):
-        splits.per_class(np.array([0, 1, np.nan, 1]), 1)

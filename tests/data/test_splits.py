@@ -78,6 +78,7 @@ def test_masks_over_the_rows_are_row_numbers():
         (lambda y: splits.per_class(y, 2, 2), "splits.per_class: labels are continuous"),
         (lambda y: splits.fixed_test(y, [0], [1], 0.2), "splits.fixed_test: labels are continuous"),
         (lambda y: splits.fractions(np.where(y > 9, np.nan, 1.0), 0.5, 0.2), "labels are continuous (row 9 holds nan"),
+        (lambda y: splits.fractions(np.where(y > 9, np.nan, 1.0), 0.5, 0.2), "expected a class in every row"),
         (lambda y: splits.fractions(np.eye(3), 0.5, 0.2), "labels have shape (3, 3); expected one class a row"),
         (lambda y: splits.fractions(y > 0, 0.8, 0.2), "train + val=1.0; expected a share in (0, 1)"),
         (lambda y: splits.fractions(y > 0, float("nan"), 0.2), "train=nan; expected a share in (0, 1)"),

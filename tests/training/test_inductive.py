@@ -301,7 +301,7 @@ def test_controls_are_given_the_graph_of_evaluation_of_their_seed():
         labels = np.full(60, -1)
         labels[split.train] = data.target.labels[split.train]
         own = LabelPropagation().predict(None, labels, split, ready.evaluated[i], 2, 0)
-        np.testing.assert_array_equal(scores[i], own)
+        np.testing.assert_array_equal(scores[i], own.astype(np.float32))
 
 
 def test_an_edge_set_that_cannot_be_made_again_is_refused_by_name():
