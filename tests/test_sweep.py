@@ -406,6 +406,13 @@ WAIT = """import os, pathlib, time
             time.sleep(120)"""
 
 
+# What is started by a test run in the background has Ctrl-C switched off, as that has.
+ATTENTIVE = """import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("experiments.sweep", run_name="__main__", alter_sys=True)
+"""
+
+
 class Running:
     """`python -m experiments.sweep` in a process of its own."""
 
@@ -413,9 +420,8 @@ class Running:
         flags = f"--config={tmp_path}/slow.py", f"--workdir={tmp_path}/results", "--jobs=1"
         plain = dict(JAX_ENABLE_X64="0", JAX_NUMPY_DTYPE_PROMOTION="standard", SCRATCH=str(tmp_path / "scratch"))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.sweep", *flags], cwd=ROOT, env={**os.environ, **plain, **env},
+            [sys.executable, "-c", ATTENTIVE, *flags], cwd=ROOT, env={**os.environ, **plain, **env},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
         )  # fmt: skip
 
     def until(self, happened):
