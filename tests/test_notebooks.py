@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import pytest
+
 from fusion_jax.results.store import Store
 from tests import tiny
 
@@ -15,6 +17,7 @@ def code(name: str) -> str:
 
 
 def test_quickstart(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="figures are an extra")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names = {}

@@ -68,4 +68,4 @@ def sweep(add):
         add(data | {"data.modalities": ("structure",), "model.fusion.name": "mean"}, label="graph only (no features)")
         for control in CONTROLS:
             few = {"control.options": {"trees": 200}} if control == "random_forest" else {}
-            add(data | {"control.name": control} | few, label=control)
+            add(data | {"control.name": control} | few)

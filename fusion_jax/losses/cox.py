@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fusion_jax.losses.base import check_kind
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
@@ -42,8 +43,7 @@ def cox(
         raise ValueError(f"loss 'cox': order={order!r}, expected one of {ORDERS}")
     if not event_weight > 0:
         raise ValueError(f"loss 'cox': event_weight={event_weight}, expected a number > 0")
-    if target.kind != "survival":
-        raise ValueError(f"loss 'cox' needs survival times and events, this target is {target.kind!r}")
+    check_kind("cox", target, "survival")
     seen = weight > 0
     risk = jnp.where(seen, output.prediction[:, 0], 0)
     weight = weight.astype(risk.dtype) * jnp.where(target.event, event_weight, 1.0).astype(risk.dtype)

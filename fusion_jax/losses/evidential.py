@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from fusion_jax.losses.base import weighted_mean
+from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.nn.evidence import CAP, evidence
 from fusion_jax.types import Array, Info, Output, Target
 
@@ -48,8 +48,7 @@ def evidential(
         ValueError: a task other than classification; a model without per-modality predictions, or with another
             number of classes in them.
     """
-    if target.kind != "classes":
-        raise ValueError(f"loss 'evidential' is defined for classes, the task is {target.kind!r}")
+    check_kind("evidential", target, "classes")
     logits = _views(output)
     y = jax.nn.one_hot(target.labels, logits.shape[-1], dtype=logits.dtype)
     annealed = jnp.minimum(jnp.asarray(step).astype(logits.dtype) / annealing, 1)

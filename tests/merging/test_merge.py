@@ -188,5 +188,5 @@ def test_means_of_several_seeds_do_not_merge(trained):
     with pytest.raises(ValueError, match="model.missing='mean' fills what is missing with each seed's own mean"):
         base.parents_of([restore(store, identities[4])])
     parents, _ = base.parents_of([restore(store, identities[5])])
-    for parent in parents:
-        np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-4, atol=1e-4)
+    for parent in parents:  # nothing was rescaled: float32 of a compiled and of an eager model
+        np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-6, atol=1e-6)

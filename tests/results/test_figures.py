@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="figures are an extra")
 
 DRAW = """
 import os, sys
