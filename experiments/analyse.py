@@ -37,8 +37,10 @@ def place_of(cell: Restored, seed: int | None) -> int:
     if seed is None:
         return max(range(len(cell.seeds)), key=cell.validation_score)
     if seed not in cell.seeds:
-        raise ValueError(f"cell {cell.identity} has no seed {seed}{nearest(str(seed), map(str, cell.seeds))}; "
-                         f"finished: {', '.join(map(str, cell.seeds))}")  # fmt: skip
+        raise ValueError(
+            f"cell {cell.identity} has no seed {seed}{nearest(str(seed), map(str, cell.seeds))}; "
+            f"finished: {', '.join(map(str, cell.seeds))}"
+        )
     return cell.seeds.index(seed)
 
 
@@ -46,8 +48,10 @@ def markdown(result: Concepts) -> str:
     """The summary, then a line a concept and layer."""
     lines = ["| concept | score | mean | std over layers | CV | range ratio |", "|" + " --- |" * 6]
     for row in result.summary.itertuples():
-        lines.append(f"| {row.concept} | {row.score.upper()} | {row.mean:.3f} | {row.std:.3f} | {row.cv:.3f} "
-                     f"| {row.range_ratio:.3f} |")  # fmt: skip
+        lines.append(
+            f"| {row.concept} | {row.score.upper()} | {row.mean:.3f} | {row.std:.3f} | {row.cv:.3f} "
+            f"| {row.range_ratio:.3f} |"
+        )
     lines += ["", "| concept | layer | TCAV | p | TGCAV | p | classifier's accuracy |", "|" + " --- |" * 7]
     for row in result.table.itertuples():
         p = ["-" if np.isnan(v) else f"{v:.3f}" for v in (row.p_tcav, row.p_tgcav)]
@@ -73,8 +77,17 @@ def figure(result: Concepts):
     for i, (name, group) in enumerate(result.table.groupby("concept", sort=False)):
         colour = "0.6" if name == RANDOM else f"C{i}"
         for score, style in (("tcav", "--"), ("tgcav", "-")):
-            axes.errorbar(range(len(layers)), group[score], group[f"{score}_std"], color=colour, ls=style, marker="o",
-                          ms=3, capsize=2, label=f"{name}, {score.upper()}")  # fmt: skip
+            axes.errorbar(
+                range(len(layers)),
+                group[score],
+                group[f"{score}_std"],
+                color=colour,
+                ls=style,
+                marker="o",
+                ms=3,
+                capsize=2,
+                label=f"{name}, {score.upper()}",
+            )
     axes.set_xticks(range(len(layers)), layers, rotation=30, ha="right")
     axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel(f"speaks for class {result.target}")

@@ -81,8 +81,11 @@ def check(argv: list[str]) -> None:
     groups = {key.rsplit(".", depth)[0] for key in config for depth in range(1, key.count(".") + 1)}
     for key in (a.removeprefix("config.").partition("=")[0] for a in given if a.startswith("config.")):
         if key not in config and key not in groups:
-            options = "" if ".options." not in key else (
-                "; options can be set where the study names them, as configs/base.py:fusion=NAME does")  # fmt: skip
+            options = (
+                ""
+                if ".options." not in key
+                else ("; options can be set where the study names them, as configs/base.py:fusion=NAME does")
+            )
             raise ValueError(f"no config key {key!r}{zoo.nearest(key, config)}{options}")
 
 

@@ -127,9 +127,10 @@ def fit_control(config: Mapping[str, Any], data: Dataset, ready: Prepared) -> np
     for i, (seed, split) in enumerate(zip(ready.seeds, ready.splits, strict=True)):
         trial = dataclasses.replace(jax.tree.map(lambda a, i=i: a[i], ready.trials), graph=None, mask=None)
         shown = scaled(ready.batch, trial)
-        x = np.concatenate([
-            filled(np.asarray(f), shown.mask[:, m], split.train) for m, f in enumerate(shown.features.values())
-        ], axis=1)  # fmt: skip
+        x = np.concatenate(
+            [filled(np.asarray(f), shown.mask[:, m], split.train) for m, f in enumerate(shown.features.values())],
+            axis=1,
+        )
         own = seed if "init" in config["vary"] else 0
         labels = np.full(data.num_nodes, -1)
         labels[split.train] = data.target.labels[split.train]
@@ -281,9 +282,12 @@ def run_cell(
     tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
     tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
     cost = dict(
-        cost, seconds=time.perf_counter() - start, seeds=len(seeds), split_rule=data.splits.rule,
+        cost,
+        seconds=time.perf_counter() - start,
+        seeds=len(seeds),
+        split_rule=data.splits.rule,
         diverged=list(diverged.values()),
-    )  # fmt: skip
+    )
     cost["splits"] = {str(seed): split_digest(split) for seed, split in zip(seeds, ready.splits, strict=True)}
     store.write_part(identity, cell, seeds, tables, cost, checkpoint)
     if checkpoint is not None:
@@ -298,9 +302,11 @@ def show_progress(history: list[dict[str, np.ndarray]]) -> None:
     """One line on standard error: how far training is, and the mean losses of the seeds that still train."""
     last = {name: values[:, -1] for name, values in history[-1].items()}
     training = ~np.isnan(last["train_loss"])
-    losses = [f"{word} loss {last[name][training].mean():.4f}"
-              for word, name in (("training", "train_loss"), ("validation", "val_loss"))
-              if np.isfinite(last[name][training]).any()]  # fmt: skip
+    losses = [
+        f"{word} loss {last[name][training].mean():.4f}"
+        for word, name in (("training", "train_loss"), ("validation", "val_loss"))
+        if np.isfinite(last[name][training]).any()
+    ]
     count = f"{training.sum()} of {len(training)} seeds train"
     epoch = sum(h["train_loss"].shape[1] for h in history)
     print(f"epoch {epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)

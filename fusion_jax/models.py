@@ -64,7 +64,10 @@ class Streams(nnx.Module):
         """x [N, M, D] -> [N, M, D']; `present` bool [N, M] says who has something in each stream, all if None."""
         keys = split_key(key, self.modalities)
         if graph is None or not graph.views:
-            run = lambda layer, x, present, key: layer(x, graph, present, key=key)  # noqa: E731
+
+            def run(layer, x, present, key):
+                return layer(x, graph, present, key=key)
+
             axes = (0, 1, None if present is None else 1, None if key is None else 0)
             return jax.vmap(run, axes, 1)(self.layers, x, present, None if key is None else jnp.stack(keys))
         outs = []
@@ -133,8 +136,12 @@ class Model(nnx.Module):
         m, outputs = len(self.names), target.num_outputs
         self.activation = activation
         check_placement(fusion["name"], placement)
-        for name, value, known in (("missing", missing, MISSING), ("presence", presence, PRESENCE),
-                                   ("head", head, HEADS), ("activation", activation, tuple(ACTIVATIONS))):  # fmt: skip
+        for name, value, known in (
+            ("missing", missing, MISSING),
+            ("presence", presence, PRESENCE),
+            ("head", head, HEADS),
+            ("activation", activation, tuple(ACTIVATIONS)),
+        ):
             if value not in known:
                 raise ValueError(f"{name}={value!r}{zoo.nearest(value, known)}; expected one of {known}")
         per_stream = 0 if placement == "before" else layers
@@ -156,9 +163,11 @@ class Model(nnx.Module):
             return zoo.make("graph", layer["name"], widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
-            [zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
-             for d in feature_dims.values()]
-        )  # fmt: skip
+            [
+                zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
+                for d in feature_dims.values()
+            ]
+        )
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]

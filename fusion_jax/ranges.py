@@ -15,18 +15,35 @@ from ml_collections import ConfigDict
 
 # Keys and options by their last part, the name; an option with such a name means the same in every mechanism.
 SHARES = (  # in [0, 1)
-    "rate", "value_rate", "late_rate", "embed_rate", "head_rate", "drop_layer", "hide", "smoothing", "momentum", "b1",
+    "rate",
+    "value_rate",
+    "late_rate",
+    "embed_rate",
+    "head_rate",
+    "drop_layer",
+    "hide",
+    "smoothing",
+    "momentum",
+    "b1",
     "b2",
-)  # fmt: skip
+)
 COUNTS = ("heads", "kv_heads", "cross_heads", "decoder_heads")  # at least 1
 NOT_NEGATIVE = ("weight_decay", "eps", "eps_root")
 
 # Keys of defaults.py: the least value, which is included.
 LEAST = {
-    "seeds": 1, "training.epochs": 1, "training.chunk": 1, "training.patience": 1, "training.select_every": 1,
-    "training.checkpoint_seconds": 0, "model.dim": 1, "model.layers": 0, "optimizer.clip": 0, "optimizer.warmup": 0,
+    "seeds": 1,
+    "training.epochs": 1,
+    "training.chunk": 1,
+    "training.patience": 1,
+    "training.select_every": 1,
+    "training.checkpoint_seconds": 0,
+    "model.dim": 1,
+    "model.layers": 0,
+    "optimizer.clip": 0,
+    "optimizer.warmup": 0,
     "loss.l2": 0,
-}  # fmt: skip
+}
 
 
 def python(value: Any, key: str) -> Any:

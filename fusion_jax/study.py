@@ -265,8 +265,15 @@ def resolve(config: ConfigDict) -> Cell:
     plain, base = _plain(config.to_dict()), _plain(get_config().to_dict())
     _check_keys(plain, base)
     ranges.check_ranges(flatten(plain))
-    kinds = {"model.encoder": "encoder", "model.fusion": "fusion", "model.layer": "graph", "model.readout": "readout",
-             "control": "control", "scheme": "scheme", "loss": "loss"}  # fmt: skip
+    kinds = {
+        "model.encoder": "encoder",
+        "model.fusion": "fusion",
+        "model.layer": "graph",
+        "model.readout": "readout",
+        "control": "control",
+        "scheme": "scheme",
+        "loss": "loss",
+    }
     for path, kind in kinds.items():
         spec = plain
         for part in path.split("."):

@@ -80,9 +80,7 @@ class Graph:
 
     @property
     def graph_ids(self) -> Array:  # [N], the graph each node belongs to
-        return jnp.repeat(
-            jnp.arange(self.num_graphs), self.jraph.n_node, total_repeat_length=self.num_nodes
-        )
+        return jnp.repeat(jnp.arange(self.num_graphs), self.jraph.n_node, total_repeat_length=self.num_nodes)
 
     def view(self, m: int) -> Graph:
         """The edge set modality m works on."""
@@ -144,9 +142,14 @@ class Graph:
         )
         with_loops = _with_loops(senders, receivers, n_node, edges) if looped else None
         return cls(
-            tuple_, pointers(receivers), jnp.asarray(by_sender), pointers(senders), tuple(views), with_loops,
+            tuple_,
+            pointers(receivers),
+            jnp.asarray(by_sender),
+            pointers(senders),
+            tuple(views),
+            with_loops,
             largest=int(n_node.max(initial=0)),
-        )  # fmt: skip
+        )
 
 
 def _with_loops(senders, receivers, n_node, edges) -> Graph:

@@ -7,8 +7,11 @@ from tests.helpers import prefixed
 # deepmind-research lets Haiku number the linear layers, hierarchical_perceiver names them
 NUMBERED = {"query": "linear", "key": "linear_1", "value": "linear_2", "out": "linear_3"}
 NAMED = {
-    "query": "query_linear", "key": "key_linear", "value": "value_linear", "out": "attention_output_linear",
-}  # fmt: skip
+    "query": "query_linear",
+    "key": "key_linear",
+    "value": "value_linear",
+    "out": "attention_output_linear",
+}
 
 
 def haiku_linear(prefix: str, case: dict, name: str) -> dict:

@@ -20,10 +20,7 @@ def small_graph(n: int = 7, num_edges: int = 18, seed: int = 0) -> Graph:
 
 def parameters(module: nnx.Module) -> dict[str, nnx.Variable]:
     """{dotted path: variable} of everything a module stores."""
-    return {
-        ".".join(str(p) for p in path): variable
-        for path, variable in nnx.to_flat_state(nnx.state(module))
-    }
+    return {".".join(str(p) for p in path): variable for path, variable in nnx.to_flat_state(nnx.state(module))}
 
 
 def assign(module: nnx.Module, values: dict[str, np.ndarray], *, partial: bool = False) -> nnx.Module:
@@ -54,7 +51,10 @@ def assign(module: nnx.Module, values: dict[str, np.ndarray], *, partial: bool =
 def to_float64(module: nnx.Module) -> nnx.Module:
     """The same module with every float parameter in float64."""
     graphdef, state = nnx.split(module)
-    cast = lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
+
+    def cast(a):
+        return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
     return nnx.merge(graphdef, jax.tree.map(cast, state))
 
 

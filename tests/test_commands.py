@@ -42,8 +42,9 @@ def file(tmp_path):
 def start(module, *args, out=subprocess.PIPE, err=subprocess.STDOUT, **env):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     plain = dict(JAX_ENABLE_X64="0", JAX_NUMPY_DTYPE_PROMOTION="standard", PYTHONPATH=path)
-    return subprocess.Popen([sys.executable, "-m", module, *args], env={**os.environ, **plain, **env}, stdout=out,
-                            stderr=err)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *args], env={**os.environ, **plain, **env}, stdout=out, stderr=err
+    )
 
 
 def finished(workdir):
@@ -225,7 +226,10 @@ def test_the_library_does_not_need_packages_of_its_own_beside_it(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "fusion_jax").symlink_to(ROOT / "fusion_jax")
     done = subprocess.run(
-        [sys.executable, "-c", FOREIGN.format(here=str(tmp_path))], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", FOREIGN.format(here=str(tmp_path))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{tmp_path / 'site'}"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and done.stdout == "gmu\n", done.stderr

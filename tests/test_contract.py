@@ -32,9 +32,12 @@ def padded(graph: Graph) -> Graph:
     extra = np.arange(n, n + PADDING)
     edges = {k: np.concatenate([v, np.zeros((PADDING, *v.shape[1:]), v.dtype)]) for k, v in graph.edges.items()}
     return Graph.create(
-        np.concatenate([np.asarray(graph.senders), extra]), np.concatenate([np.asarray(graph.receivers), extra[::-1]]),
-        np.concatenate([np.asarray(graph.jraph.n_node), [PADDING]]), edges, tuple(padded(v) for v in graph.views),
-    )  # fmt: skip
+        np.concatenate([np.asarray(graph.senders), extra]),
+        np.concatenate([np.asarray(graph.receivers), extra[::-1]]),
+        np.concatenate([np.asarray(graph.jraph.n_node), [PADDING]]),
+        edges,
+        tuple(padded(v) for v in graph.views),
+    )
 
 
 def graphs(modalities: int) -> Graph:
@@ -173,8 +176,13 @@ def test_fusion_node_permutation(name):
 
     def permuted(g: Graph) -> Graph:
         edges = {k: np.asarray(v) for k, v in g.edges.items()}
-        return Graph.create(rank[np.asarray(g.senders)], rank[np.asarray(g.receivers)], np.asarray(g.jraph.n_node),
-                            edges, tuple(permuted(v) for v in g.views))  # fmt: skip
+        return Graph.create(
+            rank[np.asarray(g.senders)],
+            rank[np.asarray(g.receivers)],
+            np.asarray(g.jraph.n_node),
+            edges,
+            tuple(permuted(v) for v in g.views),
+        )
 
     other = c.forward(c.params, c.pad(c.x)[order], c.pad(c.mask)[order], permuted(c.padded_graph))
     close(other.out, c.out.out[order])
@@ -232,8 +240,12 @@ def test_graph_layer(name):
     close(big[:N], y)
     order = np.random.default_rng(2).permutation(N)
     rank = np.argsort(order)
-    moved = Graph.create(rank[np.asarray(graph.senders)], rank[np.asarray(graph.receivers)], N,
-                         {k: np.asarray(v) for k, v in graph.edges.items()})  # fmt: skip
+    moved = Graph.create(
+        rank[np.asarray(graph.senders)],
+        rank[np.asarray(graph.receivers)],
+        N,
+        {k: np.asarray(v) for k, v in graph.edges.items()},
+    )
     close(run(params, x[order], moved), y[order])
     grads = jax.jit(jax.grad(lambda p, x: (forward(p, x, graph) ** 2).sum(), argnums=(0, 1)))(params, x)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
@@ -245,7 +257,10 @@ def test_graph_layer(name):
 def test_graph_layer_widths(name):
     """From one width to another, the second argument; not an option of the mechanism."""
     assert "out" not in zoo.options("graph", name)
-    make = lambda *widths: zoo.make("graph", name, *widths, rngs=nnx.Rngs(0))  # noqa: E731
+
+    def make(*widths):
+        return zoo.make("graph", name, *widths, rngs=nnx.Rngs(0))
+
     y = make(D, 12)(jnp.ones((N, D), jnp.float32), graphs(1))
     assert y.shape == (N, 12) and y.dtype == jnp.float32
     same = jax.tree.map(jnp.array_equal, nnx.state(make(D)), nnx.state(make(D, D)))
@@ -276,7 +291,9 @@ def test_graph_layer_presence(name):
     alone = Graph.create(rank[s[kept]], rank[r[kept]], int(present.sum()), edges)
     close(y[present], run(params, x[present], alone, None))
 
-    loss = lambda p, x, key: (forward(p, x, graph, present, key) ** 2).sum()  # noqa: E731
+    def loss(p, x, key):
+        return (forward(p, x, graph, present, key) ** 2).sum()
+
     grads = jax.jit(jax.grad(loss, argnums=(0, 1)))
     for key in (None, jax.random.key(0)):
         (dparams, dx), (dparams2, dx2) = (grads(params, a, key) for a in (x, nan))

@@ -27,12 +27,23 @@ def batch(features=FEATURES, mask=MASK, graph=GRAPH) -> Batch:
 def build(placement="before", fusion="mean", layer="gcn", layers=2, *, dims=DIMS, target=TARGET, **kwargs) -> Model:
     given = dict(readout="last", encoder="linear") | {k: v for k, v in kwargs.items() if k in ("readout", "encoder")}
     rest = {k: v for k, v in kwargs.items() if k not in (*given, "last")}
-    spec = lambda name: dict(name=name, options={})  # noqa: E731
+
+    def spec(name):
+        return dict(name=name, options={})
+
     model = Model(
-        dims, target, dim=DIM, placement=placement, fusion=spec(fusion), layers=layers,
+        dims,
+        target,
+        dim=DIM,
+        placement=placement,
+        fusion=spec(fusion),
+        layers=layers,
         layer={**spec(layer), "last": kwargs.get("last", {})},
-        encoder=spec(given["encoder"]), readout=spec(given["readout"]), rngs=nnx.Rngs(0), **rest,
-    )  # fmt: skip
+        encoder=spec(given["encoder"]),
+        readout=spec(given["readout"]),
+        rngs=nnx.Rngs(0),
+        **rest,
+    )
     return to_float64(model)
 
 
@@ -116,7 +127,7 @@ def test_decision_fuses_the_predictions_of_the_streams():
 
 @pytest.mark.parametrize("placement", ["after", "interleaved", "decision"])
 def test_what_neighbours_say_of_a_missing_modality_is_used_or_by_choice_not(placement):
-    """"received" and "own" differ at nodes that lack a modality and hear of it, and say so in `present`."""
+    """ "received" and "own" differ at nodes that lack a modality and hear of it, and say so in `present`."""
     fusion = "self_attention" if placement == "interleaved" else "mean"
     received, own = (build(placement, fusion, layers=1, presence=p)(batch()) for p in ("received", "own"))
     _, heard = gcn_streams(build("after", layers=1).streams[0], np.zeros((N, 2, DIM)), MASK)
@@ -169,7 +180,9 @@ def test_every_placement_a_fusion_has_can_be_trained_and_every_other_is_refused(
 
     @jax.jit
     def gradient(params, key):
-        model = lambda p: nnx.merge(graphdef, p, rest, copy=True)  # noqa: E731
+        def model(p):
+            return nnx.merge(graphdef, p, rest, copy=True)
+
         return jax.grad(lambda p: (model(p)(batch(), key=key).prediction ** 2).sum())(params)
 
     moved = [np.abs(g).max() for g in jax.tree.leaves(gradient(params, jax.random.key(0)))]
@@ -199,13 +212,17 @@ def test_interleaving_a_fusion_without_tokens_is_refused_by_name_at_construction
         (dict(head="none", layers=0), "'none'.*there must be one, found model.layers=0"),
         (dict(head="none", readout="histograph_node"), "'none'.*the readout 'histograph_node'"),
         (dict(encoder="identity"), "encoder 'identity' leaves the modalities at the widths {'a': 3, 'b': 2}"),
-        (dict(encoder="identity", dims={"a": 3, "b": 3}, readout="histograph_node"),
-         r"'histograph_node' reads the states of all depths, whose widths \[3, 4, 4\] differ"),
+        (
+            dict(encoder="identity", dims={"a": 3, "b": 3}, readout="histograph_node"),
+            r"'histograph_node' reads the states of all depths, whose widths \[3, 4, 4\] differ",
+        ),
         (dict(readout="mean"), "readout 'mean' is for graph tasks, this data set labels nodes"),
-        (dict(placement="decision", readout="mean", target=dataclasses.replace(TARGET, level="graph")),
-         "'decision' is defined for node tasks"),
+        (
+            dict(placement="decision", readout="mean", target=dataclasses.replace(TARGET, level="graph")),
+            "'decision' is defined for node tasks",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_exist_is_refused_by_name(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)

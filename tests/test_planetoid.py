@@ -38,8 +38,11 @@ def nodes():
     a[:, -1] = False
     a = a | a.T
     receivers, senders = np.nonzero(a)
-    batch = Batch({"words": jnp.asarray(rng.normal(size=(N, FEATURES)))}, jnp.ones((N, 1), bool),
-                  Graph.create(senders, receivers, N))  # fmt: skip
+    batch = Batch(
+        {"words": jnp.asarray(rng.normal(size=(N, FEATURES)))},
+        jnp.ones((N, 1), bool),
+        Graph.create(senders, receivers, N),
+    )
     return batch, a + np.eye(N)
 
 
@@ -64,9 +67,11 @@ def test_gcn_is_a_relu_a_x_w_w(nodes, label):
     h = np.maximum(a @ x @ p["layers.0.linear.kernel"] + p["layers.0.linear.bias"], 0)
     z = a @ h @ p["layers.1.linear.kernel"] + p["layers.1.linear.bias"]
     assert {name: v.shape for name, v in p.items()} == {
-        "layers.0.linear.kernel": (FEATURES, 16), "layers.0.linear.bias": (16,),
-        "layers.1.linear.kernel": (16, CLASSES), "layers.1.linear.bias": (CLASSES,),
-    }  # fmt: skip
+        "layers.0.linear.kernel": (FEATURES, 16),
+        "layers.0.linear.bias": (16,),
+        "layers.1.linear.kernel": (16, CLASSES),
+        "layers.1.linear.bias": (CLASSES,),
+    }
     np.testing.assert_allclose(model(batch).prediction, z, rtol=1e-9)
 
 

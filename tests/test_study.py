@@ -90,7 +90,7 @@ SAME = [
     ("model.fusion.options", dict(beta=2.0, main=1), [dict(beta=2, main=1.0), dict(beta=np.int8(2), main=np.int8(1))]),
     ("model.fusion.options.beta", 2.0, [2, np.float32(2), np.array(2)]),
     ("data.options", {**tiny.DATA, "missing": 0.0}, [{**tiny.DATA, "missing": np.int64(0), "nodes": 60.0}]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("key", "plain", "others"), SAME, ids=[case[0] for case in SAME])
@@ -156,8 +156,10 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(scheme__name="modality_dropuot"), "did you mean 'modality_dropout'"),
         (dict(optimizer__name="adamww"), "no optimiser 'adamww' (did you mean 'adamw'?)"),
         (dict(optimizer__options={"weight_deacy": 0.1}), "no option 'weight_deacy' (did you mean 'weight_decay'?)"),
-        (dict(model__fusion__name="self_attention", model__fusion__options={"widht": 2}),
-         "fusion 'self_attention' has no option 'widht' (did you mean 'width'?)"),
+        (
+            dict(model__fusion__name="self_attention", model__fusion__options={"widht": 2}),
+            "fusion 'self_attention' has no option 'widht' (did you mean 'width'?)",
+        ),
         (dict(model__encoder__options={"rates": 0.1}), "encoder 'linear' has no option 'rates' (did you mean 'rate'?)"),
         (dict(model__placement="afer"), "placement 'afer' (did you mean 'after'?)"),
         (dict(model__placement="interleaved"), "fusion 'mean' cannot stand 'interleaved' (it returns no tokens)"),
@@ -205,27 +207,43 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(optimizer__factors={"fusions": "1"}), "'optimizer.factors.fusions' is '1', expected a finite number"),
         (dict(loss__extra={"evidential": np.nan}), "'loss.extra.evidential' is nan, expected a finite number"),
         (dict(loss__extra={"evidential": None}), "'loss.extra.evidential' is None, expected a finite number"),
-        (dict(model__fusion__name="mag", model__fusion__options={"rate": 1.0}),
-         "'model.fusion.options.rate' is 1.0, expected a number in [0, 1)"),
-        (dict(model__fusion__name="mag", model__fusion__options={"beta": np.nan}),
-         "'model.fusion.options.beta' is nan, expected a finite number"),
-        (dict(model__fusion__name="mag", model__fusion__options={"beta": "1"}),
-         "'model.fusion.options.beta' is '1', expected a float such as 1.0"),
-        (dict(model__layer__name="gat", model__layer__options={"heads": 0}),
-         "'model.layer.options.heads' is 0, expected at least 1"),
-        (dict(model__fusion__name="moe", model__fusion__options={"experts": -2}),
-         "'model.fusion.options.experts' is -2, expected at least 0"),
-        (dict(loss__name="cross_entropy", loss__options={"smoothing": 1.0}),
-         "'loss.options.smoothing' is 1.0, expected a number in [0, 1)"),
+        (
+            dict(model__fusion__name="mag", model__fusion__options={"rate": 1.0}),
+            "'model.fusion.options.rate' is 1.0, expected a number in [0, 1)",
+        ),
+        (
+            dict(model__fusion__name="mag", model__fusion__options={"beta": np.nan}),
+            "'model.fusion.options.beta' is nan, expected a finite number",
+        ),
+        (
+            dict(model__fusion__name="mag", model__fusion__options={"beta": "1"}),
+            "'model.fusion.options.beta' is '1', expected a float such as 1.0",
+        ),
+        (
+            dict(model__layer__name="gat", model__layer__options={"heads": 0}),
+            "'model.layer.options.heads' is 0, expected at least 1",
+        ),
+        (
+            dict(model__fusion__name="moe", model__fusion__options={"experts": -2}),
+            "'model.fusion.options.experts' is -2, expected at least 0",
+        ),
+        (
+            dict(loss__name="cross_entropy", loss__options={"smoothing": 1.0}),
+            "'loss.options.smoothing' is 1.0, expected a number in [0, 1)",
+        ),
         (dict(scheme__name="mpfnet", scheme__options={"shots": 0}), "scheme 'mpfnet': shots=0, expected at least 1"),
-        (dict(control__name="label_propagation", control__options={"alpha": 2}),
-         "control 'label_propagation': alpha=2.0, expected a number in [0, 1)"),
-        (dict(model__layer__name="gat", model__layer__last={"rate": 1.5}),
-         "'model.layer.last.rate' is 1.5, expected a number in [0, 1)"),
+        (
+            dict(control__name="label_propagation", control__options={"alpha": 2}),
+            "control 'label_propagation': alpha=2.0, expected a number in [0, 1)",
+        ),
+        (
+            dict(model__layer__name="gat", model__layer__last={"rate": 1.5}),
+            "'model.layer.last.rate' is 1.5, expected a number in [0, 1)",
+        ),
         (dict(data__options={"missing": np.nan}), "'data.options.missing' is nan, expected a finite number"),
         (dict(data__modalities=(1, 2)), "'data.modalities' is [1, 2], expected names"),
     ],
-)  # fmt: skip
+)
 def test_a_name_option_or_value_that_does_not_exist_is_refused_with_the_nearest(changes, message):
     with pytest.raises(ValueError) as error:
         tiny.cell(**changes)

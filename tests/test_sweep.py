@@ -24,7 +24,7 @@ from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("sweep")
 ROOT = pathlib.Path(__file__).parents[1]
-STUDY = '''
+STUDY = """
 from tests import tiny
 
 def get_config(arg=""):
@@ -32,7 +32,7 @@ def get_config(arg=""):
 
 def sweep(add):
     {cells}
-'''
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,9 +94,7 @@ def run(file, workdir, *more):
 
 def state(workdir):
     """{file: (time of writing, content)} of all cells."""
-    return {
-        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in pathlib.Path(workdir, "cells").rglob("*") if p.is_file()
-    }
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in pathlib.Path(workdir, "cells").rglob("*") if p.is_file()}
 
 
 def cells(workdir):
@@ -152,7 +150,10 @@ def test_a_folder_whose_seeds_had_another_split_is_refused(study_file, tmp_path,
 
     def other_splits(name, **options):
         data = usual(name, **options)
-        draw = lambda seed: data.splits.draw(seed and seed + 5)  # noqa: E731
+
+        def draw(seed):
+            return data.splits.draw(seed and seed + 5)
+
         return dataclasses.replace(data, splits=dataclasses.replace(data.splits, draw=draw))
 
     monkeypatch.setattr("fusion_jax.data.load", other_splits)
@@ -225,9 +226,14 @@ def test_a_study_of_another_schema_is_not_swept_over(study_file, tmp_path):
 def test_cells_that_are_the_same_on_their_data_set_are_one():
     """What is left to the data set and what is written out: one row, one training."""
     data = tiny.dataset()
-    made = [tiny.cell(label=label, **changes) for label, changes in
-            (("left", {}), ("written", dict(data__graph="planted", data__setting="transductive")),
-             ("other", dict(data__setting="inductive")))]  # fmt: skip
+    made = [
+        tiny.cell(label=label, **changes)
+        for label, changes in (
+            ("left", {}),
+            ("written", dict(data__graph="planted", data__setting="transductive")),
+            ("other", dict(data__setting="inductive")),
+        )
+    ]
     found = sweep.identify(made, dict.fromkeys(map(sweep.data_key, made), data))
     assert [cell.label for _, cell in found] == ["left", "other"]
     assert [identity for identity, _ in found] == [made[0].identity(data), made[2].identity(data)]
@@ -253,8 +259,9 @@ def test_dry_run_lists_the_cells_and_touches_nothing(study_file, tmp_path):
     assert status == 0 and not workdir.exists()
     lines = out.splitlines()
     assert [line.split() for line in lines] == [
-        ["logistic_regression", "-", "synthetic", "seeds=2"], ["gmu", "after", "synthetic", "seeds=2"]
-    ]  # fmt: skip
+        ["logistic_regression", "-", "synthetic", "seeds=2"],
+        ["gmu", "after", "synthetic", "seeds=2"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -383,7 +390,7 @@ def test_two_cells_at_a_time_give_the_results_of_one(study_file, tmp_path):
     assert all(found[0][k].equals(found[1][k]) for k in found[0])
 
 
-SLOW = '''
+SLOW = """
 import os, pathlib, sys, time
 import fusion_jax.controls
 from tests import tiny
@@ -399,7 +406,7 @@ def sweep(add):
     add({"control.name": "logistic_regression"})
     add({"control.name": "scratch"})
     add({})
-'''
+"""
 WAIT = """import os, pathlib, time
         if "WAIT" in os.environ:
             pathlib.Path(os.environ["WAIT"]).touch()
@@ -420,9 +427,13 @@ class Running:
         flags = f"--config={tmp_path}/slow.py", f"--workdir={tmp_path}/results", "--jobs=1"
         plain = dict(JAX_ENABLE_X64="0", JAX_NUMPY_DTYPE_PROMOTION="standard", SCRATCH=str(tmp_path / "scratch"))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", ATTENTIVE, *flags], cwd=ROOT, env={**os.environ, **plain, **env},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", ATTENTIVE, *flags],
+            cwd=ROOT,
+            env={**os.environ, **plain, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def until(self, happened):
         end = time.monotonic() + 240
@@ -452,7 +463,10 @@ def test_ctrl_c_and_kill_lose_no_finished_cell_and_change_no_number(tmp_path):
     first = {p: v for p, v in state(results).items() if ids["logistic_regression"] in str(p)}
 
     killed = Running(tmp_path)
-    saves = lambda: list((results / "cells" / ids["mean"]).glob(".partial-*/step-*"))  # noqa: E731
+
+    def saves():
+        return list((results / "cells" / ids["mean"]).glob(".partial-*/step-*"))
+
     killed.until(lambda: any(p.name.removeprefix("step-").isdigit() for p in saves()))
     killed.process.kill()
     status, out = killed.end()

@@ -32,7 +32,7 @@ SENDERS, RECEIVERS = np.array([0, 2, 1]), np.array([1, 1, 0])
         ({"relation": np.array([0, 1, 2**40])}, "graph.edges['relation']: integers from 0 to 1099511627776"),
         ([1.0, 1.0, 1.0], "graph.edges: list; expected a dictionary"),
     ],
-)  # fmt: skip
+)
 def test_edge_arrays_that_layers_cannot_read_are_refused_by_name(edges, message):
     with as_users_run(), pytest.raises(ValueError) as error:
         Graph.create(SENDERS, RECEIVERS, 3, edges)

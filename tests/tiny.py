@@ -23,9 +23,16 @@ from fusion_jax.training.prepare import prepare
 
 DATA = dict(nodes=60, modalities=2, classes=2, dim=6, missing=0.2, redundant=0.6, unique=0.6)
 SMALL = {
-    "data.name": "synthetic", "data.options": DATA, "seeds": 2, "model.dim": 8, "model.layers": 1,
-    "model.fusion.name": "mean", "training.epochs": 6, "training.chunk": 3, "training.seed_axis": "map",
-}  # fmt: skip
+    "data.name": "synthetic",
+    "data.options": DATA,
+    "seeds": 2,
+    "model.dim": 8,
+    "model.layers": 1,
+    "model.fusion.name": "mean",
+    "training.epochs": 6,
+    "training.chunk": 3,
+    "training.seed_axis": "map",
+}
 
 
 @contextlib.contextmanager

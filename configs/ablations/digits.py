@@ -15,9 +15,17 @@ those of the highest mean validation accuracy over six of the rows; test figures
 from configs import base
 
 FUSIONS = (
-    "concat_linear", "concat_mlp", "sum", "mean", "max", "gmu",
-    "self_attention", "free_query", "node_query", "lmf",
-)  # fmt: skip
+    "concat_linear",
+    "concat_mlp",
+    "sum",
+    "mean",
+    "max",
+    "gmu",
+    "self_attention",
+    "free_query",
+    "node_query",
+    "lmf",
+)
 LATE = ("late_logits", "late_probabilities")  # a product of experts ranks classes as the mean of logits does
 NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}, "model.layers": 1}
 VIEWS = ("pixels", "fourier", "gradients", "profiles")

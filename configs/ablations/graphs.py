@@ -31,13 +31,32 @@ def get_config(arg: str = ""):
 def sweep(add):
     for fusion in FUSIONS:
         for label, readout in READOUTS.items():
-            add({"model.fusion.name": fusion, "model.readout.name": readout["name"],
-                 "model.readout.options": readout["options"]}, label=f"{fusion}, {label}")  # fmt: skip
+            add(
+                {
+                    "model.fusion.name": fusion,
+                    "model.readout.name": readout["name"],
+                    "model.readout.options": readout["options"],
+                },
+                label=f"{fusion}, {label}",
+            )
     for label in ("mean", "histograph"):
         readout = READOUTS[label]
-        add({"model.placement": "after", "model.readout.name": readout["name"],
-             "model.readout.options": readout["options"]}, label=f"concat_mlp, {label}")  # fmt: skip
+        add(
+            {
+                "model.placement": "after",
+                "model.readout.name": readout["name"],
+                "model.readout.options": readout["options"],
+            },
+            label=f"concat_mlp, {label}",
+        )
     add({"model.layer.name": "none", "model.readout.name": "mean"}, label="concat_mlp, mean, no graph")
     for modality in ("m0", "m1"):
-        add({"data.modalities": (modality,), "model.fusion.name": "mean", "model.readout.name": "histograph",
-             "model.readout.options": READOUTS["histograph"]["options"]}, label=f"single: {modality}")  # fmt: skip
+        add(
+            {
+                "data.modalities": (modality,),
+                "model.fusion.name": "mean",
+                "model.readout.name": "histograph",
+                "model.readout.options": READOUTS["histograph"]["options"],
+            },
+            label=f"single: {modality}",
+        )

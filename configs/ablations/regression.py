@@ -25,13 +25,19 @@ def sweep(add):
     for fusion in FUSIONS:
         for placement in ("before", "after"):
             add({"model.fusion.name": fusion, "model.placement": placement})
-    add({"model.readout.name": "histograph_node", "model.readout.options": dict(guard=1e-6)},
-        label="concat_mlp, histograph_node")  # fmt: skip
-    add({"model.fusion.name": "late_logits", "model.placement": "decision", "loss.name": "mse"},
-        label="late: mean of the predictions")  # fmt: skip
+    add(
+        {"model.readout.name": "histograph_node", "model.readout.options": dict(guard=1e-6)},
+        label="concat_mlp, histograph_node",
+    )
+    add(
+        {"model.fusion.name": "late_logits", "model.placement": "decision", "loss.name": "mse"},
+        label="late: mean of the predictions",
+    )
     for fusion in ("concat_mlp", "sum"):
         add({"model.fusion.name": fusion, "model.layer.name": "none", "model.layers": 1}, label=f"{fusion}, no graph")
     for modality in ("a", "b"):
         add({"data.modalities": (modality,), "model.fusion.name": "mean"}, label=f"single: {modality}")
-        add({"data.modalities": (modality,), "model.fusion.name": "mean", "model.layer.name": "none"},
-            label=f"single: {modality}, no graph")  # fmt: skip
+        add(
+            {"data.modalities": (modality,), "model.fusion.name": "mean", "model.layer.name": "none"},
+            label=f"single: {modality}, no graph",
+        )

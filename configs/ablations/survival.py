@@ -32,11 +32,15 @@ def sweep(add):
             add({"model.fusion.name": fusion, "model.placement": placement}, label=f"{fusion}, by time")
     for fusion in BY_RISK:
         for placement in ("before", "after"):
-            add({"model.fusion.name": fusion, "model.placement": placement, "loss.options": {"order": "risk"}},
-                label=f"{fusion}, by risk")  # fmt: skip
+            add(
+                {"model.fusion.name": fusion, "model.placement": placement, "loss.options": {"order": "risk"}},
+                label=f"{fusion}, by risk",
+            )
     for modality in ("genes", "clinical"):
-        add({"data.modalities": (modality,), "model.fusion.name": "mean", **NO_GRAPH},
-            label=f"single: {modality}, by time")  # fmt: skip
+        add(
+            {"data.modalities": (modality,), "model.fusion.name": "mean", **NO_GRAPH},
+            label=f"single: {modality}, by time",
+        )
     add({"model.fusion.name": "concat_linear", **NO_GRAPH}, label="linear Cox model, by time")
     add({"model.fusion.name": "concat_mlp", **NO_GRAPH}, label="concat_mlp, by time")
     # BioFusionNet's parts: more weight on events, its feature-set encoder, and attention as its training script has it
@@ -44,5 +48,7 @@ def sweep(add):
     add({**bio, "loss.options": {"event_weight": 5.0}}, label="biofusionnet, events x 5, by time")
     add({**bio, "model.encoder.name": "vae"}, label="biofusionnet, VAE encoder, by time")
     for order in ("time", "risk"):
-        add({**bio, **NO_GRAPH, "data.graph": "alone", "loss.options": {"order": order}},
-            label=f"biofusionnet, one patient at a time, by {order}")  # fmt: skip
+        add(
+            {**bio, **NO_GRAPH, "data.graph": "alone", "loss.options": {"order": order}},
+            label=f"biofusionnet, one patient at a time, by {order}",
+        )

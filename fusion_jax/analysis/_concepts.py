@@ -1,8 +1,8 @@
 """Concepts as rules: sets of nodes that share something the model was not told.
 
-    missing:<modality>   the node lacks the modality
-    degree               the number of edges it receives is in the top decile
-    label:<class>        its label, a class name or number
+missing:<modality>   the node lacks the modality
+degree               the number of edges it receives is in the top decile
+label:<class>        its label, a class name or number
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
     elif name == "label":
         found = np.asarray(cell.data.target.labels) == label(cell, value)
     else:
-        raise ValueError(f"no concept rule {rule!r}{nearest(name, RULES)}; there are: missing:<modality>, degree, "
-                         "label:<class>")  # fmt: skip
+        raise ValueError(
+            f"no concept rule {rule!r}{nearest(name, RULES)}; there are: missing:<modality>, degree, label:<class>"
+        )
     for count, word in ((found.sum(), "have"), ((~found).sum(), "lack")):
         if count < LEAST:
             raise ValueError(f"concept {rule!r}: {count} of {len(found)} nodes {word} it, at least {LEAST} are needed")

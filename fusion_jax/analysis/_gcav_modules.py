@@ -53,7 +53,9 @@ class Alignment(nnx.Module):
     """g(x) = normalise(x + W3 f2(f1(x))), f = dropout(gelu(LN(W . + b))); one width E, so the residual is x."""
 
     def __init__(self, dim: int, hidden: int, *, rate: float = 0.1, rngs: nnx.Rngs):
-        linear = lambda i, o: nnx.Linear(i, o, kernel_init=HE, rngs=rngs)  # noqa: E731
+        def linear(i, o):
+            return nnx.Linear(i, o, kernel_init=HE, rngs=rngs)
+
         self.linear1, self.linear2, self.linear3 = linear(dim, hidden), linear(hidden, hidden), linear(hidden, dim)
         self.norm1, self.norm2 = layer_norm(hidden, rngs=rngs), layer_norm(hidden, rngs=rngs)
         self.rate = rate

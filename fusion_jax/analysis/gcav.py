@@ -33,8 +33,13 @@ from fusion_jax.results.restore import Restored
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.types import Info
 
-INFO = Info("He et al., GCAV: A Global Concept Activation Vector Framework", 2025, pinned="authors' code",
-            golden="gcav", cost="O(nodes of the class) backward passes, and small networks of width E")  # fmt: skip
+INFO = Info(
+    "He et al., GCAV: A Global Concept Activation Vector Framework",
+    2025,
+    pinned="authors' code",
+    golden="gcav",
+    cost="O(nodes of the class) backward passes, and small networks of width E",
+)
 RANDOM = "random"
 NOISY, NOISE = 100, 0.1  # noisy copies of a concept vector, and their deviation in units of the vector's own
 
@@ -290,7 +295,18 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
         for kind in ("tcav", "tgcav"):
             s = group[kind].to_numpy()
             mean = s.mean()
-            relative = lambda v, mean=mean: v / mean if mean else np.nan  # noqa: E731
-            rows.append(dict(concept=name, score=kind, mean=mean, std=s.std(), cv=relative(s.std()),
-                             range_ratio=relative(np.ptp(s))))  # fmt: skip
+
+            def relative(v, mean=mean):
+                return v / mean if mean else np.nan
+
+            rows.append(
+                dict(
+                    concept=name,
+                    score=kind,
+                    mean=mean,
+                    std=s.std(),
+                    cv=relative(s.std()),
+                    range_ratio=relative(np.ptp(s)),
+                )
+            )
     return pd.DataFrame(rows)

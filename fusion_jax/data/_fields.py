@@ -88,8 +88,11 @@ def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.nd
         refuse(where, f"row {row} holds {value}", f"finite values wherever mask is true (column {column} is not)")
     if values is array and (column := lost_column(array[present])) is not None:
         low, high = array[present, column].min(), array[present, column].max()
-        refuse(where, f"column {column} lies in [{low!r}, {high!r}], which float32 cannot tell apart",
-               "columns with an origin nearer to their values (subtract one)")  # fmt: skip
+        refuse(
+            where,
+            f"column {column} lies in [{low!r}, {high!r}], which float32 cannot tell apart",
+            "columns with an origin nearer to their values (subtract one)",
+        )
     if array.dtype == np.float32:
         return array
     if values is array:
@@ -204,8 +207,9 @@ def row_numbers(given: Mapping[str, Any], rows: int | None, where: str) -> list[
     masks = [name for name, array in found.items() if array.dtype == bool]
     if masks and len(masks) < len(found):
         other = next(name for name in found if name not in masks)
-        raise ValueError(f"{where}: {masks[0]} holds bool; expected row numbers (integers), as in {other}, "
-                         f"or masks in all parts")  # fmt: skip
+        raise ValueError(
+            f"{where}: {masks[0]} holds bool; expected row numbers (integers), as in {other}, or masks in all parts"
+        )
     for name, array in found.items():
         if array.ndim != 1:
             refuse(f"{where}: {name}", f"shape {array.shape}", "a vector of row numbers, or a mask over the rows")

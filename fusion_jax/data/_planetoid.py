@@ -62,13 +62,15 @@ def load(name: str, files: Files, source: str, class_names: tuple[str, ...], str
         graphs={"citation": citation},
         target=Target("classes", labels=labels, num_outputs=len(class_names)),
         splits=splits.fixed(
-            np.arange(train), np.arange(train, train + 500), test,
+            np.arange(train),
+            np.arange(train, train + 500),
+            test,
             "public: 20 training labels a class, 500 validation and 1,000 test nodes",
         ),
         provenance=Provenance(source, LICENCE, files.checksum),
         class_names=class_names,
         default_graph="citation",
-    )  # fmt: skip
+    )
 
 
 def _citations(neighbours: dict[int, list[int]], n: int):

@@ -106,9 +106,7 @@ class Files:
     def by_hand(self, name: str) -> str:
         """Where to put a file that cannot be downloaded."""
         kept = "" if cache() is None else f"{cache() / self.folder / name}, or at "
-        return (
-            f"put it at {kept}FOLDER/{self.folder}/{name} with the environment variable FUSION_JAX_DATA=FOLDER"
-        )
+        return f"put it at {kept}FOLDER/{self.folder}/{name} with the environment variable FUSION_JAX_DATA=FOLDER"
 
     def _place(self) -> pathlib.Path:
         """The folder downloads go to: in the user's cache, or a temporary one where that cannot be written."""

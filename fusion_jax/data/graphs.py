@@ -110,11 +110,14 @@ def grow(
         nearest, cosine = _nearest(_unit(x[come]), _unit(x[here]), how.k)
         weight = np.maximum(cosine.ravel(), 0).astype(np.float32)
         before.append(inside)
-        after.append(edge_set(
-            np.concatenate([inside.senders, here[nearest].ravel()]),
-            np.concatenate([inside.receivers, np.repeat(come, how.k)]),
-            len(x), {"weight": np.concatenate([inside.edges["weight"], weight])},
-        ))  # fmt: skip
+        after.append(
+            edge_set(
+                np.concatenate([inside.senders, here[nearest].ravel()]),
+                np.concatenate([inside.receivers, np.repeat(come, how.k)]),
+                len(x),
+                {"weight": np.concatenate([inside.edges["weight"], weight])},
+            )
+        )
     return (before[0], after[0]) if len(before) == 1 else (union(before), union(after))
 
 

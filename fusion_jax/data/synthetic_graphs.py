@@ -94,9 +94,15 @@ def _check(*, graphs, smallest, largest, modalities, dim, leaves, noise, missing
     def fail(option: str, value, expected: str):
         raise ValueError(f"data set 'synthetic_graphs': {option}={value}, expected {expected}")
 
-    for option, value, least in (("graphs", graphs, 4), ("modalities", modalities, 2), ("dim", dim, 1),
-                                 ("largest", largest, smallest), ("leaves", leaves, 2), ("noise", noise, 0),
-                                 ("seed", seed, 0)):  # fmt: skip
+    for option, value, least in (
+        ("graphs", graphs, 4),
+        ("modalities", modalities, 2),
+        ("dim", dim, 1),
+        ("largest", largest, smallest),
+        ("leaves", leaves, 2),
+        ("noise", noise, 0),
+        ("seed", seed, 0),
+    ):
         if not value >= least:
             fail(option, value, f"at least {least}")
     if smallest < leaves + 2:

@@ -52,8 +52,12 @@ def load(window: int = 100, missing: float = 0.0, train: int = 4, val: int = 2, 
         ImportError: seglearn is not installed; says how to install it.
         FileNotFoundError: the installed seglearn lacks the file. ValueError: an option out of range, or another file.
     """
-    whole = dict(window=(window, 2 * BINS, SHORTEST), train=(train, 1, PEOPLE - 2), val=(val, 1, PEOPLE - 1 - train),
-                 reach=(reach, 1, SHORTEST))  # fmt: skip
+    whole = dict(
+        window=(window, 2 * BINS, SHORTEST),
+        train=(train, 1, PEOPLE - 2),
+        val=(val, 1, PEOPLE - 1 - train),
+        reach=(reach, 1, SHORTEST),
+    )
     for name, (value, low, high) in whole.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"watch: {name}={value!r}, expected a whole number in [{low}, {high}]")

@@ -84,9 +84,13 @@ class FunctionalTime(Encoder):
     """
 
     info = Info(
-        "Xu et al., Self-attention with Functional Time Representation Learning", 2019, pinned="stand-in",
-        golden="functional-time", cost="O(N d D + E (D + k)^2)", needs=("graph", "edge_time"),
-    )  # fmt: skip
+        "Xu et al., Self-attention with Functional Time Representation Learning",
+        2019,
+        pinned="stand-in",
+        golden="functional-time",
+        cost="O(N d D + E (D + k)^2)",
+        needs=("graph", "edge_time"),
+    )
 
     def __init__(
         self,

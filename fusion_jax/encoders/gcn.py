@@ -32,9 +32,13 @@ class GCN(Encoder):
     """
 
     info = Info(
-        "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021,
-        pinned="authors' code", golden="mogonet-rosmap", cost="O(E D + N d D)", needs=("graph",),
-    )  # fmt: skip
+        "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks",
+        2021,
+        pinned="authors' code",
+        golden="mogonet-rosmap",
+        cost="O(E D + N d D)",
+        needs=("graph",),
+    )
 
     def __init__(
         self,

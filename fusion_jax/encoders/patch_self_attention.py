@@ -25,15 +25,22 @@ class PatchSelfAttention(Encoder):
 
     info = Info(
         "Mondal et al., BioFusionNet: Survival Risk Stratification in ER+ Breast Cancer Through Multifeature and "
-        "Multimodal Data Fusion", 2024, pinned="authors' code", golden="biofusionnet", cost="O(N (d D + P^2 D))",
-    )  # fmt: skip
+        "Multimodal Data Fusion",
+        2024,
+        pinned="authors' code",
+        golden="biofusionnet",
+        cost="O(N (d D + P^2 D))",
+    )
 
     def __init__(self, in_dim: int, dim: int, *, patches: int = 1, rngs: nnx.Rngs):
         if patches < 1 or in_dim % patches:
             raise ValueError(
                 f"encoder 'patch_self_attention': {in_dim} features are no whole number of patches={patches}"
             )
-        linear = lambda: nnx.Linear(in_dim // patches, dim, rngs=rngs)  # noqa: E731
+
+        def linear():
+            return nnx.Linear(in_dim // patches, dim, rngs=rngs)
+
         self.query, self.key, self.value = linear(), linear(), linear()
         self.patches = patches
 

@@ -34,8 +34,12 @@ class VAE(Encoder):
 
     info = Info(
         "Mondal et al., BioFusionNet: Survival Risk Stratification in ER+ Breast Cancer Through Multifeature and "
-        "Multimodal Data Fusion", 2024, pinned="authors' code", golden="biofusionnet", cost="O(N (d + D) D)",
-    )  # fmt: skip
+        "Multimodal Data Fusion",
+        2024,
+        pinned="authors' code",
+        golden="biofusionnet",
+        cost="O(N (d + D) D)",
+    )
 
     def __init__(
         self,

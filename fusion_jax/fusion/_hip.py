@@ -134,10 +134,12 @@ class Block(nnx.Module):
         )
         project = skip_dim is not None and skip_dim != dim
         self.skip = nnx.Linear(skip_dim, dim, rngs=rngs) if project else None
-        self.stack = nnx.List([
-            SelfAttention(dim, heads, widening=widening, activation=squared_relu, rate=rate, rngs=rngs)
-            for _ in range(self_attends)
-        ])  # fmt: skip
+        self.stack = nnx.List(
+            [
+                SelfAttention(dim, heads, widening=widening, activation=squared_relu, rate=rate, rngs=rngs)
+                for _ in range(self_attends)
+            ]
+        )
         self.groups, self.how = groups, how
 
     def regroup(self, x: Array, mask: Array | None) -> tuple[Array, Array | None]:
@@ -207,7 +209,10 @@ class HiP(nnx.Module):
     ):
         self.grouping = Grouping([split * n for n in counts], groups[0])
         self.check(groups, latents)
-        linear = lambda i, o, **kw: nnx.Linear(i, o, rngs=rngs, **kw)  # noqa: E731
+
+        def linear(i, o, **kw):
+            return nnx.Linear(i, o, rngs=rngs, **kw)
+
         self.embed = nnx.List([linear(c, split * embed_dim) for c in widths])
         zero = nnx.initializers.zeros_init()
         self.unembed = nnx.List([linear(split * embed_dim, c, kernel_init=zero) for c in widths])
@@ -217,15 +222,26 @@ class HiP(nnx.Module):
         self.project = nnx.List(project)
         self.middle, self.split, self.mask_padding = len(groups) // 2, split, mask_padding
         inputs = (embed_dim, *dims[:-1])
-        self.blocks = nnx.List([
-            Block(
-                inputs[i], groups[i], latents[i], dims[i], self_attends=self_attends[i], heads=heads[i],
-                cross_heads=cross_heads[i], widening=widening[i], cross_widening=cross_widening[i],
-                skip_dim=dims[2 * self.middle - i] if i > self.middle else None, how=how if i else None,
-                rate=rate, rngs=rngs,
-            )
-            for i in range(len(groups))
-        ])  # fmt: skip
+        self.blocks = nnx.List(
+            [
+                Block(
+                    inputs[i],
+                    groups[i],
+                    latents[i],
+                    dims[i],
+                    self_attends=self_attends[i],
+                    heads=heads[i],
+                    cross_heads=cross_heads[i],
+                    widening=widening[i],
+                    cross_widening=cross_widening[i],
+                    skip_dim=dims[2 * self.middle - i] if i > self.middle else None,
+                    how=how if i else None,
+                    rate=rate,
+                    rngs=rngs,
+                )
+                for i in range(len(groups))
+            ]
+        )
         self.head = CrossAttention(embed_dim, dims[-1], residual=False, activation=squared_relu, rngs=rngs)
 
     @staticmethod
@@ -233,9 +249,7 @@ class HiP(nnx.Module):
         """Raises ValueError unless the levels fit each other."""
         p = len(groups) // 2
         if len(groups) % 2 == 0 or groups[p] != 1:
-            raise ValueError(
-                f"hierarchical_perceiver: groups {tuple(groups)} must be an odd number, the middle one 1"
-            )
+            raise ValueError(f"hierarchical_perceiver: groups {tuple(groups)} must be an odd number, the middle one 1")
         for i in range(1, len(groups)):
             if groups[i - 1] * latents[i - 1] % groups[i]:
                 raise ValueError(
@@ -249,9 +263,7 @@ class HiP(nnx.Module):
                     f"hierarchical_perceiver: a skip joins levels {j} and {i}; their groups and latents differ"
                 )
 
-    def __call__(
-        self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None
-    ) -> HiPOutput:
+    def __call__(self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None) -> HiPOutput:
         """One [..., n_m, c_m] a modality, present bool [..., M] or None for all there."""
         down, up = split_key(key, 2)
         latents, weights, mask = self.encode(inputs, present, key=down)
@@ -310,8 +322,7 @@ class HiP(nnx.Module):
         if present is None:
             present = jnp.ones((*lead, len(inputs)), bool)
         full = [
-            jnp.broadcast_to(present[..., m, None, None], (*lead, n, 1))
-            for m, n in enumerate(self.grouping.counts)
+            jnp.broadcast_to(present[..., m, None, None], (*lead, n, 1)) for m, n in enumerate(self.grouping.counts)
         ]
         seen = self.grouping.group(full)[..., 0]  # the padding is False
         if self.mask_padding or self.grouping.joint:

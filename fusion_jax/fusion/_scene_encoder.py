@@ -70,7 +70,10 @@ class GridEncoder(nnx.Module):
     ):
         if latent_reads_source and (latents is None or attention != "multi_axis"):
             raise ValueError("fusion 'wayformer': latent_reads_source needs latents and multi-axis attention")
-        layer = lambda: DecoderLayer(dim, heads, hidden, self_attention=False, rate=rate, rngs=rngs)  # noqa: E731
+
+        def layer():
+            return DecoderLayer(dim, heads, hidden, self_attention=False, rate=rate, rngs=rngs)
+
         self.layers = nnx.List([layer() for _ in range(depth)])
         self.latents = None if latents is None else normal(rngs, (*latents, dim), std=1.0)
         self.axes, self.latent_reads_source = layer_axes(attention, depth), latent_reads_source
@@ -81,7 +84,10 @@ class GridEncoder(nnx.Module):
         `position`, broadcast to x, is added to keys and values wherever a layer reads tokens, never to queries.
         A latent counts as present where there was any token to read.
         """
-        place = lambda z: z if position is None else z + position  # noqa: E731
+
+        def place(z):
+            return z if position is None else z + position
+
         keys = split_key(key, len(self.layers))
         if self.latents is None:
             z, states = x, []
@@ -134,9 +140,16 @@ class SceneEncoder(nnx.Module):
     ):
         def encoder(stage, rngs):
             return GridEncoder(
-                dim, heads, hidden, depths[stage], attention=attention, rate=rate, rngs=rngs,
-                latents=latents and latents[stage], latent_reads_source=latent_reads_source,
-            )  # fmt: skip
+                dim,
+                heads,
+                hidden,
+                depths[stage],
+                attention=attention,
+                rate=rate,
+                rngs=rngs,
+                latents=latents and latents[stage],
+                latent_reads_source=latent_reads_source,
+            )
 
         self.modal = stack(lambda rngs: encoder(0, rngs), modalities, rngs) if depths[0] else None
         self.cross = encoder(1, rngs) if depths[1] else None

@@ -118,16 +118,16 @@ class TokenBlock(nnx.Module):
 class TokenNetwork(nnx.Module):
     """lrelu(embed(z)), the blocks, the mean over what is present, dropout, linear."""
 
-    def __init__(
-        self, channels, embed, blocks, out, tokens, *, heads, kernels, positions, norm, rate, head_rate, rngs
-    ):
+    def __init__(self, channels, embed, blocks, out, tokens, *, heads, kernels, positions, norm, rate, head_rate, rngs):
         self.embed = Conv(channels, embed, norm, rngs=rngs)
         widths = [embed] + [c for c, _ in blocks]
         options = dict(positions=positions, norm=norm, rate=rate, rngs=rngs)
-        self.blocks = nnx.List([
-            TokenBlock(c_in, c, r, heads, tokens, kernels, **options)
-            for c_in, (c, r) in zip(widths[:-1], blocks, strict=True)
-        ])  # fmt: skip
+        self.blocks = nnx.List(
+            [
+                TokenBlock(c_in, c, r, heads, tokens, kernels, **options)
+                for c_in, (c, r) in zip(widths[:-1], blocks, strict=True)
+            ]
+        )
         self.fc = nnx.Linear(widths[-1], out, kernel_init=nnx.initializers.glorot_normal(), rngs=rngs)
         self.head_rate = head_rate
 

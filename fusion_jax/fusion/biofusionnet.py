@@ -38,7 +38,9 @@ class CoAttention(nnx.Module):
     """ci = softmax(Q_i img (K_g gene)^T) V_g gene; cg = softmax(Q_g gene (K_i img)^T) V_i img; neither scaled."""
 
     def __init__(self, img_dim: int, gene_dim: int, *, rngs: nnx.Rngs):
-        linear = lambda d: nnx.Linear(d, img_dim, use_bias=False, kernel_init=INIT, rngs=rngs)  # noqa: E731
+        def linear(d):
+            return nnx.Linear(d, img_dim, use_bias=False, kernel_init=INIT, rngs=rngs)
+
         self.img_query, self.img_key, self.img_value = linear(img_dim), linear(img_dim), linear(img_dim)
         self.gene_query, self.gene_key, self.gene_value = linear(gene_dim), linear(gene_dim), linear(gene_dim)
 
@@ -53,7 +55,9 @@ class EdgeAttention(nnx.Module):
     """softmax(q k^T / sqrt(I)) v over the senders, biased linears."""
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        linear = lambda: nnx.Linear(dim, dim, kernel_init=INIT, rngs=rngs)  # noqa: E731
+        def linear():
+            return nnx.Linear(dim, dim, kernel_init=INIT, rngs=rngs)
+
         self.query, self.key, self.value = linear(), linear(), linear()
 
     def __call__(self, query: Array, keys: Array, graph: Graph, present: Array) -> tuple[Array, Array]:
@@ -118,9 +122,7 @@ class CoDualCrossAttention(nnx.Module):
         self.co_attention = CoAttention(img_dim, gene_dim, rngs=rngs)
         self.dual_cross_attention = DualCrossAttention(img_dim, rngs=rngs)
         self.dual_cross_attention2 = DualCrossAttention(img_dim, gene_dim, rngs=rngs)
-        self.encoder = nnx.List(
-            [EncoderLayer(2 * img_dim, heads, hidden, rate=rate, rngs=rngs) for _ in range(layers)]
-        )
+        self.encoder = nnx.List([EncoderLayer(2 * img_dim, heads, hidden, rate=rate, rngs=rngs) for _ in range(layers)])
 
     def steps(self, img: Array, gene: Array, keys_img, keys_gene, *, key: Array | None = None) -> CoDualSteps:
         """img [N, I], gene [N, G]; `keys_*` = (graph, present bool [N]) say who is seen as a key of each stream."""
@@ -175,9 +177,13 @@ class BioFusionNet(Fusion):
 
     info = Info(
         "Mondal et al., BioFusionNet: Survival Risk Stratification in ER+ Breast Cancer Through Multifeature and "
-        "Multimodal Data Fusion", 2024, pinned="authors' code", golden="biofusionnet",
-        cost="O(E D + N (M + 1) D^2)", needs=("graph",),
-    )  # fmt: skip
+        "Multimodal Data Fusion",
+        2024,
+        pinned="authors' code",
+        golden="biofusionnet",
+        cost="O(E D + N (M + 1) D^2)",
+        needs=("graph",),
+    )
     placements = ("before", "after", "interleaved")  # a layer norm over the few outputs of a decision says little
 
     def __init__(

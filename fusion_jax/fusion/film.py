@@ -80,9 +80,7 @@ class Film(Fusion):
         # nothing to be modulated by if M = 1: a matrix without rows, for which he_uniform divides by 0
         init = nnx.initializers.he_uniform() if width else nnx.initializers.zeros_init()
         self.decoder_linear = nnx.Linear(width, blocks * 2 * dim, kernel_init=init, rngs=rngs)
-        self.blocks = nnx.List(
-            [FilmedBlock(dim, batch_norm=batch_norm, rate=rate, rngs=rngs) for _ in range(blocks)]
-        )
+        self.blocks = nnx.List([FilmedBlock(dim, batch_norm=batch_norm, rate=rate, rngs=rngs) for _ in range(blocks)])
         self.anchor = anchor
 
     def modulation(self, x: Array, mask: Array) -> Array:

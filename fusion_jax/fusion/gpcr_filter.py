@@ -99,9 +99,13 @@ class GpcrFilter(Fusion):
     """
 
     info = Info(
-        "GPCR-Filter: a deep learning framework for efficient and precise GPCR modulator discovery", 2026,
-        pinned="authors' code", golden="gpcr-filter", cost="O(E D + N M D^2)", needs=("graph",),
-    )  # fmt: skip
+        "GPCR-Filter: a deep learning framework for efficient and precise GPCR modulator discovery",
+        2026,
+        pinned="authors' code",
+        golden="gpcr-filter",
+        cost="O(E D + N M D^2)",
+        needs=("graph",),
+    )
     placements = ("before", "after")
 
     def __init__(

@@ -54,9 +54,12 @@ class HierarchicalPerceiver(Fusion):
     """
 
     info = Info(
-        "Carreira et al., HiP: Hierarchical Perceiver", 2022, pinned="authors' code",
-        golden="hierarchical-perceiver", cost="O(N sum_i G_i n_i n_(i-1) C_i)",
-    )  # fmt: skip
+        "Carreira et al., HiP: Hierarchical Perceiver",
+        2022,
+        pinned="authors' code",
+        golden="hierarchical-perceiver",
+        cost="O(N sum_i G_i n_i n_(i-1) C_i)",
+    )
     placements = ("before", "after", "interleaved")
 
     def __init__(
@@ -88,12 +91,23 @@ class HierarchicalPerceiver(Fusion):
             self_attends = (1, 2, 1) if levels == 3 else (1,) * levels
         self._check(dim, levels, middle, latents, dims, self_attends, heads)
         self.hip = HiP(
-            [1] * modalities, [dim] * modalities, split=tokens, embed_dim=embed_dim, groups=groups,
-            latents=latents, dims=dims, self_attends=self_attends, heads=(heads,) * levels,
-            widening=(widening,) * levels, cross_heads=(1,) * levels,
-            cross_widening=(cross_widening,) * levels, how=regroup, mask_padding=mask_padding, rate=rate,
+            [1] * modalities,
+            [dim] * modalities,
+            split=tokens,
+            embed_dim=embed_dim,
+            groups=groups,
+            latents=latents,
+            dims=dims,
+            self_attends=self_attends,
+            heads=(heads,) * levels,
+            widening=(widening,) * levels,
+            cross_heads=(1,) * levels,
+            cross_widening=(cross_widening,) * levels,
+            how=regroup,
+            mask_padding=mask_padding,
+            rate=rate,
             rngs=rngs,
-        )  # fmt: skip
+        )
         self.reconstruction, self.hide = reconstruction, hide
 
     @staticmethod

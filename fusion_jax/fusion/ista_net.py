@@ -73,9 +73,13 @@ class IstaNet(Fusion):
 
     info = Info(
         "Wen et al., Interactive Spatiotemporal Token Attention Network for Skeleton-based General "
-        "Interactive Action Recognition", 2023, pinned="authors' code", golden="ista-net",
-        cost="O(N L H C T M U^2)", needs=("graph",),
-    )  # fmt: skip
+        "Interactive Action Recognition",
+        2023,
+        pinned="authors' code",
+        golden="ista-net",
+        cost="O(N L H C T M U^2)",
+        needs=("graph",),
+    )
 
     def __init__(
         self,
@@ -103,9 +107,19 @@ class IstaNet(Fusion):
         self.window = (hops + 1, 1, entity_window)
         tokens = dim // channels * -(-modalities // entity_window)
         self.net = TokenNetwork(
-            channels, embed, blocks, dim, tokens, heads=heads, kernels=kernels, positions=positions,
-            norm=norm, rate=rate, head_rate=head_rate, rngs=rngs,
-        )  # fmt: skip
+            channels,
+            embed,
+            blocks,
+            dim,
+            tokens,
+            heads=heads,
+            kernels=kernels,
+            positions=positions,
+            norm=norm,
+            rate=rate,
+            head_rate=head_rate,
+            rngs=rngs,
+        )
 
     def nodes(self, x, mask, graph=None, *, key=None):
         key, shuffle = split_key(key, 2)

@@ -28,13 +28,14 @@ class LMF(Fusion):
     """
 
     info = Info(
-        "Liu et al., Efficient Low-rank Multimodal Fusion with Modality-Specific Factors", 2018,
-        pinned="authors' code", golden="lmf", cost="O(N M R D^2)",
-    )  # fmt: skip
+        "Liu et al., Efficient Low-rank Multimodal Fusion with Modality-Specific Factors",
+        2018,
+        pinned="authors' code",
+        golden="lmf",
+        cost="O(N M R D^2)",
+    )
 
-    def __init__(
-        self, modalities: int, dim: int, *, rank: int = 4, out_dim: int | None = None, rngs: nnx.Rngs
-    ):
+    def __init__(self, modalities: int, dim: int, *, rank: int = 4, out_dim: int | None = None, rngs: nnx.Rngs):
         out = dim if out_dim is None else out_dim
         # Xavier on the whole tensor, as in the code, takes the rank for a fan and the output for a receptive field, and
         # draws the row that meets the 1 as it draws a weight: a missing modality then is a factor near 0, and with
@@ -44,9 +45,7 @@ class LMF(Fusion):
         weights = nnx.initializers.variance_scaling(1 / modalities, "fan_avg", "normal", batch_axis=(0, 1))
         drawn = weights(rngs.params(), (modalities, rank, dim, out), jnp.float32)
         self.factors = nnx.Param(jnp.concatenate([jnp.ones_like(drawn[:, :, :1]), drawn], axis=2))
-        self.fusion_weights = nnx.Param(
-            nnx.initializers.glorot_normal()(rngs.params(), (1, rank), jnp.float32)[0]
-        )
+        self.fusion_weights = nnx.Param(nnx.initializers.glorot_normal()(rngs.params(), (1, rank), jnp.float32)[0])
         self.fusion_bias = zeros((out,))
 
     def node(self, x, mask, *, key=None):

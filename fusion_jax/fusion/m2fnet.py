@@ -26,9 +26,9 @@ class FusionAttention(nnx.Module):
 
     def __init__(self, others: int, dim: int, heads: int, *, rate: float, relus: bool, rngs: nnx.Rngs):
         glorot = nnx.initializers.glorot_uniform()
-        self.attentions = nnx.List([
-            MultiHeadAttention(dim, heads, rate=rate, kernel_init=glorot, rngs=rngs) for _ in range(others)
-        ])  # fmt: skip
+        self.attentions = nnx.List(
+            [MultiHeadAttention(dim, heads, rate=rate, kernel_init=glorot, rngs=rngs) for _ in range(others)]
+        )
         self.fc = nnx.Linear((others + 1) * dim, dim, kernel_init=glorot, rngs=rngs)
         self.relus = relus
 
@@ -74,9 +74,13 @@ class M2FNet(Fusion):
     """
 
     info = Info(
-        "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation", 2022,
-        pinned="stand-in", golden="m2fnet", cost="O(L M (E D + N D^2))", needs=("graph",),
-    )  # fmt: skip
+        "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation",
+        2022,
+        pinned="stand-in",
+        golden="m2fnet",
+        cost="O(L M (E D + N D^2))",
+        needs=("graph",),
+    )
     placements = ("before", "after", "interleaved")
 
     def __init__(
@@ -97,10 +101,9 @@ class M2FNet(Fusion):
         self.anchor = anchor
         self.others = tuple(m for m in range(modalities) if m != anchor)
         self.missing = normal(rngs, (dim,))
-        self.layers = nnx.List([
-            FusionAttention(len(self.others), dim, heads, rate=rate, relus=relus, rngs=rngs)
-            for _ in range(layers)
-        ])  # fmt: skip
+        self.layers = nnx.List(
+            [FusionAttention(len(self.others), dim, heads, rate=rate, relus=relus, rngs=rngs) for _ in range(layers)]
+        )
         self.fc = nnx.Linear(modalities * dim, dim, rngs=rngs)
 
     def states(self, x: Array, mask: Array, attend, *, key: Array | None = None):

@@ -35,9 +35,12 @@ class MAG(Fusion):
     """
 
     info = Info(
-        "Rahman et al., Integrating Multimodal Information in Large Pretrained Transformers", 2020,
-        pinned="authors' code", golden="mag", cost="O(N M D^2)",
-    )  # fmt: skip
+        "Rahman et al., Integrating Multimodal Information in Large Pretrained Transformers",
+        2020,
+        pinned="authors' code",
+        golden="mag",
+        cost="O(N M D^2)",
+    )
     # Not "decision": the layer norm of two logits knows only which is larger, that of one is 0.
     placements = ("before", "after", "interleaved")
 

@@ -109,6 +109,7 @@ class MBT(Fusion):
         self.cls = zeros((modalities, 1, dim))
         self.pos_embedding = normal(rngs, (modalities, tokens + 1, dim))
         self.bottleneck = normal(rngs, (bottlenecks, dim))
+
         def block(rngs):
             return Block(dim, heads, hidden, rate=rate, rngs=rngs)
 

@@ -30,9 +30,12 @@ class MMTM(Fusion):
     """
 
     info = Info(
-        "Joze et al., MMTM: Multimodal Transfer Module for CNN Fusion", 2020, pinned="authors' code",
-        golden="mmtm", cost="O(N M^2 D^2)",
-    )  # fmt: skip
+        "Joze et al., MMTM: Multimodal Transfer Module for CNN Fusion",
+        2020,
+        pinned="authors' code",
+        golden="mmtm",
+        cost="O(N M^2 D^2)",
+    )
     placements = ("before", "after", "interleaved", "decision")
 
     def __init__(self, modalities: int, dim: int, *, ratio: float = 4, gain: float = 1.0, rngs: nnx.Rngs):

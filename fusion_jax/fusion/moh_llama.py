@@ -83,7 +83,10 @@ class MoHLlama(Fusion):
         positions = tuple(range(modalities)) if positions is None else tuple(int(p) for p in positions)
         if len(positions) != modalities:
             raise ValueError(f"fusion 'moh_llama': {len(positions)} positions, expected M={modalities}")
-        linear = lambda i, o: nnx.Linear(i, o, use_bias=False, rngs=rngs)  # noqa: E731
+
+        def linear(i, o):
+            return nnx.Linear(i, o, use_bias=False, rngs=rngs)
+
         width = dim // heads * kv_heads
         self.q_proj, self.k_proj, self.v_proj = linear(dim, dim), linear(dim, width), linear(dim, width)
         self.o_proj = linear(dim, dim)
@@ -101,7 +104,10 @@ class MoHLlama(Fusion):
 
     def nodes(self, x, mask, graph=None, *, key=None):
         del graph
-        split = lambda y, h: y.reshape(*x.shape[:-1], h, -1)  # noqa: E731
+
+        def split(y, h):
+            return y.reshape(*x.shape[:-1], h, -1)
+
         q = split(self.q_proj(x), self.heads)
         k, v = split(self.k_proj(x), self.kv_heads), split(self.v_proj(x), self.kv_heads)
         gates, p, norms = self._gates(q)

@@ -53,9 +53,12 @@ class MulT(Fusion):
     """
 
     info = Info(
-        "Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences", 2019,
-        pinned="authors' code", golden="mult", cost="O(N M^2 T d (T + d) + N T M^3 d^2), d the width",
-    )  # fmt: skip
+        "Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences",
+        2019,
+        pinned="authors' code",
+        golden="mult",
+        cost="O(N M^2 T d (T + d) + N T M^3 d^2), d the width",
+    )
     placements = ("before", "after")  # not "decision": T does not divide the number of classes
 
     def __init__(
@@ -86,7 +89,9 @@ class MulT(Fusion):
             own = dict(rate=rate, embed_rate=embed_rate, causal=causal)
             return lambda r: _Encoder(width, heads, layers, **own, rngs=r)
 
-        project = lambda r: nnx.Linear(part, width, use_bias=False, rngs=r)  # noqa: E731
+        def project(r):
+            return nnx.Linear(part, width, use_bias=False, rngs=r)
+
         self.project = None if part == width else stack(project, modalities, rngs)
         self.cross = stack(encoder(width, layers), len(pairs), rngs)
         self.memory = stack(encoder(memory, memory_layers), modalities, rngs)
@@ -128,7 +133,9 @@ class _Encoder(nnx.Module):
     """Pre-norm transformer over tokens [T, d]; keys and values from a source no layer changes, or itself."""
 
     def __init__(self, dim: int, heads: int, layers: int, *, rate, embed_rate, causal, rngs: nnx.Rngs):
-        make = lambda r: EncoderLayer(dim, heads, 4 * dim, norm_first=True, rate=rate, rngs=r)  # noqa: E731
+        def make(r):
+            return EncoderLayer(dim, heads, 4 * dim, norm_first=True, rate=rate, rngs=r)
+
         self.layers = stack(make, layers, rngs)
         self.norm = layer_norm(dim, rngs=rngs)
         self.num_layers, self.rate, self.embed_rate, self.causal = layers, rate, embed_rate, causal
@@ -146,7 +153,10 @@ class _Encoder(nnx.Module):
         mask = jnp.ones((x.shape[0], x.shape[0]), bool)
         mask = (jnp.tril(mask) if self.causal else mask) & seen
         keys = None if key is None else jax.random.split(key, self.num_layers)
-        step = lambda x, xs: (_layer(xs[0], x, source, mask, self.rate, xs[1]), None)  # noqa: E731
+
+        def step(x, xs):
+            return (_layer(xs[0], x, source, mask, self.rate, xs[1]), None)
+
         return self.norm(jax.lax.scan(step, x, (self.layers, keys))[0])
 
 

@@ -28,12 +28,9 @@ class NodeQuery(Fusion):
     `weights` is a [N, M].
     """
 
-    info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention",
-                cost="O(N M D^2)")  # fmt: skip
+    info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
 
-    def __init__(
-        self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs
-    ):
+    def __init__(self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs):
         del modalities  # the weights are shared: any number will do
         width = dim if width is None else width
         self.query = nnx.Linear(dim, width, use_bias=False, rngs=rngs)

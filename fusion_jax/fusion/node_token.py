@@ -54,8 +54,9 @@ class NodeToken(Fusion):
     itself first, then the modalities.
     """
 
-    info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention",
-                cost="O(N B (M D^2 + M^2 D))")  # fmt: skip
+    info = Info(
+        'Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N B (M D^2 + M^2 D))"
+    )
     placements = ("before", "after", "interleaved")  # the heads do not divide every number of classes
 
     def __init__(

@@ -55,10 +55,12 @@ class Encoder(nnx.Module):
         self.cross = CrossAttention(
             latent_dim, input_dim, cross_heads, widening=cross_widening, activation=activation, rngs=rngs
         )
-        self.stack = nnx.List([
-            SelfAttention(latent_dim, heads, widening=widening, activation=activation, rate=rate, rngs=rngs)
-            for _ in range(self_attends)
-        ])  # fmt: skip
+        self.stack = nnx.List(
+            [
+                SelfAttention(latent_dim, heads, widening=widening, activation=activation, rate=rate, rngs=rngs)
+                for _ in range(self_attends)
+            ]
+        )
         self.blocks = blocks
 
     def read(self, x: Array, mask: Array | None = None) -> tuple[Array, Array]:
@@ -99,9 +101,7 @@ class Decoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.queries = _table(rngs, queries, query_dim)
-        self.cross = CrossAttention(
-            query_dim, latent_dim, heads, residual=residual, activation=activation, rngs=rngs
-        )
+        self.cross = CrossAttention(query_dim, latent_dim, heads, residual=residual, activation=activation, rngs=rngs)
         self.output = nnx.Linear(query_dim, out_dim, rngs=rngs)
 
     def __call__(self, z: Array, extra: Array | float = 0.0) -> Array:
@@ -140,9 +140,12 @@ class PerceiverIo(Fusion):
     """
 
     info = Info(
-        "Jaegle et al., Perceiver IO", 2021, pinned="authors' code", golden="perceiver-io",
+        "Jaegle et al., Perceiver IO",
+        2021,
+        pinned="authors' code",
+        golden="perceiver-io",
         cost="O(N (L M + L^2) Z + N L Z^2)",
-    )  # fmt: skip
+    )
     placements = ("before", "after")
 
     def __init__(
@@ -180,14 +183,29 @@ class PerceiverIo(Fusion):
         self.embed = nnx.Linear(dim, dim, rngs=rngs)
         self.codes = normal(rngs, (modalities, code_dim))
         self.encoder = Encoder(
-            dim + code_dim, latents, latent_dim, self_attends=self_attends, blocks=blocks,
-            cross_heads=cross_heads, heads=heads, cross_widening=cross_widening, widening=widening,
-            activation=f, rate=rate, rngs=rngs,
-        )  # fmt: skip
+            dim + code_dim,
+            latents,
+            latent_dim,
+            self_attends=self_attends,
+            blocks=blocks,
+            cross_heads=cross_heads,
+            heads=heads,
+            cross_widening=cross_widening,
+            widening=widening,
+            activation=f,
+            rate=rate,
+            rngs=rngs,
+        )
         self.decoder = Decoder(
-            latent_dim, 1, query_dim, dim if out_dim is None else out_dim, heads=decoder_heads,
-            residual=query_residual, activation=f, rngs=rngs,
-        )  # fmt: skip
+            latent_dim,
+            1,
+            query_dim,
+            dim if out_dim is None else out_dim,
+            heads=decoder_heads,
+            residual=query_residual,
+            activation=f,
+            rngs=rngs,
+        )
         self.from_node = nnx.Linear(dim, query_dim, rngs=rngs) if node_query else None
 
     def node(self, x, mask, *, key=None):

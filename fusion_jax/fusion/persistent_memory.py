@@ -73,7 +73,9 @@ class AllAttentionLayer(nnx.Module):
     """
 
     def __init__(self, dim: int, heads: int, persistent: int, *, rate: float = 0.0, rngs: nnx.Rngs):
-        linear = lambda: nnx.Linear(dim, dim, use_bias=False, rngs=rngs)  # noqa: E731
+        def linear():
+            return nnx.Linear(dim, dim, use_bias=False, rngs=rngs)
+
         self.proj_query, self.proj_key, self.proj_val, self.proj_out = linear(), linear(), linear(), linear()
         self.persistent = PersistentVectors(heads, dim // heads, persistent, rngs=rngs)
         self.norm1 = layer_norm(dim, rngs=rngs)
@@ -94,7 +96,10 @@ class AllAttentionLayer(nnx.Module):
         `ramp` multiplies the context weights after the softmax, then both parts are divided by their sum
         (adaptive span). `position` and `ramp` are the language model's; the fusion leaves them out.
         """
-        split = lambda x: x.reshape(*x.shape[:-1], self.heads, -1)  # noqa: E731
+
+        def split(x):
+            return x.reshape(*x.shape[:-1], self.heads, -1)
+
         q, k, v = split(self.proj_query(h)), split(self.proj_key(context)), split(self.proj_val(context))
         logits = jnp.einsum("...thd,...lhd->...htl", q, k)
         if position is not None:
@@ -148,9 +153,7 @@ class PersistentMemory(Fusion):
     ):
         check_heads("persistent_memory", dim, heads)
         self.embedding = normal(rngs, (modalities, dim))
-        self.layers = nnx.List(
-            [AllAttentionLayer(dim, heads, persistent, rate=rate, rngs=rngs) for _ in range(layers)]
-        )
+        self.layers = nnx.List([AllAttentionLayer(dim, heads, persistent, rate=rate, rngs=rngs) for _ in range(layers)])
 
     def node(self, x, mask, *, key=None):
         h, weights = x + self.embedding[...], []

@@ -30,8 +30,9 @@ class SelfAttention(Fusion):
     `tokens` are Z; `weights` is A [N, M, M].
     """
 
-    info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention",
-                cost="O(N M D^2 + N M^2 D)")  # fmt: skip
+    info = Info(
+        'Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2 + N M^2 D)"
+    )
     placements = ("before", "after", "interleaved", "decision")
 
     def __init__(

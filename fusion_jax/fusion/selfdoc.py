@@ -51,7 +51,10 @@ class StreamAttention(nnx.Module):
             lambda rngs: MultiHeadAttention(dim, heads, kernel_init=NORMAL, rngs=rngs), streams, rngs
         )
         self.norm = stack(lambda rngs: layer_norm(dim, rngs=rngs), streams, rngs)
-        mlp = lambda rngs: MLP(dim, 4 * dim, activation=gelu, kernel_init=NORMAL, rngs=rngs)  # noqa: E731
+
+        def mlp(rngs):
+            return MLP(dim, 4 * dim, activation=gelu, kernel_init=NORMAL, rngs=rngs)
+
         self.mlp = stack(mlp, streams, rngs) if ffn else None
         self.norm2 = stack(lambda rngs: layer_norm(dim, rngs=rngs), streams, rngs) if ffn else None
         self.heads, self.rate = heads, rate
@@ -96,7 +99,9 @@ class CrossModalityLayer(nnx.Module):
     """
 
     def __init__(self, streams: int, dim: int, heads: int, *, ffn: bool, rate: float, rngs: nnx.Rngs):
-        block = lambda ffn: StreamAttention(streams, dim, heads, ffn=ffn, rate=rate, rngs=rngs)  # noqa: E731
+        def block(ffn):
+            return StreamAttention(streams, dim, heads, ffn=ffn, rate=rate, rngs=rngs)
+
         self.cross1, self.self1, self.cross2, self.self2 = block(False), block(ffn), block(False), block(ffn)
 
     def __call__(

@@ -38,9 +38,12 @@ class TFN(Fusion):
     """
 
     info = Info(
-        "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis", 2017, pinned="stand-in",
-        golden="tfn", cost="O(N w^M hidden), w the width",
-    )  # fmt: skip
+        "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis",
+        2017,
+        pinned="stand-in",
+        golden="tfn",
+        cost="O(N w^M hidden), w the width",
+    )
 
     def __init__(
         self,
@@ -64,8 +67,11 @@ class TFN(Fusion):
                 f"{width + 1}^{modalities} = {size} entries, over limit={limit}; choose a smaller width"
             )
         self.width, self.rate = width, rate
+
         # The paper's h_m comes out of three such layers; here the encoder before the fusion does that work.
-        narrow = lambda r: nnx.Linear(dim, width, rngs=r)  # noqa: E731
+        def narrow(r):
+            return nnx.Linear(dim, width, rngs=r)
+
         self.subnet = None if width == dim else stack(narrow, modalities, rngs)
         self.post_fusion_layer_1 = nnx.Linear(size, hidden, rngs=rngs)
         self.post_fusion_layer_2 = nnx.Linear(hidden, hidden, rngs=rngs)

@@ -34,9 +34,12 @@ class TransformerDecoder(Fusion):
     """
 
     info = Info(
-        "Vaswani et al., Attention Is All You Need", 2017, pinned="stand-in", golden="transformer-decoder",
+        "Vaswani et al., Attention Is All You Need",
+        2017,
+        pinned="stand-in",
+        golden="transformer-decoder",
         cost="O(N M D^2)",
-    )  # fmt: skip
+    )
     placements = ("before", "after")
 
     def __init__(

@@ -39,9 +39,13 @@ class TransformerDecoderEdges(Fusion):
     """
 
     info = Info(
-        "Vaswani et al., Attention Is All You Need", 2017, pinned="stand-in", golden="transformer-decoder",
-        cost="O(E M D + N M D^2)", needs=("graph",),
-    )  # fmt: skip
+        "Vaswani et al., Attention Is All You Need",
+        2017,
+        pinned="stand-in",
+        golden="transformer-decoder",
+        cost="O(E M D + N M D^2)",
+        needs=("graph",),
+    )
     placements = ("before", "after")
 
     def __init__(
@@ -73,9 +77,7 @@ class TransformerDecoderEdges(Fusion):
         scale = 1 / math.sqrt(q.shape[-1])
         graphs = [graph.view(m).looped for m in range(self.modalities)]
         seen = [mask[g.senders, m][:, None] for m, g in enumerate(graphs)]  # [E, 1]
-        logits = [
-            (at_receivers(q, g) * at_senders(k[:, m], g)).sum(-1) * scale for m, g in enumerate(graphs)
-        ]  # [E, H]
+        logits = [(at_receivers(q, g) * at_senders(k[:, m], g)).sum(-1) * scale for m, g in enumerate(graphs)]  # [E, H]
         weights = _softmax(logits, seen, graphs)
         keys = split_key(key, len(graphs))
         out = sum(

@@ -29,8 +29,11 @@ class TwoGates(Fusion):
 
     info = Info(
         "MPFNet: A Multi-Prior Fusion Network with a Progressive Training Strategy for Micro-Expression Recognition",
-        2025, pinned="authors' code", golden="mpfnet", cost="O(N M D^2)",
-    )  # fmt: skip
+        2025,
+        pinned="authors' code",
+        golden="mpfnet",
+        cost="O(N M D^2)",
+    )
     placements = ("before", "after", "interleaved", "decision")
 
     def __init__(self, modalities: int, dim: int, *, hidden: int | None = None, rngs: nnx.Rngs):

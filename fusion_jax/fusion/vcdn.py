@@ -35,9 +35,12 @@ class VCDN(Fusion):
     """
 
     info = Info(
-        "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021,
-        pinned="authors' code", golden="mogonet-rosmap", cost="O(N C^M hidden)",
-    )  # fmt: skip
+        "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks",
+        2021,
+        pinned="authors' code",
+        golden="mogonet-rosmap",
+        cost="O(N C^M hidden)",
+    )
     placements = ("decision",)
     loss = "vcdn"
 
@@ -63,12 +66,19 @@ class VCDN(Fusion):
                 f"fusion 'vcdn': the outer product of M={modalities} predictions of width {width} has {size} "
                 f"entries, over limit={limit}; choose a smaller width"
             )
-        narrow = lambda r: nnx.Linear(dim, width, use_bias=False, rngs=r)  # noqa: E731
+
+        def narrow(r):
+            return nnx.Linear(dim, width, use_bias=False, rngs=r)
+
         self.narrow = None if width == dim else stack(narrow, modalities, rngs)
         self.model = mlp.MLP(
-            size, min(size, 256) if hidden is None else hidden, dim, kernel_init=nnx.initializers.glorot_normal(),
-            activation=lambda a: jax.nn.leaky_relu(a, slope), rngs=rngs,
-        )  # fmt: skip
+            size,
+            min(size, 256) if hidden is None else hidden,
+            dim,
+            kernel_init=nnx.initializers.glorot_normal(),
+            activation=lambda a: jax.nn.leaky_relu(a, slope),
+            rngs=rngs,
+        )
         self.joint = joint
 
     def node(self, x, mask, *, key=None):

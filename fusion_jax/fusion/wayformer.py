@@ -89,11 +89,17 @@ class Wayformer(Fusion):
         self.projection = stack(lambda rngs: nnx.Linear(dim, dim, kernel_init=GLOROT, rngs=rngs), modalities, rngs)
         self.position = normal(rngs, (modalities, 2, dim))  # of the node itself, of a neighbour
         self.scene = SceneEncoder(
-            modalities, dim, heads, hidden,
+            modalities,
+            dim,
+            heads,
+            hidden,
             {"late": (depth, 0), "early": (0, depth), "hierarchical": (depth // 2, depth // 2)}[place],
-            attention=attention, latent_reads_source=latent_reads_source, rate=rate, rngs=rngs,
+            attention=attention,
+            latent_reads_source=latent_reads_source,
+            rate=rate,
+            rngs=rngs,
             latents=None if latents is None else ((1, latents), (rows, latents // rows)),
-        )  # fmt: skip
+        )
         self.query = normal(rngs, (1, dim), std=1.0)
         self.decoder = DecoderLayer(dim, heads, hidden, self_attention=False, rate=rate, rngs=rngs)
         self.context, self.pos_on_kv = context, pos_on_kv

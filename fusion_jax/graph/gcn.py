@@ -20,8 +20,11 @@ class GCN(GraphLayer):
         ValueError: another `norm`.
     """
 
-    info = Info("Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks", 2017,
-                cost="O(E D + N D^2)")  # fmt: skip
+    info = Info(
+        "Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks",
+        2017,
+        cost="O(E D + N D^2)",
+    )
 
     def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
         check_norm("graph 'gcn'", norm)

@@ -11,9 +11,13 @@ from fusion_jax.losses.base import weighted_mean
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
-    "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation", 2022,
-    pinned="stand-in", golden="m2fnet", cost="O(N M D^2 + N M log N)", needs=("labels",),
-)  # fmt: skip
+    "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation",
+    2022,
+    pinned="stand-in",
+    golden="m2fnet",
+    cost="O(N M D^2 + N M log N)",
+    needs=("labels",),
+)
 EPSILON = 1e-6  # in both denominators of the margin and under the root of the variance, as in the code
 
 

@@ -15,9 +15,13 @@ from fusion_jax.losses.base import check_kind
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
-    "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024", 2024,
-    pinned="authors' code", golden="biofusionnet", cost="O(N^1.5)", needs=("labels",),
-)  # fmt: skip
+    "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024",
+    2024,
+    pinned="authors' code",
+    golden="biofusionnet",
+    cost="O(N^1.5)",
+    needs=("labels",),
+)
 ORDERS = ("time", "risk")
 
 

@@ -13,9 +13,13 @@ from fusion_jax.losses.base import weighted_mean
 from fusion_jax.types import Array, Info, Output, Target
 
 INFO = Info(
-    "Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering", 2015,
-    pinned="authors' code", golden="mpfnet", cost="O(N D + N log N)", needs=("labels",),
-)  # fmt: skip
+    "Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering",
+    2015,
+    pinned="authors' code",
+    golden="mpfnet",
+    cost="O(N D + N log N)",
+    needs=("labels",),
+)
 
 
 def triplet(output: Output, target: Target, weight: Array, *, step=0, margin: float = 1.0) -> Array:

@@ -10,13 +10,12 @@ from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.types import Array, Info, Output, Target
 
-INFO = Info("Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021,
-            cost="O(N M C)")  # fmt: skip
+INFO = Info(
+    "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021, cost="O(N M C)"
+)
 
 
-def vcdn(
-    output: Output, target: Target, weight: Array, *, step=0, gamma: float = 1.0, pretraining: int = 0
-) -> Array:
+def vcdn(output: Output, target: Target, weight: Array, *, step=0, gamma: float = 1.0, pretraining: int = 0) -> Array:
     """sum_m CE(z_m) + gamma CE(z), each a weighted mean over the nodes (that have the modality).
 
     Args:

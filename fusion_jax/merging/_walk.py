@@ -246,8 +246,10 @@ def _concat_mlp(walk, fusions, maps, x, mask):
 def _attention_acts(walk, fusions, x, mask, queries):
     """Pre-activations of Q, K and V: at every valid pair of node and modality; of Q where the fusion has it."""
     valid = walk.nodes[:, None] & mask
-    acts = {n: walk.probe(tuple(getattr(f, long)(a) for f, a in zip(fusions, x, strict=True)), valid)
-            for n, long in (("k", "key"), ("v", "value"))}  # fmt: skip
+    acts = {
+        n: walk.probe(tuple(getattr(f, long)(a) for f, a in zip(fusions, x, strict=True)), valid)
+        for n, long in (("k", "key"), ("v", "value"))
+    }
     if queries is not None:
         rows = valid if queries[0].ndim == 3 else walk.nodes & mask.any(1)
         acts["q"] = walk.probe(tuple(f.query(a) for f, a in zip(fusions, queries, strict=True)), rows)
@@ -313,8 +315,13 @@ _PROJECTIONS = dict(q="query", k="key", v="value", o="out")
 
 def _read_block(block):
     attention = {n: read(getattr(block.attention, long)) for n, long in _PROJECTIONS.items()}
-    return dict(norm1=read(block.ln1), norm2=read(block.ln2), attention=attention,
-                ff0=read(block.mlp.fc1), ff1=read(block.mlp.fc2))  # fmt: skip
+    return dict(
+        norm1=read(block.ln1),
+        norm2=read(block.ln2),
+        attention=attention,
+        ff0=read(block.mlp.fc1),
+        ff1=read(block.mlp.fc2),
+    )
 
 
 def _write_block(block, aligned):

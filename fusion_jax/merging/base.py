@@ -137,7 +137,7 @@ def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
         raise ValueError(
             "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
             "not at placement 'decision' or without head: train the cell with one split, "
-            "--config.vary='(\"init\",\"dropout\")'"
+            '--config.vary=\'("init","dropout")\''
         )
     model = nnx.clone(model)
     kernel, bias = model.head.kernel[...], model.head.bias[...]
@@ -179,17 +179,25 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
     for (cell, i), score in zip(members, scores, strict=True):
         name = f"seed {cell.seeds[i]}" if len(cells) == 1 else f"{cell.identity} seed {cell.seeds[i]}"
         prediction = cell.prediction(i)
-        raw.append(Parent(
-            name, cell.models[i], anchor_cell.batch(anchor_seed), anchor_cell.seen(anchor_seed),
-            cell.ready.splits[i], prediction, score, units[anchor],
-        ))  # fmt: skip
+        raw.append(
+            Parent(
+                name,
+                cell.models[i],
+                anchor_cell.batch(anchor_seed),
+                anchor_cell.seen(anchor_seed),
+                cell.ready.splits[i],
+                prediction,
+                score,
+                units[anchor],
+            )
+        )
     check_same_shape(raw)
     for cell, i in members:
         if _fills_with_means(cell, i) and not _same_scaler(cell.trial(i), target):
             raise ValueError(
                 "seeds with scalers of their own (data.scale, split varies) cannot be merged where "
                 "model.missing='mean' fills what is missing with each seed's own mean; train with another policy, or "
-                "with one split, --config.vary='(\"init\",\"dropout\")'"
+                'with one split, --config.vary=\'("init","dropout")\''
             )
     parents = [
         dataclasses.replace(p, model=in_units(rescaled(p.model, cell.trial(i), target), own, units[anchor]))
@@ -213,7 +221,7 @@ def unseen_rows(parents: Sequence[Parent]) -> np.ndarray:
     if len(rows) < MIN_ROWS:
         raise ValueError(
             f"only {len(rows)} rows are test rows of all {len(parents)} networks: train the cell with one split, "
-            f"--config.vary='(\"init\",\"dropout\")', to merge it"
+            f'--config.vary=\'("init","dropout")\', to merge it'
         )
     return rows
 

@@ -16,8 +16,13 @@ from fusion_jax.merging._walk import Walk, align
 from fusion_jax.merging.base import Merged, Parent, averaged, check_same_shape, merged
 from fusion_jax.types import Info
 
-INFO = Info("Imfeld et al., Transformer Fusion with Optimal Transport", 2024, pinned="authors' code",
-            golden="ot-fusion", cost="O(D^3 log D) a layer and network, on the host")  # fmt: skip
+INFO = Info(
+    "Imfeld et al., Transformer Fusion with Optimal Transport",
+    2024,
+    pinned="authors' code",
+    golden="ot-fusion",
+    cost="O(D^3 log D) a layer and network, on the host",
+)
 
 
 def ot_fusion(

@@ -112,7 +112,10 @@ class MultiHeadAttention(nnx.Module):
         for name, width in (("qk_dim", qk_dim), ("v_dim", v_dim)):
             if width % heads:
                 raise ValueError(f"MultiHeadAttention: {name}={width} is not divisible by heads={heads}")
-        linear = lambda i, o, b: nnx.Linear(i, o, use_bias=b, kernel_init=kernel_init, rngs=rngs)  # noqa: E731
+
+        def linear(i, o, b):
+            return nnx.Linear(i, o, use_bias=b, kernel_init=kernel_init, rngs=rngs)
+
         self.heads, self.rate = heads, rate
         self.query = linear(dim, qk_dim, bias)
         self.key = linear(key_dim, qk_dim, bias)

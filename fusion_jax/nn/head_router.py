@@ -59,7 +59,9 @@ class HeadRouter(nnx.Module):
     """
 
     def __init__(self, dim: int, heads: int, shared: int, routed: int, *, kernel_init, rngs: nnx.Rngs):
-        linear = lambda width: nnx.Linear(dim, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)  # noqa: E731
+        def linear(width):
+            return nnx.Linear(dim, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+
         self.heads, self.shared, self.routed = heads, shared, routed
         if routed > 0:
             self.wg = linear(heads - shared)

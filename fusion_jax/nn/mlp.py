@@ -28,9 +28,7 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.fc1 = nnx.Linear(dim, hidden, use_bias=bias, kernel_init=kernel_init, rngs=rngs)
-        self.fc2 = nnx.Linear(
-            hidden, dim if out is None else out, use_bias=bias, kernel_init=kernel_init, rngs=rngs
-        )
+        self.fc2 = nnx.Linear(hidden, dim if out is None else out, use_bias=bias, kernel_init=kernel_init, rngs=rngs)
         self.activation, self.rate = activation, rate
 
     def __call__(self, x: Array, *, key: Array | None = None) -> Array:

@@ -45,9 +45,7 @@ class MaskedBatchNorm(nnx.Module):
     in evaluation the running ones are used. Without `affine`, scale is 1 and bias 0.
     """
 
-    def __init__(
-        self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, affine: bool = True, rngs: nnx.Rngs
-    ):
+    def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, affine: bool = True, rngs: nnx.Rngs):
         del rngs
         self.scale = nnx.Param(jnp.ones(dim, jnp.float32)) if affine else None
         self.bias = nnx.Param(jnp.zeros(dim, jnp.float32)) if affine else None

@@ -28,9 +28,7 @@ def _product(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
 
     def elsewhere(values, cols, ptr, x):
         rows = _rows(ptr, cols.shape[0])
-        return jax.ops.segment_sum(
-            values[:, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True
-        )
+        return jax.ops.segment_sum(values[:, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True)
 
     if cols.shape[0] == 0 or x.shape[1] == 0:
         return jnp.zeros((ptr.shape[0] - 1, x.shape[1]), x.dtype)

@@ -103,7 +103,9 @@ class DecoderLayer(nnx.Module):
         rate: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        attention = lambda: MultiHeadAttention(dim, heads, rate=rate, kernel_init=GLOROT, rngs=rngs)  # noqa: E731
+        def attention():
+            return MultiHeadAttention(dim, heads, rate=rate, kernel_init=GLOROT, rngs=rngs)
+
         self.self_attn = attention() if self_attention else None
         self.norm1 = layer_norm(dim, rngs=rngs) if self_attention else None
         self.multihead_attn = attention()

@@ -40,10 +40,13 @@ class HistoGraph(Readout):
     """
 
     info = Info(
-        "Galron et al., Learning from Historical Activations in Graph Neural Networks", 2026,
-        pinned="independent", golden="histograph", cost="O(N (L + B) D), B nodes in the largest graph",
+        "Galron et al., Learning from Historical Activations in Graph Neural Networks",
+        2026,
+        pinned="independent",
+        golden="histograph",
+        cost="O(N (L + B) D), B nodes in the largest graph",
         needs=("graph",),
-    )  # fmt: skip
+    )
     level = "graph"
 
     def __init__(

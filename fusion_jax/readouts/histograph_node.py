@@ -25,10 +25,13 @@ class HistoGraphNode(Readout):
     """
 
     info = Info(
-        "Galron et al., Learning from Historical Activations in Graph Neural Networks", 2026,
-        pinned="independent", golden="histograph", cost="O(N (L + B) D), B nodes in the largest graph",
+        "Galron et al., Learning from Historical Activations in Graph Neural Networks",
+        2026,
+        pinned="independent",
+        golden="histograph",
+        cost="O(N (L + B) D), B nodes in the largest graph",
         needs=("graph",),
-    )  # fmt: skip
+    )
     level = "node"
 
     def __init__(

@@ -12,16 +12,29 @@ from typing import Any
 import jax
 
 _PACKAGES = (
-    "fusion_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "jraph", "numpy", "scipy", "scikit-learn",
-)  # fmt: skip
+    "fusion_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "jraph",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 
 
 def _git(*args: str) -> str | None:
     try:
         done = subprocess.run(
-            ("git", *args), cwd=pathlib.Path(__file__).parents[2],
-            capture_output=True, text=True, timeout=20, check=True,
-        )  # fmt: skip
+            ("git", *args),
+            cwd=pathlib.Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

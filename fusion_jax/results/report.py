@@ -16,9 +16,23 @@ from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
 
-NAMES = dict(accuracy="accuracy", macro_f1="macro F1", weighted_f1="weighted F1", f1="F1 (class 1)", auc="AUC",
-             rmse="RMSE", mae="MAE", r2="R²", c_index="C-index", result="result", ece="ECE", brier="Brier",
-             log_loss="log-loss", aurc="AURC by probability", aurc_uncertainty="AURC by uncertainty")  # fmt: skip
+NAMES = dict(
+    accuracy="accuracy",
+    macro_f1="macro F1",
+    weighted_f1="weighted F1",
+    f1="F1 (class 1)",
+    auc="AUC",
+    rmse="RMSE",
+    mae="MAE",
+    r2="R²",
+    c_index="C-index",
+    result="result",
+    ece="ECE",
+    brier="Brier",
+    log_loss="log-loss",
+    aurc="AURC by probability",
+    aurc_uncertainty="AURC by uncertainty",
+)
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
     "rows of one protocol and setting. †: not separated from it, for the 95 % interval of the difference, paired by "
@@ -31,7 +45,7 @@ FOOT = (
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
     "± is one fit, the same for every seed, or has one seed. How far another draw of test rows would move the first "
-    "metric stands in the column \"by rows\" (number of rows; 95 % interval: for accuracy Wilson's, of the mean over "
+    'metric stands in the column "by rows" (number of rows; 95 % interval: for accuracy Wilson\'s, of the mean over '
     "seeds; for others from the influence of each row). Between two such rows † is left out only where the difference "
     "is separated from 0 both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's "
     "comparison, for AUC DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds "
@@ -121,7 +135,7 @@ def _has_fixed(group: list[Row]) -> bool:
 
 
 def _by_rows(row: Row, group: list[Row]) -> str:
-    """"106: 0.716 to 0.867", the fixed test rows and what they leave open; a dash where every seed has its own."""
+    """The fixed test rows and what they leave open, such as "106: 0.716 to 0.867"; a dash where seeds have their own."""
     if row.tested is None:
         return "-"
     found = tables.of_rows(row, tables.columns(group)[0])
@@ -181,22 +195,87 @@ def markdown(group: list[Row]) -> str:
 
 
 _TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "`": "{`}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "–": "--", "—": "---",
-    "²": "$^2$", "⁄": "/", "°": r"$^\circ$", "µ": r"$\mu$", "†": r"$\dagger$", "‡": r"$\ddagger$",
-    "§": r"\S{}", "…": r"\dots{}", "‘": "`", "’": "'", "“": "``", "”": "''", "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$", "↔": r"$\leftrightarrow$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "≤": r"$\leq$",
-    "≥": r"$\geq$", "≠": r"$\neq$", "≈": r"$\approx$", "∞": r"$\infty$", "∈": r"$\in$", "√": r"$\surd$",
-    "∇": r"$\nabla$", "∂": r"$\partial$", "∑": r"$\sum$", "⊕": r"$\oplus$", "⊗": r"$\otimes$", "⊙": r"$\odot$",
-    "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
-    "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
-}  # fmt: skip
-_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
-            "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c", "\u0328": "k"}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": "{`}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "²": "$^2$",
+    "⁄": "/",
+    "°": r"$^\circ$",
+    "µ": r"$\mu$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+    "…": r"\dots{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "↔": r"$\leftrightarrow$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
+    "∈": r"$\in$",
+    "√": r"$\surd$",
+    "∇": r"$\nabla$",
+    "∂": r"$\partial$",
+    "∑": r"$\sum$",
+    "⊕": r"$\oplus$",
+    "⊗": r"$\otimes$",
+    "⊙": r"$\odot$",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "œ": r"\oe{}",
+    "Œ": r"\OE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "ł": r"\l{}",
+    "Ł": r"\L{}",
+    "ı": r"\i{}",
+}
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0304": "=",
+    "\u0306": "u",
+    "\u0307": ".",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030b": "H",
+    "\u030c": "v",
+    "\u0327": "c",
+    "\u0328": "k",
+}
 _LOOKS_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True))  # LaTeX has no commands for these
-_GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi "
-          "psi omega varsigma Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega").split()  # fmt: skip
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi "
+    "psi omega varsigma Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+).split()
 
 
 def _tex_character(c: str) -> str:
@@ -236,8 +315,14 @@ def _tex(text: str) -> str:
 def latex(group: list[Row]) -> str:
     """One table in LaTeX, for the package booktabs."""
     shown, head = tables.columns(group), _head(group)
-    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}", r"\toprule",
-             " & ".join(_tex(h) for h in head) + r" \\", r"\midrule"]  # fmt: skip
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}",
+        r"\toprule",
+        " & ".join(_tex(h) for h in head) + r" \\",
+        r"\midrule",
+    ]
     for row, label, cells, tail in _entries(group):
         dagger = r"$^\dagger$"
         texts = [rf"\textbf{{{_tex(t)}}}" if top else _tex(t) + dagger * close for t, top, close in cells]
@@ -259,10 +344,17 @@ def csv(table: list[Row]) -> str:
     records = []
     for row in table:
         record = dict(
-            data=row.data, protocol=row.protocol, setting=row.setting, variant=row.label, placement=row.placement,
-            parameters=row.parameters, seconds=row.seconds, error=row.error, source=row.source,
+            data=row.data,
+            protocol=row.protocol,
+            setting=row.setting,
+            variant=row.label,
+            placement=row.placement,
+            parameters=row.parameters,
+            seconds=row.seconds,
+            error=row.error,
+            source=row.source,
             test_rows=None if row.tested is None else len(row.tested),
-        )  # fmt: skip
+        )
         for metric, (mean, sd) in row.published.items():
             record |= {f"{metric}_mean": mean, f"{metric}_sd": sd}
         for metric, values in row.values.items():

@@ -179,9 +179,14 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         for i, seed in enumerate(part_seeds):
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
-        identity, config, record["label"], data, ready,
-        tuple(models[s] for s in seeds), store.table(identity, "metrics"),
-    )  # fmt: skip
+        identity,
+        config,
+        record["label"],
+        data,
+        ready,
+        tuple(models[s] for s in seeds),
+        store.table(identity, "metrics"),
+    )
 
 
 def fill(template: Model, saved: Mapping[str, Any], name: str) -> Model:
@@ -200,8 +205,9 @@ def fill(template: Model, saved: Mapping[str, Any], name: str) -> Model:
     missing, unexpected = sorted(set(own) - set(found)), sorted(set(found) - set(own))
     shapes = {
         k: f"{k} {np.shape(found[k])} instead of {own[k].shape}"
-        for k in sorted(set(own) & set(found)) if np.shape(found[k]) != own[k].shape
-    }  # fmt: skip
+        for k in sorted(set(own) & set(found))
+        if np.shape(found[k]) != own[k].shape
+    }
     if missing or unexpected or shapes:
         raise ValueError(
             f"the checkpoint of cell {name} does not fit its model: missing parameters {missing}, "

@@ -105,8 +105,19 @@ def _published(entry: dict[str, Any]) -> Row:
     """A row without seeds, whose protocol says what it is."""
     values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
     task = next(t for t, m in PRIMARY.items() if m in values)
-    return Row(entry["label"], "-", entry["data"], entry.get("protocol", PUBLISHED), "", {}, None, None, task=task,
-               published=values, source=entry["source"])  # fmt: skip
+    return Row(
+        entry["label"],
+        "-",
+        entry["data"],
+        entry.get("protocol", PUBLISHED),
+        "",
+        {},
+        None,
+        None,
+        task=task,
+        published=values,
+        source=entry["source"],
+    )
 
 
 Single = tuple[Row, pd.DataFrame, dict[str, Any]]  # a row of one modality, its metrics, its entry in the study
@@ -170,13 +181,22 @@ def _read_row(store: Store, entry: dict[str, Any], about: dict[str, str]) -> tup
     task = next(t for t, m in PRIMARY.items() if m in values)
     parameters = costs[0]["parameters"] or None
     tested, known = _tested(store, identity, seeds)
-    row = Row(**about, values=values, parameters=parameters, seconds=total / count, task=task,
-              cell=identity, seeds=tuple(seeds), tested=tested, influence=known)  # fmt: skip
+    row = Row(
+        **about,
+        values=values,
+        parameters=parameters,
+        seconds=total / count,
+        task=task,
+        cell=identity,
+        seeds=tuple(seeds),
+        tested=tested,
+        influence=known,
+    )
     return row, metrics
 
 
 def _diverged(epochs: dict[int, int]) -> str:
-    """"1, 4 diverged at epoch 2" of {seed: epoch}."""
+    """ "1, 4 diverged at epoch 2" of {seed: epoch}."""
     at = {e: ", ".join(str(s) for s in sorted(epochs) if epochs[s] == e) for e in sorted(set(epochs.values()))}
     return "; ".join(f"{seeds} diverged at epoch {epoch}" for epoch, seeds in at.items())
 
@@ -245,12 +265,16 @@ def _best_single(group: list[Single], modalities: int) -> Row | None:
     shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in members)
     known = [m for m in first.influence if all(m in r.influence for r, _ in members)] if shared else []
     return dataclasses.replace(
-        first, label=label, values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
+        first,
+        label=label,
+        values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
         parameters=first.parameters if len({r.parameters for r, _ in members}) == 1 else None,
-        seconds=sum(r.seconds for r, _ in members), cell="", seeds=tuple(seeds),
+        seconds=sum(r.seconds for r, _ in members),
+        cell="",
+        seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
-    )  # fmt: skip
+    )
 
 
 def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
@@ -289,9 +313,14 @@ def best(
     Only rows of the protocol and of the setting (None: of any) with finite values take part.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    means = [(sign * np.mean(r.values[metric]), -i) for i, r in enumerate(table)
-             if r.protocol == protocol and setting in (None, r.setting)
-             and metric in r.values and np.isfinite(r.values[metric]).all()]  # fmt: skip
+    means = [
+        (sign * np.mean(r.values[metric]), -i)
+        for i, r in enumerate(table)
+        if r.protocol == protocol
+        and setting in (None, r.setting)
+        and metric in r.values
+        and np.isfinite(r.values[metric]).all()
+    ]
     if not means:
         return None, ()
     top = -max(means)[1]  # of equal means the first row's
@@ -349,7 +378,7 @@ def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
 
 
 def cell_text(row: Row, metric: str) -> str:
-    """"mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing.
+    """ "mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing.
 
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.

@@ -112,7 +112,10 @@ def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
         jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): x
         for path, x in jax.tree_util.tree_leaves_with_path(params)
     }
-    inside = lambda name, part: f"{name}.".startswith(f"{part}.")  # noqa: E731
+
+    def inside(name, part):
+        return f"{name}.".startswith(f"{part}.")
+
     for part in parts:
         if not any(inside(name, part) for name in leaves):
             known = sorted(leaves)

@@ -152,14 +152,20 @@ def train(
     costs = [cost(program, state.params) for program in programs]
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
-        graphdef, state.best_params, state.best_rest, joined, np.asarray(state.best_epoch),
-        np.asarray(state.best_prediction), None if np.isnan(uncertainty).all() else uncertainty,
+        graphdef,
+        state.best_params,
+        state.best_rest,
+        joined,
+        np.asarray(state.best_epoch),
+        np.asarray(state.best_prediction),
+        None if np.isnan(uncertainty).all() else uncertainty,
         dict(
             {k: max(c[k] for c in costs) for k in costs[0]},
-            compile_seconds=compile_seconds, train_seconds=train_seconds,
+            compile_seconds=compile_seconds,
+            train_seconds=train_seconds,
         ),
         _diverged(state, joined["train_loss"]),
-    )  # fmt: skip
+    )
 
 
 def _diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]]:

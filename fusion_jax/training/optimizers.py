@@ -67,9 +67,10 @@ def defaults(name: str) -> dict[str, Any]:
 
 def _factory(name: str):
     factories = [
-        n for n, f in vars(optax).items()
+        n
+        for n, f in vars(optax).items()
         if inspect.isfunction(f) and "learning_rate" in inspect.signature(f).parameters
-    ]  # fmt: skip
+    ]
     if name not in factories:
         raise ValueError(f"no optimiser {name!r}{nearest(name, factories)}; expected a factory of optax")
     return getattr(optax, name)
@@ -93,7 +94,10 @@ def scale_parts(updates: Any, factors: Mapping[str, float]) -> Any:
     Raises:
         ValueError: a key the updates do not have.
     """
-    part = lambda path: jax.tree_util.keystr(path[:1], simple=True)  # noqa: E731
+
+    def part(path):
+        return jax.tree_util.keystr(path[:1], simple=True)
+
     known = sorted({part(path) for path, _ in jax.tree_util.tree_leaves_with_path(updates)})
     for name in factors:
         if name not in known:

@@ -259,8 +259,11 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         seen = np.zeros(rows, bool)
         seen[split.train] = seen[split.val] = True
         nodes = there[i]
-        train_nodes = np.isin(np.arange(data.num_nodes), split.train) if data.target.level == "node" else (
-            np.isin(_graph_of_node(data), split.train))  # fmt: skip
+        train_nodes = (
+            np.isin(np.arange(data.num_nodes), split.train)
+            if data.target.level == "node"
+            else (np.isin(_graph_of_node(data), split.train))
+        )
         trained[seed] = np.flatnonzero(train_nodes)
         scalers = {
             name: fit_scaler(x, mask[:, i], trained[seed], part["scale"])
@@ -299,9 +302,7 @@ def prepare(config: Mapping[str, Any], data: Dataset, seeds: tuple[int, ...]) ->
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *trials)
     target = jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets)
-    batch = Batch(
-        {k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if grown else evaluated
-    )
+    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if grown else evaluated)
     graphs = tuple(g.evaluation for g in grown) if grown else (evaluated,) * len(seeds)
     units = tuple(units) or None
     return Prepared(batch, splits, seeds, target, stacked, jnp.stack(keys), graphs, units)

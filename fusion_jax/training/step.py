@@ -114,11 +114,19 @@ def initial_state(
 ) -> State:
     """The state before the first epoch of a stage, which is `epoch`; predictions are [rows, outputs]."""
     return State(
-        params, rest, tx.init(params), params, rest,
-        jnp.full((rows, outputs), jnp.nan, jnp.float32), jnp.full(rows, jnp.nan, jnp.float32),
-        jnp.array(-jnp.inf, jnp.complex64), jnp.array(-1, jnp.int32), jnp.array(epoch, jnp.int32),
-        jnp.array(-1, jnp.int32), jnp.array(0, jnp.int32),
-    )  # fmt: skip
+        params,
+        rest,
+        tx.init(params),
+        params,
+        rest,
+        jnp.full((rows, outputs), jnp.nan, jnp.float32),
+        jnp.full(rows, jnp.nan, jnp.float32),
+        jnp.array(-jnp.inf, jnp.complex64),
+        jnp.array(-1, jnp.int32),
+        jnp.array(epoch, jnp.int32),
+        jnp.array(-1, jnp.int32),
+        jnp.array(0, jnp.int32),
+    )
 
 
 def make_epoch(
@@ -202,11 +210,19 @@ def make_epoch(
             return jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)
 
         state = State(
-            params, rest, opt_state, pick(params, state.best_params), pick(rest, state.best_rest),
-            pick(predicted, state.best_prediction), pick(unsure, state.best_uncertainty),
-            jnp.where(better, new, state.best_score), jnp.where(better, state.epoch, state.best_epoch), state.epoch + 1,
-            jnp.where(cause > 0, state.epoch, -1), cause,
-        )  # fmt: skip
+            params,
+            rest,
+            opt_state,
+            pick(params, state.best_params),
+            pick(rest, state.best_rest),
+            pick(predicted, state.best_prediction),
+            pick(unsure, state.best_uncertainty),
+            jnp.where(better, new, state.best_score),
+            jnp.where(better, state.epoch, state.best_epoch),
+            state.epoch + 1,
+            jnp.where(cause > 0, state.epoch, -1),
+            cause,
+        )
         return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
@@ -231,11 +247,17 @@ def only(tree: Any, parts: tuple[str, ...]) -> Any:
     """The gradients or updates with 0 outside the named top-level parts of the model; as they are with ()."""
     if not parts:
         return tree
-    name = lambda path: jax.tree_util.keystr(path[:1], simple=True)  # noqa: E731
+
+    def name(path):
+        return jax.tree_util.keystr(path[:1], simple=True)
+
     known = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
     if missing := sorted(set(parts) - known):
         raise ValueError(f"a stage trains {missing}, the model has the parts {sorted(known)}")
-    keep = lambda path, x: x if name(path) in parts else jnp.zeros_like(x)  # noqa: E731
+
+    def keep(path, x):
+        return x if name(path) in parts else jnp.zeros_like(x)
+
     return jax.tree_util.tree_map_with_path(keep, tree)
 
 

@@ -54,7 +54,10 @@ def test_the_gradient_is_of_the_loss_so_falling_along_the_concept_counts():
 
 def test_the_derivative_is_the_soft_scores(rng):
     g, v = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((9, 4), (1, 4)))
-    soft = lambda v: jax.nn.sigmoid(-3.0 * modules.cosine(g, v)).mean()  # noqa: E731
+
+    def soft(v):
+        return jax.nn.sigmoid(-3.0 * modules.cosine(g, v)).mean()
+
     np.testing.assert_allclose(jax.grad(lambda v: modules.tcav(g, v, 3.0).sum())(v), jax.grad(soft)(v), atol=1e-6)
     steep = jax.nn.sigmoid(-1e6 * modules.cosine(g, v)).mean()
     np.testing.assert_allclose(steep, modules.tcav(g, v)[0], atol=1e-4)
@@ -136,11 +139,14 @@ def test_concepts_by_rule(cell):
     np.testing.assert_array_equal(concept(cell, "label:2"), cell.data.target.labels == 2)
 
 
-@pytest.mark.parametrize("rule,match", [
-    ("mising:m1", r"no concept rule 'mising:m1'.*missing:<modality>"),
-    ("missing:m9", r"no 'm9'.*there are: m0, m1, m2"),
-    ("label:7", r"no '7'.*there are: 0, 1, 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule,match",
+    [
+        ("mising:m1", r"no concept rule 'mising:m1'.*missing:<modality>"),
+        ("missing:m9", r"no 'm9'.*there are: m0, m1, m2"),
+        ("label:7", r"no '7'.*there are: 0, 1, 2"),
+    ],
+)
 def test_unknown_concepts_are_named(cell, rule, match):
     with pytest.raises(ValueError, match=match):
         concept(cell, rule)
@@ -155,11 +161,14 @@ def test_a_concept_with_too_few_nodes_is_refused(cell, monkeypatch):
         concept(cell, "missing:m0")
 
 
-@pytest.mark.parametrize("concepts,options,match", [
-    ([], {}, "expected one or more different ones"),
-    (["degree", "degree"], {}, "expected one or more different ones"),
-    (["degree"], dict(repeats=1), "at least 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "concepts,options,match",
+    [
+        ([], {}, "expected one or more different ones"),
+        (["degree", "degree"], {}, "expected one or more different ones"),
+        (["degree"], dict(repeats=1), "at least 2"),
+    ],
+)
 def test_bad_questions_are_refused(cell, concepts, options, match):
     with pytest.raises(ValueError, match=match):
         gcav(cell, 0, concepts, **options)

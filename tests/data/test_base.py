@@ -433,10 +433,14 @@ def test_the_named_columns_of_a_mask_are_the_modalities():
         make(mask=table.rename(columns={"b": "c"}))
 
 
-@pytest.mark.parametrize(("labels", "hint"), [
-    (LABELS.astype(float), r"labels.astype\(int\)"), (np.where(LABELS, np.nan, 0), "row 1 holds nan"),
-    (np.where(LABELS, "yes", "no"), r"np.unique\(names, return_inverse=True\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (LABELS.astype(float), r"labels.astype\(int\)"),
+        (np.where(LABELS, np.nan, 0), "row 1 holds nan"),
+        (np.where(LABELS, "yes", "no"), r"np.unique\(names, return_inverse=True\)"),
+    ],
+)
 def test_labels_in_another_form_come_with_the_way_to_the_right_one(labels, hint):
     with pytest.raises(ValueError, match=f"target.labels.*{hint}"):
         make(target=Target("classes", labels=labels, num_outputs=2))

@@ -27,10 +27,17 @@ GAPS = {m: np.where(MASK[:, [i]], x, 0) for i, (m, x) in enumerate(X.items())}  
 def dataset(**changes) -> Dataset:
     """Forty nodes whose checksum is given, as that of a set made from files is: it tells nothing of what changes."""
     usual = dict(
-        name="toy", features=X, mask=MASK, graphs=TWO, target=Target("classes", labels=Y, num_outputs=2),
-        splits=splits.fixed(IDS[:20], IDS[20:30], IDS[30:], "fixed"), provenance=Provenance("x", "y", "of the files"),
-        class_names=("no", "yes"), default_graph="ring", made={"other": Neighbours(3, (("a",),))},
-    )  # fmt: skip
+        name="toy",
+        features=X,
+        mask=MASK,
+        graphs=TWO,
+        target=Target("classes", labels=Y, num_outputs=2),
+        splits=splits.fixed(IDS[:20], IDS[20:30], IDS[30:], "fixed"),
+        provenance=Provenance("x", "y", "of the files"),
+        class_names=("no", "yes"),
+        default_graph="ring",
+        made={"other": Neighbours(3, (("a",),))},
+    )
     return Dataset(**{**usual, **changes})
 
 
@@ -83,8 +90,9 @@ def test_what_decides_numbers_makes_another_cell(name):
 
 
 def values(y, **fields):
-    return dataset(target=Target("values", values=y[:, None].astype(np.float32), num_outputs=1), class_names=(),
-                   **fields)  # fmt: skip
+    return dataset(
+        target=Target("values", values=y[:, None].astype(np.float32), num_outputs=1), class_names=(), **fields
+    )
 
 
 @pytest.mark.parametrize("y", [changed(WEIGHT, 5, 3), WEIGHT[::-1], WEIGHT + 100, 1e-3 * WEIGHT])
@@ -102,6 +110,7 @@ WIDE = np.stack([1e5 * FAR, FAR[::-1]], 1)  # spreads of two sizes
 @pytest.mark.parametrize("origin", [1e6, 1e7])
 def test_rows_count_far_from_the_origin_and_in_columns_of_little_spread(origin):
     """A model learns every column in its own unit, so that what is little beside others is not little to it."""
+
     def of(y):
         y = y.reshape(N, -1)
         return dataset(target=Target("values", values=y, num_outputs=y.shape[1]), class_names=()).fingerprint
@@ -133,8 +142,10 @@ def test_a_set_without_a_checksum_counts_every_bit():
 def test_last_bits_names_and_masked_slots_do_not_count():
     digits = data.load("digits", missing=0.3)
     rng = np.random.default_rng(0)
-    moved = {k: np.nextafter(x, np.where(rng.random(x.shape) < 0.5, x, 9).astype(np.float32))
-             for k, x in digits.features.items()}  # fmt: skip
+    moved = {
+        k: np.nextafter(x, np.where(rng.random(x.shape) < 0.5, x, 9).astype(np.float32))
+        for k, x in digits.features.items()
+    }
     hidden = {k: np.where(digits.mask[:, [m]], x, np.nan) for m, (k, x) in enumerate(moved.items())}
     other = dataclasses.replace(
         digits, name="mine", features=hidden, provenance=Provenance("", "", digits.provenance.checksum)

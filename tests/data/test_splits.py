@@ -56,10 +56,14 @@ def test_by_default_no_class_has_more_validation_than_training_labels(train):
 def test_masks_over_the_rows_are_row_numbers():
     train, val, test = (np.isin(np.arange(100) % 5, part) for part in ([0, 1, 2], [3], [4]))
     split = splits.fixed(train, val, test, "masks").draw(0)
-    assert all(np.array_equal(rows, np.flatnonzero(mask)) for rows, mask in
-               ((split.train, train), (split.val, val), (split.test, test)))  # fmt: skip
-    of_masks, of_rows = (splits.fixed_test(LABELS, *parts, 0.2).draw(1) for parts in
-                         ((train | val, test), (np.flatnonzero(train | val), np.flatnonzero(test))))  # fmt: skip
+    assert all(
+        np.array_equal(rows, np.flatnonzero(mask))
+        for rows, mask in ((split.train, train), (split.val, val), (split.test, test))
+    )
+    of_masks, of_rows = (
+        splits.fixed_test(LABELS, *parts, 0.2).draw(1)
+        for parts in ((train | val, test), (np.flatnonzero(train | val), np.flatnonzero(test)))
+    )
     assert np.array_equal(of_masks.val, of_rows.val) and np.array_equal(of_masks.test, np.flatnonzero(test))
 
 
@@ -83,10 +87,12 @@ def test_masks_over_the_rows_are_row_numbers():
         (lambda y: splits.fractions(y > 0, 0.8, 0.2), "train + val=1.0; expected a share in (0, 1)"),
         (lambda y: splits.fractions(y > 0, float("nan"), 0.2), "train=nan; expected a share in (0, 1)"),
         (lambda y: splits.per_class(y > 9, 0, 2), "train=0; expected a number of rows, at least 1"),
-        (lambda y: splits.fractions(np.arange(100), 0.5, 0.2).draw(0),
-         "the train part is empty: 100 rows in 100 classes of at most 1 rows, shares 0.5 and 0.2; expected more"),
+        (
+            lambda y: splits.fractions(np.arange(100), 0.5, 0.2).draw(0),
+            "the train part is empty: 100 rows in 100 classes of at most 1 rows, shares 0.5 and 0.2; expected more",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_no_rule_can_draw_from_is_refused_with_the_reason(make, message):
     with pytest.raises(ValueError) as error:
         make(np.arange(100) + 0.125)

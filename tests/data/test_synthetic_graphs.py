@@ -66,10 +66,16 @@ def test_the_seed_decides_everything():
 
 @pytest.mark.parametrize(
     "option, message",
-    [(dict(smallest=7), "smallest=7, expected at least 8"), (dict(largest=7), "largest=7, expected at least 8"),
-     (dict(modalities=1), "modalities=1, expected at least 2"), (dict(missing=1.0), "missing=1.0"),
-     (dict(noise=-1), "noise=-1"), (dict(train=1.0), "train=1.0"), (dict(graphs=3), "graphs=3")],
-)  # fmt: skip
+    [
+        (dict(smallest=7), "smallest=7, expected at least 8"),
+        (dict(largest=7), "largest=7, expected at least 8"),
+        (dict(modalities=1), "modalities=1, expected at least 2"),
+        (dict(missing=1.0), "missing=1.0"),
+        (dict(noise=-1), "noise=-1"),
+        (dict(train=1.0), "train=1.0"),
+        (dict(graphs=3), "graphs=3"),
+    ],
+)
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         load(**option)

@@ -80,9 +80,15 @@ def test_the_seed_decides_everything():
 
 @pytest.mark.parametrize(
     "option, message",
-    [(dict(nodes=8), "nodes=8, expected at least 9"), (dict(interaction=2), "interaction=2"), (dict(dim=0), "dim=0"),
-     (dict(missing=1), "missing=1"), (dict(target_noise=-1), "target_noise=-1"), (dict(degree=0), "degree=0")],
-)  # fmt: skip
+    [
+        (dict(nodes=8), "nodes=8, expected at least 9"),
+        (dict(interaction=2), "interaction=2"),
+        (dict(dim=0), "dim=0"),
+        (dict(missing=1), "missing=1"),
+        (dict(target_noise=-1), "target_noise=-1"),
+        (dict(degree=0), "degree=0"),
+    ],
+)
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         load(**option)

@@ -46,7 +46,10 @@ def test_tied_bochner_is_translation_invariant():
 def test_untied_bochner_is_not():
     code = to_float64(Bochner(4, rngs=nnx.Rngs(0)))
     assign(code, {"sin_scale": np.array([0.0, 1.0]), "cos_scale": np.array([0.3, 0.9])}, partial=True)
-    kernel = lambda a, b: code(np.array(a)) @ code(np.array(b))  # noqa: E731
+
+    def kernel(a, b):
+        return code(np.array(a)) @ code(np.array(b))
+
     assert abs(kernel(1.0, 3.0) - kernel(2.0, 4.0)) > 0.1
 
 
@@ -105,7 +108,10 @@ def run(times="edges", graph=None, x=None, **options):
 @pytest.mark.parametrize("code, times", [("bochner", "edges"), ("mercer", "nodes"), ("mercer_flexible", "edges")])
 def test_shape_gradients_and_seeds(code, times):
     """Float32 [N, D]; finite gradients in training; a seed alone equals the seed in a batch."""
-    build = lambda seed: FunctionalTime(5, 8, code=code, times=times, scales=(1.0, 10.0), rngs=nnx.Rngs(seed))  # noqa: E731
+
+    def build(seed):
+        return FunctionalTime(5, 8, code=code, times=times, scales=(1.0, 10.0), rngs=nnx.Rngs(seed))
+
     graph, x = events(), np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32)
     graphdef, first = nnx.split(build(0))
     both = jax.tree.map(lambda *a: jnp.stack(a), first, nnx.split(build(1))[1])
@@ -125,8 +131,9 @@ def test_shape_gradients_and_seeds(code, times):
 def test_node_order_does_not_matter():
     graph, order = events(), np.random.default_rng(4).permutation(6)
     rank = np.argsort(order)
-    moved = Graph.create(rank[np.asarray(graph.senders)], rank[np.asarray(graph.receivers)], 6,
-                         {"time": np.asarray(graph.edges["time"])})  # fmt: skip
+    moved = Graph.create(
+        rank[np.asarray(graph.senders)], rank[np.asarray(graph.receivers)], 6, {"time": np.asarray(graph.edges["time"])}
+    )
     x = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32)
     for times in ("edges", "nodes"):
         np.testing.assert_allclose(run(times, moved, x[order]), run(times, graph, x)[order], rtol=2e-5, atol=2e-5)
@@ -167,9 +174,16 @@ def test_a_missing_node_is_not_seen():
 
 
 def test_refusals_name_the_encoder():
-    make = lambda **options: FunctionalTime(5, 8, rngs=nnx.Rngs(0), **options)  # noqa: E731
-    for wrong in (dict(code="bochnr"), dict(times="node"), dict(heads=3), dict(scales=(2.0, 1.0)),
-                  dict(code="bochner", time_dim=5)):  # fmt: skip
+    def make(**options):
+        return FunctionalTime(5, 8, rngs=nnx.Rngs(0), **options)
+
+    for wrong in (
+        dict(code="bochnr"),
+        dict(times="node"),
+        dict(heads=3),
+        dict(scales=(2.0, 1.0)),
+        dict(code="bochner", time_dim=5),
+    ):
         with pytest.raises(ValueError, match="functional_time"):
             make(**wrong)
     with pytest.raises(ValueError, match="functional_time"):

@@ -39,10 +39,17 @@ def test_the_model_trains_it_on_its_own_loss_and_on_the_task_only_if_joint(joint
     mask = jnp.ones((N, 2), bool).at[2, 1].set(False)
     batch = Batch({"a": X, "b": X[:, :3]}, mask, small_graph(N))
     model = Model(
-        {"a": 6, "b": 3}, Target("survival", time=np.ones(N), event=np.ones(N, bool)), dim=DIM, placement="before",
-        encoder=dict(name="vae", options={"joint": joint}), fusion=SPEC, layer=dict(name="gcn", options={}),
-        readout=dict(name="last", options={}), layers=1, rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        {"a": 6, "b": 3},
+        Target("survival", time=np.ones(N), event=np.ones(N, bool)),
+        dim=DIM,
+        placement="before",
+        encoder=dict(name="vae", options={"joint": joint}),
+        fusion=SPEC,
+        layer=dict(name="gcn", options={}),
+        readout=dict(name="last", options={}),
+        layers=1,
+        rngs=nnx.Rngs(0),
+    )
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
     def grads(of):

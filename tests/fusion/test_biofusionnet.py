@@ -12,8 +12,12 @@ from tests.helpers import parameters, small_graph
 
 N, D = 7, 8
 NO_EDGES = Graph.create(np.zeros(0, int), np.zeros(0, int), N)
-EDGE_ATTENTIONS = ("dual_cross_attention.attention1", "dual_cross_attention.attention2",
-                   "dual_cross_attention2.attention1", "dual_cross_attention2.attention2")  # fmt: skip
+EDGE_ATTENTIONS = (
+    "dual_cross_attention.attention1",
+    "dual_cross_attention.attention2",
+    "dual_cross_attention2.attention1",
+    "dual_cross_attention2.attention2",
+)
 
 
 def inputs(m: int):

@@ -110,8 +110,17 @@ def test_a_missing_modality_is_latents_and_bias_and_unseen(inputs):
 def test_padding_takes_part_only_without_mask_padding():
     rng = np.random.default_rng(3)
     inputs = [jnp.asarray(rng.normal(size=(2, n, 3))) for n in (4, 1)]  # one modality is filled by three zeros
-    levels = dict(embed_dim=4, groups=(2, 1, 2), latents=(2, 4, 2), dims=(4, 4, 4), self_attends=(1, 1, 1),
-                  heads=(2, 2, 2), widening=(1, 1, 1), cross_heads=(1, 1, 1), cross_widening=(1, 1, 1))  # fmt: skip
+    levels = dict(
+        embed_dim=4,
+        groups=(2, 1, 2),
+        latents=(2, 4, 2),
+        dims=(4, 4, 4),
+        self_attends=(1, 1, 1),
+        heads=(2, 2, 2),
+        widening=(1, 1, 1),
+        cross_heads=(1, 1, 1),
+        cross_widening=(1, 1, 1),
+    )
     outs = []
     for masked in (True, False):
         module = to_float64(HiP((4, 1), (3, 3), mask_padding=masked, rngs=nnx.Rngs(0), **levels))
@@ -133,15 +142,18 @@ def test_more_groups_than_modalities_and_no_tokens_for_one_group(inputs):
     assert jax.eval_shape(lambda x: alone(x, mask), x).tokens is None
 
 
-@pytest.mark.parametrize("options,message", [
-    (dict(heads=3), "heads=3"),
-    (dict(groups=(2, 1, 2)), "2 groups for 3 modalities"),
-    (dict(groups=(3, 2, 3)), "middle one 1"),
-    (dict(latents=(4, 5, 4)), "1 groups of 5 latents"),
-    (dict(latents=(4, 6, 3)), "skip joins levels 0 and 2"),
-    (dict(latents=(4, 6)), "latents has 2 levels"),
-    (dict(dims=(8, 16, 8)), "width D=8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        (dict(heads=3), "heads=3"),
+        (dict(groups=(2, 1, 2)), "2 groups for 3 modalities"),
+        (dict(groups=(3, 2, 3)), "middle one 1"),
+        (dict(latents=(4, 5, 4)), "1 groups of 5 latents"),
+        (dict(latents=(4, 6, 3)), "skip joins levels 0 and 2"),
+        (dict(latents=(4, 6)), "latents has 2 levels"),
+        (dict(dims=(8, 16, 8)), "width D=8"),
+    ],
+)
 def test_levels_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=f"hierarchical_perceiver.*{message}"):
         build(**options)

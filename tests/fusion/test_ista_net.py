@@ -61,9 +61,9 @@ def test_rearrange():
 def test_scores():
     """alpha = 0 leaves M, at the start the mean of the tokens; |S - M| <= |alpha|; rows are no softmax."""
     tokens, c = 4, 6
-    block = helpers.to_float64(TokenBlock(
-        c, c, 3, 2, tokens, (3, 3), positions=False, norm="layer", rate=0.0, rngs=nnx.Rngs(0)
-    ))  # fmt: skip
+    block = helpers.to_float64(
+        TokenBlock(c, c, 3, 2, tokens, (3, 3), positions=False, norm="layer", rate=0.0, rngs=nnx.Rngs(0))
+    )
     z = jnp.asarray(np.random.default_rng(0).normal(size=(N, 2, 3, tokens, c)))
     present = jnp.ones(z.shape[:-1], bool)
     block.alpha.set_value(jnp.asarray([0.3, -2.0]))
@@ -79,9 +79,9 @@ def test_scores():
 def test_token_sum_is_over_the_first_index():
     """With alpha = 0 and M = e_1 e_2^T only token 2 receives, and it receives token 1."""
     tokens, c = 3, 2
-    block = helpers.to_float64(TokenBlock(
-        c, c, 2, 1, tokens, (1, 1), positions=False, norm="layer", rate=0.0, rngs=nnx.Rngs(0)
-    ))  # fmt: skip
+    block = helpers.to_float64(
+        TokenBlock(c, c, 2, 1, tokens, (1, 1), positions=False, norm="layer", rate=0.0, rngs=nnx.Rngs(0))
+    )
     block.alpha.set_value(jnp.zeros(1))
     block.static.set_value(jnp.zeros((1, tokens, tokens)).at[0, 1, 2].set(1.0))
     z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, tokens, c)))
@@ -123,9 +123,7 @@ def test_missing_modality_is_left_out():
     )
 
 
-@pytest.mark.parametrize(
-    "options", [{"channels": 3}, {"entity_window": 4}, {"kernels": (2, 3)}, {"norm": "group"}]
-)
+@pytest.mark.parametrize("options", [{"channels": 3}, {"entity_window": 4}, {"kernels": (2, 3)}, {"norm": "group"}])
 def test_refusals(options):
     with pytest.raises(ValueError, match="ista_net"):
         net(**options)

@@ -40,7 +40,10 @@ def test_every_factor_is_trained(m):
     x, mask = rng.normal(size=(8, m, 4)), np.ones((8, m), bool)
     graphdef, params, rest = nnx.split(build(m, 4, rank=3), nnx.Param, ...)
     assert not jax.tree.leaves(rest), "everything the module stores is trained"
-    loss = lambda p: (nnx.merge(graphdef, p, rest)(x, mask).out ** 2).sum()  # noqa: E731
+
+    def loss(p):
+        return (nnx.merge(graphdef, p, rest)(x, mask).out ** 2).sum()
+
     grads = jax.grad(loss)(params)
     factors = np.asarray(grads["factors"][...])
     assert factors.shape == (m, 3, 5, 4)

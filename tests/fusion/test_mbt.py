@@ -35,7 +35,10 @@ def test_missing_stream_is_one_stream_less():
     """M = 3 with the last missing equals M = 2 with the same parameters."""
     three, two = build(layers=3, fusion_layer=1), build(2, layers=3, fusion_layer=1)
     state = nnx.state(two)
-    cut = lambda a, b: a if a.shape == b.shape else a[:2]  # noqa: E731
+
+    def cut(a, b):
+        return a if a.shape == b.shape else a[:2]
+
     nnx.update(two, jax.tree.map(cut, nnx.state(three), state))
     x, mask = inputs()
     mask[:, 2] = False
@@ -49,7 +52,10 @@ def test_bottlenecks_of_one_modality_are_a_plain_transformer():
     """With M = 1 the blocks run over the stream and b as one sequence."""
     module = build(1, layers=2, fusion_layer=0)
     x, mask = inputs(1)
-    one = lambda stacked: jax.tree.map(lambda a: a[0], stacked)  # noqa: E731
+
+    def one(stacked):
+        return jax.tree.map(lambda a: a[0], stacked)
+
     embed = one(module.embedding)
     z = np.concatenate([module.cls[0], embed(x[0, 0].reshape(2, -1))]) + module.pos_embedding[0]
     z = np.concatenate([z, module.bottleneck[...]])
@@ -72,10 +78,12 @@ def test_dropped_last_layer_is_one_layer_less():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(heads=3), "heads=3"), (dict(tokens=3), "tokens=3"), (dict(bottlenecks=0), "bottlenecks=0"),
+        (dict(heads=3), "heads=3"),
+        (dict(tokens=3), "tokens=3"),
+        (dict(bottlenecks=0), "bottlenecks=0"),
         (dict(fusion_layer=5), "fusion_layer=5"),
     ],
-)  # fmt: skip
+)
 def test_options_are_checked(options, message):
     with pytest.raises(ValueError, match=f"mbt.*{message}"):
         MBT(M, D, rngs=nnx.Rngs(0), **options)

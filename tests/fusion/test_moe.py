@@ -31,9 +31,8 @@ def expert_outputs(module, x):
     rows = []
     for i in range(M * E):
         w1, b1, w2, b2 = (
-            np.asarray(v[i])
-            for fc in (module.experts.fc1, module.experts.fc2) for v in (fc.kernel[...], fc.bias[...])
-        )  # fmt: skip
+            np.asarray(v[i]) for fc in (module.experts.fc1, module.experts.fc2) for v in (fc.kernel[...], fc.bias[...])
+        )
         rows.append(np.maximum(x[:, i // E] @ w1 + b1, 0) @ w2 + b2)
     return np.stack(rows, 1)
 

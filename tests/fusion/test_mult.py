@@ -40,7 +40,10 @@ def test_one_token_is_degenerate(tokens):
     """With T = 1 no query or key weight is trained, whatever the data; with T = 4 all are."""
     x, mask = inputs()
     graphdef, params, rest = nnx.split(build(tokens=tokens), nnx.Param, ...)
-    loss = lambda p: (nnx.merge(graphdef, p, rest).crossmodal(x, mask) ** 3).sum()  # noqa: E731
+
+    def loss(p):
+        return (nnx.merge(graphdef, p, rest).crossmodal(x, mask) ** 3).sum()
+
     attention = jax.jit(jax.grad(loss))(params)["cross"]["layers"]["self_attn"]
     assert np.abs(attention["value"]["kernel"][...]).max() > 1e-3
     for name in ("query", "key"):
@@ -73,7 +76,10 @@ def test_one_modality_attends_to_itself():
     """M = 1 equals the sequence that t makes with a copy of itself as source."""
     x, mask = inputs(m=1)
     single, pair = build(m=1), build(m=2)
-    first = lambda new, a: new.set_value(a[...][:1])  # noqa: E731
+
+    def first(new, a):
+        return new.set_value(a[...][:1])
+
     for part in ("cross", "project"):
         new, old = (nnx.state(getattr(m, part)) for m in (single, pair))
         jax.tree.map(first, new, old, is_leaf=lambda v: isinstance(v, nnx.Variable))

@@ -23,7 +23,10 @@ def test_mixed_difference_is_the_bilinear_term():
     module = build()
     x, mask = inputs()
     z, y = x[:, 0], x[:, 1]
-    f = lambda z, y: np.asarray(module(np.stack([z, y], 1), mask).out)  # noqa: E731
+
+    def f(z, y):
+        return np.asarray(module(np.stack([z, y], 1), mask).out)
+
     zero = np.zeros_like(z)
     mixed = f(z, y) - f(z, zero) - f(zero, y) + f(zero, zero)
     np.testing.assert_allclose(mixed, np.einsum("ni,ijk,nj->nk", z, module.steps[0].W[...], y), rtol=1e-10)

@@ -84,8 +84,11 @@ def test_node_query_lets_the_node_ask(inputs):
     module.from_node.bias[...] *= 0
     plain = build()
     plain.embed, plain.codes, plain.encoder, plain.decoder = (
-        module.embed, module.codes, module.encoder, module.decoder,
-    )  # fmt: skip
+        module.embed,
+        module.codes,
+        module.encoder,
+        module.decoder,
+    )
     np.testing.assert_allclose(run(module, x, mask).out, run(plain, x, mask).out, atol=1e-12)
     module.from_node.kernel[...] += jnp.eye(D)
     assert not np.allclose(run(module, x, mask).out[1], run(plain, x, mask).out[1])

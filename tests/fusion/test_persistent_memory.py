@@ -26,7 +26,9 @@ def fusion(**options):
 
 
 def plain(layer, h, mask):
-    split = lambda a: a.reshape(*a.shape[:-1], layer.heads, -1)  # noqa: E731
+    def split(a):
+        return a.reshape(*a.shape[:-1], layer.heads, -1)
+
     q, k, v = split(layer.proj_query(h)), split(layer.proj_key(h)), split(layer.proj_val(h))
     out, _ = attend(q, k, v, mask)
     return layer.norm1(h + layer.proj_out(out.reshape(h.shape)))

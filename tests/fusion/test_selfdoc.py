@@ -64,7 +64,10 @@ def test_partner_gives_keys_only(layer):
     kernel = np.random.default_rng(2).normal(size=(M, D, D))
     kernel[:, 0] = 0  # keys do not see the first feature
     assign(block, {"attention.key.kernel": kernel, "attention.query.kernel": kernel}, partial=True)
-    core = lambda p, v: block.core(x, p, v, graph, seen)[0]  # noqa: E731
+
+    def core(p, v):
+        return block.core(x, p, v, graph, seen)[0]
+
     np.testing.assert_allclose(core(p.at[..., 0].add(9.0), x), core(p, x), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(core(p, 3 * x), 3 * core(p, x), rtol=1e-10, atol=1e-15)
     assert np.abs(core(p[::-1], x) - core(p, x)).max() > 1e-5  # alignment of the tokens is used

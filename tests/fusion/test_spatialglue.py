@@ -56,7 +56,10 @@ def test_three_modalities_against_dense_matrices():
     module, graph = build(), with_views()
     x, mask = inputs()
     x = np.where(mask[..., None], x, 0)
-    kernel = lambda layers, m: np.asarray(layers[m].kernel[...])  # noqa: E731
+
+    def kernel(layers, m):
+        return np.asarray(layers[m].kernel[...])
+
     tokens = []
     for m in range(M):
         h = x[:, m] @ kernel(module.encoders, m)
@@ -109,7 +112,10 @@ def test_losses_can_be_left_out_and_targets_are_constants():
     module = build(reconstruction=2.0, correspondence=0.0)
     for decoder in module.decoders:
         decoder.kernel.set_value(0 * decoder.kernel[...])
-    loss = lambda x: module(x, mask, graph).losses["reconstruction"]  # noqa: E731
+
+    def loss(x):
+        return module(x, mask, graph).losses["reconstruction"]
+
     expected = 2 * sum((x[mask[:, m], m] ** 2).mean() for m in range(M))
     np.testing.assert_allclose(loss(x), expected, rtol=1e-12)
     np.testing.assert_array_equal(jax.grad(loss)(x), 0)

@@ -106,7 +106,7 @@ def test_all_masked_keeps_query_and_output_bias(inputs):
 def test_self_attention_on_one_query_is_linear_in_its_value(inputs):
     x, mask = inputs
     module = build(self_attention=True)
-    query = (jnp.where(mask[..., None], x, 0).sum(1) / jnp.maximum(mask.sum(1), 1)[:, None].astype(x.dtype))
+    query = jnp.where(mask[..., None], x, 0).sum(1) / jnp.maximum(mask.sum(1), 1)[:, None].astype(x.dtype)
     attention = module.layer.self_attn
     expected = module.layer.norm1(query + attention.out(attention.value(query)))
     np.testing.assert_allclose(module.layer.after_self(query[:, None])[:, 0], expected, atol=1e-12)
@@ -125,7 +125,10 @@ def test_encoder_layer_norm_first_differs_and_both_follow_their_formula(inputs):
         layer = to_float64(EncoderLayer(D, 2, 12, norm_first=first, rngs=nnx.Rngs(0)))
         layer.norm1.scale[...] *= 1.5
         t = x[0]
-        feed = lambda u, layer=layer: layer.linear2(jax.nn.relu(layer.linear1(u)))  # noqa: E731
+
+        def feed(u, layer=layer):
+            return layer.linear2(jax.nn.relu(layer.linear1(u)))
+
         if first:
             s = t + layer.self_attn(layer.norm1(t))[0]
             expected = s + feed(layer.norm2(s))

@@ -134,10 +134,15 @@ def test_pos_on_kv_differs():
 
 def test_refusals():
     for options in (
-        {"place": "middle"}, {"attention": "full"}, {"place": "hierarchical", "depth": 3}, {"heads": 3},
-        {"attention": "sequential", "latents": 4}, {"latents": 0}, {"latent_reads_source": True},
+        {"place": "middle"},
+        {"attention": "full"},
+        {"place": "hierarchical", "depth": 3},
+        {"heads": 3},
+        {"attention": "sequential", "latents": 4},
+        {"latents": 0},
+        {"latent_reads_source": True},
         {"latents": 6, "latent_reads_source": True, "attention": "sequential"},
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match="wayformer"):
             Wayformer(M, D, **options, rngs=nnx.Rngs(0))
 

@@ -96,9 +96,7 @@ def test_merging_halves(form):
     senders, receivers = np.asarray(looped.senders), np.asarray(looped.receivers)
     first = (senders < 4) & (receivers != 2)
     layer = build(form, kernel_size=N)
-    parts = [
-        layer.attend(Q, K, V, Graph.create(senders[half], receivers[half], N)) for half in (first, ~first)
-    ]
+    parts = [layer.attend(Q, K, V, Graph.create(senders[half], receivers[half], N)) for half in (first, ~first)]
     assert np.isneginf(parts[0][1][2]).all() and not np.asarray(parts[0][0][2]).any()
     whole = layer.attend(Q, K, V, looped)
     for ours, reference in zip(merge(parts), whole, strict=True):

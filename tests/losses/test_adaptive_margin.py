@@ -15,9 +15,12 @@ LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])
 def model(seed=0, **changes):
     rng = np.random.default_rng(seed)
     fields = dict(
-        prediction=jnp.asarray(rng.normal(size=(N, C))), streams=None,
-        embeddings=jnp.asarray(rng.normal(size=(N, M, D))), hidden=None, mask=jnp.ones((N, M), bool),
-    )  # fmt: skip
+        prediction=jnp.asarray(rng.normal(size=(N, C))),
+        streams=None,
+        embeddings=jnp.asarray(rng.normal(size=(N, M, D))),
+        hidden=None,
+        mask=jnp.ones((N, M), bool),
+    )
     return Output(**fields | changes)
 
 
@@ -118,7 +121,10 @@ def test_hidden_labels_and_missing_modalities():
 def test_padding_and_traced_step():
     """Nodes of weight 0 at the end change nothing; the step may be traced."""
     out, weight = model(), jnp.ones(N)
-    pad = lambda a: jnp.concatenate([a, jnp.zeros((2, *a.shape[1:]), a.dtype)])  # noqa: E731
+
+    def pad(a):
+        return jnp.concatenate([a, jnp.zeros((2, *a.shape[1:]), a.dtype)])
+
     longer = model(prediction=pad(out.prediction), embeddings=pad(out.embeddings), mask=pad(out.mask))
     run = jax.jit(loss.adaptive_margin)
     plain = run(out, target(), weight, step=jnp.asarray(5))
@@ -130,9 +136,7 @@ def test_padding_and_traced_step():
 def test_mean_over_modalities():
     """Each modality counts once; one without any triplet, by its mask or by the labels, not at all."""
     out, weight = model(), jnp.ones(N)
-    alone = [
-        loss.adaptive_margin(model(mask=out.mask.at[:, 1 - m].set(False)), target(), weight) for m in range(M)
-    ]
+    alone = [loss.adaptive_margin(model(mask=out.mask.at[:, 1 - m].set(False)), target(), weight) for m in range(M)]
     assert alone[0] != alone[1]
     np.testing.assert_allclose(loss.adaptive_margin(out, target(), weight), sum(alone) / 2, rtol=1e-12)
     positive, negative, found = loss.triplets(jnp.asarray(LABELS), jnp.ones(N, bool), C, 0)

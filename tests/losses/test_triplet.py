@@ -34,7 +34,10 @@ def test_nodes_without_weight_have_no_influence():
     weight = jnp.asarray([1.0, 1, 1, 1, 1, 1, 0, 0, 1])
     other, z = LABELS.copy(), Z.copy()
     other[6:8], z[6:8] = 2, 9.0
-    run = lambda z, labels: jax.value_and_grad(lambda z: triplet(output(z), target(labels), weight))(jnp.asarray(z))  # noqa: E731
+
+    def run(z, labels):
+        return jax.value_and_grad(lambda z: triplet(output(z), target(labels), weight))(jnp.asarray(z))
+
     value, grad = run(Z, LABELS)
     again, _ = run(z, other)
     assert value == again and not np.asarray(grad)[6:8].any() and np.asarray(grad)[:6].any()

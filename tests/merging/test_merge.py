@@ -28,9 +28,14 @@ def settings():
 @pytest.fixture(scope="module")
 def trained(settings, tmp_path_factory):
     one = dict(seeds=1)
-    cells = [tiny_cell(), tiny_cell(**one, model__dim=6), tiny_cell(**one, optimizer__learning_rate=0.02),
-             tiny_cell(**one, data__scale="row"), tiny_cell(model__missing="mean"),
-             tiny_cell(model__missing="mean", data__scale="none")]  # fmt: skip
+    cells = [
+        tiny_cell(),
+        tiny_cell(**one, model__dim=6),
+        tiny_cell(**one, optimizer__learning_rate=0.02),
+        tiny_cell(**one, data__scale="row"),
+        tiny_cell(model__missing="mean"),
+        tiny_cell(model__missing="mean", data__scale="none"),
+    ]
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
 
@@ -121,9 +126,15 @@ def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
     assert sorted(p.name for p in folder.iterdir()) == ["figure.png", "merge.json", "table.csv", "table.md"]
     table = pd.read_csv(folder / "table.csv").set_index("name")
     assert list(table.index) == [
-        "seed 0", "seed 1", "mean of the networks", "ensemble", "average", "average, finetuned",
-        "ot_fusion", "ot_fusion, finetuned",
-    ]  # fmt: skip
+        "seed 0",
+        "seed 1",
+        "mean of the networks",
+        "ensemble",
+        "average",
+        "average, finetuned",
+        "ot_fusion",
+        "ot_fusion, finetuned",
+    ]
     mean = table.accuracy[["seed 0", "seed 1"]].mean()
     np.testing.assert_allclose(table.accuracy["mean of the networks"], mean)
     assert list(table.passes) == [1, 1, 1, 2, 1, 1, 1, 1]
@@ -157,11 +168,17 @@ def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
     assert list(result.table.kind) == ["network"] * 3 + ["mean", "merged"]
 
 
-@pytest.mark.parametrize("which,match", [
-    ([1], "needs at least two networks, cell .* has one seed"),
-    ([0, 3], "one has data.scale='row', one has not"),
-    ([0, 1], r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "which,match",
+    [
+        ([1], "needs at least two networks, cell .* has one seed"),
+        ([0, 3], "one has data.scale='row', one has not"),
+        (
+            [0, 1],
+            r"networks of different shape cannot be merged: .* has \(8,\) as 'encoders/0/linear/bias', .* has \(6,\)",
+        ),
+    ],
+)
 def test_one_seed_or_other_shapes_are_refused(trained, which, match):
     store, identities = trained
     cells = [restore(store, identities[i]) for i in which]

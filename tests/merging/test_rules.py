@@ -91,7 +91,10 @@ def test_blocks_find_permuted_heads_that_reference_mode_may_mix(rng):
 def test_residual_rules(rng):
     res, new = rng.random((3, 3)), rng.random((3, 3))
     big, small = np.full((5, 3), 3.0), np.full((5, 3), -1.0)
-    join = lambda rule: Rules(residual=rule).join(res, new, big, small)  # noqa: E731
+
+    def join(rule):
+        return Rules(residual=rule).join(res, new, big, small)
+
     np.testing.assert_array_equal(join("no_resid"), new)
     np.testing.assert_array_equal(join("only_resid"), res)
     np.testing.assert_allclose(join("mean"), (res + new) / 2)

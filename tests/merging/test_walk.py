@@ -22,12 +22,25 @@ def spec(name, **options):
 
 def build(fusion, placement, layer, encoder="linear", missing="mask", **forms):
     model = Model(
-        DIMS, Target("classes", num_outputs=3), dim=D, placement=placement, encoder=spec(encoder), fusion=fusion,
-        layer=layer, readout=spec("last"), layers=2, missing=missing, rngs=nnx.Rngs(0), **forms,
-    )  # fmt: skip
+        DIMS,
+        Target("classes", num_outputs=3),
+        dim=D,
+        placement=placement,
+        encoder=spec(encoder),
+        fusion=fusion,
+        layer=layer,
+        readout=spec("last"),
+        layers=2,
+        missing=missing,
+        rngs=nnx.Rngs(0),
+        **forms,
+    )
     graphdef, state = nnx.split(model)
     rng = np.random.default_rng(1)
-    noise = lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype)  # noqa: E731
+
+    def noise(a):
+        return jnp.asarray(rng.normal(size=a.shape), a.dtype)
+
     return nnx.merge(graphdef, jax.tree.map(noise, state))
 
 
@@ -188,13 +201,16 @@ def test_layers_are_compared_behind_the_models_own_activation(batch):
     assert not np.allclose(maps[0][1], maps[1][1])
 
 
-@pytest.mark.parametrize("change,match", [
-    (dict(fusion=spec("gmu")), "no rule for the fusion 'gmu'; it knows: concat_linear"),
-    (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
-    (dict(head="none"), "no rule for a model whose last graph layer predicts"),
-    (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
-    (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change,match",
+    [
+        (dict(fusion=spec("gmu")), "no rule for the fusion 'gmu'; it knows: concat_linear"),
+        (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
+        (dict(head="none"), "no rule for a model whose last graph layer predicts"),
+        (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
+        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
+    ],
+)
 def test_what_has_no_rule_is_refused_by_name(batch, change, match):
     model = build(**{**dict(fusion=spec("mean"), placement="before", layer=spec("gcn")), **change})
     with pytest.raises(ValueError, match=match):

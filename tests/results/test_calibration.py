@@ -85,6 +85,9 @@ def test_measures():
     assert list(found) == ["ece", "brier", "aurc"]
     assert found["ece"] == calibration.expected_calibration_error(confidence, correct)
     assert found["aurc"] == calibration.area_under_risk_coverage(confidence, correct)
-    by = lambda u: calibration.measures(p, LABELS, u)["aurc_uncertainty"]  # noqa: E731
+
+    def by(u):
+        return calibration.measures(p, LABELS, u)["aurc_uncertainty"]
+
     assert by(1 - confidence) == pytest.approx(found["aurc"], rel=1e-12), "the rows of little uncertainty come first"
     assert by(confidence) > found["aurc"]

@@ -69,8 +69,14 @@ def test_a_row_has_the_means_of_its_seeds_on_test_rows(made):
     assert float(stated["aurc_uncertainty_mean"]) == pytest.approx(float(stated["aurc_mean"]), rel=1e-9)
     head, _, plain, shown = [line.split("|")[1:-1] for line in read(store, "calibration.md").splitlines()[2:6]]
     assert [h.strip() for h in head][:7] == [
-        "variant", "placement", "ECE", "Brier", "log-loss", "AURC by probability", "AURC by uncertainty",
-    ]  # fmt: skip
+        "variant",
+        "placement",
+        "ECE",
+        "Brier",
+        "log-loss",
+        "AURC by probability",
+        "AURC by uncertainty",
+    ]
     assert plain[6].strip() == "-" and shown[1].strip() == "decision" and "±" in shown[6]
     best = min(lines, key=lambda k: float(lines[k]["ece_mean"]))
     assert ("**" in plain[2], "**" in shown[2]) == (best == "plain", best == "stated")

@@ -27,8 +27,12 @@ def test_of_classes_it_is_the_derivative_of_scikit_learns_metrics_by_a_rows_weig
     def auc(w):
         columns = [1] if classes == 2 else range(classes)
         score = np.diff(logits) if classes == 2 else p
-        return np.mean([sk.roc_auc_score(labels == c, score[:, -len(columns) :][:, i], sample_weight=w)
-                        for i, c in enumerate(columns)])  # fmt: skip
+        return np.mean(
+            [
+                sk.roc_auc_score(labels == c, score[:, -len(columns) :][:, i], sample_weight=w)
+                for i, c in enumerate(columns)
+            ]
+        )
 
     expected = dict(
         accuracy=lambda w: sk.accuracy_score(labels, guess, sample_weight=w),
@@ -48,7 +52,10 @@ def test_absent_classes():
     logits, labels = 3 * np.eye(5)[[0, 1, 1, 1, 3]], np.array([0, 0, 1, 1, 3])
     found = influence.of_classes(logits, labels)
     assert "auc" not in found
-    metric = lambda w: sk.f1_score(labels, logits.argmax(1), average="macro", sample_weight=w)  # noqa: E731
+
+    def metric(w):
+        return sk.f1_score(labels, logits.argmax(1), average="macro", sample_weight=w)
+
     np.testing.assert_allclose(found["macro_f1"], numerical(metric, 5), rtol=1e-5, atol=1e-7)
 
 
@@ -58,9 +65,11 @@ def test_of_values_it_is_the_derivative_too(outputs):
     values = rng.normal(size=(30, outputs)) + 5
     prediction = values + rng.normal(size=(30, outputs))
     found = influence.of_values(prediction, values)
-    for name, metric in dict(rmse=lambda w: np.sqrt(sk.mean_squared_error(values, prediction, sample_weight=w)),
-                             mae=lambda w: sk.mean_absolute_error(values, prediction, sample_weight=w),
-                             r2=lambda w: sk.r2_score(values, prediction, sample_weight=w)).items():  # fmt: skip
+    for name, metric in dict(
+        rmse=lambda w: np.sqrt(sk.mean_squared_error(values, prediction, sample_weight=w)),
+        mae=lambda w: sk.mean_absolute_error(values, prediction, sample_weight=w),
+        r2=lambda w: sk.r2_score(values, prediction, sample_weight=w),
+    ).items():
         np.testing.assert_allclose(found[name], numerical(metric, 30), rtol=1e-5, atol=1e-7, err_msg=name)
 
 

@@ -65,9 +65,13 @@ def test_mean_sample_deviation_bold_and_dagger(made):
     made.add("high", dict(accuracy=[0.81, 0.86, 0.88]), model__placement="after")
     rows = made.rows()
     assert rows["low"] == {
-        "variant": "low", "placement": "before", "accuracy": "0.820 ± 0.020 †", "seeds": "3",
-        "parameters": "1,234,567", "seconds": "2.0",
-    }  # fmt: skip
+        "variant": "low",
+        "placement": "before",
+        "accuracy": "0.820 ± 0.020 †",
+        "seeds": "3",
+        "parameters": "1,234,567",
+        "seconds": "2.0",
+    }
     sd = np.sqrt(((np.array([0.81, 0.86, 0.88]) - 0.85) ** 2).sum() / 2)
     assert rows["high"]["accuracy"] == f"**0.850 ± {sd:.3f}**" and rows["high"]["placement"] == "after"
     assert "± 0.036" in rows["high"]["accuracy"]
@@ -156,8 +160,9 @@ def test_each_data_set_has_a_table_of_its_own(made):
     made.add("b", dict(accuracy=[0.4, 0.4]), data__name="digits", data__options={})
     text = report.write(made.store)
     assert [li for li in text.splitlines() if li.startswith("###")] == [
-        "### synthetic; protocol honest; setting default", "### digits; protocol honest; setting default",
-    ]  # fmt: skip
+        "### synthetic; protocol honest; setting default",
+        "### digits; protocol honest; setting default",
+    ]
     assert text.count("**0.550") == 1 and text.count("**0.400") == 1
 
 
@@ -170,11 +175,17 @@ def test_rows_of_two_protocols_are_told_apart_and_each_has_its_best(made):
 
 
 def test_the_best_single_modality_is_chosen_by_validation_and_not_by_test(made):
-    single = lambda m: dict(data__modalities=(m,))  # noqa: E731
-    m0 = dict(test=dict(accuracy=[0.10, 0.20, 0.30], log_loss=[1.0, 1.0, 1.0]),
-              val=dict(accuracy=[0.90, 0.40, 0.50], log_loss=[1.0, 1.0, 0.3]))  # fmt: skip
-    m1 = dict(test=dict(accuracy=[0.80, 0.70, 0.60], log_loss=[2.0, 2.0, 2.0]),
-              val=dict(accuracy=[0.50, 0.60, 0.50], log_loss=[1.0, 1.0, 0.4]))  # fmt: skip
+    def single(m):
+        return dict(data__modalities=(m,))
+
+    m0 = dict(
+        test=dict(accuracy=[0.10, 0.20, 0.30], log_loss=[1.0, 1.0, 1.0]),
+        val=dict(accuracy=[0.90, 0.40, 0.50], log_loss=[1.0, 1.0, 0.3]),
+    )
+    m1 = dict(
+        test=dict(accuracy=[0.80, 0.70, 0.60], log_loss=[2.0, 2.0, 2.0]),
+        val=dict(accuracy=[0.50, 0.60, 0.50], log_loss=[1.0, 1.0, 0.4]),
+    )
     made.add("single: m0", **m0, **single("m0"), seconds=3.0)
     made.add("single: m1", **m1, **single("m1"), seconds=6.0)
     made.add("both", dict(accuracy=[0.5, 0.5, 0.5], log_loss=[1.0, 1.0, 1.0]))
@@ -230,18 +241,32 @@ def test_special_characters_do_not_break_latex(made):
 
 
 LABELS = {
-    "[ours] gmu": "{[}ours] gmu", " [b]": "{[}b]", "*": "{*}", "α-fusion Ω Δ": r"$\alpha$-fusion $\Omega$ $\Delta$",
-    "Müller, Erdős, Ångström": r"M\"{u}ller, Erd\H{o}s, \r{A}ngstr\"{o}m", "100 %": r"100 \%", "a\nb\tc": "a b c",
-    "x⁴ ≤ y₂": r"x$^{4}$ $\leq$ y$_{2}$", "融合": "{[}U+878D][U+5408]", "\\": r"\textbackslash{}", "½ ﬁt": "1/2 fit",
-    "`x`": "{`}x{`}", "a\x07b": "a b", "±5": r"$\pm$5", "": "",
-}  # fmt: skip
+    "[ours] gmu": "{[}ours] gmu",
+    " [b]": "{[}b]",
+    "*": "{*}",
+    "α-fusion Ω Δ": r"$\alpha$-fusion $\Omega$ $\Delta$",
+    "Müller, Erdős, Ångström": r"M\"{u}ller, Erd\H{o}s, \r{A}ngstr\"{o}m",
+    "100 %": r"100 \%",
+    "a\nb\tc": "a b c",
+    "x⁴ ≤ y₂": r"x$^{4}$ $\leq$ y$_{2}$",
+    "融合": "{[}U+878D][U+5408]",
+    "\\": r"\textbackslash{}",
+    "½ ﬁt": "1/2 fit",
+    "`x`": "{`}x{`}",
+    "a\x07b": "a b",
+    "±5": r"$\pm$5",
+    "": "",
+}
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_any_label_is_ascii_that_latex_reads_as_text(label):
-    row = lambda label: tables.Row(label, label, "d", "honest", label, dict(accuracy=np.ones(2)), 1, 1.0)  # noqa: E731
-    other = tables.Row(label, "-", "d", tables.PUBLISHED, "", {}, None, None, published=dict(accuracy=(1, 0)),
-                       source=label)  # fmt: skip
+    def row(label):
+        return tables.Row(label, label, "d", "honest", label, dict(accuracy=np.ones(2)), 1, 1.0)
+
+    other = tables.Row(
+        label, "-", "d", tables.PUBLISHED, "", {}, None, None, published=dict(accuracy=(1, 0)), source=label
+    )
     tex = report.latex([row(label), row("plain"), other])
     tex.encode("ascii")
     lines = [li for li in tex.splitlines() if li.endswith(r"\\")]

@@ -127,7 +127,10 @@ def other_first(data):
 
 def other_second(data):
     """The data set with the same split of seed 0, and another one of every other seed."""
-    draw = lambda seed: data.splits.draw(seed and seed + 10)  # noqa: E731
+
+    def draw(seed):
+        return data.splits.draw(seed and seed + 10)
+
     return dataclasses.replace(data, splits=Splits(draw, data.splits.fixed, data.splits.rule))
 
 

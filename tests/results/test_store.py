@@ -197,8 +197,9 @@ def test_the_study_lists_its_cells_in_order(store):
     study = store.read_study()
     assert study["source"] == "configs/x.py"
     assert [(c["id"], c["label"], c["seeds"], c["config"]) for c in study["cells"]] == [
-        ("b", "another", 5, other.config), ("a", "a row", 2, CELL.config),
-    ]  # fmt: skip
+        ("b", "another", 5, other.config),
+        ("a", "a row", 2, CELL.config),
+    ]
 
 
 def test_a_cell_joins_a_study_of_its_own_schema_only(store):

@@ -21,8 +21,9 @@ VALUES = np.array([0.5, 0.52, 0.57, 0.61])
 
 
 def row(values, seeds=(), protocol="honest", setting="default", metric="accuracy", **fields):
-    return tables.Row("r", "before", "d", protocol, setting, {metric: np.asarray(values, float)}, None, None,
-                      seeds=seeds, **fields)  # fmt: skip
+    return tables.Row(
+        "r", "before", "d", protocol, setting, {metric: np.asarray(values, float)}, None, None, seeds=seeds, **fields
+    )
 
 
 def test_a_difference_is_paired_by_seed():
@@ -76,8 +77,12 @@ def test_only_common_seeds_are_compared():
 
 
 def test_only_rows_of_one_protocol_and_setting_are_compared():
-    table = [row(VALUES), row(VALUES + 0.2, protocol="paper"), row(VALUES + 0.1, setting="inductive"),
-             row(VALUES**2 - 1)]  # fmt: skip
+    table = [
+        row(VALUES),
+        row(VALUES + 0.2, protocol="paper"),
+        row(VALUES + 0.1, setting="inductive"),
+        row(VALUES**2 - 1),
+    ]
     assert tables.best(table, "accuracy", "honest", "default") == (0, ())
     assert tables.best(table, "accuracy", "honest", "inductive") == (2, ())
     assert tables.best(table, "accuracy", "paper") == (1, ())
@@ -109,9 +114,13 @@ def test_on_fixed_test_rows_the_rows_are_asked_too():
     assert min(tables.by_row(eight, noisy, "accuracy")) > 0 and tables.best([noisy, eight], "accuracy", "honest")[1]
     some = dataclasses.replace(ten, seeds=(1, 2))  # its second seed is the other's third
     three = fixed(range(50), range(60), range(20, 28))
-    assert tables.by_row(three, some, "accuracy") == pytest.approx(tables.interval(
-        (right([range(60), range(20, 28)])[1]["influence"]["accuracy"].mean(0) - ten.influence["accuracy"].mean(0))
-        + (0.4 + 0.92) / 2 - 0.9))  # fmt: skip
+    assert tables.by_row(three, some, "accuracy") == pytest.approx(
+        tables.interval(
+            (right([range(60), range(20, 28)])[1]["influence"]["accuracy"].mean(0) - ten.influence["accuracy"].mean(0))
+            + (0.4 + 0.92) / 2
+            - 0.9
+        )
+    )
     other = dataclasses.replace(ten, tested=np.arange(1, 101))
     assert tables.by_row(eight, other, "accuracy") is None
 
@@ -181,8 +190,15 @@ def test_settings_share_a_table_and_each_has_its_best(tmp_path):
 
 def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings(tmp_path):
     options = dict(tiny.DATA, seed=1)
-    store = study(tmp_path, [("m", 2, {"data__setting": "inductive"}), ("m", 2, {}), ("n", 2, {"data__options": {}}),
-                             ("o", 2, {"data__options": options})])  # fmt: skip
+    store = study(
+        tmp_path,
+        [
+            ("m", 2, {"data__setting": "inductive"}),
+            ("m", 2, {}),
+            ("n", 2, {"data__options": {}}),
+            ("o", 2, {"data__options": options}),
+        ],
+    )
     written = store.read_study()
     cells = [(c["id"], Cell(c["config"], c["label"], c["seeds"])) for c in written["cells"]]
     other = dict(label="theirs", source="S", data="synthetic", values=dict(accuracy=(0.9, 0.1)))
@@ -194,8 +210,11 @@ def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings
 
 def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
     cells = [("gmu", 5, {}), ("whole", 5, {}), ("none", 2, {}), ("two", 5, {})]
-    lost = dict(gmu=[[1, 2, "loss"], [4, 2, "loss"]], none=[[0, 7, "loss"], [1, 3, "loss"]],
-                two=[[3, 9, "loss"], [0, 4, "prediction"]])  # fmt: skip
+    lost = dict(
+        gmu=[[1, 2, "loss"], [4, 2, "loss"]],
+        none=[[0, 7, "loss"], [1, 3, "loss"]],
+        two=[[3, 9, "loss"], [0, 4, "prediction"]],
+    )
     store = study(tmp_path, cells, lost)
     gmu, whole, none, two = tables.rows(store)
     assert gmu.label == "gmu (3 of 5 seeds; 1, 4 diverged at epoch 2)" and gmu.seeds == (0, 2, 3)
@@ -224,9 +243,13 @@ def single(name, fusion="mean", **changes):
 def test_the_best_single_modality_is_of_one_model(tmp_path):
     found = tables.rows(study(tmp_path, [single("m0"), single("m1"), single("m0", "sum"), single("m1", "sum")]))
     assert [r.label for r in found] == [
-        "single: m0", "single: m1", f"{tables.SINGLE}, model.fusion.name=mean",
-        "single: m0", "single: m1", f"{tables.SINGLE}, model.fusion.name=sum",
-    ]  # fmt: skip
+        "single: m0",
+        "single: m1",
+        f"{tables.SINGLE}, model.fusion.name=mean",
+        "single: m0",
+        "single: m1",
+        f"{tables.SINGLE}, model.fusion.name=sum",
+    ]
     found = tables.rows(study(tmp_path / "other", [single("m0"), single("m1", "sum")]))
     assert not any(tables.SINGLE in r.label for r in found), "two models, one modality each"
 
@@ -256,9 +279,14 @@ def test_a_deterministic_control_on_a_published_split(tmp_path):
     x = (rng.normal(size=(60, 4)) + y[:, None]).astype(np.float32)
     rows = np.arange(60)
     data = Dataset(
-        "toy", {"m0": x}, np.ones((60, 1), bool), {}, Target("classes", labels=y, num_outputs=2),
-        splits.fixed(rows[:20], rows[20:30], rows[30:], "published"), Provenance("made here", "none"),
-    )  # fmt: skip
+        "toy",
+        {"m0": x},
+        np.ones((60, 1), bool),
+        {},
+        Target("classes", labels=y, num_outputs=2),
+        splits.fixed(rows[:20], rows[20:30], rows[30:], "published"),
+        Provenance("made here", "none"),
+    )
     cell, store = tiny.cell(control__name="rbf_svm", seeds=3, vary=("split",)), Store(tmp_path, create=True)
     store.write_study([(run_cell(cell, store, data)["identity"], cell)], "test")
     (found,) = tables.rows(store)

@@ -53,8 +53,9 @@ def test_it_is_in_the_training_loss_and_not_in_selection(data, parts, prefix):
 
 def test_its_gradient_is_strength_times_the_parameter(data):
     start = by_name(tiny.train(data, SEEDS, **{**DESCENT, "optimizer__learning_rate": 1e-30}))
-    plain, with_l2 = (by_name(tiny.train(data, SEEDS, **DESCENT, loss__l2=s, loss__l2_parts=("layers",)))
-                      for s in (0.0, 0.1))  # fmt: skip
+    plain, with_l2 = (
+        by_name(tiny.train(data, SEEDS, **DESCENT, loss__l2=s, loss__l2_parts=("layers",))) for s in (0.0, 0.1)
+    )
     for name, theta in start.items():
         if name.startswith("layers."):
             np.testing.assert_allclose(plain[name] - with_l2[name], 0.5 * 0.1 * theta, rtol=1e-3, atol=1e-6)

@@ -16,8 +16,11 @@ from tests import tiny
 
 @pytest.fixture
 def settings():
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs",
-             "jax_persistent_cache_min_entry_size_bytes")  # fmt: skip
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     yield
     for name, value in before.items():
@@ -27,8 +30,11 @@ def settings():
 def test_the_cache_is_where_the_variable_says_else_in_the_users_cache(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for named, place in (("own", tmp_path / "own"), (str(tmp_path / "[x]"), tmp_path / "[x]"),
-                         (None, tmp_path / "cache" / "fusion_jax" / "xla")):  # fmt: skip
+    for named, place in (
+        ("own", tmp_path / "own"),
+        (str(tmp_path / "[x]"), tmp_path / "[x]"),
+        (None, tmp_path / "cache" / "fusion_jax" / "xla"),
+    ):
         monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
         if named:
             monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", named)
@@ -79,9 +85,14 @@ def test_a_cell_trains_under_switches_set_for_other_code(tmp_path):
         identity = experiment.run_cell(made, store, data)["identity"]
         found.append(np.stack(store.table(identity, "predictions").prediction))
         with (
-            jax.disable_jit(), jax.debug_nans(True), jax.debug_infs(True), jax.numpy_dtype_promotion("strict"),
-            jax.numpy_rank_promotion("raise"), jax.transfer_guard("disallow"), jax.default_prng_impl("rbg"),
-        ):  # fmt: skip
+            jax.disable_jit(),
+            jax.debug_nans(True),
+            jax.debug_infs(True),
+            jax.numpy_dtype_promotion("strict"),
+            jax.numpy_rank_promotion("raise"),
+            jax.transfer_guard("disallow"),
+            jax.default_prng_impl("rbg"),
+        ):
             store = Store(tmp_path / "strict", create=True)
             with pytest.warns(UserWarning, match="JAX_DISABLE_JIT, JAX_DEBUG_NANS, JAX_DEBUG_INFS is set"):
                 experiment.run_cell(made, store, data)

@@ -71,10 +71,13 @@ def equal(a, b):
     [
         ("loss", "training loss is inf", {}),
         ("gradient", "gradient is not finite", {}),
-        ("parameters", "parameters are not finite",
-         {"optimizer__name": "sgd", "optimizer__learning_rate": 1e3, "optimizer__options": {}}),
+        (
+            "parameters",
+            "parameters are not finite",
+            {"optimizer__name": "sgd", "optimizer__learning_rate": 1e3, "optimizer__options": {}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_seed_that_diverges_stops_and_its_siblings_go_on(data, spoil, how, cause, changes):
     spoil(how)
     together = tiny.train(data, (0, 1, 2), **changes)

@@ -26,8 +26,16 @@ def data():
 
 def cell(changes=()):
     config = base.get_config()
-    first = {"data.name": "synthetic_graphs", "data.options": DATA, "seeds": 2, "model.dim": 16, "model.rate": 0.0,
-             "training.epochs": 60, "training.chunk": 60, "training.patience": 60}  # fmt: skip
+    first = {
+        "data.name": "synthetic_graphs",
+        "data.options": DATA,
+        "seeds": 2,
+        "model.dim": 16,
+        "model.rate": 0.0,
+        "training.epochs": 60,
+        "training.chunk": 60,
+        "training.patience": 60,
+    }
     for key, value in {**first, **dict(changes)}.items():
         study.set_key(config, key, value)
     return study.resolve(config)
@@ -58,8 +66,10 @@ def test_it_beats_chance(data, tmp_path, readout):
     assert len(test) == 2 and test.value.mean() > 0.42
     assert len(predictions) == 2 * 120 and {len(p) for p in predictions.prediction} == {4}
     assert set(predictions[predictions.seed == 0].part.value_counts().to_dict().items()) == {
-        ("train", 48), ("val", 24), ("test", 48)
-    }  # fmt: skip
+        ("train", 48),
+        ("val", 24),
+        ("test", 48),
+    }
 
 
 @pytest.mark.parametrize("setting", ["transductive", "inductive"])

@@ -48,9 +48,15 @@ def load(name: str) -> Dataset:
 def cell(name: str, **changes):
     config = base.get_config()
     small = {
-        "data.name": name, "data.setting": "inductive", "seeds": 2, "model.dim": 4, "model.layers": 1,
-        "model.fusion.name": "mean", "training.epochs": 2, "training.chunk": 2,
-    }  # fmt: skip
+        "data.name": name,
+        "data.setting": "inductive",
+        "seeds": 2,
+        "model.dim": 4,
+        "model.layers": 1,
+        "model.fusion.name": "mean",
+        "training.epochs": 2,
+        "training.chunk": 2,
+    }
     for key, value in {**small, **{k.replace("__", "."): v for k, v in changes.items()}}.items():
         study.set_key(config, key, value)
     return study.resolve(config)
@@ -109,9 +115,12 @@ def other_test_rows(data: Dataset) -> Dataset:
         if (value := getattr(t, field)) is not None:
             fields[field] = np.where(here.reshape(-1, *[1] * (value.ndim - 1)), value, value[::-1])
     return dataclasses.replace(
-        data, features=features, graphs=edges | remade(data, features), target=dataclasses.replace(t, **fields),
+        data,
+        features=features,
+        graphs=edges | remade(data, features),
+        target=dataclasses.replace(t, **fields),
         splits=data.splits,
-    )  # fmt: skip
+    )
 
 
 def one_split(data: Dataset) -> Dataset:
@@ -190,8 +199,11 @@ def blobs(n=60, k=3, missing=True, sizes=(10, 10), **fields) -> Dataset:
         mask[::7, 0] = mask[1::7, 1] = False
         x = {name: np.where(mask[:, [m]], v, 0).astype(np.float32) for m, (name, v) in enumerate(x.items())}
     ring = edge_set(np.arange(n), (np.arange(n) + 2) % n, n)
-    made = {"near": Neighbours(k, (("b", "a"),)), "near_a": Neighbours(k, (("a",),)),
-            "either": Neighbours(k, (("a",), ("b",)))}  # fmt: skip
+    made = {
+        "near": Neighbours(k, (("b", "a"),)),
+        "near_a": Neighbours(k, (("a",),)),
+        "either": Neighbours(k, (("a",), ("b",))),
+    }
 
     def draw(seed: int) -> Split:
         order = np.random.default_rng(seed).permutation(n)
@@ -199,10 +211,16 @@ def blobs(n=60, k=3, missing=True, sizes=(10, 10), **fields) -> Dataset:
         return Split(*(np.sort(p) for p in np.split(order, [train, train + val])))
 
     usual = dict(
-        name="blobs", features=x, mask=mask, graphs={"ring": ring, **dict.fromkeys(made, ring)}, made=made,
-        target=Target("classes", labels=y, num_outputs=2), splits=Splits(draw, False, "drawn"),
-        provenance=Provenance("made here", "none"), default_graph="near",
-    )  # fmt: skip
+        name="blobs",
+        features=x,
+        mask=mask,
+        graphs={"ring": ring, **dict.fromkeys(made, ring)},
+        made=made,
+        target=Target("classes", labels=y, num_outputs=2),
+        splits=Splits(draw, False, "drawn"),
+        provenance=Provenance("made here", "none"),
+        default_graph="near",
+    )
     return Dataset(**{**usual, **fields})
 
 
@@ -269,8 +287,10 @@ def test_what_a_test_node_is_told_does_not_depend_on_the_other_test_nodes():
         x[test[1:]] += 50
     config = cell("digits", data__modalities=("b", "a")).config
     with tiny.as_users_run():
-        a, b = (train_model(config, d, prepare(config, d, (0,)), None)
-                for d in (data, dataclasses.replace(data, features=features)))  # fmt: skip
+        a, b = (
+            train_model(config, d, prepare(config, d, (0,)), None)
+            for d in (data, dataclasses.replace(data, features=features))
+        )
     others = np.setdiff1d(np.arange(60), test[1:])
     np.testing.assert_array_equal(a.prediction[:, others], b.prediction[:, others])
     assert not np.array_equal(a.prediction[:, test[1:]], b.prediction[:, test[1:]])
@@ -310,14 +330,18 @@ def test_an_edge_set_that_cannot_be_made_again_is_refused_by_name():
     undeclared = dataclasses.replace(
         data, graphs={"ring": data.graphs["ring"], "mine": graphs.knn(x, 3)}, made={}, default_graph="ring"
     )
-    for changes in (dict(data__graph="mine"), dict(data__views=("ring", "mine")),
-                    dict(data__views=("ring", "ring"), data__test_views=("ring", "mine"))):  # fmt: skip
+    for changes in (
+        dict(data__graph="mine"),
+        dict(data__views=("ring", "mine")),
+        dict(data__views=("ring", "ring"), data__test_views=("ring", "mine")),
+    ):
         with pytest.raises(ValueError, match="data set 'blobs', edge set 'mine': it was made from.*'inductive'"):
             prepare(cell("digits", **changes).config, undeclared, SEEDS)
     assert prepare(cell("digits").config, undeclared, SEEDS).batch.graph is not None
     assert prepare(cell("digits", data__graph="mine", data__setting="transductive").config, undeclared, SEEDS)
-    joined = dataclasses.replace(undeclared, graphs={"mine": graphs.union([data.graphs["ring"], graphs.knn(x, 3)])},
-                                 default_graph="mine")  # fmt: skip
+    joined = dataclasses.replace(
+        undeclared, graphs={"mine": graphs.union([data.graphs["ring"], graphs.knn(x, 3)])}, default_graph="mine"
+    )
     with pytest.raises(ValueError, match="edge set 'mine': it was made from"):
         prepare(cell("digits").config, joined, SEEDS)
 

@@ -181,9 +181,15 @@ def test_early_stopping(data, axis):
     hooks, seen = watcher()
     epochs, patience = 24, 4
     trained = tiny.train(
-        data, SEEDS, hooks, training__epochs=epochs, training__patience=patience, training__chunk=2,
-        training__seed_axis=axis, optimizer__learning_rate=0.1,
-    )  # fmt: skip
+        data,
+        SEEDS,
+        hooks,
+        training__epochs=epochs,
+        training__patience=patience,
+        training__chunk=2,
+        training__seed_axis=axis,
+        optimizer__learning_rate=0.1,
+    )
     score = trained.history["val_score"]
     ran = np.isfinite(score).sum(1)
     for s in range(4):

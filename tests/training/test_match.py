@@ -39,11 +39,19 @@ def test_sizes_match(build, fusion, placement):
     [
         ("sum", "before", {"head": "none"}),
         ("late_logits", "decision", {"head": "none"}),
-        ("mean", "before", {"head": "none", "layer.name": "gat", "layer.options": {"heads": 8},
-                            "layer.last": {"heads": 1, "merge": "mean"}}),
+        (
+            "mean",
+            "before",
+            {
+                "head": "none",
+                "layer.name": "gat",
+                "layer.options": {"heads": 8},
+                "layer.last": {"heads": 1, "merge": "mean"},
+            },
+        ),
         ("single", "before", {"head": "none", "encoder.name": "identity", "layers": 3}),
     ],
-)  # fmt: skip
+)
 def test_sizes_match_where_layers_lead_to_the_outputs(build, fusion, placement, form):
     def config_with(fusion, placement):
         config = get_config()

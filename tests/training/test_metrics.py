@@ -80,9 +80,13 @@ def test_more_right_rows_are_better_whatever_the_loss_and_no_number_is_never_bet
 def test_training_keeps_the_epoch_of_the_lower_loss_where_one_number_would_tie():
     with tiny.as_users_run():
         trained = tiny.train(
-            tiny.dataset(nodes=400), (1, 2), model__rate=0.0, optimizer__learning_rate=1e-6, training__epochs=12,
+            tiny.dataset(nodes=400),
+            (1, 2),
+            model__rate=0.0,
+            optimizer__learning_rate=1e-6,
+            training__epochs=12,
             training__patience=12,
-        )  # fmt: skip
+        )
     history = trained.history["val_score"], trained.history["val_loss"]
     for score, loss, best in zip(*history, trained.best_epoch, strict=True):
         assert len(set(np.floor(score))) == 1 and len(set(score)) < len(set(loss)) == 12, "counts are equal, sums tie"

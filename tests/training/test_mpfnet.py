@@ -150,7 +150,10 @@ def test_the_episode_loss_by_hand(data):
     target, key = Target("classes", labels=jnp.asarray(labels), num_outputs=2), jax.random.key(4)
     loss = scheme.episode_loss(model, output_of(jnp.asarray(hidden.reshape(7, 16))), target, weight, 0, key)
     drawn = episode(jnp.asarray(labels), weight > 0, 2, jax.random.split(key, 1)[0], shots=2)
-    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
     total = 0.0
     for c in range(2):
         q = int(drawn.rows[c][0])
@@ -217,9 +220,16 @@ def test_stages_share_the_epochs():
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(form="paralel"), dict(gamma=-1.0), dict(shots=0), dict(ways=1), dict(episodes=0), dict(shares=(1, 1, 0)),
-     dict(rates=(1.0,))],
-)  # fmt: skip
+    [
+        dict(form="paralel"),
+        dict(gamma=-1.0),
+        dict(shots=0),
+        dict(ways=1),
+        dict(episodes=0),
+        dict(shares=(1, 1, 0)),
+        dict(rates=(1.0,)),
+    ],
+)
 def test_options_out_of_range(wrong):
     with pytest.raises(ValueError, match="mpfnet"):
         MPFNet(**wrong)
@@ -244,7 +254,9 @@ class Borders:
         return None
 
     def at_border(self, state, history):
-        part = lambda tree: {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in tree.items()}  # noqa: E731
+        def part(tree):
+            return {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in tree.items()}
+
         self.seen.append((part(state.params), part(state.best_params)))
 
 
@@ -263,7 +275,10 @@ def test_three_stages(data, form, parallel):
     """f_G moves in stages 1 and 3, f_A in 2 and 3, the linear map in 3; what is kept predicts without labels."""
     trained, seen = parallel if form == "parallel" else run(data, (0, 1), form=form)
     (one, best_one), (two, best_two), (three, _) = seen
-    same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))  # noqa: E731
+
+    def same(a, b):
+        return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
     assert same(two["generic"], best_one["generic"]) and not same(three["generic"], best_two["generic"])
     assert same(one["advanced"], best_one["advanced"]) and not same(two["advanced"], one["advanced"])
     assert same(two["weight"], one["weight"]) and not same(three["weight"], two["weight"])
@@ -286,6 +301,7 @@ def test_it_learns(data, parallel):
     trained, _ = parallel
     accuracy = [
         np.mean(trained.prediction[i][rows].argmax(-1) == data.target.labels[rows])
-        for i in range(2) for rows in [data.split(i).test]
-    ]  # fmt: skip
+        for i in range(2)
+        for rows in [data.split(i).test]
+    ]
     assert np.mean(accuracy) > 0.7

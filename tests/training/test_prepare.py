@@ -87,8 +87,10 @@ def test_standardised_features_do_not_depend_on_the_unit(data, scale, unit):
     other = dataclasses.replace(data, features={k: x * np.float32(unit) for k, x in data.features.items()})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        a, b = (scaled(r.batch, jax.tree.map(lambda a: a[0], r.trials)) for r in
-                (prepare(config, d, (0,)) for d in (data, other)))  # fmt: skip
+        a, b = (
+            scaled(r.batch, jax.tree.map(lambda a: a[0], r.trials))
+            for r in (prepare(config, d, (0,)) for d in (data, other))
+        )
     for name in data.features:
         assert 0.5 < np.std(b.features[name]) < 2
         np.testing.assert_allclose(a.features[name], b.features[name], rtol=1e-4, atol=1e-5)
@@ -288,8 +290,11 @@ def test_a_model_on_the_graph_without_nodes_is_the_model_on_the_induced_subgraph
     graph = data.graph()
     features = {k: jnp.asarray(x) for k, x in data.features.items()}
     cut = Batch(features, jnp.asarray(data.mask & keep[:, None]), without_nodes(graph, keep))
-    small = Batch({k: x[keep] for k, x in features.items()}, jnp.asarray(data.mask[keep]),
-                  Graph.create(*induced(graph, keep), int(keep.sum())))  # fmt: skip
+    small = Batch(
+        {k: x[keep] for k, x in features.items()},
+        jnp.asarray(data.mask[keep]),
+        Graph.create(*induced(graph, keep), int(keep.sum())),
+    )
     graphdef, state = nnx.split(model)
     run = jax.jit(lambda batch: nnx.merge(graphdef, state)(batch).prediction)
     np.testing.assert_allclose(run(cut)[keep], run(small), rtol=1e-4, atol=1e-5)

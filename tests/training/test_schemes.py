@@ -95,7 +95,10 @@ def test_the_scheme_itself_changes_nothing():
     assert stage.epochs == 7 and stage.loss is None and stage.remember is None and stage.trains == ()
     batch = modality_batch(n=3)
     assert stage.transform(batch, jax.random.key(0)) is batch
-    model = lambda batch, key=None: (batch, key)  # noqa: E731
+
+    def model(batch, key=None):
+        return (batch, key)
+
     assert stage.forward(model, batch, key=1) == (batch, 1)
     assert Scheme().build(lambda dims, key: (dims, key), {"a": 1}, Target("classes"), 2) == ({"a": 1}, 2)
 
@@ -125,11 +128,20 @@ def train_in_stages(data, stages, hooks=None, seeds=(0, 1), patience=50, chunk=3
     loss = experiment.build_loss(config, data.target)
     hooks = {} if hooks is None else dict(restore=hooks.restore, at_border=hooks.at_border)
     return loop.train(
-        functools.partial(plain_model, config, data.target, dims), ready.init_keys, ready.trials, ready.batch,
-        ready.target, stages, lambda s: optimizers.make("adamw", 0.01 * s.rate, options=dict(weight_decay=0.1),
-        epochs=s.epochs), loss, metrics.accuracy_then_loss(loss), patience=patience, chunk=chunk, seed_axis="map",
+        functools.partial(plain_model, config, data.target, dims),
+        ready.init_keys,
+        ready.trials,
+        ready.batch,
+        ready.target,
+        stages,
+        lambda s: optimizers.make("adamw", 0.01 * s.rate, options=dict(weight_decay=0.1), epochs=s.epochs),
+        loss,
+        metrics.accuracy_then_loss(loss),
+        patience=patience,
+        chunk=chunk,
+        seed_axis="map",
         **hooks,
-    )  # fmt: skip
+    )
 
 
 class Borders:
@@ -142,7 +154,9 @@ class Borders:
         return None
 
     def at_border(self, state, history):
-        part = lambda tree: {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in tree.items()}  # noqa: E731
+        def part(tree):
+            return {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in tree.items()}
+
         self.seen.append((np.asarray(state.epoch), part(state.params), part(state.best_params)))
 
 
@@ -153,7 +167,10 @@ def test_a_stage_trains_its_parts_from_the_best_of_the_one_before():
     epochs = [e.tolist() for e, *_ in borders.seen]
     assert epochs == [[3, 3], [4, 4], [7, 7], [9, 9]]
     (_, first, _), (_, last, best), (_, second, _), *_ = borders.seen
-    same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))  # noqa: E731
+
+    def same(a, b):
+        return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
     assert same(first["head"], last["head"]) and not same(first["encoders"], last["encoders"])
     assert same(second["encoders"], best["encoders"]) and same(second["layers"], best["layers"])
     assert not same(second["head"], best["head"])
@@ -201,9 +218,12 @@ class KilledAt(Partial):
 
 
 def equal(a, b):
-    pairs = [*zip(jax.tree.leaves((a.params, a.rest)), jax.tree.leaves((b.params, b.rest)), strict=True),
-             *((a.history[k], b.history[k]) for k in a.history), (a.prediction, b.prediction),
-             (a.best_epoch, b.best_epoch)]  # fmt: skip
+    pairs = [
+        *zip(jax.tree.leaves((a.params, a.rest)), jax.tree.leaves((b.params, b.rest)), strict=True),
+        *((a.history[k], b.history[k]) for k in a.history),
+        (a.prediction, b.prediction),
+        (a.best_epoch, b.best_epoch),
+    ]
     return all(np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True) for x, y in pairs)
 
 

@@ -28,8 +28,16 @@ def data():
 
 def cell(changes=()):
     config = base.get_config()
-    first = {"data.name": "synthetic_values", "data.options": DATA, "seeds": 2, "model.dim": 16, "model.rate": 0.0,
-             "training.epochs": 80, "training.chunk": 80, "training.patience": 80}  # fmt: skip
+    first = {
+        "data.name": "synthetic_values",
+        "data.options": DATA,
+        "seeds": 2,
+        "model.dim": 16,
+        "model.rate": 0.0,
+        "training.epochs": 80,
+        "training.chunk": 80,
+        "training.patience": 80,
+    }
     for key, value in {**first, **dict(changes)}.items():
         study.set_key(config, key, value)
     return study.resolve(config)

@@ -127,8 +127,11 @@ class MPFNet(Scheme):
 
     info = Info(
         "MPFNet: A Multi-Prior Fusion Network with a Progressive Training Strategy for Micro-Expression Recognition",
-        2025, golden="mpfnet", cost="two models, + O(episodes C (shots + C) D)", needs=("graph", "labels"),
-    )  # fmt: skip
+        2025,
+        golden="mpfnet",
+        cost="two models, + O(episodes C (shots + C) D)",
+        needs=("graph", "labels"),
+    )
 
     def __init__(
         self,
@@ -182,12 +185,15 @@ class MPFNet(Scheme):
         generic, advanced, together = (dict(epochs=n, rate=r) for n, r in zip(lengths, self.rates, strict=True))
         stages = (
             Stage(
-                **generic, forward=TwoEncoders.only_generic, loss=self.triplet_loss, remember=remember_generic,
+                **generic,
+                forward=TwoEncoders.only_generic,
+                loss=self.triplet_loss,
+                remember=remember_generic,
                 trains=("generic",),
             ),
             Stage(**advanced, transform=self.amplify, forward=TwoEncoders.only_advanced, trains=("advanced",)),
             Stage(**together, loss=self.episode_loss, remember=remember),
-        )  # fmt: skip
+        )
         return tuple(stage for stage in stages if stage.epochs)
 
     def amplify(self, batch: Batch, key: Array) -> Batch:
@@ -227,7 +233,10 @@ def episode_cross_entropy(model: TwoEncoders, hidden: Array, drawn: Episode) -> 
     classes = len(drawn.chosen)
     rows = hidden[drawn.rows]  # [C, B, 2, F]
     label = jnp.broadcast_to(jnp.arange(classes)[:, None], drawn.rows.shape)
-    flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
+
+    def flat(x):
+        return x.reshape(-1, *x.shape[2:])
+
     prototypes = jnp.swapaxes(class_means(flat(rows), flat(label), flat(drawn.support), classes), 0, 1)
     d = jnp.where(drawn.chosen, model.similarity(flat(rows), prototypes), 0)
     p = masked_softmax(model.classify(d), drawn.chosen)

@@ -23,9 +23,14 @@ def linears(case, names):
 def comodel_of(case):
     layers = len({n.split(".")[2] for n in case if n.startswith("param/encoder.layers.")})
     module = CoDualCrossAttention(
-        case["img"].shape[1], case["gene"].shape[1], heads=int(case["nhead"]), layers=layers,
-        hidden=case["param/encoder.layers.0.linear1.bias"].size, rate=0.0, rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        case["img"].shape[1],
+        case["gene"].shape[1],
+        heads=int(case["nhead"]),
+        layers=layers,
+        hidden=case["param/encoder.layers.0.linear1.bias"].size,
+        rate=0.0,
+        rngs=nnx.Rngs(0),
+    )
     values = {}
     for i in range(layers):
         values |= prefixed("encoder", torch_encoder_layer(str(i), case, f"param/encoder.layers.{i}."))

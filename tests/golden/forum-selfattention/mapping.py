@@ -22,9 +22,14 @@ def self_attention_of(case, reduction, suffix):
     module = SelfAttention(
         case["in/x"].shape[1], dim, reduction=reduction, scale=SCALES[suffix], width=width, rngs=nnx.Rngs(0)
     )
-    return assign(module, {
-        "query.kernel": case["param/W_q"], "key.kernel": case["param/W_k"], "value.kernel": case["param/W_v"],
-    })  # fmt: skip
+    return assign(
+        module,
+        {
+            "query.kernel": case["param/W_q"],
+            "key.kernel": case["param/W_k"],
+            "value.kernel": case["param/W_v"],
+        },
+    )
 
 
 def one_query_of(cls, case, suffix, query):
@@ -73,8 +78,14 @@ def hand(case):
 
 def block_values(case, block):
     prefix = f"param/{block}"
-    names = {"attention.query": "q", "attention.key": "k", "attention.value": "v", "attention.out": "o",
-             "mlp.fc1": "mlp_in", "mlp.fc2": "mlp_out"}  # fmt: skip
+    names = {
+        "attention.query": "q",
+        "attention.key": "k",
+        "attention.value": "v",
+        "attention.out": "o",
+        "mlp.fc1": "mlp_in",
+        "mlp.fc2": "mlp_out",
+    }
     values = {f"{n}.{p}": case[f"{prefix}.{n}.{p}"] for n in ("ln1", "ln2") for p in ("scale", "bias")}
     for ours, theirs in names.items():
         weight = f"{prefix}.{theirs}"
@@ -89,9 +100,11 @@ def node_token_module(case):
     hidden = case["param/block0.mlp_in.bias"].size
     module = NodeToken(modalities, dim, blocks=blocks, heads=heads, hidden=hidden, rngs=nnx.Rngs(0))
     values = {
-        "token": case["param/node_token"], "embedding": case["param/modality_embedding"],
-        "norm.scale": case["param/final_ln.scale"], "norm.bias": case["param/final_ln.bias"],
-    }  # fmt: skip
+        "token": case["param/node_token"],
+        "embedding": case["param/modality_embedding"],
+        "norm.scale": case["param/final_ln.scale"],
+        "norm.bias": case["param/final_ln.bias"],
+    }
     for b in range(blocks):
         values |= prefixed(f"blocks.{b}", block_values(case, f"block{b}"))
     return assign(module, values)
@@ -126,8 +139,13 @@ def baselines_concat(case):
     yield "concat_linear", linear_(x, mask).out, case["out/concat_linear"]
     hidden, width = case["param/mlp1.kernel"].shape
     mlp = ConcatMlp(modalities, x.shape[2], hidden=hidden, out_dim=width, rngs=nnx.Rngs(0))
-    assign(mlp, {
-        "mlp.fc1.kernel": case["param/mlp0.kernel"], "mlp.fc1.bias": case["param/mlp0.bias"],
-        "mlp.fc2.kernel": case["param/mlp1.kernel"], "mlp.fc2.bias": case["param/mlp1.bias"],
-    })  # fmt: skip
+    assign(
+        mlp,
+        {
+            "mlp.fc1.kernel": case["param/mlp0.kernel"],
+            "mlp.fc1.bias": case["param/mlp0.bias"],
+            "mlp.fc2.kernel": case["param/mlp1.kernel"],
+            "mlp.fc2.bias": case["param/mlp1.bias"],
+        },
+    )
     yield "concat_mlp", mlp(x, mask).out, case["out/concat_mlp_relu"]

@@ -59,6 +59,9 @@ def attention_causal(case):
     for ours, theirs in dict(query="Q", key="K", value="V").items():
         name = f"multihead_attention.{theirs}"
         assign(module, linear(ours, case, f"{name}.kernel", f"{name}.bias", transpose=False), partial=True)
-    flat = lambda x: jnp.asarray(x.reshape(-1, width))  # noqa: E731
+
+    def flat(x):
+        return jnp.asarray(x.reshape(-1, width))
+
     out, _ = module(flat(queries), at_senders(flat(keys), graph), graph, seen)
     yield "out", out.reshape(queries.shape), case["out"]

@@ -22,12 +22,17 @@ def build(case):
         for part in ("encoder", "decoder")
     ]
     net = Predictor(
-        target_dim, case["param/fc_protein.weight"].shape[1], dim, case["param/decoder.fc_2.bias"].size,
-        heads=HEADS, layers=layers, rate=0.0, rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        target_dim,
+        case["param/fc_protein.weight"].shape[1],
+        dim,
+        case["param/decoder.fc_2.bias"].size,
+        heads=HEADS,
+        layers=layers,
+        rate=0.0,
+        rngs=nnx.Rngs(0),
+    )
     values = {"gcn.linear.kernel": case["param/gcn.lin.weight"].T, "gcn.linear.bias": case["param/gcn.bias"]}
-    for ours, theirs in (("fc_compound",) * 2, ("fc_protein",) * 2, ("fc_1", "decoder.fc_1"),
-                         ("fc_2", "decoder.fc_2")):  # fmt: skip
+    for ours, theirs in (("fc_compound",) * 2, ("fc_protein",) * 2, ("fc_1", "decoder.fc_1"), ("fc_2", "decoder.fc_2")):
         values |= torch_linear(ours, case, f"param/{theirs}")
     for i in range(layers[0]):
         values |= torch_encoder_layer(f"encoder.{i}", case, f"param/encoder.encoder.layers.{i}.")

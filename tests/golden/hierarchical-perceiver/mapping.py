@@ -35,12 +35,19 @@ def perceiver_block(case):
 
     def run(heads, cross_heads, how):
         module = Block(
-            x.shape[-1], groups, latents, dim, heads=heads, cross_heads=cross_heads, how=how,
+            x.shape[-1],
+            groups,
+            latents,
+            dim,
+            heads=heads,
+            cross_heads=cross_heads,
+            how=how,
             self_attends=count(case, lambda j: f"{name}/~/self_attend_id_{j}/"),
             widening=ratio(case, f"{name}/~/self_attend_id_0/dense/mlp_hidden_linear/w"),
             cross_widening=ratio(case, f"{cross}/dense/mlp_hidden_linear/w"),
-            skip_dim=None if skip is None else skip.shape[-1], rngs=nnx.Rngs(0),
-        )  # fmt: skip
+            skip_dim=None if skip is None else skip.shape[-1],
+            rngs=nnx.Rngs(0),
+        )
         assign(module, hip_block(case, name))
         z, _ = module.read(x, skip)
         return {"after": z, "y": module.process(z)}
@@ -60,9 +67,13 @@ def hip(case):
     def run(groups, how, heads):
         options = hip_shapes(case, groups)
         module = HiP(
-            [x.shape[1] for x in inputs], [x.shape[2] for x in inputs], heads=heads, how=how, **options,
+            [x.shape[1] for x in inputs],
+            [x.shape[2] for x in inputs],
+            heads=heads,
+            how=how,
+            **options,
             rngs=nnx.Rngs(0),
-        )  # fmt: skip
+        )
         assign(module, hip_values(case, names))
         out = jax.jit(lambda x: module(x))(inputs)
         latents = module.grouping.ungroup(out.latents[-1])

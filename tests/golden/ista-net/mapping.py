@@ -33,16 +33,20 @@ def conv(case, name):
 def block(case, b):
     name = f"blocks.{b}"
     out = {
-        "alpha": case[f"param/{name}.alpha"].reshape(-1), "static": case[f"param/{name}.M"][0],
+        "alpha": case[f"param/{name}.alpha"].reshape(-1),
+        "static": case[f"param/{name}.M"][0],
         "to_qk.kernel": case[f"param/{name}.to_qkvs.weight"][..., 0, 0, 0].T,
         "to_qk.bias": case[f"param/{name}.to_qkvs.bias"],
-    }  # fmt: skip
+    }
     if f"param/{name}.pes.pe" in case:  # the reference's table is rounded to float32: take it as it is
         out["pe"] = case[f"param/{name}.pes.pe"][0, :, 0, 0, :].T
     parts = {
-        "proj": "proj", "FFN": "ffn", "TA": "temporal",
-        "residual": "residual", "residual_TA": "residual_temporal",
-    }  # fmt: skip
+        "proj": "proj",
+        "FFN": "ffn",
+        "TA": "temporal",
+        "residual": "residual",
+        "residual_TA": "residual_temporal",
+    }
     for theirs, ours in parts.items():
         if f"param/{name}.{theirs}.0.weight" in case:
             out |= prefixed(ours, conv(case, f"{name}.{theirs}"))
@@ -54,15 +58,27 @@ def build(case):
     count = 1 + max(int(m[1]) for m in (re.match(r"param/blocks\.(\d+)\.", k) for k in case) if m)
     heads, tokens = case["param/blocks.0.M"].shape[1:3]
     blocks = [
-        (case[f"param/blocks.{b}.proj.0.weight"].shape[0],
-         case[f"param/blocks.{b}.to_qkvs.weight"].shape[0] // (2 * heads))
+        (
+            case[f"param/blocks.{b}.proj.0.weight"].shape[0],
+            case[f"param/blocks.{b}.to_qkvs.weight"].shape[0] // (2 * heads),
+        )
         for b in range(count)
-    ]  # fmt: skip
+    ]
     kernels = case["param/blocks.0.TA.0.weight"].shape[2], case["param/blocks.0.proj.0.weight"].shape[-1]
     net = TokenNetwork(
-        channels, embed, blocks, case["param/fc.bias"].size, tokens, heads=heads, kernels=kernels,
-        positions="param/blocks.0.pes.pe" in case, norm="batch", rate=0.0, head_rate=0.0, rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        channels,
+        embed,
+        blocks,
+        case["param/fc.bias"].size,
+        tokens,
+        heads=heads,
+        kernels=kernels,
+        positions="param/blocks.0.pes.pe" in case,
+        norm="batch",
+        rate=0.0,
+        head_rate=0.0,
+        rngs=nnx.Rngs(0),
+    )
     values = prefixed("embed", conv(case, "embed"))
     values |= {"fc.kernel": case["param/fc.weight"].T, "fc.bias": case["param/fc.bias"]}
     for b in range(count):
@@ -73,7 +89,10 @@ def build(case):
 def model(case):
     net, window = build(case), window_of(case)
     x = jnp.moveaxis(jnp.asarray(case["in/x"]), 1, -1)
-    channels_first = lambda a: jnp.moveaxis(a, -1, 1)  # noqa: E731
+
+    def channels_first(a):
+        return jnp.moveaxis(a, -1, 1)
+
     tokens = tokenize(x, window)
     yield "tokens", channels_first(tokens), case["out/tokens"]
     present = jnp.ones(tokens.shape[:-1], bool)

@@ -8,11 +8,15 @@ from fusion_jax.fusion.mbt import MBT
 from tests.helpers import assign
 
 BLOCK = {
-    "norm0.scale": "LayerNorm_0/scale", "norm0.bias": "LayerNorm_0/bias",
-    "norm1.scale": "LayerNorm_1/scale", "norm1.bias": "LayerNorm_1/bias",
-    "mlp.fc1.kernel": "MlpBlock_0/Dense_0/kernel", "mlp.fc1.bias": "MlpBlock_0/Dense_0/bias",
-    "mlp.fc2.kernel": "MlpBlock_0/Dense_1/kernel", "mlp.fc2.bias": "MlpBlock_0/Dense_1/bias",
-}  # fmt: skip
+    "norm0.scale": "LayerNorm_0/scale",
+    "norm0.bias": "LayerNorm_0/bias",
+    "norm1.scale": "LayerNorm_1/scale",
+    "norm1.bias": "LayerNorm_1/bias",
+    "mlp.fc1.kernel": "MlpBlock_0/Dense_0/kernel",
+    "mlp.fc1.bias": "MlpBlock_0/Dense_0/bias",
+    "mlp.fc2.kernel": "MlpBlock_0/Dense_1/kernel",
+    "mlp.fc2.bias": "MlpBlock_0/Dense_1/bias",
+}
 
 
 def suffixes(case):
@@ -39,18 +43,21 @@ def build(case):
     patch = case[f"param/embedding{names[0][0]}/kernel"].shape[1]
     head = f"param/Transformer/encoderblock_0{names[0][0]}/"
     module = MBT(
-        modalities, dim, tokens=dim // patch, bottlenecks=case["param/bottleneck"].shape[1], layers=layers,
+        modalities,
+        dim,
+        tokens=dim // patch,
+        bottlenecks=case["param/bottleneck"].shape[1],
+        layers=layers,
         fusion_layer=int(case["in/fusion_layer"]),
         heads=case[head + "MultiHeadDotProductAttention_0/query/kernel"].shape[1],
-        hidden=case[head + "MlpBlock_0/Dense_0/kernel"].shape[1], rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        hidden=case[head + "MlpBlock_0/Dense_0/kernel"].shape[1],
+        rngs=nnx.Rngs(0),
+    )
     values = {
         "embedding.kernel": np.stack([case[f"param/embedding{s}/kernel"][0, :, 0] for s, _ in names]),
         "embedding.bias": np.stack([case[f"param/embedding{s}/bias"] for s, _ in names]),
         "cls": np.stack([case[f"param/cls{n}"][0] for _, n in names]),
-        "pos_embedding": np.stack(
-            [case[f"param/Transformer/posembed_input{s}/pos_embedding"][0] for s, _ in names]
-        ),
+        "pos_embedding": np.stack([case[f"param/Transformer/posembed_input{s}/pos_embedding"][0] for s, _ in names]),
         "bottleneck": case["param/bottleneck"][0],
         "encoder_norm.scale": case["param/Transformer/encoder_norm/scale"],
         "encoder_norm.bias": case["param/Transformer/encoder_norm/bias"],

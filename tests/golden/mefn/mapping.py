@@ -28,10 +28,14 @@ def dempster_tmc(case):
     (nodes, modalities, dim), classes = x.shape, case["alpha"].shape[-1]
     heads = mefn_calibrated.MEFNCalibrated(modalities, dim, classes=classes, mutual=False, rngs=nnx.Rngs(0))
     parts = [f"param/Classifiers.{m}.fc.0" for m in range(modalities)]
-    assign(heads, {
-        "head.kernel": np.stack([case[f"{p}.weight"].T for p in parts]),
-        "head.bias": np.stack([case[f"{p}.bias"] for p in parts]),
-    }, partial=True)  # fmt: skip
+    assign(
+        heads,
+        {
+            "head.kernel": np.stack([case[f"{p}.weight"].T for p in parts]),
+            "head.bias": np.stack([case[f"{p}.bias"] for p in parts]),
+        },
+        partial=True,
+    )
     mask = np.ones((nodes, modalities), bool)
     logits = heads(x, mask).weights["logits"]
     yield "evidence", evidence(logits), case["evidence"]
@@ -62,9 +66,11 @@ def masked_fusion_independent(case):
     uncertainty = fused.weights["uncertainty"]
     alone = opinion(evidence(jnp.asarray(logits)))[1]  # the stored array has the missing ones' own values too
     yield "modality_uncertainty", jnp.where(mask, uncertainty, alone), case["modality_uncertainty"]
-    yield "upl_per_node", losses.perceptual(
-        fused.out, fused.weights["fused_uncertainty"], jnp.asarray(case["label"])
-    ), case["upl_per_node"]
+    yield (
+        "upl_per_node",
+        losses.perceptual(fused.out, fused.weights["fused_uncertainty"], jnp.asarray(case["label"])),
+        case["upl_per_node"],
+    )
     target, weight = target_of(case)
     output = Output(fused.out, jnp.asarray(logits), x, None, mask, fused.weights)
     with_upl, without = (losses.evidential(output, target, weight, upl=w) for w in (1.0, 0.0))

@@ -20,12 +20,17 @@ def outputs(case):
     module = MoE(modalities, dim, experts=experts, k=k, hidden=hidden, balance=1.0, rngs=nnx.Rngs(0))
     blocks = first.reshape(modalities, experts, hidden, modalities, dim)
     own = np.stack([blocks[m, e, :, m] for m in range(modalities) for e in range(experts)])  # [K, hidden, D]
-    assign(module, {
-        "w_gate.kernel": case["param/gate.w_gate"], "w_noise.kernel": case["param/gate.w_noise"],
-        "experts.fc1.kernel": own.transpose(0, 2, 1), "experts.fc1.bias": case["param/experts.bias_htoh4"],
-        "experts.fc2.kernel": case["param/experts.weight_h4toh"][:, :dim].transpose(0, 2, 1),
-        "experts.fc2.bias": case["param/experts.bias_h4toh"][:, :dim],
-    })  # fmt: skip
+    assign(
+        module,
+        {
+            "w_gate.kernel": case["param/gate.w_gate"],
+            "w_noise.kernel": case["param/gate.w_noise"],
+            "experts.fc1.kernel": own.transpose(0, 2, 1),
+            "experts.fc1.bias": case["param/experts.bias_htoh4"],
+            "experts.fc2.kernel": case["param/experts.weight_h4toh"][:, :dim].transpose(0, 2, 1),
+            "experts.fc2.bias": case["param/experts.bias_h4toh"][:, :dim],
+        },
+    )
     y, gates, loss = module.mix(x, np.ones(x.shape[:2], bool), case.get("in/noise"))
     yield "gates", gates, case["out/gates"]
     yield "y", y, case["out/y"]

@@ -31,8 +31,10 @@ def routers(case):
 
 
 def projections(case):
-    return {**linear("qkv", case, "param/qkv.weight", "param/qkv.bias"),
-            **linear("proj", case, "param/proj.weight", "param/proj.bias")}  # fmt: skip
+    return {
+        **linear("qkv", case, "param/qkv.weight", "param/qkv.bias"),
+        **linear("proj", case, "param/proj.weight", "param/proj.bias"),
+    }
 
 
 def compare(case, module):
@@ -66,24 +68,39 @@ def vit(case):
     coordinates = case["relative_coords_table"][case["relative_pos_index"].reshape(m, m)]
     hidden = case["param/cpb_fc1.bias"].size
     module = moh_vit.MoHViT(
-        m, dim, **routing(case), balance=1.0, coordinates=coordinates.tolist(), hidden=hidden,
+        m,
+        dim,
+        **routing(case),
+        balance=1.0,
+        coordinates=coordinates.tolist(),
+        hidden=hidden,
         rngs=nnx.Rngs(0),
-    )  # fmt: skip
-    assign(module, {
-        **projections(case), **routers(case),
-        **linear("cpb.fc1", case, "param/cpb_fc1.weight", "param/cpb_fc1.bias"),
-        **linear("cpb.fc2", case, "param/cpb_fc2.weight", "param/cpb_fc2.bias"),
-        "temperature": case["param/temperature"], "query_embedding": case["param/query_embedding"],
-    })  # fmt: skip
+    )
+    assign(
+        module,
+        {
+            **projections(case),
+            **routers(case),
+            **linear("cpb.fc1", case, "param/cpb_fc1.weight", "param/cpb_fc1.bias"),
+            **linear("cpb.fc2", case, "param/cpb_fc2.weight", "param/cpb_fc2.bias"),
+            "temperature": case["param/temperature"],
+            "query_embedding": case["param/query_embedding"],
+        },
+    )
     yield from compare(case, module)
 
 
 def llama(case):
     m, dim = case["x"].shape[1:]
     module = moh_llama.MoHLlama(
-        m, dim, **routing(case), kv_heads=int(case["cfg_num_kv_heads"]), theta=float(case["rope_theta"]),
-        positions=case["position_ids"][0].tolist(), rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        m,
+        dim,
+        **routing(case),
+        kv_heads=int(case["cfg_num_kv_heads"]),
+        theta=float(case["rope_theta"]),
+        positions=case["position_ids"][0].tolist(),
+        rngs=nnx.Rngs(0),
+    )
     names = ("q_proj", "k_proj", "v_proj", "o_proj")
     assign(module, {f"{n}.kernel": case[f"param/{n}.weight"].T for n in names})
     yield from compare(case, module)

@@ -51,10 +51,17 @@ def model(case):
     mask = np.ones(x.shape[:2], bool)
     layers = int(case["in/layers"])
     ours = MulT(
-        3, x.shape[2], tokens=parts.shape[2], width=case["param/trans_l_with_a.layer_norm.bias"].size,
-        heads=int(case["in/num_heads"]), layers=layers, memory_layers=max(layers, 3),
-        causal=bool(case["in/attn_mask"]), out_dim=case["param/out_layer.bias"].size, rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        3,
+        x.shape[2],
+        tokens=parts.shape[2],
+        width=case["param/trans_l_with_a.layer_norm.bias"].size,
+        heads=int(case["in/num_heads"]),
+        layers=layers,
+        memory_layers=max(layers, 3),
+        causal=bool(case["in/attn_mask"]),
+        out_dim=case["param/out_layer.bias"].size,
+        rngs=nnx.Rngs(0),
+    )
     cross = [_encoder(case, f"param/trans_{t}_with_{s}") for t, s in PAIRS]
     values = prefixed("cross", _stacked(cross))
     values |= prefixed("memory", _stacked([_encoder(case, f"param/trans_{m}_mem") for m in NAMES]))

@@ -32,9 +32,7 @@ def compare(case):
     graph = Graph.create(senders, receivers, len(mask))
     flat = [a.reshape(batch, len(mask), heads, -1) for a in (q, k, v)]
     for form in FORMS:
-        layer = NeighborhoodAttention(
-            heads * dim, heads=heads, kernel_size=table.shape[1], form=form, rngs=nnx.Rngs(0)
-        )
+        layer = NeighborhoodAttention(heads * dim, heads=heads, kernel_size=table.shape[1], form=form, rngs=nnx.Rngs(0))
         y, lse = jax.vmap(lambda q, k, v: layer.attend(q, k, v, graph))(*flat)  # noqa: B023
         y, lse = np.asarray(y).reshape(v.shape), np.asarray(lse).reshape(q.shape[:-1])
         yield f"y, {form}", y, case["y"]

@@ -61,10 +61,15 @@ def fc(case):
 
 
 NAMES = {
-    "norm1": "layernorm_before", "norm2": "layernorm_after", "q": "attention.attention.query",
-    "k": "attention.attention.key", "v": "attention.attention.value", "o": "attention.output.dense",
-    "ff0": "intermediate.dense", "ff1": "output.dense",
-}  # fmt: skip
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "q": "attention.attention.query",
+    "k": "attention.attention.key",
+    "v": "attention.attention.value",
+    "o": "attention.output.dense",
+    "ff0": "intermediate.dense",
+    "ff1": "output.dense",
+}
 
 
 def encoder_block(case, prefix):
@@ -76,8 +81,10 @@ def encoder_block(case, prefix):
 def vit_of(rules, case):
     """{name: [out, in] array} of the fused network."""
     pair = [f"model_{i}" for i in (0, 1)]
-    acts = {n: tuple(case[f"acts.{m}.{n}"] for m in pair) for n in
-            (k.removeprefix("acts.model_0.") for k in case if k.startswith("acts.model_0."))}  # fmt: skip
+    acts = {
+        n: tuple(case[f"acts.{m}.{n}"] for m in pair)
+        for n in (k.removeprefix("acts.model_0.") for k in case if k.startswith("acts.model_0."))
+    }
     fused, embeddings = {}, "vit.embeddings"
 
     def put(name, layer0, layer1):
@@ -91,8 +98,10 @@ def vit_of(rules, case):
         fused[f"{embeddings}.{name}"] = (aligned + tables[1])[None] / 2
     positions, patches = tables[1], acts[f"{embeddings}.patch_embeddings.data"]
     projection = f"{embeddings}.patch_embeddings.projection"
-    layers = [dense({k: v.reshape(len(v), -1) if v.ndim == 4 else v for k, v in case.items()}, f"{m}.{projection}")
-              for m in pair]  # fmt: skip
+    layers = [
+        dense({k: v.reshape(len(v), -1) if v.ndim == 4 else v for k, v in case.items()}, f"{m}.{projection}")
+        for m in pair
+    ]
     aligned, t = rules.dense(*layers, None, patches)
     put(projection, aligned, layers[1])
     t = rules.join(t_table, t, positions, patches[1])

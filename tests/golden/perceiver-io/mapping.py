@@ -35,20 +35,38 @@ def _model(case, decoder, blocks, heads, cross_heads, residual, decoder_heads):
     queries = _queries(case, decoder)
     output = case[f"{decoder}/output/w"]
     module = PerceiverIo(
-        x.shape[1], x.shape[2], latents=latents.shape[0], latent_dim=latents.shape[1], code_dim=0,
-        self_attends=count(case, lambda j: f"{_layer(j)}/"), blocks=blocks, heads=heads,
-        cross_heads=cross_heads, decoder_heads=decoder_heads, widening=ratio(case, f"{_layer(0)}/mlp/linear/w"),
-        cross_widening=ratio(case, f"{ENCODER}/cross_attention/mlp/linear/w"), query_dim=queries.shape[1],
-        query_residual=residual, out_dim=output.shape[1], rngs=nnx.Rngs(0),
-    )  # fmt: skip
-    module.decoder = Decoder(  # with as many queries as the case has; the fusion itself has one
-        latents.shape[1], *queries.shape, output.shape[1], heads=decoder_heads, residual=residual,
+        x.shape[1],
+        x.shape[2],
+        latents=latents.shape[0],
+        latent_dim=latents.shape[1],
+        code_dim=0,
+        self_attends=count(case, lambda j: f"{_layer(j)}/"),
+        blocks=blocks,
+        heads=heads,
+        cross_heads=cross_heads,
+        decoder_heads=decoder_heads,
+        widening=ratio(case, f"{_layer(0)}/mlp/linear/w"),
+        cross_widening=ratio(case, f"{ENCODER}/cross_attention/mlp/linear/w"),
+        query_dim=queries.shape[1],
+        query_residual=residual,
+        out_dim=output.shape[1],
         rngs=nnx.Rngs(0),
-    )  # fmt: skip
+    )
+    module.decoder = Decoder(  # with as many queries as the case has; the fusion itself has one
+        latents.shape[1],
+        *queries.shape,
+        output.shape[1],
+        heads=decoder_heads,
+        residual=residual,
+        rngs=nnx.Rngs(0),
+    )
     values = {
-        "embed.kernel": np.eye(x.shape[2]), "embed.bias": np.zeros(x.shape[2]),
-        "codes": np.zeros((x.shape[1], 0)), "encoder.latents": latents, "decoder.queries": queries,
-    }  # fmt: skip
+        "embed.kernel": np.eye(x.shape[2]),
+        "embed.bias": np.zeros(x.shape[2]),
+        "codes": np.zeros((x.shape[1], 0)),
+        "encoder.latents": latents,
+        "decoder.queries": queries,
+    }
     values |= haiku_cross_attention("encoder.cross", case, f"{ENCODER}/cross_attention")
     values |= haiku_cross_attention("decoder.cross", case, f"{decoder}/cross_attention")
     values |= haiku_linear("decoder.output", case, f"{decoder}/output")
@@ -83,9 +101,12 @@ def _compare(case, decoder, readme):
     blocks, heads, residual = readme
     cross_width = case[f"{ENCODER}/cross_attention/attention/linear/w"].shape[1]
     candidates = itertools.product(
-        sorted((1, 2, 3), key=lambda b: b != blocks), divisors(latent_dim, heads), divisors(cross_width),
-        (residual, not residual), divisors(latent_dim),
-    )  # fmt: skip
+        sorted((1, 2, 3), key=lambda b: b != blocks),
+        divisors(latent_dim, heads),
+        divisors(cross_width),
+        (residual, not residual),
+        divisors(latent_dim),
+    )
     y = case["out/y"]
 
     def run(*options):
@@ -119,9 +140,14 @@ def cross_attention(case):
 
     def run(heads, residual):
         module = CrossAttention(
-            query.shape[-1], inputs.shape[-1], heads, qk_dim=qk_dim, residual=residual,
-            widening=ratio(case, f"{name}/mlp/linear/w"), rngs=nnx.Rngs(0),
-        )  # fmt: skip
+            query.shape[-1],
+            inputs.shape[-1],
+            heads,
+            qk_dim=qk_dim,
+            residual=residual,
+            widening=ratio(case, f"{name}/mlp/linear/w"),
+            rngs=nnx.Rngs(0),
+        )
         assign(module, haiku_cross_attention("", case, name))
         return {"y": module(query, inputs, case["in/mask"].astype(bool))[0]}
 
@@ -138,9 +164,12 @@ def hip_repo_perceiver_io(case):
 
     def run(heads):
         module = HiP(
-            [x.shape[1] for x in inputs], [x.shape[2] for x in inputs], heads=[heads], **options,
+            [x.shape[1] for x in inputs],
+            [x.shape[2] for x in inputs],
+            heads=[heads],
+            **options,
             rngs=nnx.Rngs(0),
-        )  # fmt: skip
+        )
         assign(module, hip_values(case, names))
         out = jax.jit(lambda x: module(x))(inputs)
         latents = module.grouping.ungroup(out.latents[0])

@@ -63,9 +63,7 @@ def all_attention_layer_adaptive_span(case):
 def modality_tokens_numpy(case):
     x, mask = case["in/x"], case["in/mask"]
     heads, _, count = case["param/key"].shape
-    fusion = PersistentMemory(
-        x.shape[1], x.shape[2], layers=1, heads=heads, persistent=count, rngs=nnx.Rngs(0)
-    )
+    fusion = PersistentMemory(x.shape[1], x.shape[2], layers=1, heads=heads, persistent=count, rngs=nnx.Rngs(0))
     values = {"persistent.key": case["param/key"], "persistent.val": case["param/val"]}
     for ours, name in dict(proj_query="q", proj_key="k", proj_val="v", proj_out="o").items():
         values |= linear(ours, case, f"param/proj_{name}.weight")

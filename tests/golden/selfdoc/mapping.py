@@ -29,7 +29,10 @@ def complete(batch, length):
 def parameters(case):
     values = {}
     for ours, names in BLOCKS.items():
-        stacked = lambda leaf, names=names: np.stack([case[f"param/{n}.{leaf}"] for n in names])  # noqa: E731
+
+        def stacked(leaf, names=names):
+            return np.stack([case[f"param/{n}.{leaf}"] for n in names])
+
         for path, part in PARTS.items():
             values |= {f"{ours}.{path}.{leaf}": stacked(f"{part}.{leaf}") for leaf in ("kernel", "bias")}
         values |= {f"{ours}.norm.{leaf}": stacked(f"ln.{leaf}") for leaf in ("scale", "bias")}
@@ -54,6 +57,9 @@ def cross_modality_layer_numpy(case):
                 core = step.core[:, stream].reshape(batch, length, dim)
                 yield f"{name}_core", core, case[f"out/{name}_core"]
     for stream, name in enumerate("ab"):
-        streams = lambda i, stream=stream: steps[i].streams[:, stream].reshape(batch, length, dim)  # noqa: E731
+
+        def streams(i, stream=stream):
+            return steps[i].streams[:, stream].reshape(batch, length, dim)
+
         yield f"{name}_after_stage1", streams(1), case[f"out/{name}_after_stage1"]
         yield f"{name}_out", streams(3), case[f"out/{name}_out"]

@@ -44,18 +44,29 @@ def article_formula_numpy(case):
     source, target = case["in/S1"], case["in/S2"]
     w_q, w_k, w_v = (case[f"param/{name}"].T for name in ("W_Q", "W_K", "W_V"))
     module = MultiHeadAttention(
-        w_q.shape[0], 1, key_dim=w_k.shape[0], qk_dim=w_q.shape[1], v_dim=w_v.shape[1], out_dim=w_v.shape[1],
-        bias=False, out_bias=False, rngs=nnx.Rngs(0),
-    )  # fmt: skip
-    assign(module, {
-        "query.kernel": w_q, "key.kernel": w_k, "value.kernel": w_v,
-        "out.kernel": np.eye(w_v.shape[1]),  # the article has no output projection
-    })  # fmt: skip
+        w_q.shape[0],
+        1,
+        key_dim=w_k.shape[0],
+        qk_dim=w_q.shape[1],
+        v_dim=w_v.shape[1],
+        out_dim=w_v.shape[1],
+        bias=False,
+        out_bias=False,
+        rngs=nnx.Rngs(0),
+    )
+    assign(
+        module,
+        {
+            "query.kernel": w_q,
+            "key.kernel": w_k,
+            "value.kernel": w_v,
+            "out.kernel": np.eye(w_v.shape[1]),  # the article has no output projection
+        },
+    )
     y, weights = module(target, source)
     yield "y_scaled", y, case["out/y_scaled"]
     yield "weights_scaled", weights[0], case["out/weights_scaled"]
-    q, k, v = (module.split(p(s)) for p, s in
-               ((module.query, target), (module.key, source), (module.value, source)))  # fmt: skip
+    q, k, v = (module.split(p(s)) for p, s in ((module.query, target), (module.key, source), (module.value, source)))
     y, weights = attend(q, k, v, scale=1.0)
     yield "y_unscaled", y[:, 0], case["out/y_unscaled"]
     yield "weights_unscaled", weights[0], case["out/weights_unscaled"]

@@ -16,9 +16,11 @@ HEADS = 2  # the README says so; no array's shape does
 EARLY = ("agent_histories", "agent_interactions", "road_graphs", "traffic_lights")
 LATE = ("agent_histories", "road_graphs", "agent_interactions", "traffic_lights")
 ENCODERS = {
-    "agent_histories": "agent_hist_encoder", "road_graphs": "road_encoder",
-    "agent_interactions": "agent_int_encoder", "traffic_lights": "traffic_light_encoder",
-}  # fmt: skip
+    "agent_histories": "agent_hist_encoder",
+    "road_graphs": "road_encoder",
+    "agent_interactions": "agent_int_encoder",
+    "traffic_lights": "traffic_light_encoder",
+}
 
 
 def _layer(case, prefix):
@@ -68,10 +70,15 @@ def _scene(case, modal, cross):
     first = next(k for k in case if k.endswith("layers.0.conv1.bias"))
     latents = [case[k].shape[0] for k in case if k.endswith("latent_queries")]
     scene = SceneEncoder(
-        len(ENCODERS), case["in/road_graphs"].shape[-1], HEADS, case[first].size, depths,
+        len(ENCODERS),
+        case["in/road_graphs"].shape[-1],
+        HEADS,
+        case[first].size,
+        depths,
         latents=((1, latents[0]),) * 2 if latents else None,
-        latent_reads_source=bool(latents), rngs=nnx.Rngs(0),
-    )  # fmt: skip
+        latent_reads_source=bool(latents),
+        rngs=nnx.Rngs(0),
+    )
     values = {}
     if modal:
         each = [_encoder(case, name) for name in modal]
@@ -107,7 +114,10 @@ def _flat(z, slots):
 def scene_encoder(case):
     modal = [f"param/encoder.{ENCODERS[name]}." for name in LATE]
     has_latents = any(k.endswith("latent_queries") for k in case)
-    slots_of = lambda z, slots: jnp.ones(z.shape[:-1], bool) if has_latents else slots  # noqa: E731
+
+    def slots_of(z, slots):
+        return jnp.ones(z.shape[:-1], bool) if has_latents else slots
+
     if "param/encoder.encoder.layers.0.self_attn.in_proj_weight" in case:
         x, slots, mask, position = _tokens(case, EARLY)
         z, _ = _scene(case, [], ["param/encoder.encoder."])(x, mask, position)
