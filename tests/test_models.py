@@ -127,7 +127,7 @@ def test_decision_fuses_the_predictions_of_the_streams():
 
 @pytest.mark.parametrize("placement", ["after", "interleaved", "decision"])
 def test_what_neighbours_say_of_a_missing_modality_is_used_or_by_choice_not(placement):
-    """ "received" and "own" differ at nodes that lack a modality and hear of it, and say so in `present`."""
+    """Presence "received" and "own" differ at nodes that lack a modality and hear of it, and say so in `present`."""
     fusion = "self_attention" if placement == "interleaved" else "mean"
     received, own = (build(placement, fusion, layers=1, presence=p)(batch()) for p in ("received", "own"))
     _, heard = gcn_streams(build("after", layers=1).streams[0], np.zeros((N, 2, DIM)), MASK)

@@ -135,7 +135,7 @@ def _has_fixed(group: list[Row]) -> bool:
 
 
 def _by_rows(row: Row, group: list[Row]) -> str:
-    """The fixed test rows and what they leave open, such as "106: 0.716 to 0.867"; a dash where seeds have their own."""
+    """The fixed test rows and what they leave open, "106: 0.716 to 0.867"; a dash where seeds have their own."""
     if row.tested is None:
         return "-"
     found = tables.of_rows(row, tables.columns(group)[0])

@@ -196,7 +196,7 @@ def _read_row(store: Store, entry: dict[str, Any], about: dict[str, str]) -> tup
 
 
 def _diverged(epochs: dict[int, int]) -> str:
-    """ "1, 4 diverged at epoch 2" of {seed: epoch}."""
+    """Such as "1, 4 diverged at epoch 2" of {seed: epoch}."""
     at = {e: ", ".join(str(s) for s in sorted(epochs) if epochs[s] == e) for e in sorted(set(epochs.values()))}
     return "; ".join(f"{seeds} diverged at epoch {epoch}" for epoch, seeds in at.items())
 
@@ -378,7 +378,7 @@ def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
 
 
 def cell_text(row: Row, metric: str) -> str:
-    """ "mean ± sample standard deviation", the mean alone for one seed, a dash where there is nothing.
+    """Such as "0.716 ± 0.020", mean and sample standard deviation, the mean alone for one seed, a dash where there is nothing.
 
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.
