@@ -6,9 +6,9 @@
 The argument after the colon fills in the named mechanism's options, so that each can be changed on the command
 line (`--config.model.fusion.options.heads=2`). A key that is not in this file is an error.
 
-The keys themselves, each with what it does, stand in `fusion_jax/defaults.py`.
+The keys themselves, each with what it does, stand in `fusion_jax/study/defaults.py`.
 """
 
-from fusion_jax.defaults import apply, get_config
+from fusion_jax.study.defaults import apply, get_config
 
 __all__ = ["apply", "get_config"]

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.segment import propagate
-from fusion_jax.types import Graph
 
 
 def milliseconds(functions: dict, args: tuple, repeats: int) -> dict[str, float]:

@@ -29,7 +29,7 @@ from experiments import arguments
 from experiments.train import train_model
 from fusion_jax import zoo
 from fusion_jax.merging import base
-from fusion_jax.merging._rules import CHOICES
+from fusion_jax.merging.ot_fusion.rules import CHOICES
 from fusion_jax.results.figures import new_figure, save_figure
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json

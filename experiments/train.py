@@ -24,21 +24,22 @@ from absl import flags
 from flax import nnx
 
 from experiments import arguments
-from fusion_jax import defaults, study, zoo
+from fusion_jax import study, zoo
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
-from fusion_jax.models import Model
+from fusion_jax.model import Model
 from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
+from fusion_jax.schemes.base import Stage
+from fusion_jax.study import defaults
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import Prepared, prepare, split_of
-from fusion_jax.training.schemes.base import Stage
 from fusion_jax.training.step import scaled
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 KINDS = {
     "fusion": "fusion_jax.fusion",
-    "graph": "fusion_jax.graph",
+    "layer": "fusion_jax.layers",
     "encoder": "fusion_jax.encoders",
     "readout": "fusion_jax.readouts",
     "loss": "fusion_jax.losses",
     "control": "fusion_jax.controls",
-    "scheme": "fusion_jax.training.schemes",
+    "scheme": "fusion_jax.schemes",
     "merging": "fusion_jax.merging",
     "analysis": "fusion_jax.analysis",
 }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 
 
 def small_graph(n: int = 7, num_edges: int = 18, seed: int = 0) -> Graph:

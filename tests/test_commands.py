@@ -213,7 +213,7 @@ import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "Editable" not in repr(f)]
 import configs, experiments
 assert not hasattr(configs, "base") and experiments.__file__.startswith({here!r})
-from fusion_jax import defaults, study
+from fusion_jax import study
 print(study.resolve(defaults.get_config("fusion=gmu")).label)
 """
 

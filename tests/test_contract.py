@@ -15,7 +15,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax import zoo
-from fusion_jax.types import Fused, Graph
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Fused
 from tests import helpers
 
 N, M, D = 7, 3, 16
@@ -222,10 +223,10 @@ def test_fusion_modality_counts(name, m):
     assert shape.shape == (N, D)
 
 
-@pytest.mark.parametrize("name", each("graph"))
+@pytest.mark.parametrize("name", each("layer"))
 def test_graph_layer(name):
     """Shape, dtype, finite gradients, permutation, padding, isolated node, batch of seeds."""
-    layer = zoo.get("graph", name)(D, rngs=nnx.Rngs(0))
+    layer = zoo.get("layer", name)(D, rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
     graph = graphs(1)
     x = np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
@@ -253,13 +254,13 @@ def test_graph_layer(name):
     close(jax.jit(jax.vmap(forward, (0, None, None)))(two, x, graph)[1], y)
 
 
-@pytest.mark.parametrize("name", each("graph"))
+@pytest.mark.parametrize("name", each("layer"))
 def test_graph_layer_widths(name):
     """From one width to another, the second argument; not an option of the mechanism."""
-    assert "out" not in zoo.options("graph", name)
+    assert "out" not in zoo.options("layer", name)
 
     def make(*widths):
-        return zoo.make("graph", name, *widths, rngs=nnx.Rngs(0))
+        return zoo.make("layer", name, *widths, rngs=nnx.Rngs(0))
 
     y = make(D, 12)(jnp.ones((N, D), jnp.float32), graphs(1))
     assert y.shape == (N, 12) and y.dtype == jnp.float32
@@ -267,11 +268,11 @@ def test_graph_layer_widths(name):
     assert all(jax.tree.leaves(same))
 
 
-@pytest.mark.parametrize("name", each("graph"))
+@pytest.mark.parametrize("name", each("layer"))
 def test_graph_layer_presence(name):
     """Absent nodes, NaN in their rows, are not there: present nodes get what they get in the graph without them."""
-    one_round = {"hops": 1} if "hops" in zoo.options("graph", name) else {}
-    layer = zoo.get("graph", name)(D, **one_round, rngs=nnx.Rngs(0))
+    one_round = {"hops": 1} if "hops" in zoo.options("layer", name) else {}
+    layer = zoo.get("layer", name)(D, **one_round, rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
     graph, x = graphs(1), np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
     present = np.array([1, 1, 0, 1, 0, 1, 1], bool)

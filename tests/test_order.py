@@ -13,11 +13,11 @@ import pytest
 
 from experiments.train import run_cell
 from fusion_jax.data.base import edge_set
+from fusion_jax.records import Batch
 from fusion_jax.results.restore import predict, restore
 from fusion_jax.results.store import Store
 from fusion_jax.training.prepare import prepare
 from fusion_jax.training.step import scaled
-from fusion_jax.types import Batch
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("order")

@@ -11,10 +11,11 @@ from flax import nnx
 from experiments.train import run_cell
 from fusion_jax import study, zoo
 from fusion_jax.data import load
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Batch, Target
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
 from fusion_jax.training.build import plain_model
-from fusion_jax.types import Batch, Graph, Target
 from tests import tiny
 from tests.helpers import parameters, to_float64
 

@@ -75,7 +75,7 @@ def scratch(tmp_path, monkeypatch):
 CONTROL = '''"""A control of a test."""
 import numpy as np
 from fusion_jax.controls.base import Control
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 class Scratch(Control):
     """As below."""
@@ -340,7 +340,7 @@ FUSION = '''"""The present modalities, each by a weight of its own, added up."""
 import jax.numpy as jnp
 from flax import nnx
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 class BrandNew(Fusion):
     """out = sum_m w_m x_m."""

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.tiny import as_users_run
 
 SENDERS, RECEIVERS = np.array([0, 2, 1]), np.array([1, 1, 0])

@@ -18,7 +18,7 @@ SCRATCH = '''
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class ScratchHalf(Fusion):
@@ -78,7 +78,7 @@ def test_a_file_without_its_mechanism_is_an_error(new_file):
 
 
 def test_unknown_words_name_the_nearest():
-    with pytest.raises(ValueError, match="no kind 'fusoin'.*did you mean 'fusion'.*there are: .*graph"):
+    with pytest.raises(ValueError, match="no kind 'fusoin'.*did you mean 'fusion'.*there are: .*layer"):
         zoo.names("fusoin")
     with pytest.raises(ValueError, match="no fusion named 'concat_mpl'.*did you mean 'concat_mlp'.*gmu"):
         zoo.get("fusion", "concat_mpl")
@@ -119,12 +119,12 @@ def test_command_prints_json():
 
 
 def test_command_keeps_to_a_kind(capsys):
-    zoo.main(["--json", "--kind", "graph"])
+    zoo.main(["--json", "--kind", "layer"])
     rows = json.loads(capsys.readouterr().out)
-    assert {r["kind"] for r in rows} == {"graph"} and len(rows) == len(zoo.names("graph"))
-    zoo.main(["--kind", "graph"])
+    assert {r["kind"] for r in rows} == {"layer"} and len(rows) == len(zoo.names("layer"))
+    zoo.main(["--kind", "layer"])
     table = capsys.readouterr().out
-    assert all(name in table for name in zoo.names("graph"))
+    assert all(name in table for name in zoo.names("layer"))
     with pytest.raises(SystemExit):
-        zoo.main(["--kind", "grap"])
-    assert "grap" in capsys.readouterr().err
+        zoo.main(["--kind", "laye"])
+    assert "laye" in capsys.readouterr().err

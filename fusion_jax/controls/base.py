@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Control:

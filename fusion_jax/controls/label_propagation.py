@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax.controls.base import Control
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class LabelPropagation(Control):

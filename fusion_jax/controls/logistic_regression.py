@@ -3,7 +3,7 @@
 from sklearn import linear_model
 
 from fusion_jax.controls.base import Control, margins
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class LogisticRegression(Control):

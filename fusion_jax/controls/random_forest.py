@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from fusion_jax.controls.base import Control, in_one_unit
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class RandomForest(Control):

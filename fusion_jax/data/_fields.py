@@ -17,7 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax.arrays import flags, lost_column, numbers, one_column, refuse, single
-from fusion_jax.types import Target, check_edges, node_counts
+from fusion_jax.graphs import check_edges, node_counts
+from fusion_jax.records import Target
 
 FIELDS = {"classes": ("labels",), "values": ("values",), "survival": ("time", "event")}
 PARTS = ("train", "val", "test")

@@ -11,7 +11,7 @@ from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, edge_set
 from fusion_jax.data.files import Files
 from fusion_jax.data.pickles import read_pickle
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 LICENCE = "MIT"
 _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")

@@ -13,7 +13,8 @@ import scipy.sparse as sp
 
 from fusion_jax.arrays import single
 from fusion_jax.data import _fields
-from fusion_jax.types import Graph, Target, check_edges, node_counts
+from fusion_jax.graphs import Graph, check_edges, node_counts
+from fusion_jax.records import Target
 
 
 @dataclasses.dataclass(frozen=True)

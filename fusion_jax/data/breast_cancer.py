@@ -12,7 +12,7 @@ import numpy as np
 
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, Summary, edge_set
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "Desmedt et al. 2007 (TRANSBIG, GEO GSE7390), as in scikit-survival's load_breast_cancer"
 LICENCE = "none stated at GEO (public); scikit-survival: GPL-3.0-or-later"

@@ -12,7 +12,7 @@ import numpy as np
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, Summary
 from fusion_jax.data.masks import missing_at_random
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "Alpaydin and Kaynak 1998 (UCI optical digits), test part, as in scikit-learn's load_digits"
 LICENCE = "CC BY 4.0 (UCI)"

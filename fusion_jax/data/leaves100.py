@@ -11,7 +11,7 @@ import numpy as np
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Neighbours, Provenance, Summary
 from fusion_jax.data.files import Files
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "Mallah, Cope and Orwell 2013 (UCI One-hundred plant species leaves), as in kunzhan/SDSNE @ 8566a0f4"
 LICENCE = "none stated in the repository; CC BY 4.0 at UCI (unverified)"

@@ -12,7 +12,7 @@ import numpy as np
 from fusion_jax.data import graphs, splits
 from fusion_jax.data.base import Dataset, Provenance, Summary, edge_set
 from fusion_jax.data.files import Files
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "Wang et al., MOGONET, Nature Communications 2021: txWang/MOGONET @ 32d9066b, folder ROSMAP"
 LICENCE = "MIT"

@@ -23,7 +23,7 @@ import numpy as np
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance, Summary, edge_set
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "made here from its options"
 LICENCE = "Apache-2.0"

@@ -28,7 +28,7 @@ from fusion_jax.data import splits
 from fusion_jax.data._times import spans
 from fusion_jax.data.base import Dataset, Provenance, Summary, edge_set
 from fusion_jax.data.synthetic import bayes_accuracy as symbols_accuracy
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = "made here from its options"
 LICENCE = "Apache-2.0"

@@ -18,7 +18,7 @@ from fusion_jax.data.base import Dataset, Provenance, Split, Splits, Summary, ed
 from fusion_jax.data.files import check
 from fusion_jax.data.masks import missing_at_random
 from fusion_jax.data.pickles import read_pickle
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 SOURCE = (
     "Burns et al., Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a "

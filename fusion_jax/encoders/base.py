@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from flax import nnx
 
-from fusion_jax.types import Array, Graph, Info
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Array, Info
 
 
 class Encoder(nnx.Module):

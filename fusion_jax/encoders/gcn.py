@@ -14,7 +14,7 @@ from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.adjacency import check_norm, convolve
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.presence import reached_by_weight
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class GCN(Encoder):

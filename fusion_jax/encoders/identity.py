@@ -3,7 +3,7 @@
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Identity(Encoder):

@@ -4,7 +4,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Linear(Encoder):

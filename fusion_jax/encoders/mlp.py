@@ -6,7 +6,7 @@ from flax import nnx
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn import mlp
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Mlp(Encoder):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.attention import attend
-from fusion_jax.types import Array, Info
+from fusion_jax.records import Array, Info
 
 
 class PatchSelfAttention(Encoder):

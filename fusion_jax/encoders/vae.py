@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.types import Array, Info
+from fusion_jax.records import Array, Info
 
 
 class VAE(Encoder):

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Array, Fused, Info
 
 
 class Fusion(nnx.Module):

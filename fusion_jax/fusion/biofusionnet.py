@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.nn.transformer import EncoderLayer
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 # PyTorch's default, U(+-1 / sqrt(fan-in)): wider kernels saturate the unscaled co-attention from the start.
 INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class ConcatLinear(Fusion):

@@ -9,7 +9,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.mlp import MLP
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class ConcatMlp(Fusion):

@@ -13,7 +13,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.norm import MaskedBatchNorm
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class FilmedBlock(nnx.Module):

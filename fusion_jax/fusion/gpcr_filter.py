@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
-from fusion_jax.graph.gcn import GCN
+from fusion_jax.graphs import Graph
+from fusion_jax.layers.gcn import GCN
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.transformer import DecoderLayer, EncoderLayer
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class Predictor(nnx.Module):

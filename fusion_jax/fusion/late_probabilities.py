@@ -6,9 +6,9 @@ with equal priors (a mixture of experts with equal weights).
 
 from flax import nnx
 
-from fusion_jax.fusion._late import log_mean_probability
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.nn.late import log_mean_probability
+from fusion_jax.records import Fused, Info
 
 
 class LateProbabilities(Fusion):

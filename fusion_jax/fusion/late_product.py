@@ -7,9 +7,9 @@ with equal priors; a product of experts (Hinton 2002) whose experts are trained 
 import jax
 from flax import nnx
 
-from fusion_jax.fusion._pooling import masked_sum
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.nn.reductions import masked_sum
+from fusion_jax.records import Fused, Info
 
 
 class LateProduct(Fusion):

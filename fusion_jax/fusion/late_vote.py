@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.fusion._late import log_mean_probability
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.nn.late import log_mean_probability
+from fusion_jax.records import Array, Fused, Info
 
 
 class LateVote(Fusion):

@@ -10,7 +10,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.init import zeros
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class LMF(Fusion):

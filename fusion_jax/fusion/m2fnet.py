@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.segment import edge_attend
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class FusionAttention(nnx.Module):

@@ -6,9 +6,9 @@ forum-selfattention), whose reductions these are, without the attention in front
 
 from flax import nnx
 
-from fusion_jax.fusion._pooling import masked_max
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.types import Fused, Info
+from fusion_jax.nn.reductions import masked_max
+from fusion_jax.records import Fused, Info
 
 
 class Max(Fusion):

@@ -15,7 +15,7 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean, normal, stack, zeros
 from fusion_jax.nn.mlp import MLP
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 EPSILON = 1e-6  # the reference's layer norms are Flax's
 

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.fusion._mefn import Calibration
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import CAP, discounted_gain, evidence, from_gain, gain, opinion
 from fusion_jax.nn.segment import at_receivers, at_senders, segment_sum
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class MEFN(Fusion):

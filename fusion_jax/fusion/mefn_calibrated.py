@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.fusion._mefn import Calibration
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import CAP, evidence, opinion
 from fusion_jax.nn.init import stack
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class MEFNCalibrated(Fusion):

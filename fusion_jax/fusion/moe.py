@@ -15,7 +15,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.init import stack
 from fusion_jax.nn.mlp import MLP
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 NOISE_EPSILON = 1e-2  # smallest standard deviation of the gate's noise
 

@@ -7,11 +7,11 @@ SkyworkAI/MoH, commit 2cefd57, `MoH-DiT/models.py` (class MoHAttention). Golden 
 
 from flax import nnx
 
-from fusion_jax.fusion._moh import mix, split_qkv
 from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.head_router import HeadRouter, check_split
-from fusion_jax.types import Info
+from fusion_jax.nn.mixture_of_heads import mix, split_qkv
+from fusion_jax.records import Info
 
 
 class MoH(Fusion):

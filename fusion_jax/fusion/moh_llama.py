@@ -16,7 +16,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.head_router import check_split, top_k_mask
 from fusion_jax.nn.init import masked_mean
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 def rotate(x: Array, positions: tuple[int, ...], theta: float) -> Array:

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.fusion._moh import mix, split_qkv
 from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.head_router import HeadRouter, check_split
 from fusion_jax.nn.init import zeros
+from fusion_jax.nn.mixture_of_heads import mix, split_qkv
 from fusion_jax.nn.mlp import MLP
-from fusion_jax.types import Array, Info
+from fusion_jax.records import Array, Info
 
 INVERSE_TEMPERATURE = 1 / 0.24  # what softplus(temperature) is at the start
 

@@ -20,7 +20,7 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import stack
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.transformer import EncoderLayer
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class MulT(Fusion):

@@ -11,7 +11,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.init import normal, zeros
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class Interaction(nnx.Module):

@@ -6,10 +6,10 @@ golden `forum-selfattention/pooling_options`, computed independently from the eq
 
 from flax import nnx
 
-from fusion_jax.fusion._forum import factor, read
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.init import masked_mean
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.nn.scaled_query import factor, read
+from fusion_jax.records import Array, Fused, Info
 
 
 class NodeQuery(Fusion):

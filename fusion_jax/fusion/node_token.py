@@ -13,7 +13,7 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import MLP, gelu
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class Block(nnx.Module):

@@ -14,7 +14,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.perceiver import ACTIVATIONS, CrossAttention, SelfAttention
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 def _table(rngs: nnx.Rngs, rows: int, width: int) -> nnx.Param:

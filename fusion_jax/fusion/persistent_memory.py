@@ -16,7 +16,7 @@ from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.types import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class PersistentVectors(nnx.Module):

@@ -7,11 +7,11 @@ equations.
 
 from flax import nnx
 
-from fusion_jax.fusion._forum import check_choice, factor
-from fusion_jax.fusion._pooling import REDUCTIONS
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import attend
-from fusion_jax.types import Fused, Info
+from fusion_jax.nn.reductions import REDUCTIONS
+from fusion_jax.nn.scaled_query import check_choice, factor
+from fusion_jax.records import Fused, Info
 
 
 class SelfAttention(Fusion):

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import MultiHeadAttention, masked_softmax
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import stack
 from fusion_jax.nn.mlp import MLP, gelu
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.segment import edge_attend, segment_max
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 NORMAL = nnx.initializers.normal(0.02)
 GATES = ("sigmoid", "softmax")

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.presence import only, reached
 from fusion_jax.nn.segment import degree, propagate
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class Attention(nnx.Module):

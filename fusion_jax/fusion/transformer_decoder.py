@@ -11,7 +11,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.transformer import DecoderLayer
-from fusion_jax.types import Fused, Info
+from fusion_jax.records import Fused, Info
 
 
 class TransformerDecoder(Fusion):

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_max, segment_sum
 from fusion_jax.nn.transformer import DecoderLayer
-from fusion_jax.types import Array, Fused, Graph, Info
+from fusion_jax.records import Array, Fused, Info
 
 
 class TransformerDecoderEdges(Fusion):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.losses.base import weighted_mean
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info(
     "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation",

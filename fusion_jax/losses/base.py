@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fusion_jax.types import Array, Target
+from fusion_jax.records import Array, Target
 
 
 def check_kind(loss: str, target: Target, kind: str) -> None:

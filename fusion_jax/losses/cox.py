@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.losses.base import check_kind
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info(
     "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024",

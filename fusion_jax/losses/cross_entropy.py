@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.losses.base import check_kind, weighted_mean
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)")
 

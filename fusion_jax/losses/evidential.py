@@ -13,7 +13,7 @@ from jax.scipy.special import digamma, gammaln
 
 from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.nn.evidence import CAP, evidence
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info(
     "MEFN (2024), with the loss of Trusted Multi-View Classification",

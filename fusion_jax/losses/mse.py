@@ -1,7 +1,7 @@
 """Mean squared error, the loss of regression."""
 
 from fusion_jax.losses.base import check_kind, weighted_mean
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info("Folklore: mean squared error", cost="O(N K)")
 

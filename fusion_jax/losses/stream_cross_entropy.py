@@ -3,7 +3,7 @@
 import jax
 
 from fusion_jax.losses.base import check_kind, weighted_mean
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info("Folklore: independent classifiers, combined afterwards", cost="O(N M C)")
 

@@ -10,7 +10,7 @@ import jax
 
 from fusion_jax.losses.adaptive_margin import distance, triplets
 from fusion_jax.losses.base import weighted_mean
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info(
     "Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fusion_jax.losses.base import check_kind, weighted_mean
 from fusion_jax.losses.cross_entropy import cross_entropy
-from fusion_jax.types import Array, Info, Output, Target
+from fusion_jax.records import Array, Info, Output, Target
 
 INFO = Info(
     "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021, cost="O(N M C)"

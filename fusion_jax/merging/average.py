@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusion_jax.merging.base import Merged, Parent, averaged, check_same_shape, merged
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 INFO = Info("Folklore: averaging of parameters", cost="O(S parameters)")
 

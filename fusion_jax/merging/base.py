@@ -18,11 +18,11 @@ from flax import nnx
 from fusion_jax.data.base import Split
 from fusion_jax.encoders.linear import Linear
 from fusion_jax.encoders.mlp import Mlp
-from fusion_jax.models import Model
+from fusion_jax.model import Model
+from fusion_jax.records import Batch
 from fusion_jax.results.restore import Restored, predict
 from fusion_jax.training.prepare import Units
 from fusion_jax.training.step import Trial
-from fusion_jax.types import Batch
 
 MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
 

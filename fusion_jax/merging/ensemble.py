@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from fusion_jax.merging.base import Merged, Parent
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 INFO = Info("Folklore: ensemble of networks", cost="O(S N C)")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.segment import propagate, segment_sum
-from fusion_jax.types import Array, Graph
+from fusion_jax.records import Array
 
 NORMS = ("symmetric", "row")
 

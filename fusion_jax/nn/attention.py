@@ -14,7 +14,7 @@ from flax import nnx
 
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import LECUN_NORMAL
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 def masked_softmax(logits: Array, mask: Array | None = None, axis: int = -1) -> Array:

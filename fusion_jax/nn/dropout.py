@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

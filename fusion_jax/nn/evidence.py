@@ -16,7 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 CAP = 1e4  # largest evidence for a class: digamma and lgamma of float32 stay exact enough below
 

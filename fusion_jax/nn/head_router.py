@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 def top_k_mask(scores: Array, k: int) -> Array:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.segment import at_receivers, at_senders, edge_attend, segment_max, segment_sum
-from fusion_jax.types import Array, Graph
+from fusion_jax.records import Array
 
 
 class Neighbors(NamedTuple):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.segment import at_senders
-from fusion_jax.types import Array, Graph
+from fusion_jax.records import Array
 
 
 class Neighbours(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 class LayerNorm(nnx.Module):

@@ -17,7 +17,7 @@ from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.mlp import MLP
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 def squared_relu(x: Array) -> Array:

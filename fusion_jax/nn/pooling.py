@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.types import Array, Graph
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Array
 
 
 def node_count(graph: Graph) -> Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.segment import propagate
-from fusion_jax.types import Array, Graph
+from fusion_jax.records import Array
 
 
 def only(x: Array, present: Array | None) -> Array:

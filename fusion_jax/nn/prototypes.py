@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 
 def class_means(hidden: Array, labels: Array, valid: Array, classes: int) -> Array:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import sparse
 
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.types import Array, Graph
+from fusion_jax.records import Array
 
 
 @jax.custom_batching.custom_vmap

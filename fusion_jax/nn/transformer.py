@@ -16,7 +16,7 @@ from flax import nnx
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.types import Array
+from fusion_jax.records import Array
 
 GLOROT = nnx.initializers.glorot_uniform()
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.histograph import HistoryAttention, Steps
 from fusion_jax.nn.init import zeros
 from fusion_jax.nn.pooling import graph_mean
-from fusion_jax.readouts._histograph import HistoryAttention, Steps
 from fusion_jax.readouts.base import Readout
-from fusion_jax.types import Array, Graph, Info
+from fusion_jax.records import Array, Info
 
 
 class HistoGraph(Readout):

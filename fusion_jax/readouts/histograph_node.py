@@ -6,9 +6,9 @@ Reference: Galron, Sinai, Maron, Eliasof, "Learning from Historical Activations 
 
 from flax import nnx
 
-from fusion_jax.readouts._histograph import HistoryAttention
+from fusion_jax.nn.histograph import HistoryAttention
 from fusion_jax.readouts.base import Readout
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class HistoGraphNode(Readout):

@@ -3,7 +3,7 @@
 from flax import nnx
 
 from fusion_jax.readouts.base import Readout
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Last(Readout):

@@ -4,7 +4,7 @@ from flax import nnx
 
 from fusion_jax.nn.pooling import graph_mean
 from fusion_jax.readouts.base import Readout
-from fusion_jax.types import Info
+from fusion_jax.records import Info
 
 
 class Mean(Readout):

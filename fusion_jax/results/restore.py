@@ -24,7 +24,8 @@ from ml_collections import ConfigDict
 from fusion_jax import study
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
-from fusion_jax.models import Model
+from fusion_jax.model import Model
+from fusion_jax.records import Batch
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
@@ -32,7 +33,6 @@ from fusion_jax.training.build import build_model
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import Prepared, prepare
 from fusion_jax.training.step import Trial, scaled, whole
-from fusion_jax.types import Batch
 from fusion_jax.zoo import nearest
 
 

@@ -378,7 +378,7 @@ def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
 
 
 def cell_text(row: Row, metric: str) -> str:
-    """Such as "0.716 ± 0.020", mean and sample standard deviation, the mean alone for one seed, a dash where there is nothing.
+    """Mean and sample standard deviation, "0.716 ± 0.020"; the mean alone for one seed, a dash where there is nothing.
 
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.

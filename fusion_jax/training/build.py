@@ -11,11 +11,11 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.data import Dataset
-from fusion_jax.models import Model
+from fusion_jax.model import Model
+from fusion_jax.records import Array, Target
+from fusion_jax.schemes.base import Scheme
 from fusion_jax.training.prepare import select_modalities
-from fusion_jax.training.schemes.base import Scheme
 from fusion_jax.training.step import Penalty
-from fusion_jax.types import Array, Target
 from fusion_jax.zoo import nearest
 
 TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}

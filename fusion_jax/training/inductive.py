@@ -17,7 +17,7 @@ import numpy as np
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.graphs import FromFeatures, grow
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,9 @@ import numpy as np
 import optax
 from flax import nnx
 
+from fusion_jax.records import Batch, Target
+from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
-from fusion_jax.training.schemes.base import Stage
 from fusion_jax.training.step import (
     CAUSES,
     LossFn,
@@ -33,7 +34,6 @@ from fusion_jax.training.step import (
     scaled,
     whole,
 )
-from fusion_jax.types import Batch, Target
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
-from fusion_jax.types import Array, Output, Target
+from fusion_jax.records import Array, Output, Target
 
 
 def accuracy_then_loss(loss):

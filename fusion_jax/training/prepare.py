@@ -19,10 +19,11 @@ import scipy.sparse as sp
 from fusion_jax.arrays import spread
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Batch, Target
 from fusion_jax.training import inductive
 from fusion_jax.training.inductive import without_nodes
 from fusion_jax.training.step import Trial
-from fusion_jax.types import Batch, Graph, Target
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph

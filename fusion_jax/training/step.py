@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Array, Batch, Output, Target
+from fusion_jax.schemes.base import Stage
 from fusion_jax.training.metrics import readable
-from fusion_jax.training.schemes.base import Stage
-from fusion_jax.types import Array, Batch, Graph, Output, Target
 
 CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar

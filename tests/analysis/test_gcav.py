@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from flax import nnx
 
-from fusion_jax.analysis import _gcav_modules as modules
-from fusion_jax.analysis._concepts import concept
-from fusion_jax.analysis._taps import gradients, states
-from fusion_jax.analysis.gcav import RANDOM, concept_vector, gcav, minibatches, t_test
+from fusion_jax.analysis.gcav import RANDOM, concept_vector, gcav, minibatches, modules, t_test
+from fusion_jax.analysis.gcav.concepts import concept
+from fusion_jax.analysis.gcav.taps import gradients, states
 from fusion_jax.results.restore import restore
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command

@@ -12,10 +12,11 @@ from experiments.train import run_cell
 from fusion_jax import study, zoo
 from fusion_jax.controls.base import in_one_unit, spread
 from fusion_jax.data.base import Split
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Info
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
 from fusion_jax.training import metrics
-from fusion_jax.types import Graph, Info
 from tests import tiny
 
 CONTROLS = zoo.names("control")

@@ -5,7 +5,7 @@ import pytest
 
 from fusion_jax.controls.label_propagation import LabelPropagation
 from fusion_jax.data.base import Split
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 
 
 def shares(senders, receivers, n, labels, classes=2, weight=None, **options):

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from fusion_jax import data
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance, Split, Splits, edge_set
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 
 N = 6
 LABELS = np.array([0, 1, 0, 1, 0, 1], np.int32)

@@ -10,7 +10,7 @@ from fusion_jax import data
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Neighbours, Provenance, Split, Splits, edge_set
 from fusion_jax.data.fingerprint import fingerprint, split_digest
-from fusion_jax.types import Target
+from fusion_jax.records import Target
 from tests import tiny
 
 N = 40

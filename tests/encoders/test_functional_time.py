@@ -8,9 +8,9 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.data import synthetic_temporal
-from fusion_jax.encoders._time_codes import Bochner, FlexibleMercer, Mercer
 from fusion_jax.encoders.functional_time import CODES, FunctionalTime
-from fusion_jax.types import Graph
+from fusion_jax.encoders.functional_time.time_codes import Bochner, FlexibleMercer, Mercer
+from fusion_jax.graphs import Graph
 from tests.helpers import assign, to_float64
 
 T = np.random.default_rng(0).uniform(0, 300, size=12)

@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.encoders.gcn import GCN
-from fusion_jax.graph import gcn as layer
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
+from fusion_jax.layers import gcn as layer
 from tests.helpers import to_float64
 
 N, D = 6, 4

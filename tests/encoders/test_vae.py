@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.encoders.vae import VAE, divergence
-from fusion_jax.models import Model
-from fusion_jax.types import Batch, Target
+from fusion_jax.model import Model
+from fusion_jax.records import Batch, Target
 from tests.helpers import parameters, small_graph
 
 N, DIM = 7, 4

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.biofusionnet import BioFusionNet, attend
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import parameters, small_graph
 
 N, D = 7, 8

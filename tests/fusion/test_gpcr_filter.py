@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.gpcr_filter import GpcrFilter, Predictor
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests import helpers
 
 N, M, D = 6, 3, 8

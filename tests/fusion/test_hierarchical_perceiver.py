@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.fusion._hip import Block, Grouping, HiP, regroup
 from fusion_jax.fusion.hierarchical_perceiver import HierarchicalPerceiver
+from fusion_jax.fusion.hierarchical_perceiver.blocks import Block, Grouping, HiP, regroup
 from tests.helpers import to_float64
 
 N, M, D = 5, 3, 8

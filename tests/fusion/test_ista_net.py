@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.fusion._token_network import TokenBlock, sinusoid, tokenize
 from fusion_jax.fusion.ista_net import IstaNet, hop_means, patch_width
-from fusion_jax.types import Graph
+from fusion_jax.fusion.ista_net.token_network import TokenBlock, sinusoid, tokenize
+from fusion_jax.graphs import Graph
 from tests import helpers
 
 N, M, D = 6, 3, 8

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.m2fnet import M2FNet
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests import helpers
 
 N, M, D = 6, 3, 8

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.fusion._mefn import Calibration
 from fusion_jax.fusion.mefn import MEFN
 from fusion_jax.fusion.mefn_calibrated import MEFNCalibrated
+from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import discounted_gain, evidence, from_gain, gain, opinion
 from tests.helpers import assign, small_graph, to_float64
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.selfdoc import CrossModalityLayer, Selfdoc, partner
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import assign, small_graph, to_float64
 
 N, M, D, H = 7, 2, 8, 2

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.spatialglue import SpatialGlue
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import small_graph, to_float64
 
 N, M, D = 7, 3, 4

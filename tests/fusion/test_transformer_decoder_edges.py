@@ -7,7 +7,7 @@ from flax import nnx
 
 from fusion_jax.fusion.transformer_decoder import TransformerDecoder
 from fusion_jax.fusion.transformer_decoder_edges import TransformerDecoderEdges
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import small_graph, to_float64
 
 N, M, D = 6, 3, 8

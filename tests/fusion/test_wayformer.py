@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.fusion._scene_encoder import GridEncoder, SceneEncoder, layer_axes
 from fusion_jax.fusion.wayformer import Wayformer
+from fusion_jax.fusion.wayformer.scene_encoder import GridEncoder, SceneEncoder, layer_axes
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.neighbours import neighbours
-from fusion_jax.types import Graph
 from tests.helpers import small_graph, to_float64
 
 N, M, K, D, H = 3, 3, 4, 8, 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses import adaptive_margin as loss
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 N, M, D, C = 9, 2, 4, 3
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import zoo
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 N, C = 4, 3
 TARGETS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.cox import ORDERS, cox, cumulative_logsumexp
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 N = 11
 RNG = np.random.default_rng(0)

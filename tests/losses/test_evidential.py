@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from fusion_jax.fusion.mefn import MEFN
 from fusion_jax.losses.evidential import evidential, kl_to_uniform, perceptual, risk
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 N, M, C = 6, 3, 4
 RNG = np.random.default_rng(0)

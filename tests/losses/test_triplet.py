@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.triplet import margin_loss, triplet
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])
 Z = np.random.default_rng(0).normal(size=(9, 4))

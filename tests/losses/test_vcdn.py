@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.vcdn import vcdn
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 
 N, M, C = 6, 3, 2
 

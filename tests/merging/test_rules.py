@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fusion_jax.merging._rules import (
+from fusion_jax.merging.ot_fusion.rules import (
     Rules,
     ground_cost,
     head_map,

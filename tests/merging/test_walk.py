@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.merging._rules import Rules
-from fusion_jax.merging._walk import Walk, align
 from fusion_jax.merging.base import leaves
-from fusion_jax.models import Model
-from fusion_jax.types import Batch, Target
+from fusion_jax.merging.ot_fusion.rules import Rules
+from fusion_jax.merging.ot_fusion.walk import Walk, align
+from fusion_jax.model import Model
+from fusion_jax.records import Batch, Target
 from tests.helpers import small_graph
 
 N, D, DIMS = 24, 6, {"a": 5, "b": 4}

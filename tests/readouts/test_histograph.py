@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.readouts._histograph import attend_within, layer_code, signed_weights
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.histograph import attend_within, layer_code, signed_weights
 from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.readouts.histograph_node import HistoGraphNode
-from fusion_jax.types import Graph
 from tests.helpers import assign, to_float64
 
 SIZES = np.array([4, 7])

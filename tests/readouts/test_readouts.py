@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax import zoo
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 
 SIZES = np.array([4, 1, 6])
 N, L, D = int(SIZES.sum()), 3, 16

@@ -10,11 +10,11 @@ from scipy import stats
 from experiments.train import metric_table, prediction_table, run_cell
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.records import Target
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, resolve
 from fusion_jax.training.prepare import prepare
-from fusion_jax.types import Target
 from tests import tiny
 
 VALUES = np.array([0.5, 0.52, 0.57, 0.61])

@@ -10,8 +10,8 @@ import pytest
 from experiments import train as experiment
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store, read_json
+from fusion_jax.schemes.base import Scheme, Stage
 from fusion_jax.training.build import build_loss
-from fusion_jax.training.schemes.base import Scheme, Stage
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-divergence")

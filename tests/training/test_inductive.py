@@ -17,11 +17,12 @@ from fusion_jax.data import __main__ as listing
 from fusion_jax.data import graphs, splits
 from fusion_jax.data import load as load_data
 from fusion_jax.data.base import Dataset, Neighbours, Provenance, Split, Splits, edge_set
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Batch, Target
 from fusion_jax.training.build import build_model
 from fusion_jax.training.inductive import padded
 from fusion_jax.training.prepare import prepare
 from fusion_jax.training.step import scaled, whole
-from fusion_jax.types import Batch, Graph, Target
 from tests import tiny
 
 # Small, so that all sets which need no download train within seconds; the other options are the usual ones.

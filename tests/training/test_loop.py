@@ -16,11 +16,11 @@ from flax import nnx
 from experiments import train as experiment
 from fusion_jax.data import splits
 from fusion_jax.data.base import edge_set
+from fusion_jax.records import Batch
 from fusion_jax.results.store import Store
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.loop import map_seeds
 from fusion_jax.training.prepare import prepare
-from fusion_jax.types import Batch
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-loop")

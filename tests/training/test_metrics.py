@@ -7,8 +7,8 @@ import pytest
 import scipy.special
 from sklearn import metrics as sk
 
+from fusion_jax.records import Output, Target
 from fusion_jax.training import metrics
-from fusion_jax.types import Output, Target
 from tests import tiny
 
 

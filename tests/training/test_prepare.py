@@ -11,10 +11,11 @@ from flax import nnx
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Batch, Target
 from fusion_jax.training.build import build_model
 from fusion_jax.training.prepare import hide, prepare, select_split, without_nodes
 from fusion_jax.training.step import scaled
-from fusion_jax.types import Batch, Graph, Target
 from tests import tiny
 
 

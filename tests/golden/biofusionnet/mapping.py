@@ -7,8 +7,9 @@ from flax import nnx
 from fusion_jax.encoders.patch_self_attention import PatchSelfAttention
 from fusion_jax.encoders.vae import VAE, sample
 from fusion_jax.fusion.biofusionnet import CoDualCrossAttention
+from fusion_jax.graphs import Graph
 from fusion_jax.losses.cox import cox
-from fusion_jax.types import Graph, Output, Target
+from fusion_jax.records import Output, Target
 from tests.helpers import assign, prefixed
 from tests.torch_names import torch_encoder_layer, torch_linear
 

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.encoders._time_codes import Bochner, FlexibleMercer, Mercer
 from fusion_jax.encoders.functional_time import EventAttention, FunctionalTime
+from fusion_jax.encoders.functional_time.time_codes import Bochner, FlexibleMercer, Mercer
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.segment import at_senders
-from fusion_jax.types import Graph
 from tests.helpers import assign, linear
 
 

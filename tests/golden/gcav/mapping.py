@@ -3,7 +3,7 @@
 import numpy as np
 from flax import nnx
 
-from fusion_jax.analysis._gcav_modules import (
+from fusion_jax.analysis.gcav.modules import (
     Alignment,
     AttentionFusion,
     Autoencoder,

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.gpcr_filter import Predictor, by_graph, pooled
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import assign
 from tests.torch_names import torch_decoder_layer, torch_encoder_layer, torch_linear
 

@@ -5,7 +5,7 @@ import itertools
 import jax
 from flax import nnx
 
-from fusion_jax.fusion._hip import Block, Grouping, HiP, regroup
+from fusion_jax.fusion.hierarchical_perceiver.blocks import Block, Grouping, HiP, regroup
 from tests.golden_options import divisors, matching
 from tests.haiku_names import count, hip_block, hip_shapes, hip_values, ratio
 from tests.helpers import assign

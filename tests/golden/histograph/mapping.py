@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.readouts._histograph import layer_code
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.histograph import layer_code
 from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.readouts.histograph_node import HistoGraphNode
-from fusion_jax.types import Graph
 from tests.helpers import assign, linear
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.fusion._token_network import TokenNetwork, tokenize
+from fusion_jax.fusion.ista_net.token_network import TokenNetwork, tokenize
 from tests.helpers import assign, prefixed
 
 

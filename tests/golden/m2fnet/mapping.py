@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.m2fnet import M2FNet
+from fusion_jax.graphs import Graph
 from fusion_jax.losses import adaptive_margin as loss
-from fusion_jax.types import Graph
 from tests.helpers import assign, parameters
 from tests.torch_names import torch_attention, torch_linear
 

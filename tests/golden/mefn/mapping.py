@@ -7,7 +7,7 @@ from flax import nnx
 from fusion_jax.fusion import mefn, mefn_calibrated
 from fusion_jax.losses import evidential as losses
 from fusion_jax.nn.evidence import evidence, opinion
-from fusion_jax.types import Output, Target
+from fusion_jax.records import Output, Target
 from tests.helpers import assign
 
 

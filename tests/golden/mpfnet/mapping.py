@@ -8,8 +8,8 @@ from flax import nnx
 from fusion_jax.fusion.two_gates import TwoGates
 from fusion_jax.losses.triplet import margin_loss
 from fusion_jax.nn.prototypes import cosine
-from fusion_jax.training.schemes.mpfnet import TwoEncoders, remember
-from fusion_jax.types import Batch, Output, Target
+from fusion_jax.records import Batch, Output, Target
+from fusion_jax.schemes.mpfnet import TwoEncoders, remember
 from tests.helpers import assign, to_float64
 
 

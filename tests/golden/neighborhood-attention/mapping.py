@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from fusion_jax.graph.neighborhood_attention import FORMS, NeighborhoodAttention
+from fusion_jax.graphs import Graph
+from fusion_jax.layers.neighborhood_attention import FORMS, NeighborhoodAttention
 from fusion_jax.nn import windows
 from fusion_jax.nn.attention import attend
-from fusion_jax.types import Graph
 
 FLOAT32 = 1e-6  # the operator runs in float32; `y` and `lse` are its double-precision evaluation
 

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from fusion_jax.merging._rules import Rules, last, norm
+from fusion_jax.merging.ot_fusion.rules import Rules, last, norm
 
 RTOL = {"fc": 1e-5, "vit": 1e-5}  # the reference computes in float32, and casts its maps to it
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from fusion_jax.fusion._hip import HiP
+from fusion_jax.fusion.hierarchical_perceiver.blocks import HiP
 from fusion_jax.fusion.perceiver_io import Decoder, PerceiverIo
 from fusion_jax.nn.perceiver import CrossAttention
 from tests.golden_options import divisors, matching

@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.selfdoc import CrossModalityLayer
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import assign
 
 # our block: the reference's attentions whose values are stream a's and stream b's

@@ -4,7 +4,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.spatialglue import SpatialGlue
-from fusion_jax.types import Graph
+from fusion_jax.graphs import Graph
 from tests.helpers import assign
 
 

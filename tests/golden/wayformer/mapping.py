@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.fusion._scene_encoder import ATTENTIONS, GridEncoder, SceneEncoder, layer_axes
+from fusion_jax.fusion.wayformer.scene_encoder import ATTENTIONS, GridEncoder, SceneEncoder, layer_axes
 from tests.helpers import assign, prefixed
 from tests.torch_names import torch_attention, torch_linear, torch_norm
 

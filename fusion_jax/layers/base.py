@@ -1,0 +1,41 @@
+"""The contract of a graph layer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flax import nnx
+
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.presence import reached
+from fusion_jax.records import Array, Info
+
+
+class GraphLayer(nnx.Module):
+    """One round of message passing, without activation or dropout around it (the model adds those).
+
+    A subclass defines `info`, `__init__(self, dim, out=None, *, <options>, rngs)` and `__call__`; `dim` is the width
+    of what goes in and `out` of what comes out, `dim` too if None. To run one layer over M streams with weights of
+    their own, the model builds M of them.
+    """
+
+    info: ClassVar[Info]
+
+    def __call__(self, x: Array, graph: Graph, present: Array | None = None, *, key: Array | None = None) -> Array:
+        """x [N, D], edges of `graph` -> [N, D'], D' = `out`.
+
+        Args:
+            present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a
+                present node gets in one round is what it would get in the graph of the present nodes alone, and what
+                stands in the rows of the others, NaN included, has no influence. They still receive, and send in the
+                next round of a layer of several. None: all are present.
+            key: randomness of training; None in evaluation.
+        """
+        raise NotImplementedError
+
+    def reached(self, present: Array, graph: Graph) -> Array:
+        """bool [N, ...]: who has something behind the layer, of those `present` bool [N, ...] before it.
+
+        They themselves and all that receive from one of them; a layer that passes nothing on says otherwise.
+        """
+        return reached(present, graph)

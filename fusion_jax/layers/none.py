@@ -1,0 +1,24 @@
+"""No message passing: the node's own vector through a linear map, for rows that must not see the graph."""
+
+from flax import nnx
+
+from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.presence import only
+from fusion_jax.records import Info
+
+
+class None_(GraphLayer):
+    """y_i = W x_i + b: the depth and the width of a graph layer without its edges."""
+
+    info = Info("Control: the same layer without edges", cost="O(N D^2)")
+
+    def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
+
+    def __call__(self, x, graph, present=None, *, key=None):
+        del graph, key
+        return self.linear(only(x, present))
+
+    def reached(self, present, graph):
+        del graph
+        return present
