@@ -33,7 +33,6 @@ from fusion_jax.model import Model
 from fusion_jax.results.environment import revision
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
-from fusion_jax.schemes.base import Stage
 from fusion_jax.study import defaults
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme, model_builder
@@ -64,9 +63,8 @@ def train_model(
     select = "loss" if part["select"] == "accuracy" and data.target.kind != "classes" else part["select"]
     scores = dict(accuracy=metrics.accuracy_then_loss(loss), loss=metrics.lowest_loss(loss), last=metrics.last_epoch)
 
-    def optimizer_of(stage: Stage):
-        rate = optimizer["learning_rate"] * stage.rate
-        return optimizers.make(**{**optimizer, "learning_rate": rate}, epochs=stage.epochs)
+    def make_optimizer(factor: float, epochs: int):
+        return optimizers.make(**{**optimizer, "learning_rate": optimizer["learning_rate"] * factor}, epochs=epochs)
 
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     trained = loop.train(
@@ -76,7 +74,7 @@ def train_model(
         ready.batch,
         ready.target,
         build_scheme(config).stages(part["epochs"]),
-        optimizer_of,
+        make_optimizer,
         loss,
         scores[select],
         patience=part["patience"],
