@@ -94,7 +94,9 @@ def test_a_number_of_parameters_can_be_asked_for(data, size):
         matched = at_its_size(dataclasses.replace(plan, size=SizePlan(parameters=budget)), data)
         assert abs(size(matched) - budget) <= 0.1 * budget
     assert at_its_size(dataclasses.replace(plan, size=SizePlan()), data) == dataclasses.replace(plan, size=SizePlan())
-    with pytest.raises(ValueError, match="size.parameters: 'gmu' has .* parameters at D=1, the nearest to 10; expected"):
+    with pytest.raises(
+        ValueError, match="size.parameters: 'gmu' has .* parameters at D=1, the nearest to 10; expected"
+    ):
         at_its_size(dataclasses.replace(plan, size=SizePlan(parameters=10)), data)
 
 
