@@ -97,7 +97,7 @@ def test_dropout_is_drawn_anew_every_epoch(data):
     assert all(len(np.unique(v)) == 1 for v in still.history["val_loss"])
 
 
-def test_without_vary_all_seeds_are_equal(data, base):
+def test_without_per_seed_all_seeds_are_equal(data, base):
     equal = tiny.train(data, SEEDS, per_seed=())
     assert all(same(equal, equal, 0, i) for i in range(1, 4))
     assert not any(same(base, base, 0, i) for i in range(1, 4))

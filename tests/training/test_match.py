@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import jax
 import pytest
 
 from configs.base import get_config

@@ -238,14 +238,14 @@ def test_protocol_paper_trains_on_validation_rows_and_selects_on_test_rows(data)
 
 
 @pytest.mark.parametrize("per_seed", [(), ("init",), ("dropout",), ("split",), ("init", "dropout", "split")])
-def test_seeds_differ_in_what_vary_names_and_in_nothing_else(data, vary):
-    ready = tiny.prepared(tiny.cell(per_seed=vary).plan, data, (3, 4))
+def test_seeds_differ_in_what_per_seed_names_and_in_nothing_else(data, per_seed):
+    ready = tiny.prepared(tiny.cell(per_seed=per_seed).plan, data, (3, 4))
     same = dict(
         init=bool((jax.random.key_data(ready.init_keys[0]) == jax.random.key_data(ready.init_keys[1])).all()),
         dropout=bool((jax.random.key_data(ready.trials.key[0]) == jax.random.key_data(ready.trials.key[1])).all()),
         split=np.array_equal(ready.splits[0].train, ready.splits[1].train),
     )
-    assert same == {what: what not in vary for what in same}
+    assert same == {what: what not in per_seed for what in same}
 
 
 def test_what_a_seed_gets_does_not_depend_on_the_other_seeds(data):
