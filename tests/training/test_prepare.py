@@ -364,7 +364,7 @@ def test_scale_row_divides_each_present_row_by_the_sum_of_its_absolute_values(da
 
 
 def test_the_mean_of_features_that_are_not_standardised_is_not_0(data):
-    for scale, warned in (("none", True), ("row", True), ("view", False)):
+    for scale, warned in (("none", True), ("row", True), ("modality", False)):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             tiny.prepared(tiny.cell(data__scale=scale, model__missing="mean").plan, data, (0,))
