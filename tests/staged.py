@@ -16,7 +16,7 @@ from fusion_jax.schemes.base import Stage
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.prepare import Prepared, prepare
+from fusion_jax.training.prepare import Prepared
 from tests import tiny
 
 ROWS, WIDTH, CLASSES = 60, 4, 2
@@ -52,7 +52,7 @@ class Net(nnx.Module):
 
 
 def prepared(data: Dataset, seeds: Sequence[int] = (0, 1), **changes: Any) -> Prepared:
-    return prepare(tiny.cell(**changes).config, data, tuple(seeds))
+    return tiny.prepared(tiny.cell(**changes).plan, data, tuple(seeds))
 
 
 def ever_worse(output, target, weight, step):
@@ -74,7 +74,8 @@ def train(
     **options: Any,
 ) -> loop.Trained:
     """`loop.train` of `Net`; `options` are those of the loop."""
-    loss = build_loss(tiny.cell().config, jax.tree.map(lambda a: a[0], ready.target))
+    plan = tiny.cell().plan
+    loss = build_loss(plan.loss, plan.model, ready.target)
     given = dict(name="adamw", learning_rate=0.05, options=dict(weight_decay=0.1)) | (optimizer or {})
     hooks = {} if hooks is None else dict(restore=hooks.restore, at_border=hooks.at_border)
 

@@ -68,13 +68,19 @@ def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:
     Raises:
         ValueError: the fusion's own loss is for classes, and the target is something else.
     """
-    own = zoo.get("fusion", model.fusion.name).loss if model.placement == "decision" else None
-    if own and not plan.name and target.kind != "classes":
+    usual = usual_loss(model.fusion.name, model.placement, target)
+    if not plan.name and usual != TASK_LOSS[target.kind] and target.kind != "classes":
         raise ValueError(
-            f"fusion {model.fusion.name!r} is trained with its own loss {own!r} on predictions of "
+            f"fusion {model.fusion.name!r} is trained with its own loss {usual!r} on predictions of "
             f"classes, this data set has {target.kind}: name a loss (loss.name={TASK_LOSS[target.kind]!r})"
         )
-    return plan.name or own or TASK_LOSS[target.kind]
+    return plan.name or usual
+
+
+def usual_loss(fusion: str, placement: str, target: Target) -> str:
+    """The loss where none is named: of the fusion, where it fuses predictions and has one; else the task's."""
+    own = zoo.get("fusion", fusion).loss if placement == "decision" else None
+    return own or TASK_LOSS[target.kind]
 
 
 def build_penalty(plan: LossPlan) -> Penalty | None:

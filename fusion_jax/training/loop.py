@@ -117,8 +117,8 @@ def train(
         optimizer: (factor on the learning rate, epochs of its schedule) -> the optimiser of a stage. All have the
             same state, so that a save tells nothing of its stage but its history.
         select_on_whole, select_every, penalty: see `step.make_epoch`.
-        snapshots: so many, evenly over all epochs, besides those that stages ask for: before the first epoch, after
-            the last, and between; after the last alone if 1.
+        snapshots: so many, evenly spaced from before the first epoch to after the last, besides those that stages ask
+            for.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """

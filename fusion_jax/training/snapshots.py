@@ -19,15 +19,14 @@ NEVER = -1
 
 
 def asked_for(stages: Sequence[Stage], evenly: int) -> list[set[int]]:
-    """The epochs of the run at which each stage fills a slot: its own, and `evenly` many from 0 to the last.
+    """The epochs of the run at which each stage fills a slot: its own, and `evenly` many from 0 on to the last.
 
     Where one stage ends and the next begins, of the evenly spaced ones the end is kept: what that many epochs of
     training have led to. Where both stages ask for that epoch themselves, the beginning of the later one is.
     """
     ends = np.cumsum([stage.epochs for stage in stages]).tolist()
     asked = [{end - stage.epochs + epoch for epoch in stage.snapshots} for stage, end in zip(stages, ends, strict=True)]
-    spaced = np.linspace(0, ends[-1], evenly) if evenly > 1 else [ends[-1]] * evenly
-    for epoch in np.round(spaced).astype(int).tolist():
+    for epoch in np.round(np.linspace(0, ends[-1], evenly)).astype(int).tolist():
         asked[next(i for i, end in enumerate(ends) if epoch <= end)].add(epoch)
     return asked
 

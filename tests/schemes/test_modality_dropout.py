@@ -9,7 +9,6 @@ from flax import nnx
 from fusion_jax.records import Batch
 from fusion_jax.schemes.modality_dropout import ModalityDropout
 from fusion_jax.training import step
-from fusion_jax.training.prepare import prepare
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-schemes")
@@ -77,7 +76,7 @@ def test_evaluation_sees_every_modality():
 
 def predict(trained, data, **changes):
     """What seed 0's model says of the whole batch."""
-    ready = prepare(tiny.cell(**changes).config, data, (0,))
+    ready = tiny.prepared(tiny.cell(**changes).plan, data, (0,))
     params, rest = (jax.tree.map(lambda a: a[0], tree) for tree in (trained.params, trained.rest))
     batch = step.scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
     return np.asarray(nnx.merge(trained.graphdef, params, rest)(batch).prediction)

@@ -55,8 +55,8 @@ def test_decay_follows_the_warm_up():
 
 def test_steps_multiply_whatever_the_schedule_is():
     factor = np.where(np.arange(10) >= 6, 0.05, np.where(np.arange(10) >= 2, 0.5, 1.0))
-    np.testing.assert_allclose(rates(steps=((2, 0.5), (6, 0.1))), RATE * factor, rtol=1e-6)
-    both = rates(steps=((2, 0.5), (6, 0.1)), decay=True)
+    np.testing.assert_allclose(rates(rate_steps=((2, 0.5), (6, 0.1))), RATE * factor, rtol=1e-6)
+    both = rates(rate_steps=((2, 0.5), (6, 0.1)), decay=True)
     np.testing.assert_allclose(both, factor * cosine(np.arange(10), 8), rtol=1e-6, atol=1e-8)
 
 
@@ -76,15 +76,15 @@ def test_clipping_comes_before_the_moments():
 
 
 def test_factors_multiply_the_updates_of_a_part():
-    moved = moves(optimizers.make("adam", RATE, factors={"b": 3.0}, epochs=9), [1.0, -2.0, 0.5])
+    moved = moves(optimizers.make("adam", RATE, part_rates={"b": 3.0}, epochs=9), [1.0, -2.0, 0.5])
     plain = moves(optax.adam(RATE), [1.0, -2.0, 0.5])
     np.testing.assert_allclose(moved, plain * [1.0, 3.0], rtol=1e-6)
-    with pytest.raises(ValueError, match="optimizer.factors: the model has no part 'c'.*it has: a, b"):
-        moves(optimizers.make("adam", RATE, factors={"c": 3.0}, epochs=9), [1.0])
+    with pytest.raises(ValueError, match="optimizer.part_rates: the model has no part 'c'.*it has: a, b"):
+        moves(optimizers.make("adam", RATE, part_rates={"c": 3.0}, epochs=9), [1.0])
 
 
 def test_everything_together():
-    options = dict(clip=1.0, warmup=2, decay=True, steps=((3, 0.5),), factors={"a": 2.0})
+    options = dict(clip=1.0, warmup=2, decay=True, rate_steps=((3, 0.5),), part_rates={"a": 2.0})
     gradients = np.array([3.0, 3.0, 0.1, -9.0, 0.2])
     rate = np.r_[0, RATE / 2, cosine(np.arange(3), 6)] * [1, 1, 1, 0.5, 0.5]
     clipped = np.sign(gradients) * np.minimum(np.abs(gradients), 1 / np.sqrt(2))

@@ -26,7 +26,7 @@ def test_which_epochs_each_stage_is_asked_for():
     stages = [Stage(4, snapshots=(0, 4)), Stage(0, snapshots=(0,)), Stage(6, snapshots=(0, 1))]
     assert asked_for(stages, 0) == [{0, 4}, {4}, {4, 5}]
     assert asked_for([Stage(9)], 4) == [{0, 3, 6, 9}]
-    assert asked_for([Stage(9)], 1) == [{9}] and asked_for([Stage(9)], 0) == [set()]
+    assert asked_for([Stage(9)], 1) == [{0}] and asked_for([Stage(9)], 0) == [set()]
     assert asked_for([Stage(3), Stage(6)], 4) == [{0, 3}, {6, 9}], "a border belongs to the stage that ends there"
     assert asked_for([Stage(3), Stage(0)], 9) == [{0, 1, 2, 3}, set()], "no more than there are epochs"
 
