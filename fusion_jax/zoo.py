@@ -22,6 +22,7 @@ KINDS = {
     "scheme": "fusion_jax.schemes",
     "merging": "fusion_jax.merging",
     "analysis": "fusion_jax.analysis",
+    "structure": "fusion_jax.structures",
 }
 
 
