@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 import fusion_jax.layers
-from experiments.train import train_model
 from fusion_jax.data import load
 from fusion_jax.data.base import edge_set
+from fusion_jax.run.model import train_model
 from fusion_jax.structures.base import Structure, derive
 from fusion_jax.training.derived import with_structures
 from fusion_jax.training.prepare import prepare
@@ -32,6 +32,7 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.records import Info
+from fusion_jax.run.model import train_model
 from fusion_jax.structures.base import Structure, derive
 
 PARTS, WINDOWS = Structure("partition", {"parts": 4}), Structure("windows", {"parts": 4})
@@ -86,10 +87,10 @@ def test_a_model_with_a_partition_trains_and_predicts_what_it_stored(setting, sc
     data = two_edge_sets()
     changes = {**SETTINGS[setting], "model__layer__name": "scratch_part"}
     with tiny.as_users_run():
-        config = tiny.cell(**changes).config
-        plain = prepare(config, data, SEEDS)
+        plan = tiny.cell(**changes).plan
+        plain = prepare(plan.data, data, SEEDS, **plan.preparing)
         ready = with_structures(plain, [DECLARED["partition"]], [DECLARED["windows"]])
-        trained = train_model(config, data, ready, None)
+        trained = train_model(plan, data, ready)
         for i in range(len(SEEDS)):
             params, rest = jax.tree.map(lambda a, i=i: a[i], (trained.params, trained.rest))
             trial = jax.tree.map(lambda a, i=i: a[i], ready.trials)
@@ -98,14 +99,14 @@ def test_a_model_with_a_partition_trains_and_predicts_what_it_stored(setting, sc
             out = nnx.merge(trained.graphdef, params, rest)(batch).prediction
             np.testing.assert_allclose(out, trained.prediction[i], rtol=1e-4, atol=1e-5)
         with pytest.raises(ValueError, match=r"structure partition\(parts=4\) was not made"):
-            train_model(config, data, plain, None)
+            train_model(plan, data, plain)
 
 
 @pytest.mark.parametrize("setting", ["inductive", "inductive views"])
 def test_evaluation_goes_on_from_each_seeds_training(setting):
     data = two_edge_sets()
-    config = tiny.cell(**SETTINGS[setting]).config
-    ready = with_structures(prepare(config, data, SEEDS), DECLARED.values(), DECLARED.values())
+    plan = tiny.cell(**SETTINGS[setting]).plan
+    ready = with_structures(prepare(plan.data, data, SEEDS, **plan.preparing), DECLARED.values(), DECLARED.values())
     assert ready.batch.graph is None
     for i in range(len(SEEDS)):
         trial = jax.tree.map(lambda a, i=i: a[i], ready.trials)
@@ -129,9 +130,9 @@ def test_evaluation_goes_on_from_each_seeds_training(setting):
 def test_edge_sets_made_anew_have_a_row_more_in_training():
     """Graphs made from features: evaluation inside training has a row that stands for nothing, stored graphs do not."""
     with tiny.as_users_run():
-        config = tiny.cell(data__name="digits", data__options={}, data__setting="inductive").config
+        plan = tiny.cell(data__name="digits", data__options={}, data__setting="inductive").plan
         data = load("digits", neighbours=3)
-        ready = with_structures(prepare(config, data, SEEDS), [DECLARED["partition"]])
+        ready = with_structures(prepare(plan.data, data, SEEDS, **plan.preparing), [DECLARED["partition"]])
     for i in range(len(SEEDS)):
         trial = jax.tree.map(lambda a, i=i: a[i], ready.trials)
         inside = trial.evaluated.structure(DECLARED["partition"])
@@ -141,9 +142,9 @@ def test_edge_sets_made_anew_have_a_row_more_in_training():
 
 
 def test_whole_graphs_that_arrive_are_cut_as_by_themselves():
-    config = tiny.cell(data__name="synthetic_graphs", data__options={}, data__setting="inductive").config
+    plan = tiny.cell(data__name="synthetic_graphs", data__options={}, data__setting="inductive").plan
     data = load("synthetic_graphs", graphs=12)
-    ready = with_structures(prepare(config, data, SEEDS), [DECLARED["partition"]])
+    ready = with_structures(prepare(plan.data, data, SEEDS, **plan.preparing), [DECLARED["partition"]])
     trial = jax.tree.map(lambda a: a[0], ready.trials)
     before, after = (cases.host(g.structure(DECLARED["partition"])) for g in (trial.graph, trial.evaluated))
     (anew,) = derive([data.graph()], [DECLARED["partition"]])
@@ -156,10 +157,11 @@ def test_whole_graphs_that_arrive_are_cut_as_by_themselves():
 
 
 def test_nothing_declared_changes_nothing_and_no_graph_is_an_error():
-    config, data = tiny.cell().config, tiny.dataset()
-    ready = prepare(config, data, SEEDS)
+    plan, data = tiny.cell().plan, tiny.dataset()
+    ready = prepare(plan.data, data, SEEDS, **plan.preparing)
     assert with_structures(ready, ()) is ready
     none = dataclasses.replace(data, graphs={}, default_graph="")
-    plain = prepare(tiny.cell(model__layer__name="none", model__layers=0).config, none, SEEDS)
+    plan = tiny.cell(model__layer__name="none", model__layers=0).plan
+    plain = prepare(plan.data, none, SEEDS, **plan.preparing)
     with pytest.raises(ValueError, match=r"needs partition\(parts=4\), windows\(parts=4\), made from a graph"):
         with_structures(plain, [DECLARED["partition"]], [DECLARED["windows"]])
