@@ -159,12 +159,13 @@ def _lowest(matrix: sp.csr_array, count: int, near: float) -> tuple[np.ndarray, 
     if n <= max(DENSE, 2 * count):
         return np.linalg.eigh(matrix.toarray())
     start, more = np.random.default_rng(0).standard_normal(n), count + 1
+    how = dict(which="SA", maxiter=RESTARTS)
     while True:
         try:
-            w, v = eigsh(matrix, more, which="SA", v0=start, maxiter=RESTARTS)
+            w, v = eigsh(matrix.tocsc(), more, v0=start, **how)
         except ArpackNoConvergence:  # no gaps, as on grids: there a factorisation is cheap
-            shift = -1e-3 * matrix.diagonal().mean()
-            w, v = eigsh(matrix.tocsc(), more, sigma=shift, which="LM", v0=start)
+            how = dict(which="LM", sigma=-1e-3 * matrix.diagonal().mean())
+            continue
         order = np.argsort(w)
         w, v = w[order], v[:, order]
         if w[-1] - w[count - 1] > near or more == n - 1:

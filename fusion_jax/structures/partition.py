@@ -170,7 +170,7 @@ def balanced(adjacency: sp.csr_array, parts: int, seed: int = 0) -> np.ndarray:
     n = adjacency.shape[0]
     if n <= parts or parts == 1:
         return np.arange(n) if n <= parts else np.zeros(n, int)
-    slot = _evened(adjacency, _metis(adjacency, parts, seed), parts)
+    slot = evened(adjacency, _metis(adjacency, parts, seed), parts)
     first = np.unique(slot, return_index=True)[1]
     return np.argsort(np.argsort(first))[slot]
 
@@ -193,8 +193,9 @@ def _metis(adjacency: sp.csr_array, parts: int, seed: int) -> np.ndarray:
     return np.asarray(found)
 
 
-def _evened(adjacency: sp.csr_array, slot: np.ndarray, parts: int) -> np.ndarray:
-    """Moves nodes from parts that are too large to parts that are too small, each time the one that loses least."""
+def evened(adjacency: sp.csr_array, slot: np.ndarray, parts: int) -> np.ndarray:
+    """The partition with sizes that differ by at most one: nodes move from parts that are too large to parts that are
+    too small, each time the one that loses least (of equals the first, to the first part)."""
     slot, size = slot.copy(), np.bincount(slot, minlength=parts)
     wanted = np.full(parts, len(slot) // parts)
     wanted[np.lexsort((np.arange(parts), -size))[: len(slot) % parts]] += 1

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from fusion_jax.graphs import Graph
 from fusion_jax.structures.base import Structure, derive
-from fusion_jax.structures.partition import balanced
+from fusion_jax.structures.partition import balanced, evened
 from tests.structures import cases
 
 COUNTS = {
@@ -75,8 +75,39 @@ def test_exact_balance_for_every_number_of_parts():
             assert size.sum() == n and size.max() - size.min() <= 1, (n, parts)
 
 
-def test_a_node_is_moved_where_it_loses_least():
-    """Groups of 3 and 5 that are tied strongly: the one node of the larger that hangs on both is given away."""
+def brute_evened(a, slot, parts):
+    """The rule in plain Python; a [n, n], the largest parts keep a node more, of equals the first."""
+    slot, n = list(slot), len(slot)
+    sizes = [slot.count(p) for p in range(parts)]
+    wanted = [n // parts] * parts
+    for p in sorted(range(parts), key=lambda p: (-sizes[p], p))[: n % parts]:
+        wanted[p] += 1
+    while sizes != wanted:
+        over = [i for i in range(n) if sizes[slot[i]] > wanted[slot[i]]]
+        moves = [(i, q) for i in over for q in range(parts) if sizes[q] < wanted[q]]
+
+        def gain(move):
+            i, q = move
+            return sum(a[i, j] * (int(slot[j] == q) - int(slot[j] == slot[i])) for j in range(n))
+
+        i, q = min(moves, key=lambda move: (-gain(move), move))
+        sizes[slot[i]] -= 1
+        sizes[q] += 1
+        slot[i] = q
+    return slot
+
+
+def test_nodes_are_moved_where_they_lose_least():
+    rng = np.random.default_rng(0)
+    for parts in (2, 3, 5):
+        a = np.triu(rng.random((14, 14)) < 0.4, 1) * rng.integers(1, 5, (14, 14))
+        a, slot = (a + a.T).astype(float), rng.integers(0, parts, 14) // rng.integers(1, 3, 14)
+        found = evened(sp.csr_array(a), slot, parts)
+        assert found.tolist() == brute_evened(a, slot.tolist(), parts) != slot.tolist()
+
+
+def test_a_node_between_two_groups_goes_where_there_is_room():
+    """Groups of 3 and 4, and one node that hangs on both, more on the larger."""
     groups = [(0, 1, 2), (3, 4, 5, 6)]
     pairs = [(i, j) for group in groups for i in group for j in group if i < j] + [
         (7, 0),
@@ -183,6 +214,16 @@ def test_nodes_that_arrive_join_the_part_that_most_of_their_senders_are_in(optio
         expected = joined(edges, known, np.flatnonzero(~here).tolist(), dict(enumerate(old.size.tolist())))
         assert {i: int(new.part[i]) for i in expected} == expected
         np.testing.assert_allclose(new.cut, share_cut(new, whole, weighted), rtol=1e-12)
+
+
+def test_seeds_with_other_training_nodes_have_other_parts_in_one_evaluation():
+    whole = cases.batch(1, n_node=(30,))
+    declared = Structure("partition", {"parts": 3})
+    here = [np.random.default_rng(seed).random(30) < 0.6 for seed in range(2)]
+    before = derive([dataclasses.replace(whole, present=jnp.asarray(h)) for h in here], [declared])
+    after = derive([whole, whole], [declared], earlier=before)
+    for old, new, h in zip(before, after, here, strict=True):
+        np.testing.assert_array_equal(old.structure(declared).part[h], new.structure(declared).part[h])
 
 
 def test_a_graph_that_arrives_whole_is_cut_as_by_itself():
