@@ -181,7 +181,7 @@ def _metis(adjacency: sp.csr_array, parts: int, seed: int) -> np.ndarray:
     except ImportError as error:
         raise ImportError("structure 'partition' needs METIS: pip install 'fusion_jax[partition]'") from error
     if adjacency.nnz == 0:
-        return np.zeros(adjacency.shape[0], int)
+        return np.arange(adjacency.shape[0]) * parts // adjacency.shape[0]
     scale = min(STEPS, 2**30 * adjacency.data.max() / adjacency.data.sum()) / adjacency.data.max()  # sums of 31 bits
     _, found = pymetis.part_graph(
         parts,
