@@ -42,7 +42,8 @@ class Trial:
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
         graph, mask: the edge set and the present modalities of training, where they are the seed's own
             (inductive setting: what test nodes have is not there yet), else None.
-        evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
+        evaluated: the edge set of evaluation where it is the seed's own, over N nodes or N + 1 (`inductive.Grown`), or
+            None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
     """
@@ -98,12 +99,15 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
 def whole(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
 
-    Such an edge set has a last node that stands for no row of the data: a row without modalities is added.
+    Such an edge set may have a last node that stands for no row of the data: a row without modalities is added.
     """
     batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
     if trial.evaluated is None:
         return batch
-    features, mask = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), (batch.features, batch.mask))
+    more = trial.evaluated.num_nodes - len(batch.mask)
+    features, mask = jax.tree.map(
+        lambda x: jnp.concatenate([x, jnp.zeros_like(x[:more])]), (batch.features, batch.mask)
+    )
     return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
 
 
