@@ -138,7 +138,7 @@ def test_a_sweep_without_a_study_file_is_one_line(tmp_path):
 
 
 def test_more_seeds_by_the_train_command_train_the_missing_ones_and_are_reported(study_file, tmp_path):
-    args = (f"--config={study_file()}", f"--workdir={tmp_path}/r", "--config.control.name=logistic_regression")
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r", "--config.control.name=logistic_regression")
     for seeds in (2, 4):
         status, out = tiny.command("experiments.train", *args, f"--config.seeds={seeds}")
         assert status == 0, out
@@ -149,7 +149,7 @@ def test_more_seeds_by_the_train_command_train_the_missing_ones_and_are_reported
 
 
 def test_a_cell_that_does_not_fit_is_no_row_of_the_study(study_file, tmp_path):
-    args = (f"--config={study_file()}", f"--workdir={tmp_path}/r")
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r")
     wrong = [["--config.model.readout.name=mean"], ["--config.data.modalities=('m0','m9')"]]
     messages = ["readout 'mean' is for graph tasks", "has no modality 'm9'"]
     for flags, message in zip(wrong, messages, strict=True):
