@@ -68,6 +68,12 @@ def get(kind: str, name: str) -> Any:
     raise ValueError(f"{mod.__name__} defines no class or function named like its file ({name!r})")
 
 
+def name_of(mechanism: Any) -> str:
+    """The name of a mechanism, or of an instance of one: that of its file."""
+    kind = mechanism if inspect.isclass(mechanism) else type(mechanism)
+    return kind.__module__.rpartition(".")[2]
+
+
 def options(kind: str, name: str) -> dict[str, Any]:
     """The keyword options of a mechanism with their defaults."""
     mechanism = get(kind, name)

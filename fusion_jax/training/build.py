@@ -69,7 +69,7 @@ def model_builder(config: Mapping[str, Any], data: Dataset):
 
 
 def build_loss(config: Mapping[str, Any], target: Target):
-    """(output, target, weight, step) -> the config's loss plus its weighted extras."""
+    """(output, target, weight, context) -> the config's loss plus its weighted extras."""
     part = config["loss"]
     fusion = zoo.get("fusion", config["model"]["fusion"]["name"])
     decision = config["model"]["placement"] == "decision"
@@ -84,9 +84,9 @@ def build_loss(config: Mapping[str, Any], target: Target):
     main = functools.partial(zoo.get("loss", name), **part["options"])
     extra = {n: (w, zoo.get("loss", n)) for n, w in part["extra"].items()}
 
-    def loss(output, target, weight, step):
-        value = main(output, target, weight, step=step)
-        return value + sum(w * f(output, target, weight, step=step) for w, f in extra.values())
+    def loss(output, target, weight, context):
+        value = main(output, target, weight, context=context)
+        return value + sum(w * f(output, target, weight, context=context) for w, f in extra.values())
 
     return loss
 

@@ -115,7 +115,9 @@ def train(
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
     def compile_stage(stage: Stage, tx: optax.GradientTransformation, begin: int):
-        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every, penalty)
+        epoch = make_epoch(
+            graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every, penalty, begins[-1]
+        )
         length = min(chunk, stage.epochs)
 
         def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
