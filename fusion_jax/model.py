@@ -407,7 +407,7 @@ class Model(nnx.Module):
 
         def fuse(i: int, h: Array, seen: Array) -> Fused:
             fusion = self.fusions[i]
-            own = _told("fusion", fusion, graph, fuse_contexts[i])
+            own = fuse_contexts[i].told(needs_of(fusion))
             if begins:
                 fusion.begin(jnp.where(seen[..., None], h, 0), seen, graph, own)
             fused = fusion(h, seen, graph, own)

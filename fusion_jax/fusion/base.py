@@ -86,7 +86,7 @@ class Fusion(nnx.Module):
             graph: the edge set, for mechanisms that need "graph".
             context: randomness, epoch and what else it may know; the default is evaluation.
         """
-        check_needs(f"fusion {type(self).__name__}", needs_of(self), graph, context)
+        check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
         if fused.tokens is None:
             return fused

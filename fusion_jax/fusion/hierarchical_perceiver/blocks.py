@@ -273,7 +273,7 @@ class HiP(nnx.Module):
     def encode(
         self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None
     ) -> tuple[list[Array], Array, Array | None, Array | None]:
-        """Blocks 0..p: their latents, what the processor's read, what they could (bool [..., K]), which of them count."""
+        """Blocks 0..p: their latents, what the processor's read, what they can (bool [..., K]), which of them count."""
         tokens = [self._embed(m, x) + p for m, (x, p) in enumerate(zip(inputs, self._positions(), strict=True))]
         z, mask, read, latents = self.grouping.group(tokens), self._token_mask(inputs, present), None, []
         for i, k in enumerate(split_key(key, self.middle + 1)):
