@@ -83,8 +83,7 @@ def train(
         return optimizers.make(**{**given, "learning_rate": given["learning_rate"] * factor}, epochs=epochs)
 
     return loop.train(
-        Net,
-        ready.init_keys,
+        [Net(key) for key in ready.init_keys],
         ready.trials,
         ready.batch,
         ready.target,

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from flax import nnx
 
-from fusion_jax.records import Array, Batch, Info, Output, Target
+from fusion_jax.records import EVALUATION, Array, Batch, Context, Info, Output, Target
 
 TrainingLoss = Callable[[nnx.Module, Array], Array]  # model, key -> scalar
 
@@ -19,9 +19,9 @@ def unchanged(batch: Batch, key: Array) -> Batch:
     return batch
 
 
-def whole_model(model: nnx.Module, batch: Batch, *, key: Array | None = None) -> Output:
+def whole_model(model: nnx.Module, batch: Batch, *, context: Context = EVALUATION) -> Output:
     """What the model itself says."""
-    return model(batch, key=key)
+    return model(batch, context=context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Stage:
     Attributes:
         epochs: at most so many. A stage of 0 epochs is its `begin`, then `remember` and one evaluation.
         transform: (batch, key) -> what a training step sees; evaluation always sees the batch itself.
-        forward: (model, batch, key=) -> Output, in training (with a key) and evaluation (without). The last stage's
+        forward: (model, batch, context=) -> Output, in training (with a key) and evaluation (without). The last stage's
             must say in evaluation what `model(batch)` says, as that is all that is kept.
         loss: (model, output, target, weight [N], step, key) -> scalar, the training loss; None for the cell's own.
             Labels of rows with weight 0 must not be used. The losses in `output.losses` are added either way, and
@@ -109,7 +109,7 @@ class Scheme:
     def build(self, make: Make, feature_dims: Mapping[str, int], target: Target, key: Array) -> nnx.Module:
         """The model that is trained: `make(feature_dims, key)`, or something that holds such models.
 
-        It is called as `models.Model` is, model(batch, key=) -> Output.
+        It is called as `model.Model` is, model(batch, context=) -> Output.
         """
         del target
         return make(feature_dims, key)

@@ -45,7 +45,7 @@ def plain_model(plan: ModelPlan, target: Target, feature_dims: Mapping[str, int]
 
 
 def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
-    """(output, target, weight, step) -> the loss of `loss_name` plus the weighted others.
+    """(output, target, weight, context) -> the loss of `loss_name` plus the weighted others.
 
     Raises:
         ValueError: an option that the loss does not have; whatever `loss_name` raises.
@@ -55,9 +55,9 @@ def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
     main = functools.partial(zoo.get("loss", name), **plan.options)
     extra = [(weight, zoo.get("loss", other)) for other, weight in plan.extra.items()]
 
-    def loss(output, target, weight, step):
-        value = main(output, target, weight, step=step)
-        return value + sum(w * f(output, target, weight, step=step) for w, f in extra)
+    def loss(output, target, weight, context):
+        value = main(output, target, weight, context=context)
+        return value + sum(w * f(output, target, weight, context=context) for w, f in extra)
 
     return loss
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from fusion_jax.graphs import Graph
+from fusion_jax.model import Model
 from fusion_jax.structures.base import Structure, derive
 from fusion_jax.training.prepare import Prepared
 
@@ -44,6 +46,13 @@ def with_structures(prepared: Prepared, structures: Iterable[Structure], views: 
     trials = dataclasses.replace(trials, graph=_stacked(training), evaluated=_stacked(own))
     batch = dataclasses.replace(prepared.batch, graph=None)
     return dataclasses.replace(prepared, batch=batch, trials=trials, evaluated=tuple(evaluated))
+
+
+def structures_of(model: nnx.Module) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
+    """What mechanisms read of the shared edge set and of each modality's, in the one model or the several there are."""
+    models = [part for _, part in nnx.iter_modules(model) if isinstance(part, Model)]
+    each = [part.structures() for part in models]
+    return tuple(tuple(dict.fromkeys(s for found in side for s in found)) for side in zip(*each, strict=True))
 
 
 def _each(graph: Graph, count: int) -> list[Graph]:

@@ -87,8 +87,7 @@ def map_seeds(fn: Callable, axis: str) -> Callable:
 
 
 def train(
-    build: Callable[[jax.Array], nnx.Module],
-    init_keys: jax.Array,
+    models: Sequence[nnx.Module],
     trials: Trial,
     batch: Batch,
     target: Target,
@@ -110,8 +109,8 @@ def train(
     """Trains every seed until its validation score stops rising, and predicts with each seed's best epoch.
 
     Args:
-        build: key -> model; called once a seed.
-        init_keys: [S] keys; trials, target: leaves [S, ...].
+        models: one a seed, with its initial values.
+        trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.
         optimizer: (factor on the learning rate, epochs of its schedule) -> the optimiser of a stage. All have the
@@ -125,7 +124,7 @@ def train(
     plans = plan(stages, optimizer, snapshots)
     kept = epochs_of([planned.slots for planned in plans])
     rows, outputs = len(trials.val_weight[0]), target.num_outputs
-    graphdef, state = _initial(build, init_keys, plans[0].tx, rows, outputs, len(kept))
+    graphdef, state = _initial(models, plans[0].tx, rows, outputs, len(kept))
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
     def compile_stage(planned: PlannedStage):
@@ -151,10 +150,11 @@ def train(
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
     for planned, run in zip(plans, programs, strict=True):
-        if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
+        untouched = planned.place == 0 and planned.stage.begin is None and not kept  # the initial state is its start
+        if _length(history) == planned.first and not untouched:  # else a save lies behind this stage's first epoch
             state = _start(planned, graphdef, state, trials, batch, target, loss, penalty)
-            if planned.stage.epochs == 0:
-                state, _ = run(state, trials, batch, target)
+        if planned.stage.epochs == 0 and _length(history) == planned.first:
+            state, _ = run(state, trials, batch, target)
         while bool(np.any(np.asarray(is_active(state, planned, patience)))):
             state, logs = run(state, trials, batch, target)
             left = planned.end - _length(history)
@@ -164,7 +164,7 @@ def train(
             _fill_up(history, planned.end)
     train_seconds = time.perf_counter() - start
 
-    before = np.zeros((len(init_keys), 0), np.float32)  # so that there is something to join where no stage has epochs
+    before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
     joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
     costs = [cost(program, state.params) for program in programs]
     uncertainty = np.asarray(state.best_uncertainty)
@@ -199,16 +199,11 @@ def _diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]
     return found
 
 
-def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows: int, outputs: int, kept: int):
-    """The graph definition, and the initial state of every seed, [S, ...].
-
-    Models are built one seed after another outside jit: the small random programs are the same for every cell
-    of a study, so they are compiled once a process, while one program for all of them would be compiled anew
-    for every cell (it took as long as compiling the training step).
-    """
-    graphdef, states = None, []
-    for key in init_keys:
-        graphdef, params, rest = nnx.split(build(key), nnx.Param, ...)
+def _initial(models: Sequence[nnx.Module], tx: optax.GradientTransformation, rows: int, outputs: int, kept: int):
+    """The graph definition, and the initial state of every seed, [S, ...]."""
+    states = []
+    for model in models:
+        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         buffer = empty_buffer(params, rest, kept)
         states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
@@ -257,7 +252,7 @@ def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch:
     epoch = jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
-        return training_loss(model, seen, target, weight, epoch, key, stage=planned.stage, loss=loss, penalty=penalty)
+        return training_loss(model, seen, target, trial, epoch, key, planned=planned, loss=loss, penalty=penalty)
 
     key = jax.random.fold_in(trial.key, planned.first)
     key = jax.random.fold_in(key, 3 + planned.place)  # 0, 1 and 2 are those of the epoch, see `step.training_loss`

@@ -24,6 +24,7 @@ class PlannedStage:
     Attributes:
         stage, place: which one it is; the first has place 0.
         first, end: its first epoch, and the one behind its last, counted from the start of the first stage.
+        total: the epochs of all stages together.
         tx: its optimiser.
         slots: [K], the snapshots it takes, see `snapshots.slots_of`.
     """
@@ -32,6 +33,7 @@ class PlannedStage:
     place: int
     first: int
     end: int
+    total: int
     tx: optax.GradientTransformation
     slots: tuple[int, ...] = ()
 
@@ -45,10 +47,10 @@ def plan(
         optimizer: (factor on the learning rate, number of epochs its schedule is over) -> optimiser.
         snapshots: so many besides those the stages ask for, see `snapshots.asked_for`.
     """
-    planned, first = [], 0
+    planned, first, total = [], 0, sum(stage.epochs for stage in stages)
     for place, (stage, slots) in enumerate(zip(stages, slots_of(asked_for(stages, snapshots)), strict=True)):
         tx = optimizer(stage.rate, _schedule_length(stages, place))
-        planned.append(PlannedStage(stage, place, first, first + stage.epochs, tx, slots))
+        planned.append(PlannedStage(stage, place, first, first + stage.epochs, total, tx, slots))
         first += stage.epochs
     return planned
 

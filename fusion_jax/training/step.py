@@ -17,8 +17,7 @@ import optax
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Batch, Output, Target
-from fusion_jax.schemes.base import Stage
+from fusion_jax.records import Array, Attention, Batch, Context, Output, Target
 from fusion_jax.training.metrics import readable
 from fusion_jax.training.parts import restricted_to
 from fusion_jax.training.snapshots import fill
@@ -26,7 +25,7 @@ from fusion_jax.training.stages import PlannedStage
 
 HISTORY = ("train_loss", "val_loss", "val_score")  # what an epoch reports
 CAUSES = ("", "training loss", "gradient", "parameters")
-LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+LossFn = Callable[[Output, Target, Array, Context], Array]  # output, target, weight [N], context -> scalar
 Penalty = Callable[[Any], Array]  # parameters -> scalar
 
 
@@ -115,9 +114,30 @@ def first_rows(output: Output, rows: int) -> Output:
     """The output without the rows behind the first `rows`, which stand for nothing."""
     if len(output.prediction) == rows:
         return output
-    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
-    held = {name: getattr(output, name) for name in kept}
-    return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present", "tokens", "history")
+    held = {name: getattr(output, name) for name in (*kept, "states", "evidence", "revealed")}
+    heads = tuple(dataclasses.replace(head, values=head.values[:rows]) for head in output.heads)
+    attention = tuple(a if "node" not in a.axes else _of_rows(a, rows) for a in output.attention)
+    return dataclasses.replace(output, **jax.tree.map(lambda v: v[:rows], held), heads=heads, attention=attention)
+
+
+def _of_rows(attention: Attention, rows: int) -> Attention:
+    """The weights of the first rows: what has as many entries along the axes called "node" as there are nodes."""
+    nodes = [axis for axis, name in enumerate(attention.axes) if name == "node"]
+
+    def cut(a):
+        for axis in nodes:
+            a = jax.lax.slice_in_dim(a, 0, min(rows, a.shape[axis]), axis=axis)
+        return a
+
+    held = {name: getattr(attention, name) for name in ("weights", "valid", "scores")}
+    return dataclasses.replace(attention, **jax.tree.map(cut, held))
+
+
+def known_to_model(trial: Trial, target: Target, **more: Any) -> Context:
+    """The context of a seed's model: the target of its training rows, all others hidden; key and epoch where given."""
+    train = trial.train_weight > 0
+    return Context(target=target.hidden(train), train=train, **more)
 
 
 def initial_state(
@@ -151,22 +171,33 @@ def training_loss(
     model: nnx.Module,
     batch: Batch,
     target: Target,
-    weight: Array,
+    trial: Trial,
     epoch: Array,
     key: Array,
     *,
-    stage: Stage,
+    planned: PlannedStage,
     loss: LossFn,
     penalty: Penalty | None = None,
 ) -> Array:
-    """What a training step of the stage minimises: its loss, the losses of mechanisms, the penalty on parameters."""
+    """What a training step of the stage minimises: its loss, the losses of mechanisms, the penalty on parameters.
+
+    Rows that a mechanism has shown their own label leave the loss; side predictions add theirs, at their weight.
+    """
+    stage, weight = planned.stage, trial.train_weight
     scheme_key, model_key = jax.random.split(key)
-    output = stage.forward(model, stage.transform(batch, scheme_key), key=model_key)
+    context = known_to_model(trial, target, key=model_key, step=epoch, total=planned.total)
+    output = stage.forward(model, stage.transform(batch, scheme_key), context=context)
+    now = Context(step=epoch, total=planned.total)
+    if output.revealed is not None:
+        weight = jnp.where(output.revealed, 0, weight)
     if stage.loss is None:
-        value = loss(output, target, weight, epoch)
+        value = loss(output, target, weight, now)
     else:
         loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
         value = stage.loss(model, output, target, weight, epoch, loss_key)
+    for head in output.heads:
+        said = dataclasses.replace(output, prediction=head.values, evidence=None)
+        value = value + head.weight * loss(said, target, weight, now)
     value = value + sum(output.losses.values(), 0.0)
     return value if penalty is None else value + penalty(nnx.state(model, nnx.Param))
 
@@ -200,7 +231,7 @@ def make_epoch(
         key = jax.random.fold_in(trial.key, state.epoch)
         model = nnx.merge(graphdef, params, state.rest, copy=True)
         value = training_loss(
-            model, batch, target, trial.train_weight, state.epoch, key, stage=stage, loss=loss, penalty=penalty
+            model, batch, target, trial, state.epoch, key, planned=planned, loss=loss, penalty=penalty
         )
         return value, nnx.split(model, nnx.Param, ...)[2]
 
@@ -216,12 +247,13 @@ def make_epoch(
         """Prediction and uncertainty of all rows; loss, readable score and score of the validation rows."""
         model = nnx.merge(graphdef, params, rest, copy=True)
         rows = len(trial.val_weight)
-        output = first_rows(stage.forward(model, whole if select_on_whole else batch), rows)
+        context, now = known_to_model(trial, target), Context(step=state.epoch, total=planned.total)
+        output = first_rows(stage.forward(model, whole if select_on_whole else batch, context=context), rows)
         same = select_on_whole or whole is batch
-        shown = output if same else first_rows(stage.forward(model, whole), rows)
+        shown = output if same else first_rows(stage.forward(model, whole, context=context), rows)
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
-        val_loss = loss(output, target, trial.val_weight, state.epoch)
-        new = score(output, target, trial.val_weight, state.epoch)
+        val_loss = loss(output, target, trial.val_weight, now)
+        new = score(output, target, trial.val_weight, now)
         found = (shown.prediction, unsure, val_loss, readable(new))
         return *(a.astype(jnp.float32) for a in found), new.astype(jnp.complex64)
 
