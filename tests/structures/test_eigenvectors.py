@@ -91,6 +91,18 @@ def test_each_graph_by_the_definition(weighted, normalised, absent, k):
     assert (rest == 0).all()
 
 
+@pytest.mark.parametrize("k", [3, 7])
+def test_in_a_repeated_eigenvalue_of_one_component_the_rule_fixes_the_basis(k):
+    star = Graph.create(np.zeros(6, int), np.arange(1, 7), 7)
+    for graph in (star, grid(3, 3)):
+        found = cases.made(graph, "eigenvectors", k=k)
+        _, values, vectors, times = expected(graph, 0, k)
+        assert times.max() > 1
+        np.testing.assert_allclose(found.vectors, vectors, atol=1e-8)
+        np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(k), atol=1e-12)
+        np.testing.assert_allclose(laplacian(graph) @ found.vectors, found.vectors * values, atol=1e-10)
+
+
 def test_a_permutation_moves_the_rows_where_no_two_nodes_are_alike():
     rng = np.random.default_rng(0)
     graph = Graph.create(rng.integers(0, 15, 40), rng.integers(0, 15, 40), 15, {"weight": rng.random(40) + 0.1})
