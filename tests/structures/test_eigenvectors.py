@@ -20,6 +20,11 @@ def grid(a, b):
     return Graph.create(pairs[:, 0], pairs[:, 1], a * b)
 
 
+def torus(a):
+    ids = np.arange(a * a).reshape(a, a)
+    return Graph.create(np.tile(ids.ravel(), 2), np.r_[np.roll(ids, 1, 0).ravel(), np.roll(ids, 1, 1).ravel()], a * a)
+
+
 def cosines(n):
     """The orthonormal DCT-II atoms, [n, n], atom k in column k, with a positive first entry."""
     k, t = np.arange(n), np.arange(n)[:, None]
@@ -122,17 +127,17 @@ def test_a_permutation_moves_the_rows_where_no_two_nodes_are_alike():
 
 @pytest.mark.parametrize("restarts", [1, 1000])
 @pytest.mark.parametrize("normalised", [False, True])
-def test_lanczos_finds_what_the_dense_solver_finds(monkeypatch, normalised, restarts):
-    """On a square grid with equal eigenvalues, k in the middle of a pair; without and with a factorisation."""
-    graph = grid(9, 9)
-    dense = cases.made(graph, "eigenvectors", k=5, normalised=normalised)
+@pytest.mark.parametrize("graph, k, times", [(grid(9, 9), 5, 2), (torus(6), 2, 4)], ids=["grid", "torus"])
+def test_lanczos_finds_what_the_dense_solver_finds(monkeypatch, graph, k, times, normalised, restarts):
+    """k in the middle of an eigenspace, further from its end than Lanczos looks at first on the torus."""
+    dense = cases.made(graph, "eigenvectors", k=k, normalised=normalised)
     monkeypatch.setattr(eigenvectors, "DENSE", 20)
     monkeypatch.setattr(eigenvectors, "RESTARTS", restarts)
-    lanczos = cases.made(graph, "eigenvectors", k=5, normalised=normalised)
+    lanczos = cases.made(graph, "eigenvectors", k=k, normalised=normalised)
     np.testing.assert_allclose(lanczos.vectors, dense.vectors, atol=1e-7)
     np.testing.assert_allclose(lanczos.values, dense.values, atol=1e-10)
     np.testing.assert_array_equal(lanczos.multiplicity, dense.multiplicity)
-    assert dense.cut[0] and lanczos.cut[0] and dense.multiplicity[0, -1] == 2
+    assert dense.cut[0] and lanczos.cut[0] and dense.multiplicity[0, -1] == times
 
 
 def test_a_report_tells_of_repeated_values_and_of_a_cut_eigenspace():
