@@ -1,4 +1,4 @@
-"""Schemes are tested as users run it."""
+"""Schemes are tested as users run them."""
 
 import pytest
 
