@@ -13,7 +13,6 @@ import optax
 from fusion_jax.data.base import Dataset
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
-from fusion_jax.schemes.base import Stage
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
@@ -58,16 +57,17 @@ def train_model(
         select_every=training.select_every,
         penalty=build_penalty(plan.loss),
         seed_axis=training.seed_axis,
+        snapshots=training.snapshots,
         **hooks,
     )
     own = [prepared.own_units(prediction, i) for i, prediction in enumerate(trained.prediction)]
     return dataclasses.replace(trained, prediction=np.stack(own))
 
 
-def optimizer_of(plan: Plan, stage: Stage) -> optax.GradientTransformation:
-    """The plan's optimiser over the epochs of a stage, at the stage's factor of its learning rate."""
-    own = {**vars(plan.optimizer), "learning_rate": plan.optimizer.learning_rate * stage.rate}
-    return optimizers.make(**own, epochs=stage.epochs)
+def optimizer_of(plan: Plan, factor: float, epochs: int) -> optax.GradientTransformation:
+    """The plan's optimiser over so many epochs, at a factor of its learning rate."""
+    own = {**vars(plan.optimizer), "learning_rate": plan.optimizer.learning_rate * factor}
+    return optimizers.make(**own, epochs=epochs)
 
 
 def at_its_size(plan: Plan, data: Dataset) -> Plan:

@@ -14,6 +14,7 @@ from fusion_jax.model import Model
 from fusion_jax.plan import LossPlan, ModelPlan, Named
 from fusion_jax.records import Array, Target
 from fusion_jax.schemes.base import Scheme
+from fusion_jax.training.parts import inside, leaf_names
 from fusion_jax.training.step import LossFn, Penalty
 from fusion_jax.zoo import nearest
 
@@ -98,19 +99,12 @@ def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
     Raises:
         ValueError: a part the model does not have.
     """
-    leaves = {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): x
-        for path, x in jax.tree_util.tree_leaves_with_path(params)
-    }
-
-    def inside(name: str, part: str) -> bool:
-        return f"{name}.".startswith(f"{part}.")
-
+    leaves = dict(zip(leaf_names(params), jax.tree.leaves(params), strict=True))
     for part in parts:
-        if not any(inside(name, part) for name in leaves):
+        if not any(inside(name, [part]) for name in leaves):
             known = sorted(leaves)
             raise ValueError(
                 f"loss.l2_parts: the model has no part {part!r}{nearest(part, known)}; it has: {', '.join(known)}"
             )
-    chosen = [x for name, x in leaves.items() if not parts or any(inside(name, part) for part in parts)]
+    chosen = [x for name, x in leaves.items() if not parts or inside(name, parts)]
     return 0.5 * strength * sum((x**2).sum() for x in chosen)
