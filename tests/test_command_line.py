@@ -120,7 +120,7 @@ def test_options_are_set_though_the_study_does_not_name_them(plain, tmp_path):
         ("model.fusion.options.hiden=8", "fusion 'concat_mlp' has no option 'hiden' (did you mean 'hidden'?)"),
         ("data.options.node=80", "data set 'synthetic' has no option 'node' (did you mean 'nodes'?)"),
         ("model.fusion.option.hidden=8", "no config key 'model.fusion.option.hidden' (did you mean"),
-        ("model.fusion.options.hidden=many", "'model.fusion.options.hidden'"),
+        ("model.fusion.options.rate=much", "'model.fusion.options.rate' is 'much', expected a float such as 0.0"),
         ("vary=('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
         ("training.epochs=0", "'training.epochs' is 0, expected at least 1"),
         ("model.rate=2.0", "'model.rate' is 2.0, expected a number in [0, 1)"),
