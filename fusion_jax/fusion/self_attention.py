@@ -5,6 +5,7 @@ golden `forum-selfattention/pooling_options` and `forum-selfattention/hand`, com
 equations.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
@@ -60,3 +61,6 @@ class SelfAttention(Fusion):
         z, weights = attend(q, k, v, mask, scale=self.scale)
         z = z[:, 0]
         return Fused(REDUCTIONS[self.reduction](z, mask), tokens=z, weights=weights[0])
+
+    def align(self, anchor, walk, maps, states):
+        return walk.attention((self, anchor), np.mean(maps, axis=0), states.x, states.rows)

@@ -208,7 +208,7 @@ def test_layers_are_compared_behind_the_models_own_activation(batch):
         (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
         (dict(head="none"), "no rule for a model whose last graph layer predicts"),
         (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
-        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
+        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the layer 'neighborhood_attention'"),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(batch, change, match):
