@@ -36,6 +36,7 @@ class Parent:
         seen: what it saw in training; the same as `batch` in the transductive setting.
         split: its rows.
         prediction: [N, C], its own; of a regression target in the target's units.
+        classes: whether that is logits of classes.
         score: its validation score, larger is better; a tuple, ties broken by what comes later.
         units: what its model's outputs are in where the target is values, the anchor's as its inputs are; else None.
     """
@@ -46,6 +47,7 @@ class Parent:
     seen: Batch
     split: Split
     prediction: np.ndarray
+    classes: bool
     score: tuple[float, ...]
     units: Units | None = None
 
@@ -177,6 +179,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
                 anchor_cell.seen(anchor_seed),
                 cell.ready.splits[i],
                 prediction,
+                cell.data.target.kind == "classes",
                 score,
                 units[anchor],
             )
