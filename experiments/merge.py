@@ -25,7 +25,6 @@ from absl import flags
 from etils import epath
 from flax import nnx
 
-from experiments import arguments
 from experiments.train import train_model
 from fusion_jax import zoo
 from fusion_jax.merging import base
@@ -37,6 +36,8 @@ from fusion_jax.results.tables import SHOWN
 from fusion_jax.training import metrics
 from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import prepare
+
+from . import arguments
 
 FLAGS = flags.FLAGS
 

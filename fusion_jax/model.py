@@ -20,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +30,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal, stack
 from fusion_jax.nn.presence import only
+from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import Array, Batch, Output, Target
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
@@ -38,7 +38,6 @@ MISSING = ("mask", "zeros", "mean", "learned")
 PRESENCE = ("received", "own")
 HEADS = ("linear", "none")
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu}
-Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}; of the graph layers also {"last": {...}}
 Tap = Callable[[str, Array], Array]
 
 
@@ -92,8 +91,7 @@ class Model(nnx.Module):
         target: what is predicted (its kind, number of outputs and level are read, not its labels).
         dim: D, width of what encoders and layers return; the encoder `identity` returns the features' own.
         placement: see the module.
-        encoder, fusion, layer, readout: ``{"name": ..., "options": {...}}`` of the mechanisms; of the layer also
-            ``"last": {...}``, options in which the last one differs.
+        encoder, fusion, layer, readout: names and options of the mechanisms.
         layers: L, number of graph layers.
         head: "linear", a linear map to the outputs with dropout before it; or "none", the last graph layer gives the
             outputs, and neither activation nor dropout follows (node tasks, placements `before` and `decision`).
@@ -120,10 +118,10 @@ class Model(nnx.Module):
         *,
         dim: int,
         placement: str,
-        encoder: Spec,
-        fusion: Spec,
-        layer: Spec,
-        readout: Spec,
+        encoder: Named,
+        fusion: Named,
+        layer: LayerPlan,
+        readout: Named,
         layers: int = 2,
         missing: str = "mask",
         presence: str = "received",
@@ -136,7 +134,7 @@ class Model(nnx.Module):
         self.placement, self.missing, self.presence, self.rate = placement, missing, presence, rate
         m, outputs = len(self.names), target.num_outputs
         self.activation = activation
-        check_placement(fusion["name"], placement)
+        check_placement(fusion.name, placement)
         for name, value, known in (
             ("missing", missing, MISSING),
             ("presence", presence, PRESENCE),
@@ -147,25 +145,25 @@ class Model(nnx.Module):
                 raise ValueError(f"{name}={value!r}{zoo.nearest(value, known)}; expected one of {known}")
         per_stream = 0 if placement == "before" else layers
         fused_layers = layers if placement == "before" else 0
-        level = zoo.get("readout", readout["name"]).level
+        level = zoo.get("readout", readout.name).level
         if level != target.level:
             raise ValueError(f"readout {readout['name']!r} is for {level} tasks, this data set labels {target.level}s")
         if placement == "decision" and level == "graph":
             raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
         if head == "none":
-            check_no_head(placement, layers, readout["name"])
-        widths = [_encoded_width(encoder["name"], feature_dims, dim)] + layers * [dim]  # of the state at every depth
+            check_no_head(placement, layers, readout.name)
+        widths = [_encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
 
         def make_layer(i: int, rngs: nnx.Rngs) -> nnx.Module:
-            options = {**layer["options"], **(layer.get("last", {}) if i == layers - 1 else {})}
+            options = {**layer.options, **(layer.last if i == layers - 1 else {})}
             out = () if widths[i] == widths[i + 1] else (widths[i + 1],)
-            return zoo.make("layer", layer["name"], widths[i], *out, options=options, rngs=rngs)
+            return zoo.make("layer", layer.name, widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
             [
-                zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
+                zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs)
                 for d in feature_dims.values()
             ]
         )
@@ -173,7 +171,7 @@ class Model(nnx.Module):
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]
         self.fusions = nnx.List(
-            [zoo.make("fusion", fusion["name"], m, width, options=fusion["options"], rngs=rngs) for width in fused]
+            [zoo.make("fusion", fusion.name, m, width, options=fusion.options, rngs=rngs) for width in fused]
         )
         self.layers = nnx.List([make_layer(i, rngs) for i in range(fused_layers)])
         if head == "none":
@@ -184,16 +182,14 @@ class Model(nnx.Module):
         else:
             self.head = nnx.Linear(widths[-1], outputs, rngs=rngs)
             read = widths if placement == "before" else widths[-1:]
-            if zoo.get("readout", readout["name"]).last_only:
+            if zoo.get("readout", readout.name).last_only:
                 read = read[-1:]
             if len(set(read)) > 1:
                 raise ValueError(
                     f"readout {readout['name']!r} reads the states of all depths, whose widths {read} differ: encoder "
                     f"{encoder['name']!r} leaves the first at another width than model.dim={dim}"
                 )
-            self.readout = zoo.make(
-                "readout", readout["name"], read[0], len(read), options=readout["options"], rngs=rngs
-            )
+            self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
         """The modalities at width D, [N, M, D], and who has something of them, bool [N, M].

@@ -143,6 +143,8 @@ class Info:
         cost: time of one pass in N, M, D, E, ...
         needs: of "graph", "edge_time", "labels", "views": what it cannot do without.
         modalities: the numbers of modalities the published form exists for; () for any.
+        version: counts the changes after which the mechanism computes other numbers than before; results of another
+            version are not taken for its own.
     """
 
     paper: str
@@ -152,3 +154,4 @@ class Info:
     cost: str = "O(N M D)"
     needs: tuple[str, ...] = ()
     modalities: tuple[int, ...] = ()
+    version: int = 1
