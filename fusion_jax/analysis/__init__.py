@@ -62,6 +62,6 @@ def analyse(
         place = restored.place(seed)
         about |= dict(cell=restored.identity, seed=restored.seeds[place])
         folder, report = store.cell(restored.identity), ask(restored, place, **options)
-    folder = folder / "analyses" / zoo.module("analysis", name).__name__.rpartition(".")[2]
+    folder = folder / "analyses" / zoo.short(name)
     answers.write(folder, report, about, "report.md", "analysis.json")
     return report, folder

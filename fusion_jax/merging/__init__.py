@@ -8,6 +8,7 @@ validation score. Merged networks are also finetuned for a few epochs on the anc
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,6 @@ import pandas as pd
 from etils import epath
 from flax import nnx
 
-from experiments.train import train_model
 from fusion_jax import zoo
 from fusion_jax.merging import base
 from fusion_jax.model import Model
@@ -27,6 +27,7 @@ from fusion_jax.results.figures import new_figure
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import LOWER_IS_BETTER
+from fusion_jax.run.model import train_model
 from fusion_jax.training import metrics
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import prepare
@@ -96,25 +97,25 @@ def merge(
     networks = [(p.name, 1, len(known), p.prediction) for p, known in zip(parents, own_labels, strict=True)]
     merged = []
     for name in mergings:
-        done = zoo.get("merging", name)(parents, anchor, **options.get(name, {}))
-        merged.append((name, 1 if done.model is not None else len(parents), together, done.prediction))
+        done, shown = zoo.get("merging", name)(parents, anchor, **options.get(name, {})), zoo.short(name)
+        merged.append((shown, 1 if done.model is not None else len(parents), together, done.prediction))
         if done.model is not None and epochs:
             cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
-            merged.append((f"{name}, finetuned", 1, together, _finetuned(cell, i, done.model, epochs, rate)))
+            merged.append((f"{shown}, finetuned", 1, together, _finetuned(cell, i, done.model, epochs, rate)))
     lines = [
-        dict(name=name, kind=kind, passes=passes, labels=labels, **measured(cells[0], prediction, rows))
+        dict(name=name, kind=kind, passes=passes, labels=known, **measured(cells[0], prediction, rows))
         for kind, group in (("network", networks), ("merged", merged))
-        for name, passes, labels, prediction in group
+        for name, passes, known, prediction in group
     ]
     table = pd.DataFrame(lines)
     numbers = [c for c in table.columns if c not in ("name", "kind", "passes")]
     own = table[table.kind == "network"]
     mean = pd.DataFrame([dict(name="mean of the networks", kind="mean", passes=1, **own[numbers].mean())])
     table = pd.concat([own, mean, table[table.kind == "merged"]], ignore_index=True)
-    selected_on_test = any(c.config["protocol"] == "paper" for c in cells)
+    labels = label_note(list(map(len, own_labels)), together, any(c.plan.protocol == "paper" for c in cells))
     note = (
-        f"Measured on the {len(rows)} rows that are test rows of every network. {parents[anchor].name} (anchor) is the "
-        f"best by validation. {label_note([len(known) for known in own_labels], together, selected_on_test)}"
+        f"{labels} Measured on the {len(rows)} rows that are test rows of every network; {parents[anchor].name} "
+        f"(anchor) is the best by validation."
     )
     return Report(
         tables={"table": table},
@@ -132,13 +133,13 @@ def measured(cell: Restored, prediction: np.ndarray, rows: np.ndarray) -> dict[s
 
 def _finetuned(cell: Restored, i: int, model: Model, epochs: int, rate: float) -> np.ndarray:
     """Predictions [N, C] after training `model` on the i-th seed's rows, at `rate` times the cell's learning rate."""
-    config = {
-        **cell.config,
-        "training": {**cell.config["training"], "epochs": epochs, "patience": epochs, "chunk": epochs},
-        "optimizer": {**cell.config["optimizer"], "learning_rate": rate * cell.config["optimizer"]["learning_rate"]},
-    }
-    ready = prepare(config, cell.data, (cell.seeds[i],))
-    return train_model(config, cell.data, ready, None, build=lambda key: nnx.clone(model)).prediction[0]
+    plan = dataclasses.replace(
+        cell.plan,
+        training=dataclasses.replace(cell.plan.training, epochs=epochs, patience=epochs, chunk=epochs),
+        optimizer=dataclasses.replace(cell.plan.optimizer, learning_rate=rate * cell.plan.optimizer.learning_rate),
+    )
+    prepared = prepare(plan.data, cell.data, (cell.seeds[i],), **plan.preparing)
+    return train_model(plan, cell.data, prepared, build=lambda key: nnx.clone(model)).prediction[0]
 
 
 def label_note(own: Sequence[int], together: int, selected_on_test: bool) -> str:
