@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from configs import base
 from experiments import sweep as sweep_command
-from experiments.train import run_cell
 from fusion_jax import study, zoo
 from fusion_jax.data import load as load_data
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.study import Cell
 from tests import tiny
 
@@ -83,9 +83,13 @@ SAME = [
     ("optimizer.decay", True, [np.bool_(True), np.array(True)]),
     ("model.layer.name", "gcn", [np.str_("gcn")]),
     ("data.modalities", ("m1", "m0"), [["m1", "m0"], np.array(["m1", "m0"])]),
-    ("optimizer.steps", ((10, 0.5), (20, 1.0)), [np.array([[10, 0.5], [20, 1]]), ((10.0, np.float32(0.5)), (20, 1))]),
+    (
+        "optimizer.rate_steps",
+        ((10, 0.5), (20, 1.0)),
+        [np.array([[10, 0.5], [20, 1]]), ((10.0, np.float32(0.5)), (20, 1))],
+    ),
     ("optimizer.options", dict(weight_decay=0.0), [dict(weight_decay=0), dict(weight_decay=np.float32(-0.0))]),
-    ("optimizer.factors", dict(fusions=2.0), [dict(fusions=2), dict(fusions=np.int32(2))]),
+    ("optimizer.part_rates", dict(fusions=2.0), [dict(fusions=2), dict(fusions=np.int32(2))]),
     ("loss.extra", dict(evidential=1.0), [dict(evidential=1), dict(evidential=np.array(1))]),
     ("model.fusion.options", dict(beta=2.0, main=1), [dict(beta=2, main=1.0), dict(beta=np.int8(2), main=np.int8(1))]),
     ("model.fusion.options.beta", 2.0, [2, np.float32(2), np.array(2)]),
@@ -104,7 +108,9 @@ def test_one_number_in_any_form_is_one_cell(key, plain, others):
 
 
 def test_a_resolved_config_resolves_to_itself():
-    cell = tiny.cell(optimizer__steps=((10, 0.5),), loss__extra={"evidential": 2}, optimizer__factors={"fusions": 1})
+    cell = tiny.cell(
+        optimizer__rate_steps=((10, 0.5),), loss__extra={"evidential": 2}, optimizer__part_rates={"fusions": 1}
+    )
     assert study.resolve(ConfigDict(cell.config)).config == cell.config
 
 
@@ -125,7 +131,7 @@ def test_the_schema_version_makes_all_cells_new(monkeypatch):
         ("model.dim", 6.5, "'model.dim' is 6.5, expected a int"),
         ("model.dim", True, "'model.dim' is True, expected a int"),
         ("loss.class_weights", 1, "'loss.class_weights' is 1, expected a bool"),
-        ("vary", "init", "'vary' is 'init', expected a tuple"),
+        ("per_seed", "init", "'vary' is 'init', expected a tuple"),
         ("model.fusion", "gmu", "expected a ConfigDict"),
         ("model.dim", np.array([8, 16]), "'model.dim' is [8, 16], expected a int"),
         ("model.dim", None, "'model.dim' is None, expected a int"),
@@ -176,7 +182,7 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(data__setting="induktive"), "'data.setting' is 'induktive' (did you mean 'inductive'?)"),
         (dict(training__select="acuracy"), "'training.select' is 'acuracy' (did you mean 'accuracy'?)"),
         (dict(training__seed_axis="vmpa"), "'training.seed_axis' is 'vmpa' (did you mean 'vmap'?)"),
-        (dict(vary=("init", "splits")), "'vary' is 'splits' (did you mean 'split'?)"),
+        (dict(per_seed=("init", "splits")), "'vary' is 'splits' (did you mean 'split'?)"),
         (dict(seeds=0), "'seeds' is 0, expected at least 1"),
         (dict(training__epochs=0), "'training.epochs' is 0, expected at least 1"),
         (dict(model__layers=-1), "'model.layers' is -1, expected at least 0"),
@@ -198,13 +204,16 @@ def test_a_key_or_value_that_cannot_be_is_refused_by_name(key, value, message):
         (dict(optimizer__options={"weight_decay": -1e-4}), "'optimizer.options.weight_decay' is -0.0001, expected"),
         (dict(optimizer__options={"weight_decay": np.nan}), "'optimizer.options.weight_decay' is nan, expected a fin"),
         (dict(optimizer__options={"b1": 1}), "'optimizer.options.b1' is 1.0, expected a number in [0, 1)"),
-        (dict(optimizer__steps=((10,),)), "'optimizer.steps' holds [10], expected pairs (epoch, factor)"),
-        (dict(optimizer__steps=((10.5, 0.1),)), "'optimizer.steps' holds [10.5, 0.1], expected pairs"),
-        (dict(optimizer__steps=((10, -0.1),)), "'optimizer.steps' holds [10, -0.1], expected pairs"),
-        (dict(optimizer__steps=(10, 0.1)), "'optimizer.steps' holds 10, expected pairs"),
-        (dict(optimizer__steps=((10, np.nan),)), "'optimizer.steps' is nan, expected a finite number"),
-        (dict(optimizer__factors={"fusions": -1}), "'optimizer.factors.fusions' is -1, expected a finite number, at l"),
-        (dict(optimizer__factors={"fusions": "1"}), "'optimizer.factors.fusions' is '1', expected a finite number"),
+        (dict(optimizer__rate_steps=((10,),)), "'optimizer.steps' holds [10], expected pairs (epoch, factor)"),
+        (dict(optimizer__rate_steps=((10.5, 0.1),)), "'optimizer.steps' holds [10.5, 0.1], expected pairs"),
+        (dict(optimizer__rate_steps=((10, -0.1),)), "'optimizer.steps' holds [10, -0.1], expected pairs"),
+        (dict(optimizer__rate_steps=(10, 0.1)), "'optimizer.steps' holds 10, expected pairs"),
+        (dict(optimizer__rate_steps=((10, np.nan),)), "'optimizer.steps' is nan, expected a finite number"),
+        (
+            dict(optimizer__part_rates={"fusions": -1}),
+            "'optimizer.factors.fusions' is -1, expected a finite number, at l",
+        ),
+        (dict(optimizer__part_rates={"fusions": "1"}), "'optimizer.factors.fusions' is '1', expected a finite number"),
         (dict(loss__extra={"evidential": np.nan}), "'loss.extra.evidential' is nan, expected a finite number"),
         (dict(loss__extra={"evidential": None}), "'loss.extra.evidential' is None, expected a finite number"),
         (
