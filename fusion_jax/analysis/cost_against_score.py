@@ -86,7 +86,8 @@ def _beaten_by(group: pd.DataFrame, cost: str) -> pd.Series:
     names: Sequence[str] = [_name(row) for row in group.itertuples()]
     found = []
     for s, p in zip(score, price, strict=True):
-        better = (score >= s) & (price <= p) & ((score > s) | (price < p))
+        gain = np.where(np.isclose(score, s, rtol=1e-9, atol=0), 0, score - s)  # equal means may differ in the last bit
+        better = (gain >= 0) & (price <= p) & ((gain > 0) | (price < p))
         found.append(names[np.where(better, score, -np.inf).argmax()] if better.any() else None)
     return pd.Series(found, index=group.index, dtype=object)
 

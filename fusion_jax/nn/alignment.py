@@ -15,6 +15,8 @@ A pair is always (of the network that is aligned, of the anchor). Parameters of 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -138,8 +140,9 @@ def concatenated(states: States) -> Pair:
 
 
 def name_of(mechanism: Any) -> str:
-    """A mechanism's name, that of its file."""
-    return type(mechanism).__module__.rsplit(".", 1)[-1]
+    """A mechanism's name, that of its file or package."""
+    file = pathlib.Path(inspect.getfile(type(mechanism)))
+    return file.parent.name if file.stem == "__init__" else file.stem
 
 
 def overriding(kind: str, base: type, method: str) -> list[str]:

@@ -100,11 +100,12 @@ def write(folder: epath.Path, report: Report, about: Mapping[str, Any], text: st
     Raises:
         ImportError: there are figures, and matplotlib is not installed.
     """
-    rest = {k: v for k, v in as_json(report).items() if k not in ("tables", "facts")}
+    found = as_json(report)
+    rest = {k: found[k] for k in ("sentence", "note", "columns")}
     with replacing(folder) as temporary:
         for name, table in report.tables.items():
             write_bytes(temporary / f"{name}.csv", table.to_csv(index=False).encode())
         for name, draw in report.figures.items():
             save_figure(temporary / f"{name}.png", draw())
         write_bytes(temporary / text, markdown(report).encode())
-        write_json(temporary / record, {**about, **report.facts, **rest})
+        write_json(temporary / record, {**about, **found["facts"], **rest})
