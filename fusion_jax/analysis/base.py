@@ -1,6 +1,6 @@
 """The contract of an analysis: a finished cell or a finished study -> a `Report`: tables, figures, one sentence.
 
-An analysis is a function (or a class) in the file of its name, whose module says what it is of:
+An analysis is a function in the file of its name, which says what it is of:
 
     OF = "cell"     name(cell, place, *, <options>) -> Report; `cell` is a `results.restore.Restored`, `place` the
                     position of one of its seeds
