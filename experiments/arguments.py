@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from fusion_jax import study, terminal
+from fusion_jax import study, terminal, zoo
+from fusion_jax.results import answers
+from fusion_jax.results.answers import Report
+from fusion_jax.study import ranges
 
 FLAGS = flags.FLAGS
 
@@ -74,6 +80,15 @@ def fail(error: Exception, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
+def show(report: Report, folder: epath.Path, as_json: bool) -> None:
+    """Prints a report, and which files it was written to; or what a program may read of it."""
+    if as_json:
+        print(json.dumps(answers.as_json(report), indent=1))
+        return
+    print(answers.markdown(report))
+    print(f"written: {os.fspath(folder)}/{', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
 def check(argv: list[str]) -> list[str]:
     """The arguments without those that set options, which are kept for the study's config.
 
@@ -100,6 +115,36 @@ def check(argv: list[str]) -> list[str]:
         else:
             raise ValueError(study.unknown(key, config))
     return kept
+
+
+def options(kind: str, name: str, given: Iterable[str]) -> dict[str, Any]:
+    """{option: value} of texts "option=value", as a mechanism's options are checked in a study.
+
+    A text is a value where the default is one; a list may be written without brackets, "a,b".
+
+    Raises:
+        ValueError: no "=", no such option (names the nearest), or a value that the option cannot have.
+    """
+    texts = dict(_assignment(text) for text in given)
+    zoo.check_options(kind, name, texts)
+    return {k: _option(text, zoo.options(kind, name)[k], f"{zoo.short(name)}.{k}") for k, text in texts.items()}
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    option, is_set, value = text.partition("=")
+    if not is_set:
+        raise ValueError(f"--option={text}: expected NAME=VALUE")
+    return option, value
+
+
+def _option(text: str, default: Any, key: str) -> Any:
+    if isinstance(default, str):
+        return text
+    value = _value(text)
+    if isinstance(default, tuple) and not isinstance(value, list | tuple):
+        words = all(isinstance(d, str) for d in default)
+        value = [part if words else _value(part) for part in text.split(",")]
+    return ranges.option(tuple(value) if isinstance(value, list) else value, default, key)
 
 
 def _value(text: str) -> object:

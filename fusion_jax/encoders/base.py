@@ -7,6 +7,7 @@ from typing import ClassVar
 from flax import nnx
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule, overriding
 from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
 
 
@@ -62,3 +63,28 @@ class Encoder(nnx.Module):
         """Named scalars added to the training loss; x [N, d_m], 0 where the node lacks it, present bool [N]."""
         del x, present, context
         return {}
+
+    def align(self, anchor: Encoder, walk: Alignment, states: States) -> Map:
+        """Takes this encoder's neurons to the anchor's, in place, and returns the map of what it returns.
+
+        Raw features are the same in both networks. See `nn.alignment`.
+
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, states
+        raise no_rule(walk, "encoder", Encoder, self)
+
+    def in_units_of(self, factor: Array, offset: Array) -> None:
+        """Becomes, in place, the same function of features x' in other units: x = factor x' + offset, each [d_m].
+
+        Raises:
+            ValueError: the encoder cannot (`nn.alignment.change_units` does it for one that begins with a linear
+                layer); names those that can.
+        """
+        del factor, offset
+        able = " and ".join(map(repr, overriding("encoder", Encoder, "in_units_of")))
+        raise ValueError(
+            f"seeds with scalers of their own (data.scale, split varies) can be merged with the encoders {able}, not "
+            f"{type(self).__name__!r}; train with --config.data.scale=none"
+        )

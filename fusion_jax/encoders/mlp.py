@@ -5,6 +5,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn import mlp
+from fusion_jax.nn.alignment import change_units
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.records import EVALUATION, Info
 
@@ -27,3 +28,9 @@ class Mlp(Encoder):
         del graph, present
         first, second = split_key(context.key, 2)
         return jax.nn.relu(self.mlp(dropout(x, self.rate, first), key=second))
+
+    def align(self, anchor, walk, states):
+        return walk.mlp((self.mlp, anchor.mlp), None, states.x, states.rows)[0]
+
+    def in_units_of(self, factor, offset):
+        change_units(self.mlp.fc1, factor, offset)

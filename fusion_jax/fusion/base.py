@@ -16,6 +16,7 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
 from fusion_jax.records import EVALUATION, Array, Context, Fused, Info, check_needs, needs_of
 
 
@@ -91,6 +92,17 @@ class Fusion(nnx.Module):
         if fused.tokens is None:
             return fused
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
+
+    def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
+        """Takes this fusion's neurons to the anchor's, in place, and returns the map of `out` (`nn.alignment`).
+
+        Args:
+            maps: one a modality, of the features it is given.
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, maps, states
+        raise no_rule(walk, "fusion", Fusion, self)
 
     def reached(self, mask: Array, graph: Graph | None) -> Array:
         """bool [N]: who has something in the fused stream, of modalities that are there as mask bool [N, M] says.

@@ -4,9 +4,11 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 golden `forum-selfattention/pooling_options`, computed independently from the equations.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.scaled_query import factor, read
 from fusion_jax.records import Fused, Info
@@ -40,3 +42,10 @@ class FreeQuery(Fusion):
         del context
         out, attention = read(self.query[...], self.key(x), self.value(x), mask, self.scale)
         return Fused(out, attention=(attention,))
+
+    def align(self, anchor, walk, maps, states):
+        t_in = np.mean(maps, axis=0)
+        t_key, _ = walk.linear((self.key, anchor.key), t_in, states.x, states.rows)
+        t_out, _ = walk.linear((self.value, anchor.value), t_in, states.x, states.rows)
+        follow(self.query, t_key)  # the learned query lives where the keys do
+        return t_out

@@ -4,6 +4,7 @@ Baseline, no parameters. Reference: forum thread "Feature fusion with self-atten
 forum-selfattention), whose reductions these are, without the attention in front.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
@@ -25,3 +26,7 @@ class Mean(Fusion):
     def node(self, x, mask, context):
         del context
         return Fused(masked_mean(x, mask))
+
+    def align(self, anchor, walk, maps, states):
+        del anchor, walk, states  # no parameters
+        return np.mean(maps, axis=0)

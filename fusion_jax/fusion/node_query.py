@@ -4,6 +4,8 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 golden `forum-selfattention/pooling_options`, computed independently from the equations.
 """
 
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
@@ -46,3 +48,8 @@ class NodeQuery(Fusion):
     def node(self, x, mask, context):
         del context
         return self.attend(masked_mean(x, mask), x, mask)
+
+    def align(self, anchor, walk, maps, states):
+        queries = tuple(masked_mean(x, jnp.asarray(states.mask)) for x in states.x)
+        parts, rows = (self, anchor), states.rows
+        return walk.attention(parts, np.mean(maps, axis=0), states.x, rows, queries, rows.any(1))

@@ -5,6 +5,7 @@ golden `forum-selfattention/pooling_options` and `forum-selfattention/hand`, com
 equations.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
@@ -63,3 +64,6 @@ class SelfAttention(Fusion):
             "attention", weights[0], ("modality", "modality"), "modality", "modality", valid=mask[None]
         )
         return Fused(REDUCTIONS[self.reduction](z, mask), z, (attention,))
+
+    def align(self, anchor, walk, maps, states):
+        return walk.attention((self, anchor), np.mean(maps, axis=0), states.x, states.rows)

@@ -30,3 +30,7 @@ class Single(Fusion):
     def node(self, x, mask, context):
         del context
         return Fused(jnp.where(mask[self.index], x[self.index], 0))
+
+    def align(self, anchor, walk, maps, states):
+        del anchor, walk, states  # no parameters
+        return maps[self.index]

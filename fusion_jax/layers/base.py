@@ -7,6 +7,7 @@ from typing import ClassVar
 from flax import nnx
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
 from fusion_jax.nn.presence import reached
 from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
 
@@ -58,3 +59,17 @@ class GraphLayer(nnx.Module):
         They themselves and all that receive from one of them; a layer that passes nothing on says otherwise.
         """
         return reached(present, graph)
+
+    def align(self, anchor: GraphLayer, walk: Alignment, t_in: Map, states: States) -> Map:
+        """Takes this layer's neurons to the anchor's, in place; returns the map of what it returns (`nn.alignment`).
+
+        Sums over edges commute with a map of features: most layers are one set of neurons, which several kernels may
+        lead to.
+
+        Args:
+            t_in: of the features it is given.
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, t_in, states
+        raise no_rule(walk, "layer", GraphLayer, self)

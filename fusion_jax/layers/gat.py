@@ -9,6 +9,7 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.presence import only, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
@@ -82,3 +83,12 @@ class GAT(GraphLayer):
         y = propagate(dropout(h, self.value_rate, value_key), graph, dropout(weights, self.rate, weight_key))
         y = y.reshape(x.shape[0], -1) if self.merge == "concat" else y.mean(1)
         return y + self.bias[...]
+
+    def align(self, anchor, walk, t_in, states):
+        if self.merge != "concat":
+            raise ValueError(f"{walk.name} has no rule for the graph layer 'gat' with averaged heads (merge='mean')")
+        kernels = [(self.linear.kernel, anchor.linear.kernel)]
+        t = walk.neurons(kernels, t_in, states.y, states.rows, anchor.heads)
+        for vector in (self.att_sender, self.att_receiver, self.bias):
+            follow(vector, t)
+        return t

@@ -7,6 +7,7 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.adjacency import check_norm, convolve
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.presence import only, reached_by_weight
 from fusion_jax.records import EVALUATION, Info
 
@@ -39,3 +40,8 @@ class GCN(GraphLayer):
 
     def reached(self, present, graph):
         return reached_by_weight(present, graph)
+
+    def align(self, anchor, walk, t_in, states):
+        t = walk.neurons([(self.linear.kernel, anchor.linear.kernel)], t_in, states.y, states.rows)
+        follow(self.linear.bias, t)
+        return t

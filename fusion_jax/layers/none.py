@@ -3,6 +3,7 @@
 from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.presence import only
 from fusion_jax.records import EVALUATION, Info
 
@@ -22,3 +23,8 @@ class None_(GraphLayer):
     def reached(self, present, graph):
         del graph
         return present
+
+    def align(self, anchor, walk, t_in, states):
+        t = walk.neurons([(self.linear.kernel, anchor.linear.kernel)], t_in, states.y, states.rows)
+        follow(self.linear.bias, t)
+        return t

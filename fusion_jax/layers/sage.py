@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.presence import only
 from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.records import EVALUATION, Info
@@ -33,3 +34,9 @@ class Sage(GraphLayer):
         count = degree(graph, x.dtype) if present is None else propagate(present.astype(x.dtype), graph)
         mean = propagate(x, graph) / jnp.maximum(count, 1)[:, None]
         return self.own(x) + self.neighbour(mean)
+
+    def align(self, anchor, walk, t_in, states):
+        kernels = [(self.own.kernel, anchor.own.kernel), (self.neighbour.kernel, anchor.neighbour.kernel)]
+        t = walk.neurons(kernels, t_in, states.y, states.rows)
+        follow(self.own.bias, t)
+        return t

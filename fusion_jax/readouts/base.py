@@ -7,6 +7,7 @@ from typing import ClassVar
 from flax import nnx
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
 from fusion_jax.records import EVALUATION, Array, Context, Info, Read
 
 
@@ -33,3 +34,14 @@ class Readout(nnx.Module):
     def __call__(self, history: Array, graph: Graph | None, context: Context = EVALUATION) -> Read:
         """history [N, L, D], last state last."""
         raise NotImplementedError
+
+    def align(self, anchor: Readout, walk: Alignment, maps: list[Map], states: States) -> Map:
+        """Takes this readout's neurons to the anchor's, in place, and returns the map of what it returns.
+
+        Args:
+            maps: of the states it is given, in their order. See `nn.alignment`.
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, maps, states
+        raise no_rule(walk, "readout", Readout, self)

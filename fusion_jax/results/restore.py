@@ -70,6 +70,21 @@ class Restored:
         """The metric that ranks models of this task."""
         return PRIMARY[self.data.target.kind]
 
+    def place(self, seed: int | None = None) -> int:
+        """Where a stored seed stands; the one with the best validation score if None.
+
+        Raises:
+            ValueError: the cell has no such seed.
+        """
+        if seed is None:
+            return max(range(len(self.seeds)), key=self.validation_score)
+        if seed not in self.seeds:
+            raise ValueError(
+                f"cell {self.identity} has no seed {seed}{nearest(str(seed), map(str, self.seeds))}; "
+                f"finished: {', '.join(map(str, self.seeds))}"
+            )
+        return self.seeds.index(seed)
+
     def trial(self, i: int) -> Trial:
         """What the i-th stored seed had of its own."""
         return jax.tree.map(lambda a: a[i], self.ready.trials)

@@ -1,5 +1,7 @@
 """The walk through a model: a network whose neurons were permuted by hand comes back to the anchor exactly."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from fusion_jax.merging.ot_fusion.rules import Rules
 from fusion_jax.merging.ot_fusion.walk import Walk, align
 from fusion_jax.model import Model
 from fusion_jax.plan import LayerPlan
+from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.records import Batch, Target
 from tests.helpers import small_graph
 
@@ -209,7 +212,7 @@ def test_layers_are_compared_behind_the_models_own_activation(batch):
         (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
         (dict(head="none"), "no rule for a model whose last graph layer predicts"),
         (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
-        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
+        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the layer 'neighborhood_attention'"),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(batch, change, match):
@@ -222,3 +225,45 @@ def test_too_few_training_nodes_to_compare_are_an_error(batch):
     model = build(spec("mean"), "before", spec("gcn"))
     with pytest.raises(ValueError, match="1 is too few"):
         align(model, model, Walk(Rules(), batch, np.arange(N) == 0, 200, 0))
+
+
+def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch):
+    """Training nodes that have something: of the modality, of each modality, of any, and behind a layer."""
+    told = {}
+
+    def telling(base, kind):
+        def align(self, anchor, walk, *given):
+            *maps, told[kind] = given
+            told[kind, "maps"] = maps[0] if maps else None
+            return np.eye(D)
+
+        return type(base.__name__, (base,), dict(align=align))
+
+    model = build(spec("mean"), "before", spec("gcn"))
+    graph, mask = batch.graph, np.asarray(batch.mask)
+    senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
+    late = receivers[senders != receivers][0]
+    alone = mask & (np.arange(N) != late)[:, None]  # has nothing until it receives
+    batch = dataclasses.replace(batch, mask=jnp.asarray(alone))
+    for module, kind in ((model.encoders[0], "encoder"), (model.fusions[0], "fusion"), (model.layers[0], "layer")):
+        module.__class__ = telling(type(module), kind)
+    model.readout = telling(HistoGraph, "readout")(D, 3, heads=2, rngs=nnx.Rngs(0))
+    nodes = (np.arange(N) % 3 < 2) | (np.arange(N) == late)
+    align(model, model, Walk(Rules(), batch, nodes, 200, 0))
+    x, y = told["encoder"].x, told["encoder"].y
+    np.testing.assert_array_equal(x[0], np.where(alone[:, :1], batch.features["a"], 0))
+    np.testing.assert_array_equal(y[1], model.encoders[0](x[1]))
+    np.testing.assert_array_equal(told["encoder"].rows, nodes & alone[:, 0])
+    np.testing.assert_array_equal(told["fusion"].rows, nodes[:, None] & alone)
+    np.testing.assert_array_equal(told["fusion"].mask, alone)
+    assert len(told["fusion", "maps"]) == 2
+    state = model.fusions[0](told["fusion"].x[0], told["fusion"].mask, graph).out
+    np.testing.assert_array_equal(told["fusion"].y[0], state)
+    np.testing.assert_array_equal(told["layer"].x[0], state)
+    behind = np.asarray(model.layers[0].reached(jnp.asarray(alone.any(1)), graph))
+    assert not told["layer"].mask[late] and behind[late]
+    np.testing.assert_array_equal(told["layer"].rows, nodes & behind)
+    readout = told["readout"]
+    assert len(told["readout", "maps"]) == 3 and readout.x[0].shape == (N, 3, D) and readout.y[0].shape == (1, D)
+    np.testing.assert_array_equal(readout.x[0][:, 0], state)
+    assert readout.graph.present[late]
