@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.data import Dataset
-from fusion_jax.records import Batch, Output
+from fusion_jax.records import EVALUATION, Batch, Context, Output
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import loop, metrics, optimizers
 from fusion_jax.training.build import build_loss
@@ -44,10 +44,10 @@ class Net(nnx.Module):
         x = jnp.concatenate(list(batch.features.values()), axis=1)
         return sum(jnp.tanh(expert(x)) for expert in self.experts) / 2
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
+    def __call__(self, batch: Batch, *, context: Context = EVALUATION) -> Output:
         hidden = self.states(batch)
-        if key is not None:  # so that the key of a step shows in its loss
-            hidden = hidden * jax.random.bernoulli(key, 0.8, hidden.shape).astype(hidden.dtype)
+        if context.key is not None:  # so that the key of a step shows in its loss
+            hidden = hidden * jax.random.bernoulli(context.key, 0.8, hidden.shape).astype(hidden.dtype)
         return Output(self.head(hidden), None, hidden[:, None], hidden, batch.mask)
 
 
@@ -55,10 +55,10 @@ def prepared(data: Dataset, seeds: Sequence[int] = (0, 1), **changes: Any) -> Pr
     return tiny.prepared(tiny.cell(**changes).plan, data, tuple(seeds))
 
 
-def ever_worse(output, target, weight, step):
+def ever_worse(output, target, weight, context):
     """A score whose best epoch is the first of every stage."""
     del target, weight
-    return -step + 0 * output.prediction[0, 0]
+    return -context.step + 0 * output.prediction[0, 0]
 
 
 def train(

@@ -23,7 +23,6 @@ from flax import nnx
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
-from fusion_jax.training.prepare import hide
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, fill, taken
 from fusion_jax.training.stages import PlannedStage, begun, plan
 from fusion_jax.training.step import (
@@ -150,11 +149,11 @@ def train(
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
     for planned, run in zip(plans, programs, strict=True):
-        untouched = planned.place == 0 and planned.stage.begin is None and not kept  # the initial state is its start
-        if _length(history) == planned.first and not untouched:  # else a save lies behind this stage's first epoch
-            state = _start(planned, graphdef, state, trials, batch, target, loss, penalty)
-        if planned.stage.epochs == 0 and _length(history) == planned.first:
-            state, _ = run(state, trials, batch, target)
+        if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
+            if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
+                state = _start(planned, graphdef, state, trials, batch, target, loss, penalty)
+            if planned.stage.epochs == 0:
+                state, _ = run(state, trials, batch, target)
         while bool(np.any(np.asarray(is_active(state, planned, patience)))):
             state, logs = run(state, trials, batch, target)
             left = planned.end - _length(history)
@@ -248,8 +247,7 @@ def _start(
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
     """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
     seen, weight = scaled(batch, trial), trial.train_weight
-    target = jax.tree.map(jnp.asarray, hide(target, np.asarray(weight) > 0))
-    epoch = jnp.array(planned.first, jnp.int32)
+    target, epoch = target.hidden(weight > 0), jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
         return training_loss(model, seen, target, trial, epoch, key, planned=planned, loss=loss, penalty=penalty)

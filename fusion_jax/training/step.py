@@ -263,9 +263,9 @@ def make_epoch(
         never = nan.astype(jnp.complex64)  # a score that is no number is never better
         return state.best_prediction, state.best_uncertainty, nan, nan, never
 
-    def best_after(state: State, params, rest, epoch: Array, eligible: Array, predicted, unsure, score) -> dict:
-        """The fields of the best, which is this epoch if it is `eligible`, and better or the one to be kept."""
-        better = eligible if stage.keep == "last" else eligible & (score > state.best_score)  # false for NaN
+    def best_after(state: State, params, rest, epoch: Array, finite: Array, predicted, unsure, score) -> dict:
+        """The fields of the best, which is this epoch if it is `finite`, and better or the one to be kept."""
+        better = finite if stage.keep == "last" else finite & (score > state.best_score)  # false for NaN
 
         def pick(a, b):
             return jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)
@@ -287,7 +287,7 @@ def make_epoch(
         updates, opt_state = tx.update(moving(grads), state.opt_state, state.params)
         params = optax.apply_updates(state.params, moving(updates))
         rest = remembered(params, rest, trial, batch, target)
-        due, evaluation = True, functools.partial(evaluate, params, rest, state, trial, batch, whole, target)
+        evaluation = functools.partial(evaluate, params, rest, state, trial, batch, whole, target)
         if select_every > 1:
             done = state.epoch + 1 - planned.first
             due = (done % select_every == 0) | (done == stage.epochs)
@@ -297,7 +297,6 @@ def make_epoch(
         predicted, unsure, val_loss, val_score, new = found
         finite = [all_finite(tree) for tree in (value, moving(grads), params)]
         cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
-        eligible = due & (cause == 0)  # a diverged epoch is never the best
         state = dataclasses.replace(
             state,
             params=params,
@@ -307,7 +306,7 @@ def make_epoch(
             diverged=jnp.where(cause > 0, state.epoch, -1),
             cause=cause,
             snapshots=fill(state.snapshots, planned.slots, state.epoch + 1, params, rest),
-            **best_after(state, params, rest, state.epoch, eligible, predicted, unsure, new),
+            **best_after(state, params, rest, state.epoch, cause == 0, predicted, unsure, new),
         )
         return state, dict(zip(HISTORY, (value, val_loss, val_score), strict=True))
 

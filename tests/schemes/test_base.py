@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fusion_jax.records import Batch, Target
+from fusion_jax.records import Batch, Context, Target
 from fusion_jax.schemes.base import Scheme, Stage
 
 
@@ -15,10 +15,11 @@ def test_the_scheme_itself_changes_nothing():
     batch = Batch({"m0": jnp.ones((3, 2))}, jnp.ones((3, 1), bool), None)
     assert stage.transform(batch, jax.random.key(0)) is batch
 
-    def model(batch, key=None):
-        return (batch, key)
+    def model(batch, context):
+        return (batch, context)
 
-    assert stage.forward(model, batch, key=1) == (batch, 1)
+    context = Context(total=7)
+    assert stage.forward(model, batch, context=context) == (batch, context)
     assert Scheme().build(lambda dims, key: (dims, key), {"a": 1}, Target("classes"), 2) == ({"a": 1}, 2)
 
 

@@ -146,6 +146,9 @@ def test_the_loss_that_begin_gets_is_that_of_the_training_step(ready):
     stage = Stage(1, begin=look, transform=transform, snapshots=(0, 1))
     plain = dict(name="sgd", learning_rate=1.0, options={})
     trained = staged.train(ready, [stage], optimizer=plain, penalty=penalty)
+    without = staged.train(ready, [dataclasses.replace(stage, begin=None)], optimizer=plain)
+    added = [penalty(of_seed(trained.snapshots[0][0], i)) for i in range(2)]
+    np.testing.assert_allclose((trained.history["train_loss"] - without.history["train_loss"])[:, 0], added, rtol=1e-5)
     for i, (value, slope) in enumerate(seen):
         np.testing.assert_allclose(trained.history["train_loss"][i, 0], value, rtol=1e-5)
         (before, _), (after, _) = (of_seed(trained.snapshots[epoch], i) for epoch in (0, 1))
@@ -214,6 +217,14 @@ def test_a_stage_moves_what_it_trains_and_does_not_freeze(ready):
         assert {name for name, part in parts.items() if not equal(part(before), part(after))} == moved
 
 
+def test_what_is_frozen_does_not_count_where_gradients_are_clipped(ready):
+    """A step of plain descent at rate 1 is then as long as the gradient may be."""
+    frozen, clipped = Stage(1, freezes=("experts",), snapshots=(0, 1)), dict(name="sgd", learning_rate=1.0, clip=1e-3)
+    trained = staged.train(ready, [frozen], optimizer={**clipped, "options": {}})
+    before, after = (trained.snapshots[epoch][0]["head"]["kernel"][...] for epoch in (0, 1))
+    np.testing.assert_allclose(np.linalg.norm(after - before, axis=(1, 2)), 1e-3, rtol=1e-3)
+
+
 def test_a_part_the_model_does_not_have_is_refused(ready):
     with pytest.raises(ValueError, match="a stage trains .*'expert'.*did you mean 'experts'.*the parts.*experts"):
         staged.train(ready, [Stage(2, trains=("expert",))])
@@ -269,6 +280,12 @@ def test_begin_has_a_key_of_its_own_in_every_stage_and_seed(ready):
 
     staged.train(ready, [Stage(0, begin=note), Stage(0, begin=note), Stage(1, begin=note)])
     assert len(keys) == len(set(keys)) == 6
+    of_epochs = {
+        tuple(jax.random.key_data(jax.random.fold_in(key, epoch)).tolist())
+        for key in ready.trials.key
+        for epoch in range(10)
+    }
+    assert not of_epochs & set(keys)
 
 
 @pytest.mark.parametrize("axis", ["map", "vmap"])
