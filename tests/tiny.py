@@ -97,7 +97,7 @@ def model_of(plan: Plan, target: Target, dims: Mapping[str, int], key: jax.Array
 
 def command(module: str, *args: str) -> tuple[int, str]:
     """`python -m module *args` in this process: exit status and what it printed (standard error too)."""
-    importlib.import_module("experiments.arguments")  # absl's own flags are defined once, when it is first imported
+    importlib.import_module("experiments.arguments")  # what it imports defines flags, once a process: they stay
     known, argv = set(flags.FLAGS), sys.argv
     out = io.StringIO()
     sys.argv = [module, *args]

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
-from fusion_jax.records import Array, Output, Target
+from fusion_jax.records import Array, Context, Output, Target
 
 
 def selection(select: str, target: Target, loss):
@@ -26,9 +26,9 @@ def accuracy_then_loss(loss):
     one. In a sum of the two a large count would round the loss away. Counts are exact up to 2^24 rows.
     """
 
-    def score(output: Output, target: Target, weight: Array, step: Array) -> Array:
+    def score(output: Output, target: Target, weight: Array, context: Context) -> Array:
         correct = (output.prediction.argmax(-1) == target.labels) & (weight > 0)
-        value = loss(output, target, weight, step)
+        value = loss(output, target, weight, context)
         count = jnp.where(jnp.isnan(value), jnp.nan, correct.sum().astype(value.dtype))  # no number is never better
         return jax.lax.complex(count, -value)
 
@@ -44,13 +44,13 @@ def readable(score: Array) -> Array:
 
 def lowest_loss(loss):
     """The selection score: minus the loss on the validation rows."""
-    return lambda output, target, weight, step: -loss(output, target, weight, step)
+    return lambda output, target, weight, context: -loss(output, target, weight, context)
 
 
-def last_epoch(output: Output, target: Target, weight: Array, step: Array) -> Array:
+def last_epoch(output: Output, target: Target, weight: Array, context: Context) -> Array:
     """The selection score that keeps the last epoch: no row is looked at."""
     del output, target, weight
-    return step
+    return context.step
 
 
 def classification(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

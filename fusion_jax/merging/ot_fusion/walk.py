@@ -119,7 +119,7 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
     check(model1)
     aligned, batch, graph = nnx.clone(model0), walk.batch, walk.batch.graph
     models = aligned, model1
-    (x0, mask), (x1, _) = (m.encode(batch, None) for m in models)
+    (x0, mask), (x1, _) = (m.encode(batch) for m in models)
     present = model1.senders(mask, graph)
     maps = [_encoder(walk, models, m) for m in range(len(model1.names))]
     if aligned.missing_token is not None:
