@@ -142,7 +142,7 @@ def _option(text: str, default: Any, key: str) -> Any:
         return text
     value = _value(text)
     if isinstance(default, tuple) and not isinstance(value, list | tuple):
-        words = all(isinstance(d, str) for d in default)
+        words = bool(default) and all(isinstance(d, str) for d in default)
         value = [part if words else _value(part) for part in text.split(",")]
     return ranges.option(tuple(value) if isinstance(value, list) else value, default, key)
 

@@ -127,6 +127,11 @@ def test_an_analysis_in_a_file_of_ones_own_is_one_file(trained, folder):
     assert found["columns"] == {"largest logit": {"1": float(logits.max())}}
     held = json.loads((store.cell(identities[0]) / "analyses" / "largest_logits" / "analysis.json").read_text())
     assert held["options"] == {"scale": 2.0, "classes": [2, 0]} and held["seed"] == 1
+    text = command("experiments.analyse", where, *mine, "--option=classes=1", "--json")[1]
+    assert [row["class"] for row in json.loads(text)["tables"]["logits"]] == [1]
+    command("experiments.analyse", where, *mine)
+    held = json.loads((store.cell(identities[0]) / "analyses" / "largest_logits" / "analysis.json").read_text())
+    assert held["options"] == {"scale": 1.0, "classes": []}  # defaults are said too
     status, text = command("experiments.analyse", where, f"--analysis={folder}/counted_cells.py")
     assert status == 0 and text.startswith("There are 2 cells.") and "analyses/counted_cells/analysis.json" in text
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from fusion_jax.analysis.gcav import concept_vector, gcav, minibatches, modules, t_test
 from fusion_jax.analysis.gcav.concepts import concept
-from fusion_jax.analysis.gcav.report import RANDOM
+from fusion_jax.analysis.gcav.report import RANDOM, report
 from fusion_jax.analysis.gcav.taps import gradients, states
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import read_json
@@ -201,6 +201,17 @@ def test_a_report_says_which_concept_stands_out_and_what_was_looked_at(cell):
     assert f"{clearest} speaks most clearly" in result.sentence and f"{means[clearest]:.3f}" in result.sentence
     assert result.facts == dict(target="1", examples=30, left_out=())
     assert "Class 1, 30 nodes" in result.note
+
+
+@pytest.mark.parametrize("mean,side", [(0.9, "for"), (0.2, "against")])
+def test_a_concept_speaks_for_or_against_a_class(mean, side):
+    rows = [dict(concept=c, score=s, mean=m) for c, m in (("degree", mean), (RANDOM, 0.5)) for s in ("tcav", "tgcav")]
+    found = report(pd.DataFrame(dict(layer=["fusion"])), pd.DataFrame(rows), "8", 30, ("encoder a",))
+    assert (
+        f"degree speaks most clearly, {side} class 8: its TGCAV is {mean:.3f} on average over 1 layers"
+        in found.sentence
+    )
+    assert found.note.endswith("Left out, the class does not depend on them: encoder a.")
 
 
 def test_the_command_writes_tables_and_a_figure_into_the_cell(trained):

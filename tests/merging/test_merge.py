@@ -156,6 +156,13 @@ def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
     assert f"| 2 | {both} |" in next(line for line in text.splitlines() if line.startswith("| ensemble"))
 
 
+def test_finetuning_starts_from_the_merged_network_at_a_factor_of_the_cells_rate(cell):
+    still, moved = (merge([cell], ["average"], epochs=1, rate=rate).tables["table"] for rate in (0.0, 1.0))
+    loss = still.set_index("name").log_loss
+    np.testing.assert_allclose(loss["average, finetuned"], loss["average"], rtol=1e-5)
+    assert abs(moved.set_index("name").log_loss["average, finetuned"] - loss["average"]) > 1e-4
+
+
 def test_of_one_split_no_predictor_knows_more_labels_and_selection_on_test_is_said(tmp_path):
     with as_users_run():
         store, (identity,) = train_cells(tmp_path, [tiny_cell(per_seed=("init",), protocol="paper")])

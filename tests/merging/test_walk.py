@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax.fusion.single import Single
+from fusion_jax.fusion.sum import Sum
 from fusion_jax.merging.base import leaves
 from fusion_jax.merging.ot_fusion.rules import Rules
 from fusion_jax.merging.ot_fusion.walk import Walk, align
 from fusion_jax.model import Model
+from fusion_jax.nn.alignment import States
 from fusion_jax.plan import LayerPlan
 from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.records import Batch, Target
@@ -225,6 +228,77 @@ def test_too_few_training_nodes_to_compare_are_an_error(batch):
     model = build(spec("mean"), "before", spec("gcn"))
     with pytest.raises(ValueError, match="1 is too few"):
         align(model, model, Walk(Rules(), batch, np.arange(N) == 0, 200, 0))
+
+
+def test_soft_maps_of_attention_keep_to_whole_heads_where_blocks_are_asked_for(batch):
+    """Two unlike networks: with one head the layer has one block, and the rule changes nothing."""
+    for heads, same in ((2, False), (1, True)):
+        anchor = build(spec("mean"), "before", spec("gat", heads=heads))
+        graphdef, state = nnx.split(anchor)
+        other = nnx.merge(graphdef, jax.tree.map(lambda a: jnp.flip(a), state))
+        found = []
+        for rule in ("reference", "blocks"):
+            walk = Walk(Rules(heads=rule), batch, np.ones(N, bool), 200, 0)
+            found.append(leaves(align(other, anchor, walk))["layers/0/linear/kernel"])
+        assert np.array_equal(*found) == same
+
+
+def test_a_join_weighs_what_the_anchor_computes(batch):
+    """The published rule: the stream and the attention's output are the anchor's."""
+    form = dict(fusion=spec("node_token", heads=1), placement="before", layer=spec("none"))
+    asked = []
+
+    class Asked(Rules):
+        def encoder(self, block0, block1, t_in, acts, before, heads=1):
+            asked.append((acts, before))
+            return super().encoder(block0, block1, t_in, acts, before, heads)
+
+    anchor = build(**form)
+    graphdef, state = nnx.split(anchor)
+    other = nnx.merge(graphdef, jax.tree.map(lambda a: jnp.flip(a), state))
+    align(other, anchor, Walk(Asked(), batch, np.ones(N, bool), 200, 0))
+    for acts, _ in asked:
+        np.testing.assert_array_equal(acts["attended"], acts["o"][1])
+        assert not np.array_equal(*acts["o"])
+    ours = [asked[0][1]]
+    align(anchor, anchor, Walk(Asked(), batch, np.ones(N, bool), 200, 0))
+    np.testing.assert_array_equal(ours[0], asked[2][1])
+
+
+def test_a_query_of_the_node_itself_is_not_compared_with_keys_row_by_row(batch):
+    model = build(spec("node_query"), "before", spec("gcn"))
+    walk = Walk(Rules(qk="joint"), batch, np.ones(N, bool), 10, 0)
+    with pytest.raises(ValueError, match="qk='joint' compares Q and K row by row; node_query has one query a node"):
+        align(model, model, walk)
+
+
+def test_the_queries_of_node_query_are_the_means_of_what_is_there(batch):
+    fusion = build(spec("node_query"), "before", spec("gcn")).fusions[0]
+    given = []
+
+    class Told(Walk):
+        def attention(self, parts, t_in, x, rows, queries=None, asking=None):
+            given.append((queries, asking))
+            return t_in
+
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(N, 2, D)), jnp.float32)
+    mask = jnp.asarray(np.arange(2 * N).reshape(N, 2) % 3 > 0)
+    t = fusion.align(fusion, Told(Rules(), batch, np.ones(N, bool), 10, 0), [np.eye(D), 3 * np.eye(D)], both(x, mask))
+    np.testing.assert_array_equal(t, 2 * np.eye(D))
+    (queries, asking) = given[0]
+    np.testing.assert_allclose(queries[1], np.nanmean(np.where(mask[..., None], x, np.nan), 1), rtol=1e-6)
+    np.testing.assert_array_equal(asking, mask.any(1))
+
+
+def test_a_fusion_without_parameters_hands_a_map_on():
+    maps = [np.eye(2), 3 * np.eye(2)]
+    for fusion, expected in ((Single(2, 2, index=1, rngs=nnx.Rngs(0)), 3), (Sum(2, 2, rngs=nnx.Rngs(0)), 2)):
+        np.testing.assert_array_equal(fusion.align(fusion, None, maps, None), expected * np.eye(2))
+
+
+def both(x, mask):
+    """The states of two equal networks around a fusion."""
+    return States((x, x), (None, None), mask, np.asarray(mask), None)
 
 
 def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch):

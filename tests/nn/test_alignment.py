@@ -6,6 +6,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
+from fusion_jax.encoders.linear import Linear
+from fusion_jax.encoders.mlp import Mlp
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.fusion.gmu import GMU
 from fusion_jax.fusion.hierarchical_perceiver import HierarchicalPerceiver
@@ -62,6 +64,15 @@ def test_a_layer_in_other_units_is_the_same_function(rng):
     expected = np.asarray(layer(jnp.asarray(factor * x + offset, jnp.float32)))
     change_units(layer, jnp.asarray(factor, jnp.float32), jnp.asarray(offset, jnp.float32))
     np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [Linear, Mlp])
+def test_so_is_an_encoder(rng, encoder):
+    encoder, factor, offset = encoder(3, 2, rngs=nnx.Rngs(0)), rng.random(3) + 0.5, rng.normal(size=3)
+    x = rng.normal(size=(5, 3))
+    expected = np.asarray(encoder(jnp.asarray(factor * x + offset, jnp.float32)))
+    encoder.in_units_of(jnp.asarray(factor, jnp.float32), jnp.asarray(offset, jnp.float32))
+    np.testing.assert_allclose(encoder(jnp.asarray(x, jnp.float32)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_missing_modalities_are_zero_in_a_concatenation(rng):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from configs import base
-from fusion_jax import study
+from fusion_jax import merging, study
 from fusion_jax.data import load
-from fusion_jax.merging import base as merging
 from fusion_jax.merging.average import average
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
@@ -126,8 +125,13 @@ def test_networks_are_merged_in_the_units_of_the_anchor(data, tmp_path):
     target = dataclasses.replace(data.target, values=data.target.values * 50 + 300)
     _, _, restored = results(dataclasses.replace(data, target=target), tmp_path / "s", {"training.epochs": 5})
     assert not np.array_equal(restored.ready.units[0].shift, restored.ready.units[1].shift)
-    parents, anchor = merging.parents_of([restored])
+    parents, anchor = merging.base.parents_of([restored])
     for i, parent in enumerate(parents):
-        again = merging.merged(parent.model, parents, anchor).prediction
+        again = merging.base.merged(parent.model, parents, anchor).prediction
         np.testing.assert_allclose(again, restored.prediction(i), rtol=1e-4)
     assert 200 < average(parents, anchor).prediction.mean() < 400
+    found = merging.merge([restored], ["ensemble", "average"], epochs=0)
+    rmse = found.tables["table"].set_index("name").rmse
+    best = rmse[["ensemble", "average"]].idxmin()
+    assert rmse["ensemble"] <= rmse["mean of the networks"], "the ensemble of values is their mean"
+    assert f"{best!r}" in found.sentence and f"rmse {rmse[best]:.3f}" in found.sentence
