@@ -56,9 +56,6 @@ def train_model(
     the models return. The predictions that come back are in the target's own.
     """
     feature_dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
-    layer = config["model"]["layer"]["name"]
-    if ready.evaluated[0] is None and config["model"]["layers"] and layer != "none":
-        raise ValueError(f"data set {data.name!r} has no graph for layer {layer!r}: set model.layer.name to 'none'")
     part, optimizer = config["training"], config["optimizer"]
     loss = build_loss(config, data.target)
     select = "loss" if part["select"] == "accuracy" and data.target.kind != "classes" else part["select"]

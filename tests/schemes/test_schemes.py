@@ -96,10 +96,10 @@ def test_the_scheme_itself_changes_nothing():
     batch = modality_batch(n=3)
     assert stage.transform(batch, jax.random.key(0)) is batch
 
-    def model(batch, key=None):
-        return (batch, key)
+    def model(batch, context=None):
+        return (batch, context)
 
-    assert stage.forward(model, batch, key=1) == (batch, 1)
+    assert stage.forward(model, batch, context=1) == (batch, 1)
     assert Scheme().build(lambda dims, key: (dims, key), {"a": 1}, Target("classes"), 2) == ({"a": 1}, 2)
 
 
