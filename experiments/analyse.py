@@ -17,13 +17,14 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from experiments import arguments
 from fusion_jax.analysis.gcav import RANDOM, Concepts, gcav
 from fusion_jax.results.figures import new_figure, save_figure
 from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
 from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.zoo import nearest
+
+from . import arguments
 
 FLAGS = flags.FLAGS
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +31,7 @@ from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import normal, stack
 from fusion_jax.nn.pooling import graph_mean
 from fusion_jax.nn.presence import only
+from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import (
     EVALUATION,
     Array,
@@ -47,13 +47,13 @@ from fusion_jax.records import (
     check_needs,
     needs_of,
 )
+from fusion_jax.structures.base import Structure
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 MISSING = ("mask", "zeros", "mean", "learned")
 PRESENCE = ("received", "own")
 HEADS = ("linear", "none", "fusion")
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu}
-Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}; of the graph layers also {"last": {...}}
 Tap = Callable[[str, Array], Array]
 
 
@@ -172,8 +172,7 @@ class Model(nnx.Module):
         target: what is predicted (its kind, number of outputs and level are read, not its labels).
         dim: D, width of what encoders and layers return; the encoder `identity` returns the features' own.
         placement: see the module.
-        encoder, fusion, layer, readout: ``{"name": ..., "options": {...}}`` of the mechanisms; of the layer also
-            ``"last": {...}``, options in which the last one differs.
+        encoder, fusion, layer, readout: names and options of the mechanisms.
         layers: L, number of graph layers.
         head: "linear", a linear map to the outputs with dropout before it; "none", the last graph layer gives the
             outputs, and neither activation nor dropout follows (node tasks, placements `before` and `decision`); or
@@ -182,8 +181,8 @@ class Model(nnx.Module):
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask (where it concatenates,
             it puts 0 itself: before message passing as "zeros" does); "zeros": the vector 0 after encoding; "mean": the
             encoder's image of 0, which is the training mean of standardised features (`data.scale` "column" or
-            "view"); "learned": a learned vector a modality. With the last three every node has everything: it is sent
-            to neighbours and seen by the fusion.
+            "modality"); "learned": a learned vector a modality. With the last three every node has everything: it is
+            sent to neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
@@ -201,10 +200,10 @@ class Model(nnx.Module):
         *,
         dim: int,
         placement: str,
-        encoder: Spec,
-        fusion: Spec,
-        layer: Spec,
-        readout: Spec,
+        encoder: Named,
+        fusion: Named,
+        layer: LayerPlan,
+        readout: Named,
         layers: int = 2,
         missing: str = "mask",
         presence: str = "received",
@@ -218,7 +217,7 @@ class Model(nnx.Module):
         self.head_kind = head
         m, outputs = len(self.names), target.num_outputs
         self.activation = activation
-        check_placement(fusion["name"], placement)
+        check_placement(fusion.name, placement)
         for name, value, known in (
             ("missing", missing, MISSING),
             ("presence", presence, PRESENCE),
@@ -229,39 +228,36 @@ class Model(nnx.Module):
                 raise ValueError(f"{name}={value!r}{zoo.nearest(value, known)}; expected one of {known}")
         per_stream = 0 if placement == "before" else layers
         fused_layers = layers if placement == "before" else 0
-        level = zoo.get("readout", readout["name"]).level
+        level = zoo.get("readout", readout.name).level
         if level != target.level:
-            raise ValueError(f"readout {readout['name']!r} is for {level} tasks, this data set labels {target.level}s")
+            raise ValueError(f"readout {readout.name!r} is for {level} tasks, this data set labels {target.level}s")
         if placement == "decision" and level == "graph":
             raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
         if head == "none":
-            check_no_head(placement, layers, readout["name"])
+            check_no_head(placement, layers, readout.name)
         if head == "fusion":
-            check_fusion_predicts(fusion["name"], placement, readout["name"])
-        widths = [_encoded_width(encoder["name"], feature_dims, dim)] + layers * [dim]  # of the state at every depth
+            check_fusion_predicts(fusion.name, placement, readout.name)
+        widths = [_encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
 
         def make_layer(i: int, rngs: nnx.Rngs) -> nnx.Module:
-            options = {**layer["options"], **(layer.get("last", {}) if i == layers - 1 else {})}
+            options = {**layer.options, **(layer.last if i == layers - 1 else {})}
             out = () if widths[i] == widths[i + 1] else (widths[i + 1],)
-            return zoo.make("layer", layer["name"], widths[i], *out, options=options, rngs=rngs)
+            return zoo.make("layer", layer.name, widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
             [
-                zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
+                zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs)
                 for d in feature_dims.values()
             ]
         )
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]
-        told = dict(outputs=outputs) if "outputs" in zoo.get("fusion", fusion["name"]).info.needs else {}
+        told = dict(outputs=outputs) if "outputs" in zoo.get("fusion", fusion.name).info.needs else {}
         self.fusions = nnx.List(
-            [
-                zoo.make("fusion", fusion["name"], m, width, options=fusion["options"], rngs=rngs, **told)
-                for width in fused
-            ]
+            [zoo.make("fusion", fusion.name, m, width, options=fusion.options, rngs=rngs, **told) for width in fused]
         )
         self.layers = nnx.List([make_layer(i, rngs) for i in range(fused_layers)])
         if head in ("none", "fusion"):
@@ -272,24 +268,25 @@ class Model(nnx.Module):
         else:
             self.head = nnx.Linear(widths[-1], outputs, rngs=rngs)
             read = widths if placement == "before" else widths[-1:]
-            if zoo.get("readout", readout["name"]).last_only:
+            if zoo.get("readout", readout.name).last_only:
                 read = read[-1:]
             if len(set(read)) > 1:
                 raise ValueError(
-                    f"readout {readout['name']!r} reads the states of all depths, whose widths {read} differ: encoder "
-                    f"{encoder['name']!r} leaves the first at another width than model.dim={dim}"
+                    f"readout {readout.name!r} reads the states of all depths, whose widths {read} differ: encoder "
+                    f"{encoder.name!r} leaves the first at another width than model.dim={dim}"
                 )
-            self.readout = zoo.make(
-                "readout", readout["name"], read[0], len(read), options=readout["options"], rngs=rngs
-            )
+            self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
 
-    def structures(self) -> tuple:
-        """What its mechanisms read of a graph beside its edges, each once."""
-        mechanisms = [*self.encoders, *self.fusions, *(streams.layers for streams in self.streams), *self.layers]
-        found: list = []
-        for mechanism in mechanisms if self.readout is None else [*mechanisms, self.readout]:
-            found += [structure for structure in mechanism.structures if structure not in found]
-        return tuple(found)
+    def structures(self) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
+        """What its mechanisms read of a graph beside its edges, each once: of the edge set that the modalities share,
+        and of the one each modality works on. A fusion may look at both."""
+        streams = [streams.layers for streams in self.streams]
+        own = [each for each in (*self.layers, self.readout) if each is not None]
+        found = []
+        for mechanisms in ((*self.fusions, *own), (*self.encoders, *self.fusions, *streams)):
+            declared = [structure for mechanism in mechanisms for structure in mechanism.structures]
+            found.append(tuple(dict.fromkeys(declared)))
+        return found[0], found[1]
 
     def encode(self, batch: Batch, context: Context = EVALUATION) -> tuple[Array, Array]:
         """The modalities at width D, [N, M, D], and who has something of them, bool [N, M].

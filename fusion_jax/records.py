@@ -322,6 +322,8 @@ class Info:
         needs: of the words of `NEEDS`: what it cannot do without. An instance whose options need less or more says so
             in its attribute `needs`.
         modalities: the numbers of modalities the published form exists for; () for any. Fusions are refused others.
+        version: counts the changes after which the mechanism computes other numbers than before; results of another
+            version are not taken for its own.
     """
 
     paper: str
@@ -331,6 +333,7 @@ class Info:
     cost: str = "O(N M D)"
     needs: tuple[str, ...] = ()
     modalities: tuple[int, ...] = ()
+    version: int = 1
 
 
 NEEDS = {

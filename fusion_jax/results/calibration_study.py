@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from scipy.special import softmax
 
-from fusion_jax import zoo
+from fusion_jax import plan, zoo
 from fusion_jax.results.calibration import measures, reliability, risk_coverage
 from fusion_jax.results.figures import new_figure
 from fusion_jax.results.store import Store
@@ -41,7 +41,7 @@ def collect(store: Store, found: list[Row]) -> list[Calibrated]:
 
 def _has(store: Store, row: Row) -> bool:
     """Whether a row's predictions are stored, and are probabilities."""
-    control = store.config(row.cell)["control"]["name"]
+    control = plan.of(store.config(row.cell)).control.name
     return store.has(row.cell, "predictions.parquet") and (not control or zoo.get("control", control).probabilities)
 
 

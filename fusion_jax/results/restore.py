@@ -25,11 +25,12 @@ from fusion_jax import study
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
+from fusion_jax.plan import Plan
 from fusion_jax.records import EVALUATION, Batch, Context
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
-from fusion_jax.training.build import build_model
+from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import Prepared, prepare
 from fusion_jax.training.step import Trial, known_to_model, scaled, whole
@@ -42,7 +43,7 @@ class Restored:
 
     Attributes:
         identity: its folder's name.
-        config: as it was trained (with the width that `match_params` chose).
+        plan: as it was trained, with the width that `size` chose.
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
         ready: splits, trials and batch of all stored seeds, without those that diverged.
@@ -52,7 +53,7 @@ class Restored:
     """
 
     identity: str
-    config: dict[str, Any]
+    plan: Plan
     label: str
     data: Dataset
     ready: Prepared
@@ -83,7 +84,7 @@ class Restored:
 
     def context(self, i: int) -> Context:
         """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""
-        return known_to_model(self.trial(i), jax.tree.map(lambda a: a[i], self.ready.target))
+        return known_to_model(jax.tree.map(lambda a: a[i], self.ready.target), self.trial(i).train_weight)
 
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
@@ -166,17 +167,17 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"edge set or setting is"
         )
     try:
-        config = study.resolve(ConfigDict(config)).config  # options that mechanisms have gained since
+        found = study.resolve(ConfigDict(config)).plan  # options that mechanisms have gained since
     except ValueError as error:
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]
-    config = {**config, "model": {**config["model"], "dim": width}}
+    found = dataclasses.replace(found, model=dataclasses.replace(found.model, dim=width))
     diverged = store.diverged(identity)
     seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
-    ready = prepare(config, data, seeds)
+    ready = prepare(found.data, data, seeds, **found.preparing)
     store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
-    template = build_model(config, dims, data.target, jax.random.key(0))
+    template = build_model(found.model, build_scheme(found.scheme), dims, data.target, jax.random.key(0))
     models = {}
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")
@@ -184,7 +185,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
         identity,
-        config,
+        found,
         record["label"],
         data,
         ready,

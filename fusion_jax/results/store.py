@@ -44,6 +44,7 @@ from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
+from fusion_jax.study.layout import of_today
 
 
 class Store:
@@ -82,19 +83,31 @@ class Store:
         held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
         write_json(self.root / "study.json", held)
 
-    def add_cell(self, identity: str, cell: Cell, source: str) -> None:
-        """One cell more in the list of cells; a study that is there keeps its own.
+    @contextlib.contextmanager
+    def listed(self, identity: str, cell: Cell, source: str) -> Iterator[None]:
+        """Runs the block with the cell in the list of cells; a study that is there keeps its own.
+
+        A cell that is there already has the label and the number of seeds it has now. One that turns out not to fit
+        (ValueError, OSError in the block) is taken off the list again, unless it has results.
 
         Raises:
             ValueError: the study is of another schema, so that its rows and the new one would not compare.
         """
-        if not (self.root / "study.json").exists():
-            return self.write_study([(identity, cell)], source)
-        study = self.read_study()
-        self._check_schema(study)
-        if identity not in [entry["id"] for entry in study["cells"]]:
-            study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
-            write_json(self.root / "study.json", study)
+        before = self.read_study() if (self.root / "study.json").exists() else None
+        if before is None:
+            self.write_study([(identity, cell)], source)
+        else:
+            self._check_schema(before)
+            entry = dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config)
+            cells = [entry if old["id"] == identity else old for old in before["cells"]]
+            write_json(self.root / "study.json", {**before, "cells": cells + [entry] * (entry not in cells)})
+        try:
+            yield
+        except (ValueError, OSError):
+            if not self.finished_seeds(identity):
+                cells = [entry for entry in self.read_study()["cells"] if entry["id"] != identity]
+                write_json(self.root / "study.json", {**self.read_study(), "cells": cells})
+            raise
 
     def _check_schema(self, study: Mapping[str, Any]) -> None:
         if (schema := study.get("schema", 1)) != SCHEMA:
@@ -108,7 +121,8 @@ class Store:
         path = self.root / "study.json"
         if not path.exists():
             raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study (no {path.name}): run the sweep first")
-        return read_json(path)
+        study = read_json(path)
+        return {**study, "cells": [{**cell, "config": of_today(cell["config"])} for cell in study["cells"]]}
 
     def finished_seeds(self, identity: str) -> tuple[int, ...]:
         """The seeds the cell's record lists, () without a record."""
@@ -228,7 +242,14 @@ class Store:
                 )
 
     def config(self, identity: str) -> dict[str, Any]:
-        return read_json(self.cell(identity) / "config.json")
+        """The full config of a cell, in the layout of today."""
+        return of_today(read_json(self.cell(identity) / "config.json"))
+
+    def primary_values(self, identity: str) -> tuple[str, np.ndarray]:
+        """The metric that ranks, and its values [S] on the test rows of a finished cell."""
+        table = self.table(identity, "metrics")
+        metric = next(m for m in ("accuracy", "c_index", "rmse") if m in set(table.metric))
+        return metric, table[(table.part == "test") & (table.metric == metric)].value.to_numpy()
 
 
 @contextlib.contextmanager

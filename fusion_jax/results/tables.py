@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fusion_jax import zoo
+from fusion_jax import plan, zoo
 from fusion_jax.folders import Damaged
+from fusion_jax.plan import DataPlan, Plan
 from fusion_jax.results import influence
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, flatten
@@ -86,13 +87,14 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
-    names = _data_names(written["cells"])
-    wanted = collections.Counter(_without_modalities(e["config"]) for e in written["cells"] if _is_single(e["config"]))
-    for entry in written["cells"]:
+    entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
+    names = _data_names([e.plan.data for e in entries])
+    wanted = collections.Counter(_without_modalities(e.config) for e in entries if _is_single(e.plan))
+    for entry in entries:
         row, metrics = _row(store, entry, names)
         found.append(row)
-        if metrics is not None and _is_single(entry["config"]):
-            singles.setdefault(_without_modalities(entry["config"]), []).append((row, metrics, entry))
+        if metrics is not None and _is_single(entry.plan):
+            singles.setdefault(_without_modalities(entry.config), []).append((row, metrics, entry))
     made = [(g, _best_single(g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _told_apart(made), strict=True):
         if row is not None:
@@ -120,7 +122,18 @@ def _published(entry: dict[str, Any]) -> Row:
     )
 
 
-Single = tuple[Row, pd.DataFrame, dict[str, Any]]  # a row of one modality, its metrics, its entry in the study
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A cell in the list of the study."""
+
+    id: str
+    label: str
+    seeds: int
+    plan: Plan
+    config: dict[str, Any]
+
+
+Single = tuple[Row, pd.DataFrame, Entry]  # a row of one modality, its metrics, its entry in the study
 
 
 def _without_modalities(config: dict[str, Any]) -> str:
@@ -130,25 +143,24 @@ def _without_modalities(config: dict[str, Any]) -> str:
     return json.dumps(rest, sort_keys=True)
 
 
-def _is_single(config: dict[str, Any]) -> bool:
-    modalities = config["data"]["modalities"]
-    return len(modalities) == 1 and modalities[0] != "structure" and not config["control"]["name"]
+def _is_single(plan: Plan) -> bool:
+    modalities = plan.data.modalities
+    return len(modalities) == 1 and modalities[0] != "structure" and not plan.control.name
 
 
-def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
+def _row(store: Store, entry: Entry, names: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
     """The row of a cell and its metrics; a row without values where a file of the cell is damaged, and says which."""
-    config = entry["config"]
-    control = bool(config["control"]["name"])
+    control = entry.plan.control
     about = dict(
-        label=entry["label"],
-        placement="-" if control else config["model"]["placement"],
-        data=names[_variant(config["data"])],
-        protocol=config["protocol"],
-        setting=config["data"]["setting"] or "default",
+        label=entry.label,
+        placement="-" if control.name else entry.plan.model.placement,
+        data=names[_variant(entry.plan.data)],
+        protocol=entry.plan.protocol,
+        setting=entry.plan.data.setting or "default",
     )
-    if control and config["control"]["options"].get("validation_labels") and VALIDATION_LABELS not in entry["label"]:
+    if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
         about["label"] += VALIDATION_LABELS
-    if not control and not _has_edges(config["model"]):
+    if not control.name and not _has_edges(entry.plan):
         about["placement"] += " (no graph)"
     try:
         return _read_row(store, entry, about)
@@ -156,20 +168,20 @@ def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Ro
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error)), None
 
 
-def _read_row(store: Store, entry: dict[str, Any], about: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
-    identity = entry["id"]
-    seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
+def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
+    identity = entry.id
+    seeds = [s for s in store.finished_seeds(identity) if s < entry.seeds]
     failure = store.failure(identity)
     costs = store.costs(identity) if seeds else []
-    diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry["seeds"]}
+    diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry.seeds}
     seeds = [s for s in seeds if s not in diverged]
-    missing = entry["seeds"] - len(seeds) - len(diverged)
+    missing = entry.seeds - len(seeds) - len(diverged)
     error = (failure["error"] if failure else UNFINISHED) if missing else ""
     if not seeds:
         return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged)), None
     notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
     if notes:
-        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds{':' if error else ';'} {'; '.join(notes)})"
+        about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     metrics = store.table(identity, "metrics")
     metrics = metrics[metrics.seed.isin(seeds)]
     test = duckdb.query(  # DuckDB takes NaN of pandas for NULL, and a NULL would come back as 0
@@ -215,26 +227,26 @@ def _tested(store: Store, identity: str, seeds: list[int]) -> tuple[np.ndarray |
     return each[0].row.to_numpy(), {m: np.stack([k[m] for k in known]) for m in shared}
 
 
-def _variant(part: dict[str, Any]) -> str:
+def _variant(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
-    return json.dumps([part["name"], part["options"]], sort_keys=True)
+    return json.dumps([part.name, part.options], sort_keys=True)
 
 
-def _data_names(cells: list[dict[str, Any]]) -> dict[str, str]:
+def _data_names(parts: list[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it."""
-    parts = {_variant(c["config"]["data"]): c["config"]["data"] for c in cells}
+    variants = {_variant(part): part for part in parts}
     named = {}
-    for variant, part in parts.items():
-        given = ", ".join(f"{k}={v}" for k, v in sorted(part["options"].items()))
-        alone = sum(other["name"] == part["name"] for other in parts.values()) == 1
-        named[variant] = part["name"] if alone or not given else f"{part['name']} ({given})"
+    for variant, part in variants.items():
+        given = ", ".join(f"{k}={v}" for k, v in sorted(part.options.items()))
+        alone = sum(other.name == part.name for other in variants.values()) == 1
+        named[variant] = part.name if alone or not given else f"{part.name} ({given})"
     return named
 
 
-def _has_edges(model: dict[str, Any]) -> bool:
+def _has_edges(plan: Plan) -> bool:
     """Whether a model looks at edges: through its graph layers, its encoders or its fusion."""
-    layers = model["layers"] > 0 and model["layer"]["name"] != "none"
-    return layers or any("graph" in zoo.get(kind, model[kind]["name"]).info.needs for kind in ("encoder", "fusion"))
+    readers = (("encoder", plan.model.encoder), ("fusion", plan.model.fusion))
+    return plan.uses_edges or any("graph" in zoo.get(kind, part.name).info.needs for kind, part in readers)
 
 
 def _best_single(group: list[Single], modalities: int) -> Row | None:
@@ -258,7 +270,7 @@ def _best_single(group: list[Single], modalities: int) -> Row | None:
 
     chosen = [max(members, key=lambda m, seed=seed: rank(m, seed))[0] for seed in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
-    wanted = max(e["seeds"] for *_, e in group)
+    wanted = max(e.seeds for *_, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
     label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
@@ -284,8 +296,8 @@ def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
         if row is None:
             labels.append("")
             continue
-        like = [flatten(g[0][2]["config"]) for g, r in made if r is not None and _place(r) == _place(row)]
-        own = flatten(group[0][2]["config"])
+        like = [flatten(g[0][2].config) for g, r in made if r is not None and _place(r) == _place(row)]
+        own = flatten(group[0][2].config)
         differing = {k for f in like for k in {**f, **own} if f.get(k) != own.get(k)}
         keys = sorted(differing - {"label", "seeds", "data.modalities"})
         labels.append(", ".join([row.label, *(f"{k}={own[k]}" for k in keys if k in own)]))

@@ -12,6 +12,13 @@ from sklearn import metrics as sk
 from fusion_jax.records import Array, Context, Output, Target
 
 
+def selection(select: str, target: Target, loss):
+    """The score by which an epoch is kept, larger is better: the task's own ("score"), "loss", or the "last" epoch."""
+    if select == "score":
+        select = "accuracy" if target.kind == "classes" else "loss"
+    return dict(accuracy=accuracy_then_loss, loss=lowest_loss, last=lambda loss: last_epoch)[select](loss)
+
+
 def accuracy_then_loss(loss):
     """The selection score of classification: correct validation rows, of equally many the lower loss.
 
