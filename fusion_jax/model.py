@@ -278,10 +278,15 @@ class Model(nnx.Module):
             self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
 
     def structures(self) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
-        """What its mechanisms read of a graph beside its edges: of the shared edge set, and of each modality's."""
-        shared = [*self.fusions, *self.layers, *([] if self.readout is None else [self.readout])]
-        each = [*self.encoders, *(streams.layers for streams in self.streams)]
-        return tuple(tuple(dict.fromkeys(s for part in parts for s in part.structures)) for parts in (shared, each))
+        """What its mechanisms read of a graph beside its edges, each once: of the edge set that the modalities share,
+        and of the one each modality works on. A fusion may look at both."""
+        streams = [streams.layers for streams in self.streams]
+        own = [each for each in (*self.layers, self.readout) if each is not None]
+        found = []
+        for mechanisms in ((*self.fusions, *own), (*self.encoders, *self.fusions, *streams)):
+            declared = [structure for mechanism in mechanisms for structure in mechanism.structures]
+            found.append(tuple(dict.fromkeys(declared)))
+        return found[0], found[1]
 
     def encode(self, batch: Batch, context: Context = EVALUATION) -> tuple[Array, Array]:
         """The modalities at width D, [N, M, D], and who has something of them, bool [N, M].

@@ -100,7 +100,7 @@ class Restored:
 
     def context(self, i: int) -> Context:
         """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""
-        return known_to_model(self.trial(i), jax.tree.map(lambda a: a[i], self.ready.target))
+        return known_to_model(jax.tree.map(lambda a: a[i], self.ready.target), self.trial(i).train_weight)
 
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""

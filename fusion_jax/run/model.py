@@ -89,7 +89,7 @@ def begin(models: Sequence[nnx.Module], prepared: Prepared) -> None:
     for i, model in enumerate(models):
         trial, target = jax.tree.map(lambda a, i=i: a[i], (prepared.trials, prepared.target))
         key = jax.random.fold_in(trial.key, 2**32 - 1)  # epochs count from 0
-        model.begin(scaled(prepared.batch, trial), known_to_model(trial, target, key=key))
+        model.begin(scaled(prepared.batch, trial), known_to_model(target, trial.train_weight, key=key))
 
 
 def optimizer_of(plan: Plan, factor: float, epochs: int) -> optax.GradientTransformation:

@@ -134,9 +134,10 @@ def _of_rows(attention: Attention, rows: int) -> Attention:
     return dataclasses.replace(attention, **jax.tree.map(cut, held))
 
 
-def known_to_model(trial: Trial, target: Target, **more: Any) -> Context:
-    """The context of a seed's model: the target of its training rows, all others hidden; key and epoch where given."""
-    train = trial.train_weight > 0
+def known_to_model(target: Target, weight: Array, **more: Any) -> Context:
+    """What a seed's model knows: the target of its training rows, of weight > 0, all others hidden; with a key and an
+    epoch in training."""
+    train = weight > 0
     return Context(target=target.hidden(train), train=train, **more)
 
 
@@ -185,7 +186,7 @@ def training_loss(
     """
     stage, weight = planned.stage, trial.train_weight
     scheme_key, model_key = jax.random.split(key)
-    context = known_to_model(trial, target, key=model_key, step=epoch, total=planned.total)
+    context = known_to_model(target, weight, key=model_key, step=epoch, total=planned.total)
     output = stage.forward(model, stage.transform(batch, scheme_key), context=context)
     now = Context(step=epoch, total=planned.total)
     if output.revealed is not None:
@@ -247,7 +248,7 @@ def make_epoch(
         """Prediction and uncertainty of all rows; loss, readable score and score of the validation rows."""
         model = nnx.merge(graphdef, params, rest, copy=True)
         rows = len(trial.val_weight)
-        context, now = known_to_model(trial, target), Context(step=state.epoch, total=planned.total)
+        context, now = known_to_model(target, trial.train_weight), Context(step=state.epoch, total=planned.total)
         output = first_rows(stage.forward(model, whole if select_on_whole else batch, context=context), rows)
         same = select_on_whole or whole is batch
         shown = output if same else first_rows(stage.forward(model, whole, context=context), rows)

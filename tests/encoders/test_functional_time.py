@@ -11,7 +11,7 @@ from fusion_jax.data import synthetic_temporal
 from fusion_jax.encoders.functional_time import CODES, FunctionalTime
 from fusion_jax.encoders.functional_time.time_codes import Bochner, FlexibleMercer, Mercer
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Context
+from fusion_jax.records import Context, needs_of
 from tests.helpers import assign, to_float64
 
 T = np.random.default_rng(0).uniform(0, 300, size=12)
@@ -189,11 +189,8 @@ def test_refusals_name_the_encoder():
             make(**wrong)
     with pytest.raises(ValueError, match="functional_time"):
         FunctionalTime(1, 8, times="nodes", rngs=nnx.Rngs(0))
-    x = jnp.ones((3, 5))
-    with pytest.raises(ValueError, match="no graph"):
-        make()(x, None)
-    with pytest.raises(ValueError, match="weight"):
-        make()(x, Graph.create(np.array([0]), np.array([1]), 3, {"weight": np.ones(1)}))
+    assert needs_of(make()) == ("graph", "edge_time")
+    assert needs_of(make(times="nodes")) == ("graph",), "the times are the nodes' own"
 
 
 def test_it_reads_what_a_time_blind_encoder_cannot():

@@ -59,5 +59,3 @@ def test_refusals(data):
         GCN(5, D, norm="col", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="graph 'gcn'.*norm='col'"):
         layer.GCN(D, norm="col", rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="needs a graph"):
-        GCN(5, D, rngs=nnx.Rngs(0))(data[2])

@@ -9,7 +9,7 @@ from flax import nnx
 from fusion_jax.encoders.vae import VAE, divergence
 from fusion_jax.model import Model
 from fusion_jax.plan import LayerPlan, Named
-from fusion_jax.records import Batch, Context, Target
+from fusion_jax.records import EVALUATION, Batch, Context, Target
 from tests.helpers import parameters, small_graph
 
 N, DIM = 7, 4
@@ -26,12 +26,12 @@ def test_divergence():
 def test_absent_rows_do_not_count_and_beta_and_weight_are_factors():
     module = VAE(6, DIM, beta=3.0, weight=0.5, rngs=nnx.Rngs(0))
     error, kld = (float(v) for v in module.terms(X, PRESENT, jnp.zeros((N, DIM), X.dtype)))
-    assert module.losses(X, PRESENT)["vae"] == pytest.approx(0.5 * (error + 3 * kld) / 5, rel=1e-6)
+    assert module.losses(X, PRESENT, EVALUATION)["vae"] == pytest.approx(0.5 * (error + 3 * kld) / 5, rel=1e-6)
     other = jnp.where(PRESENT[:, None], X, 100)
-    assert module.losses(other, PRESENT)["vae"] == module.losses(X, PRESENT)["vae"]
-    assert module.losses(X, jnp.zeros(N, bool))["vae"] == 0
+    assert module.losses(other, PRESENT, EVALUATION)["vae"] == module.losses(X, PRESENT, EVALUATION)["vae"]
+    assert module.losses(X, jnp.zeros(N, bool), EVALUATION)["vae"] == 0
     noisy = module.losses(X, PRESENT, context=Context(key=jax.random.key(0)))["vae"]
-    assert np.isfinite(noisy) and noisy != module.losses(X, PRESENT)["vae"]
+    assert np.isfinite(noisy) and noisy != module.losses(X, PRESENT, EVALUATION)["vae"]
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -27,7 +27,7 @@ def test_it_pulls_a_class_together():
     weight = jnp.ones(9)
     assert triplet(output(apart), target(), weight, context=EVALUATION) == 0
     assert triplet(output(apart), target(np.roll(LABELS, 1)), weight, context=EVALUATION) > 0.5
-    assert triplet(output(np.zeros((9, 4))), target(), weight, margin=0.3) == pytest.approx(0.3)
+    assert triplet(output(np.zeros((9, 4))), target(), weight, context=EVALUATION, margin=0.3) == pytest.approx(0.3)
 
 
 def test_nodes_without_weight_have_no_influence():
@@ -63,7 +63,7 @@ def test_weights_average():
 
 def test_refusals():
     with pytest.raises(ValueError, match="triplet.*values"):
-        triplet(output(), Target("values", values=jnp.zeros((9, 1))), jnp.ones(9))
+        triplet(output(), Target("values", values=jnp.zeros((9, 1))), jnp.ones(9), context=EVALUATION)
     with pytest.raises(ValueError, match="triplet.*decision"):
         bare = output()
         triplet(

@@ -44,7 +44,7 @@ class ScratchPart(GraphLayer):
     def __init__(self, dim, out=None, *, rngs):
         self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
 
-    def __call__(self, x, graph, present=None, *, key=None):
+    def __call__(self, x, graph, present=None, context=None):
         parts, windows = graph.structure(PARTS), graph.structure(WINDOWS)
         x = jnp.append(x, jnp.zeros_like(x[:1]), axis=0)
         mean = x[windows.ids].sum(1) / jnp.maximum(windows.valid.sum(1), 1).astype(x.dtype)[:, None]

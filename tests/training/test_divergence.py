@@ -45,9 +45,9 @@ def spoil(row, monkeypatch):
         def build(plan, model, target):
             loss = build_loss(plan, model, target)
 
-            def spoiled(output, target, weight, step):
+            def spoiled(output, target, weight, context):
                 own = (weight[row] > 0) & (weight.sum() > 1)
-                return hurt(how, loss(output, target, weight, step), output, own & (step == EPOCH))
+                return hurt(how, loss(output, target, weight, context), output, own & (context.step == EPOCH))
 
             return spoiled
 
@@ -119,7 +119,11 @@ def test_what_is_stored_of_a_cell_some_of_whose_seeds_diverged(data, spoil, tmp_
 def test_a_cell_all_of_whose_seeds_diverged_fails_and_leaves_no_save(data, tmp_path, monkeypatch):
     def build(plan, model, target):
         del plan, model, target
-        return lambda output, target, weight, step: jnp.where(step == EPOCH, jnp.nan, (output.prediction**2).mean())
+
+        def loss(output, target, weight, context):
+            return jnp.where(context.step == EPOCH, jnp.nan, (output.prediction**2).mean())
+
+        return loss
 
     monkeypatch.setattr("fusion_jax.run.model.build_loss", build)
     made = tiny.cell(seeds=2, training__checkpoint_seconds=0.0)

@@ -11,12 +11,10 @@ from fusion_jax.losses import adaptive_margin as loss
 from tests.helpers import assign, parameters, shown
 from tests.torch_names import torch_attention, torch_linear
 
-HEADS = 2  # the README's, where a case stores no weights to read it from
-
 
 def build(case, names, layers, relus):
     """`names[l]` are the prefixes of layer l's attentions and linear map in the case."""
-    heads = case["out/weights"].shape[1] if "out/weights" in case else HEADS
+    heads = int(case["option/heads"])
     dim = case["in/text"].shape[-1]
     fusion = M2FNet(len(names[0]), dim, layers=layers, heads=heads, relus=relus, rngs=nnx.Rngs(0))
     values = {}
