@@ -26,14 +26,13 @@ from etils import epath
 from flax import nnx
 
 from experiments.train import train_model
-from fusion_jax import zoo
+from fusion_jax import metrics, tasks, zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.ot_fusion.rules import CHOICES
 from fusion_jax.results.figures import new_figure, save_figure
+from fusion_jax.results.recorded import at
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
-from fusion_jax.results.tables import SHOWN
-from fusion_jax.training import metrics
 from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import prepare
 
@@ -95,7 +94,7 @@ def merge(
     parents, anchor = base.parents_of(cells)
     rows = base.unseen_rows(parents)
     target, options = cells[0].data.target, dict(options or {})
-    if target.kind != "classes":
+    if not tasks.of(target).probabilities:
         options["ensemble"] = {"probabilities": False, **options.get("ensemble", {})}
     own_labels = [np.union1d(p.split.train, p.split.val) for p in parents]
     labels = len(functools.reduce(np.union1d, own_labels))
@@ -108,7 +107,7 @@ def merge(
             cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
             merged.append((f"{name}, finetuned", 1, labels, finetune(cell, i, done.model, epochs, rate)))
     lines = [
-        dict(name=name, kind=kind, passes=passes, labels=known, **metrics.evaluate(prediction, target, rows))
+        dict(name=name, kind=kind, passes=passes, labels=known, **metrics.scores(at(target, rows), prediction[rows]))
         for kind, group in (("network", networks), ("merged", merged))
         for name, passes, known, prediction in group
     ]
@@ -146,9 +145,9 @@ def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
-def markdown(result: Result, task: str) -> str:
-    """The table with the metrics shown for the task."""
-    shown = [m for m in SHOWN[task] if m in result.table.columns]
+def markdown(result: Result) -> str:
+    """The table with the metrics that a report shows."""
+    shown = metrics.shown(result.table.columns, "main")
     head = ["predictor", *shown, "passes", "labels"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for _, row in result.table.iterrows():
@@ -174,9 +173,9 @@ def figure(result: Result):
     return fig
 
 
-def write(folder: epath.Path, result: Result, task: str, about: Mapping[str, Any]) -> str:
+def write(folder: epath.Path, result: Result, about: Mapping[str, Any]) -> str:
     """All files of the result, which appear together; returns the table in Markdown."""
-    text = markdown(result, task)
+    text = markdown(result)
     with replacing(folder) as temporary:
         write_bytes(temporary / "table.csv", result.table.to_csv(index=False).encode())
         write_bytes(temporary / "table.md", text.encode())
@@ -197,7 +196,7 @@ def main(argv):
         result = merge(cells, FLAGS.merging, dict(ot_fusion=rules), epochs=FLAGS.epochs, rate=FLAGS.rate)
         folder = store.cell(identities[0]) / "-".join(["merge", *identities[1:]])
         about = dict(cells=identities, mergings=FLAGS.merging, epochs=FLAGS.epochs, rate=FLAGS.rate, ot_fusion=rules)
-        print(write(folder, result, cells[0].data.target.kind, about))
+        print(write(folder, result, about))
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
     print(f"written: {os.fspath(folder)}/table.csv, table.md, figure.png, merge.json")

@@ -19,6 +19,7 @@ INFO = Info(
     golden="mpfnet",
     cost="O(N D + N log N)",
     needs=("labels",),
+    tasks=("classes",),
 )
 
 
@@ -31,8 +32,8 @@ def triplet(output: Output, target: Target, weight: Array, *, step=0, margin: fl
     Raises:
         ValueError: a target without classes, labels that belong to graphs, or placement `decision`.
     """
-    if target.kind != "classes" or target.level != "node" or output.hidden is None:
-        found = f"{target.kind} of {target.level}s" + (" at placement 'decision'" if output.hidden is None else "")
+    if target.words != "classes of nodes" or output.hidden is None:
+        found = target.words + (" at placement 'decision'" if output.hidden is None else "")
         raise ValueError(f"loss 'triplet' forms triplets of nodes' states from their classes, got {found}")
     positive, negative, found = triplets(target.labels, weight > 0, target.num_outputs, step)
     z = output.hidden

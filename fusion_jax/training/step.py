@@ -19,7 +19,7 @@ from flax import nnx
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array, Batch, Output, Target
 from fusion_jax.schemes.base import Stage
-from fusion_jax.training.metrics import readable
+from fusion_jax.training.selection import readable
 
 CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
