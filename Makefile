@@ -21,10 +21,12 @@ readme:
 
 test: env
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m pytest -n $(WORKERS) --dist=loadgroup $(ARGS)
 
 lint: env
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 env: $(STAMP)
 

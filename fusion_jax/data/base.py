@@ -13,8 +13,10 @@ import scipy.sparse as sp
 
 from fusion_jax import tasks
 from fusion_jax.data import _fields
+from fusion_jax.data.fingerprint import fingerprint
 from fusion_jax.graphs import Graph, check_edges, node_counts
 from fusion_jax.records import Target
+from fusion_jax.zoo import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +148,6 @@ class Dataset:
         Raises:
             ValueError: seed 0 has no split.
         """
-        from fusion_jax.data.fingerprint import fingerprint
-
         return fingerprint(self)
 
     def split(self, seed: int) -> Split:
@@ -178,8 +178,6 @@ class Dataset:
         return self._graph(name, tuple(self._graph(v) for v in views))
 
     def _graph(self, name: str, views: tuple[Graph, ...] = ()) -> Graph:
-        from fusion_jax.zoo import nearest
-
         if name not in self.graphs:
             raise ValueError(
                 f"data set {self.name!r} has no edge set {name!r}{nearest(name, self.graphs)}; "
