@@ -25,7 +25,6 @@ from absl import flags
 from etils import epath
 from flax import nnx
 
-from experiments.train import train_model
 from fusion_jax import metrics, tasks, zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.ot_fusion.rules import CHOICES
@@ -33,6 +32,7 @@ from fusion_jax.results.figures import new_figure, save_figure
 from fusion_jax.results.recorded import at
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
+from fusion_jax.run.model import train_model
 from fusion_jax.training.compilation import check_platform, own_settings, use_cache
 from fusion_jax.training.prepare import prepare
 
@@ -63,13 +63,14 @@ class Result:
 
 def finetune(cell: Restored, i: int, model, epochs: int, rate: float) -> np.ndarray:
     """Predictions [N, C] after training `model` on the i-th seed's rows, at `rate` times the cell's learning rate."""
-    config = {
-        **cell.config,
-        "training": {**cell.config["training"], "epochs": epochs, "patience": epochs, "chunk": epochs},
-        "optimizer": {**cell.config["optimizer"], "learning_rate": rate * cell.config["optimizer"]["learning_rate"]},
-    }
-    ready = prepare(config, cell.data, (cell.seeds[i],))
-    return train_model(config, cell.data, ready, None, build=lambda key: nnx.clone(model)).prediction[0]
+    whole = cell.plan
+    plan = dataclasses.replace(
+        whole,
+        training=dataclasses.replace(whole.training, epochs=epochs, patience=epochs, chunk=epochs),
+        optimizer=dataclasses.replace(whole.optimizer, learning_rate=rate * whole.optimizer.learning_rate),
+    )
+    ready = prepare(plan.data, cell.data, (cell.seeds[i],), **plan.preparing)
+    return train_model(plan, cell.data, ready, build=lambda key: nnx.clone(model)).prediction[0]
 
 
 @own_settings()
@@ -116,7 +117,7 @@ def merge(
     own = table[table.kind == "network"]
     mean = pd.DataFrame([dict(name="mean of the networks", kind="mean", passes=1, **own[numbers].mean())])
     table = pd.concat([own, mean, table[table.kind == "merged"]], ignore_index=True)
-    note = label_note([len(known) for known in own_labels], labels, any(c.config["protocol"] == "paper" for c in cells))
+    note = label_note([len(known) for known in own_labels], labels, any(c.plan.protocol == "paper" for c in cells))
     return Result(table, parents[anchor].name, len(rows), cells[0].primary, note)
 
 

@@ -99,8 +99,8 @@ class Model(nnx.Module):
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask (where it concatenates,
             it puts 0 itself: before message passing as "zeros" does); "zeros": the vector 0 after encoding; "mean": the
             encoder's image of 0, which is the training mean of standardised features (`data.scale` "column" or
-            "view"); "learned": a learned vector a modality. With the last three every node has everything: it is sent
-            to neighbours and seen by the fusion.
+            "modality"); "learned": a learned vector a modality. With the last three every node has everything: it is
+            sent to neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
@@ -147,7 +147,7 @@ class Model(nnx.Module):
         fused_layers = layers if placement == "before" else 0
         level = zoo.get("readout", readout.name).level
         if level != target.level:
-            raise ValueError(f"readout {readout['name']!r} is for {level} tasks, this data set labels {target.level}s")
+            raise ValueError(f"readout {readout.name!r} is for {level} tasks, this data set labels {target.level}s")
         if placement == "decision" and level == "graph":
             raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
         if head == "none":
@@ -186,8 +186,8 @@ class Model(nnx.Module):
                 read = read[-1:]
             if len(set(read)) > 1:
                 raise ValueError(
-                    f"readout {readout['name']!r} reads the states of all depths, whose widths {read} differ: encoder "
-                    f"{encoder['name']!r} leaves the first at another width than model.dim={dim}"
+                    f"readout {readout.name!r} reads the states of all depths, whose widths {read} differ: encoder "
+                    f"{encoder.name!r} leaves the first at another width than model.dim={dim}"
                 )
             self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
 

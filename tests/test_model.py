@@ -10,6 +10,7 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.model import MISSING, Model, check_placement
+from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import Batch, Target
 from tests.helpers import parameters, small_graph, to_float64
 
@@ -29,19 +30,16 @@ def build(placement="before", fusion="mean", layer="gcn", layers=2, *, dims=DIMS
     given = dict(readout="last", encoder="linear") | {k: v for k, v in kwargs.items() if k in ("readout", "encoder")}
     rest = {k: v for k, v in kwargs.items() if k not in (*given, "last")}
 
-    def spec(name):
-        return dict(name=name, options={})
-
     model = Model(
         dims,
         target,
         dim=DIM,
         placement=placement,
-        fusion=spec(fusion),
+        fusion=Named(fusion),
         layers=layers,
-        layer={**spec(layer), "last": kwargs.get("last", {})},
-        encoder=spec(given["encoder"]),
-        readout=spec(given["readout"]),
+        layer=LayerPlan(layer, last=kwargs.get("last", {})),
+        encoder=Named(given["encoder"]),
+        readout=Named(given["readout"]),
         rngs=nnx.Rngs(0),
         **rest,
     )
@@ -200,14 +198,14 @@ def test_interleaving_a_fusion_without_tokens_is_refused_by_name_at_construction
     [
         (dict(placement="befor"), "did you mean 'before'"),
         (dict(fusion="self_atention"), "no fusion named 'self_atention' .did you mean 'self_attention'"),
-        (dict(layer="gcnn"), "no graph named 'gcnn' .did you mean 'gcn'"),
+        (dict(layer="gcnn"), "no layer named 'gcnn' .did you mean 'gcn'"),
         (dict(encoder="liner"), "no encoder named 'liner' .did you mean 'linear'"),
         (dict(readout="lst"), "no readout named 'lst' .did you mean 'last'"),
         (dict(missing="masked"), "did you mean 'mask'"),
         (dict(presence="receive"), "did you mean 'received'"),
         (dict(head="non"), "did you mean 'none'"),
         (dict(activation="rely"), "did you mean 'relu'"),
-        (dict(last={"norms": 1}), "graph 'gcn' has no option 'norms'"),
+        (dict(last={"norms": 1}), "layer 'gcn' has no option 'norms'"),
         (dict(head="none", placement="after"), "'none'.*not 'after'"),
         (dict(head="none", placement="interleaved", fusion="self_attention"), "'none'.*not 'interleaved'"),
         (dict(head="none", layers=0), "'none'.*there must be one, found model.layers=0"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import train
 from fusion_jax import data, study
 from fusion_jax.data import files
-from fusion_jax.training.prepare import prepare
+from fusion_jax.training import metrics
+from tests import tiny
 from tests.helpers import assign
 
 CHECKOUT = pathlib.Path(__file__).parents[1]
@@ -53,7 +53,7 @@ def rosmap() -> data.Dataset:
 
 @pytest.fixture(scope="module")
 def ready(cell, rosmap):
-    return prepare(cell.config, rosmap, (0,))
+    return tiny.prepared(cell.plan, rosmap, (0,))
 
 
 def load_trained(model: nnx.Module, j: int) -> nnx.Module:
@@ -78,11 +78,10 @@ def load_trained(model: nnx.Module, j: int) -> nnx.Module:
 @pytest.fixture(scope="module")
 def outputs(cell, rosmap, ready):
     """{j: Output of the authors' j-th model} on our features and graphs."""
-    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     batch = dataclasses.replace(ready.batch, graph=ready.evaluated[0])
     found = {}
     for j in TRAINED:
-        model = load_trained(train.build_model(cell.config, dims, rosmap.target, jax.random.key(0)), j)
+        model = load_trained(tiny.model(cell.plan, rosmap, ready), j)
         found[j] = model(batch)
     return found
 
@@ -106,7 +105,7 @@ def test_the_released_models_give_the_authors_metrics(outputs, rosmap):
     test, names, reference = rosmap.split(0).test, ("accuracy", "f1", "auc"), arrays("metrics")
 
     def scores(logits):
-        found = train.metrics.evaluate(np.asarray(logits), rosmap.target, test)
+        found = metrics.evaluate(np.asarray(logits), rosmap.target, test)
         return [found[n] for n in names]
 
     fused = np.array([scores(outputs[j].prediction) for j in TRAINED])

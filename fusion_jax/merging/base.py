@@ -137,7 +137,7 @@ def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
         raise ValueError(
             "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
             "not at placement 'decision' or without head: train the cell with one split, "
-            '--config.vary=\'("init","dropout")\''
+            '--config.per_seed=\'("init","dropout")\''
         )
     model = nnx.clone(model)
     kernel, bias = model.head.kernel[...], model.head.bias[...]
@@ -166,9 +166,9 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
-        if len({"row" == c.config["data"]["scale"] for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
+        if len({"row" == c.plan.data.scale for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
             raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
-        if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
+        if cell.plan.model.placement != cells[0].plan.model.placement:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
     scores = [cell.validation_score(i) for cell, i in members]
     anchor = max(range(len(members)), key=lambda n: scores[n])
@@ -197,7 +197,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(
                 "seeds with scalers of their own (data.scale, split varies) cannot be merged where "
                 "model.missing='mean' fills what is missing with each seed's own mean; train with another policy, or "
-                'with one split, --config.vary=\'("init","dropout")\''
+                'with one split, --config.per_seed=\'("init","dropout")\''
             )
     parents = [
         dataclasses.replace(p, model=in_units(rescaled(p.model, cell.trial(i), target), own, units[anchor]))
@@ -221,7 +221,7 @@ def unseen_rows(parents: Sequence[Parent]) -> np.ndarray:
     if len(rows) < MIN_ROWS:
         raise ValueError(
             f"only {len(rows)} rows are test rows of all {len(parents)} networks: train the cell with one split, "
-            f'--config.vary=\'("init","dropout")\', to merge it'
+            f'--config.per_seed=\'("init","dropout")\', to merge it'
         )
     return rows
 

@@ -2,7 +2,8 @@
 
 Counted are the data set's fingerprint (`data.fingerprint`), what the config leaves to the data set as it is used (the
 modalities in their order, the edge set, the setting, the edge sets of evaluation), every value of the config, and the
-`version` of every mechanism that is used, where it is not 1 (of a mechanism outside the package its file's sha256 too).
+`version` of every mechanism that is used, where it is not 1 (of a mechanism outside the package its file's sha256 too);
+of the loss and the readout that the task or the fusion brings as of those that the config names.
 
 Not counted: the number of seeds, the label, what only concerns running (chunks, checkpoints), for a control what only
 models read, and what came later: a key or an option that schema 2 had not counts only where it differs from the
@@ -21,9 +22,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusion_jax import zoo
+from fusion_jax import tasks, zoo
 from fusion_jax.data.base import Dataset
+from fusion_jax.records import Target
 from fusion_jax.study import layout
+from fusion_jax.training.build import usual_loss
 
 SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
@@ -48,26 +51,20 @@ def identity(config: Mapping[str, Any], data: Dataset | str) -> str:
         config: resolved.
         data: the data set; or a text that stands for it, and then the config counts as it is written.
     """
-    counted = {k: v for k, v in config.items() if k not in NOT_IDENTITY}
+    counted, target = {k: v for k, v in config.items() if k not in NOT_IDENTITY}, None
     if not isinstance(data, str):
         counted["data"] = _as_used(counted["data"], data)
-        data = data.fingerprint
+        data, target = data.fingerprint, data.target
     counted["training"] = {k: v for k, v in counted["training"].items() if k not in _RUNTIME}
     if counted["control"]["name"]:  # a control reads none of these
         counted = {k: v for k, v in counted.items() if k not in _OF_MODELS}
         counted["per_seed"] = [what for what in counted["per_seed"] if what != "dropout"]
     counted = layout.of_then(counted)
-    versions = {}
     for kind, section in _named(counted):
-        name = section["name"]
-        section["options"] = _counted_options(kind, name, section["options"])
-        if (version := zoo.version(kind, name)) != [1]:
-            versions[f"{kind}/{name}"] = version
-    for name in counted.get("loss", {}).get("extra", {}):
-        if (version := zoo.version("loss", name)) != [1]:
-            versions[f"loss/{name}"] = version
-    if versions:
-        counted["versions"] = versions
+        section["options"] = _counted_options(kind, section["name"], section["options"])
+    versions = {f"{kind}/{name}": zoo.version(kind, name) for kind, name in _used(counted, target)}
+    if changed := {name: version for name, version in versions.items() if version != [1]}:
+        counted["versions"] = changed
     text = json.dumps([SCHEMA, data, counted], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -80,6 +77,22 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             section = section.get(part, {})
         if section.get("name"):
             yield kind, section
+
+
+def _used(config: Mapping[str, Any], target: Target | None) -> Iterator[tuple[str, str]]:
+    """Kind and name of every mechanism that takes part; where the target is known also of those that it brings."""
+    for kind, section in _named(config):
+        yield kind, section["name"]
+    if target is not None:
+        yield "task", target.kind
+    model, loss = config.get("model"), config.get("loss", {})
+    for name in loss.get("extra", {}):
+        yield "loss", name
+    if model and target is not None:
+        if not loss["name"]:
+            yield "loss", usual_loss(model["fusion"]["name"], model["placement"], target)
+        if not model["readout"]["name"]:
+            yield "readout", tasks.of(target).readouts[target.level]
 
 
 def _counted_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:

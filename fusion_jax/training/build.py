@@ -68,14 +68,20 @@ def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:
     Raises:
         ValueError: the fusion's own loss is for other tasks than the target's.
     """
-    own = zoo.get("fusion", model.fusion.name).loss if model.placement == "decision" else None
-    usual, known = tasks.of(target).loss, getattr(zoo.info("loss", own), "tasks", ()) if own else ()
-    if known and not plan.name and target.kind not in known:
+    usual, own = usual_loss(model.fusion.name, model.placement, target), tasks.of(target).loss
+    known = getattr(zoo.info("loss", usual), "tasks", ())
+    if not plan.name and usual != own and known and target.kind not in known:
         raise ValueError(
-            f"fusion {model.fusion.name!r} is trained with its own loss {own!r} on predictions of "
-            f"{' and '.join(known)}, this data set has {target.kind}: name a loss (loss.name={usual!r})"
+            f"fusion {model.fusion.name!r} is trained with its own loss {usual!r} on predictions of "
+            f"{' and '.join(known)}, this data set has {target.kind}: name a loss (loss.name={own!r})"
         )
-    return plan.name or own or usual
+    return plan.name or usual
+
+
+def usual_loss(fusion: str, placement: str, target: Target) -> str:
+    """The loss where none is named: of the fusion, where it fuses predictions and has one; else the task's."""
+    own = zoo.get("fusion", fusion).loss if placement == "decision" else None
+    return own or tasks.of(target).loss
 
 
 def build_penalty(plan: LossPlan) -> Penalty | None:

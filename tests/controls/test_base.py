@@ -8,7 +8,6 @@ import pytest
 from scipy.special import softmax
 
 import fusion_jax.controls
-from experiments.train import run_cell
 from fusion_jax import study, zoo
 from fusion_jax.controls.base import in_one_unit, spread
 from fusion_jax.data.base import Split
@@ -16,6 +15,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.records import Info
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training import metrics
 from tests import tiny
 

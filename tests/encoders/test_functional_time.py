@@ -198,9 +198,10 @@ def test_refusals_name_the_encoder():
 def test_it_reads_what_a_time_blind_encoder_cannot():
     """Planted periodicity: far above 1/C after short training, where the linear encoder stays there."""
     from configs.ablations import temporal
-    from experiments.train import metric_table, train_model
     from fusion_jax import data, study
-    from fusion_jax.training.prepare import prepare
+    from fusion_jax.results.recorded import metric_table
+    from fusion_jax.run.model import train_model
+    from tests import tiny
 
     config = temporal.get_config()
     config.model.dim, config.training.epochs, config.training.patience, config.training.chunk = 16, 60, 60, 60
@@ -210,8 +211,8 @@ def test_it_reads_what_a_time_blind_encoder_cannot():
     for cell in study.expand(config, temporal.sweep):
         if cell.label in ("linear (no times)", "mercer"):
             with jax.numpy_dtype_promotion("standard"), jax.enable_x64(False):  # as outside tests
-                ready = prepare(cell.config, planted, (0,))
-                table = metric_table(train_model(cell.config, planted, ready, None).prediction, planted, ready)
+                ready = tiny.prepared(cell.plan, planted, (0,))
+                table = metric_table(train_model(cell.plan, planted, ready).prediction, planted, ready)
             accuracy[cell.label] = float(table[(table.part == "test") & (table.metric == "accuracy")].value.iloc[0])
     bound = synthetic_temporal.bayes_accuracy(degree=5, signal=0.9)
     assert accuracy["linear (no times)"] < 0.4

@@ -8,13 +8,13 @@ from flax import nnx
 
 from fusion_jax.encoders.vae import VAE, divergence
 from fusion_jax.model import Model
+from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import Batch, Target
 from tests.helpers import parameters, small_graph
 
 N, DIM = 7, 4
 X = jnp.asarray(np.random.default_rng(0).normal(size=(N, 6)), jnp.float32)
 PRESENT = jnp.asarray([1, 1, 0, 1, 1, 1, 0], bool)
-SPEC = dict(name="mean", options={})
 
 
 def test_divergence():
@@ -43,10 +43,10 @@ def test_the_model_trains_it_on_its_own_loss_and_on_the_task_only_if_joint(joint
         Target("survival", time=np.ones(N), event=np.ones(N, bool)),
         dim=DIM,
         placement="before",
-        encoder=dict(name="vae", options={"joint": joint}),
-        fusion=SPEC,
-        layer=dict(name="gcn", options={}),
-        readout=dict(name="last", options={}),
+        encoder=Named("vae", {"joint": joint}),
+        fusion=Named("mean"),
+        layer=LayerPlan("gcn"),
+        readout=Named("last"),
         layers=1,
         rngs=nnx.Rngs(0),
     )

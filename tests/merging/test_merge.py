@@ -155,7 +155,7 @@ def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
 
 def test_of_one_split_no_predictor_knows_more_labels_and_selection_on_test_is_said(tmp_path):
     with as_users_run():
-        store, (identity,) = train_cells(tmp_path, [tiny_cell(vary=("init",), protocol="paper")])
+        store, (identity,) = train_cells(tmp_path, [tiny_cell(per_seed=("init",), protocol="paper")])
         result = merge([restore(store, identity)], ["ensemble"], epochs=0)
     assert result.table.labels.nunique() == 1 and result.note.startswith("All networks share one split")
     assert "selected on test rows (protocol paper)" in result.note

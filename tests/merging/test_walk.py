@@ -10,6 +10,7 @@ from fusion_jax.merging.base import leaves
 from fusion_jax.merging.ot_fusion.rules import Rules
 from fusion_jax.merging.ot_fusion.walk import Walk, align
 from fusion_jax.model import Model
+from fusion_jax.plan import LayerPlan
 from fusion_jax.records import Batch, Target
 from tests.helpers import small_graph
 
@@ -17,7 +18,7 @@ N, D, DIMS = 24, 6, {"a": 5, "b": 4}
 
 
 def spec(name, **options):
-    return {"name": name, "options": options}
+    return LayerPlan(name, options)
 
 
 def build(fusion, placement, layer, encoder="linear", missing="mask", **forms):

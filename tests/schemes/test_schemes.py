@@ -82,9 +82,7 @@ def predict(trained, data, **changes):
     """What seed 0's model says of the whole batch."""
     from flax import nnx
 
-    from fusion_jax.training.prepare import prepare
-
-    ready = prepare(tiny.cell(**changes).config, data, (0,))
+    ready = tiny.prepared(tiny.cell(**changes).plan, data, (0,))
     params, rest = (jax.tree.map(lambda a: a[0], tree) for tree in (trained.params, trained.rest))
     batch = step.scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
     return np.asarray(nnx.merge(trained.graphdef, params, rest)(batch).prediction)
@@ -118,17 +116,16 @@ def train_in_stages(data, stages, hooks=None, seeds=(0, 1), patience=50, chunk=3
     """`loop.train` of the tiny cell in the given stages."""
     import functools
 
-    from experiments import train as experiment
     from fusion_jax.training import metrics, optimizers
-    from fusion_jax.training.prepare import prepare
+    from fusion_jax.training.build import build_loss
 
-    config = tiny.cell().config
-    ready = prepare(config, data, seeds)
+    plan = tiny.cell().plan
+    ready = tiny.prepared(plan, data, seeds)
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
-    loss = experiment.build_loss(config, data.target)
+    loss = build_loss(plan.loss, plan.model, data.target)
     hooks = {} if hooks is None else dict(restore=hooks.restore, at_border=hooks.at_border)
     return loop.train(
-        functools.partial(plain_model, config, data.target, dims),
+        functools.partial(plain_model, plan.model, data.target, dims),
         ready.init_keys,
         ready.trials,
         ready.batch,

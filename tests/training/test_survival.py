@@ -4,17 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from rich.console import Console
 from sksurv.metrics import concordance_index_censored, cumulative_dynamic_auc
 from sksurv.util import Surv
 
 from configs.ablations import survival as study_file
-from experiments import sweep
-from experiments.train import train_model
 from fusion_jax import data, study
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
-from fusion_jax.training.prepare import prepare
+from fusion_jax.run.sweep import run
 from fusion_jax.training.survival import auc_at, concordance, evaluate, kaplan_meier, mean_auc
 from tests import tiny
 
@@ -114,10 +111,10 @@ def test_a_study_from_config_to_table(tmp_path):
     wanted = ("concat_mlp, by time", "concat_mlp, by risk", "biofusionnet, VAE encoder, by time")
     cells = {c.label: c for c in study.expand(config, study_file.sweep)}
     for label, cell in cells.items():  # every row says what its risk sets are ordered by, and says it rightly
-        assert label.endswith(f", by {cell.config['loss']['options'].get('order', 'time')}")
+        assert label.endswith(f", by {cell.plan.loss.options.get('order', 'time')}")
     store = Store(tmp_path, create=True)
     with tiny.as_users_run():
-        assert sweep.run([cells[name] for name in wanted], store, "test", console=Console(quiet=True)) == 0
+        assert run([cells[name] for name in wanted], store, "test") == 0
     found = tables.rows(store)
     assert [r.label for r in found] == list(wanted) and {r.task for r in found} == {"survival"}
     for row in found:
@@ -139,10 +136,10 @@ def test_neither_training_nor_metrics_depend_on_the_unit_of_time(unit):
     whole = data.load("breast_cancer")
     target = dataclasses.replace(whole.target, time=np.asarray(whole.target.time, np.float64) * unit)
     other = dataclasses.replace(whole, target=target)
-    config = tiny.cell(
+    plan = tiny.cell(
         data__name="breast_cancer", data__options={}, data__scale="column", training__epochs=4, seeds=1
-    ).config
+    ).plan
     with tiny.as_users_run():
-        a, b = (train_model(config, d, prepare(config, d, (0,)), None).prediction[0, :, 0] for d in (whole, other))
+        a, b = (tiny.trained(plan, d, (0,)).prediction[0, :, 0] for d in (whole, other))
     np.testing.assert_array_equal(a, b)
     assert evaluate(a, whole.target.time, whole.target.event) == evaluate(b, target.time, target.event)

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import run_cell
 from fusion_jax.nn.evidence import evidence
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.prepare import prepare
 from fusion_jax.training.step import scaled
 from tests import tiny
 
@@ -31,7 +30,7 @@ def trained(data):
 
 def outputs(trained, data, i, **changes):
     """What the kept model of one seed returns, in evaluation, for the whole batch."""
-    ready = prepare(tiny.cell(**MEFN, **changes).config, data, SEEDS)
+    ready = tiny.prepared(tiny.cell(**MEFN, **changes).plan, data, SEEDS)
     trial = dataclasses.replace(jax.tree.map(lambda a: a[i], ready.trials), graph=None, mask=None)
     params, rest = jax.tree.map(lambda a: a[i], (trained.params, trained.rest))
     return nnx.merge(trained.graphdef, params, rest)(scaled(ready.batch, trial))
