@@ -13,7 +13,7 @@ from fusion_jax.records import Array, Output, Target
 from fusion_jax.tasks.base import Field, Task
 
 
-def labels(value: Any, where: str) -> np.ndarray:
+def to_labels(value: Any, where: str) -> np.ndarray:
     """int32 [N]; one-hot rows and floats are refused."""
     expected = "integers [N] (of names: np.unique(names, return_inverse=True)[1])"
     array = one_column(numbers(value, where, expected))
@@ -31,7 +31,7 @@ def labels(value: Any, where: str) -> np.ndarray:
 class Classes(Task):
     """`labels` int [N], in [0, C). Of equal logits the first class is predicted."""
 
-    fields = {"labels": Field(labels)}
+    fields = {"labels": Field(to_labels)}
     loss = "cross_entropy"
     primary, tie = "accuracy", "log_loss"
     probabilities = True

@@ -11,7 +11,7 @@ from fusion_jax.tasks.base import Field, Task
 from fusion_jax.tasks.values import floats
 
 
-def time(value: Any, where: str) -> np.ndarray:
+def to_time(value: Any, where: str) -> np.ndarray:
     """float32 or float64 [N]."""
     array = one_column(floats(value, where, "numbers [N]"))
     if array.ndim != 1:
@@ -21,7 +21,7 @@ def time(value: Any, where: str) -> np.ndarray:
     return array
 
 
-def event(value: Any, where: str) -> np.ndarray:
+def to_event(value: Any, where: str) -> np.ndarray:
     """bool [N]; 0 and 1 too."""
     array = one_column(flags(value, where, f"bool {np.shape(value)}"))
     if array.ndim != 1:
@@ -32,7 +32,7 @@ def event(value: Any, where: str) -> np.ndarray:
 class Survival(Task):
     """`time` float [N], > 0, until event or censoring; `event` bool [N], true where the event was seen."""
 
-    fields = {"time": Field(time, hidden=1), "event": Field(event, hidden=False)}
+    fields = {"time": Field(to_time, hidden=1), "event": Field(to_event, hidden=False)}
     loss = "cox"
     primary = "c_index"
 

@@ -17,7 +17,7 @@ def floats(value: Any, where: str, expected: str) -> np.ndarray:
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
-def values(value: Any, where: str) -> np.ndarray:
+def to_values(value: Any, where: str) -> np.ndarray:
     """float32 or float64 [N, K]; a vector is one column."""
     array = floats(value, where, "numbers [N, K]")
     if array.ndim == 1:
@@ -58,7 +58,7 @@ def fit_units(values: np.ndarray, rows: np.ndarray) -> Units:
 class Values(Task):
     """`values` float [N, K], of any unit."""
 
-    fields = {"values": Field(values)}
+    fields = {"values": Field(to_values)}
     loss = "mse"
     primary = "rmse"
     dtype = np.float64  # float32 of a year has no seconds
