@@ -29,7 +29,7 @@ from fusion_jax import metrics, tasks, zoo
 from fusion_jax.merging import base
 from fusion_jax.merging.ot_fusion.rules import CHOICES
 from fusion_jax.results.figures import new_figure, save_figure
-from fusion_jax.results.recorded import at
+from fusion_jax.results.recorded import scores
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store, replacing, write_bytes, write_json
 from fusion_jax.run.model import train_model
@@ -108,7 +108,7 @@ def merge(
             cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
             merged.append((f"{name}, finetuned", 1, labels, finetune(cell, i, done.model, epochs, rate)))
     lines = [
-        dict(name=name, kind=kind, passes=passes, labels=known, **metrics.scores(at(target, rows), prediction[rows]))
+        dict(name=name, kind=kind, passes=passes, labels=known, **scores(prediction, target, rows))
         for kind, group in (("network", networks), ("merged", merged))
         for name, passes, known, prediction in group
     ]

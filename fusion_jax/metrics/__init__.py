@@ -7,13 +7,13 @@ target of several has its name before the metric's, "colour: accuracy".
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fusion_jax import tasks, zoo
 from fusion_jax.metrics.base import Metric, Scored
-from fusion_jax.records import Target
 
 
 def known() -> dict[str, Metric]:
@@ -21,6 +21,7 @@ def known() -> dict[str, Metric]:
     return dict(_walked(tuple(zoo.names("metric"))).values())
 
 
+@functools.cache
 def named(name: str) -> Metric:
     """A metric of that name, for its heading, direction and digits.
 
@@ -58,26 +59,24 @@ def of(task: str, table: str = "main") -> dict[str, Metric]:
     return dict(_of(task, table, tuple(zoo.names("metric"))))
 
 
-def scores(
-    target: Target, prediction: np.ndarray, uncertainty: np.ndarray | None = None, table: str = "main"
-) -> dict[str, float]:
-    """{name: value} of the metrics that a table shows, without those that do not apply."""
-    return _each(target, prediction, uncertainty, table, lambda metric, rows: metric(rows))
+def scores(each: Sequence[Scored], table: str = "main") -> dict[str, np.ndarray]:
+    """{name: float [S]} of the metrics that a table shows, of several seeds; without those that do not apply to all."""
+    return _of_all(each, table, lambda metric, rows: metric(rows))
 
 
-def influences(target: Target, prediction: np.ndarray) -> dict[str, np.ndarray]:
-    """{name: psi [N]} of the metrics of the main table whose influence is known."""
-    return _each(target, prediction, None, "main", lambda metric, rows: metric.influence(rows))
+def influences(each: Sequence[Scored]) -> dict[str, np.ndarray]:
+    """{name: psi [S, N]} of the metrics of the main table, on N rows that all seeds share, where it is known."""
+    return _of_all(each, "main", lambda metric, rows: metric.influence(rows))
 
 
-def _each(target, prediction, uncertainty, table, value) -> dict:
-    found = {}
-    for prefix, part, columns in tasks.of(target).parts(target):
-        rows = Scored(part, prediction[:, columns], uncertainty)
-        for name, metric in of(part.kind, table).items():
-            if (number := value(metric, rows)) is not None:
-                found[f"{prefix}: {name}" if prefix else name] = number
-    return found
+def _of_all(each: Sequence[Scored], table: str, value: Callable[[Metric, Scored], Any]) -> dict[str, np.ndarray]:
+    found: dict[str, list] = {}
+    for rows in each:
+        for prefix, part, columns in tasks.of(rows.target).parts(rows.target):
+            own = rows if not prefix else Scored(part, rows.prediction[:, columns], rows.uncertainty)
+            for name, metric in of(part.kind, table).items():
+                found.setdefault(f"{prefix}: {name}" if prefix else name, []).append(value(metric, own))
+    return {name: np.array(v) for name, v in found.items() if all(number is not None for number in v)}
 
 
 @functools.cache

@@ -49,21 +49,19 @@ def _has(store: Store, row: Row) -> bool:
 
 
 def _calibrated(store: Store, row: Row) -> Calibrated:
-    each, values, tops, risks = recorded.scored(store, row.cell, "test"), [], [], []
-    for seed in row.seeds:
-        _, rows = each[seed]
-        values.append(metrics.scores(rows.target, rows.prediction, rows.uncertainty, "calibration"))
+    found = recorded.scored(store, row.cell, "test")
+    each, tops, risks = [found[seed][1] for seed in row.seeds], [], []
+    values = metrics.scores(each, "calibration")
+    for rows in each:
         top, correct = confidence(rows)
         tops.append((top, correct))
         by = dict(aurc=top) | ({} if rows.uncertainty is None else dict(aurc_uncertainty=-rows.uncertainty))
         risks.append({name: np.interp(GRID, *risk_coverage(score, correct)) for name, score in by.items()})
-    shared = [name for name in values[0] if all(name in v for v in values)]  # seeds of before the column have none
-    summary = {name: np.array([v[name] for v in values]) for name in shared}
     return Calibrated(
-        dataclasses.replace(row, values=summary, table="calibration"),
+        dataclasses.replace(row, values=values, table="calibration"),
         float(np.mean([correct.mean() for _, correct in tops])),
         reliability(*(np.concatenate(v) for v in zip(*tops, strict=True))),
-        {name: np.mean([r[name] for r in risks], axis=0) for name in risks[0] if name in shared},
+        {name: np.mean([r[name] for r in risks], axis=0) for name in risks[0] if all(name in r for r in risks)},
     )
 
 

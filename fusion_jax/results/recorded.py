@@ -18,7 +18,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.training.prepare import Prepared
 
 PARTS = ("train", "val", "test")
-UNSAID = ("classes", "values", "survival")  # tasks of results that do not say theirs, told by their columns
+UNSAID = ("classes", "values", "survival")  # tasks of results that do not say theirs, told by their metrics
 
 
 def prediction_table(
@@ -61,9 +61,15 @@ def metric_table(
     for i, (seed, split) in enumerate(zip(prepared.seeds, prepared.splits, strict=True)):
         for part in () if seed in leave_out else PARTS:
             known = getattr(split, part)
-            found = metrics.scores(at(data.target, known), prediction[i][known]) if known.size else {}
+            found = scores(prediction[i], data.target, known) if known.size else {}
             rows += [(seed, part, metric, value) for metric, value in found.items()]
     return pd.DataFrame(rows, columns=["seed", "part", "metric", "value"]).astype({"seed": int, "value": float})
+
+
+def scores(prediction: np.ndarray, target: Target, rows: np.ndarray) -> dict[str, float]:
+    """The metrics of one prediction [N, C] on the given rows."""
+    found = metrics.scores([Scored(at(target, rows), prediction[rows])])
+    return {metric: float(value) for metric, (value,) in found.items()}
 
 
 def at(target: Target, rows: np.ndarray) -> Target:
@@ -92,10 +98,10 @@ def about(store: Store, identity: str) -> dict[str, Any]:
     if said := next((cost["target"] for cost in store.costs(identity) if "target" in cost), None):
         return said
     held = set(store.table(identity, "metrics").metric)
-    kind = next((kind for kind in UNSAID if tasks.of(kind).primary in held), None)
-    if kind is None:
-        raise ValueError(f"cell {identity}: none of its metrics ({', '.join(sorted(held))}) tells what it predicts")
-    return dict(kind=kind, level="node")
+    for kind in UNSAID:
+        if tasks.of(kind).primary in held:
+            return dict(kind=kind, level="node")
+    raise ValueError(f"cell {identity}: none of its metrics ({', '.join(sorted(held))}) tells what it predicts")
 
 
 def scored(store: Store, identity: str, part: str) -> dict[int, tuple[np.ndarray, Scored]]:
@@ -137,9 +143,7 @@ def measured(store: Store, identity: str, part: str, seeds: Sequence[int]) -> Me
     if store.has(identity, "predictions.parquet"):
         found = scored(store, identity, part)
         rows, each = zip(*(found[seed] for seed in seeds), strict=True)
-        scores = [metrics.scores(one.target, one.prediction) for one in each]
-        shared = [m for m in scores[0] if all(m in own for own in scores)]
-        return Measured({m: np.array([own[m] for own in scores]) for m in shared}, rows, each)
+        return Measured(metrics.scores(each), rows, each)
     table = store.table(identity, "metrics")
     table = table[(table.part == part) & table.seed.isin(seeds)].sort_values("seed", kind="stable")
     return Measured({m: own.value.to_numpy(float) for m, own in table.groupby("metric", sort=False)})

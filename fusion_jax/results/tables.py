@@ -204,9 +204,7 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
     if not rows or any(not np.array_equal(own, rows[0]) for own in rows):
         return None, {}
-    known = [metrics.influences(each.target, each.prediction) for each in scored]
-    shared = [m for m in known[0] if all(m in k for k in known)]
-    return rows[0], {m: np.stack([k[m] for k in known]) for m in shared}
+    return rows[0], metrics.influences(scored)
 
 
 def _variant(part: DataPlan) -> str:

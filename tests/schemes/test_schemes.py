@@ -116,7 +116,8 @@ def train_in_stages(data, stages, hooks=None, seeds=(0, 1), patience=50, chunk=3
     """`loop.train` of the tiny cell in the given stages."""
     import functools
 
-    from fusion_jax.training import metrics, optimizers
+    from fusion_jax.tasks.classes import accuracy_then_loss
+    from fusion_jax.training import optimizers
     from fusion_jax.training.build import build_loss
 
     plan = tiny.cell().plan
@@ -133,7 +134,7 @@ def train_in_stages(data, stages, hooks=None, seeds=(0, 1), patience=50, chunk=3
         stages,
         lambda s: optimizers.make("adamw", 0.01 * s.rate, options=dict(weight_decay=0.1), epochs=s.epochs),
         loss,
-        metrics.accuracy_then_loss(loss),
+        accuracy_then_loss(loss),
         patience=patience,
         chunk=chunk,
         seed_axis="map",
