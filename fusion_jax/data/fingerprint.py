@@ -67,7 +67,7 @@ def fingerprint(data: Any) -> str:
 
 def _target(target: Target) -> list:
     """Kind, level, number of outputs, and the fields: four have a place each, others follow with their names."""
-    known = [_array(target.fields.get(name)) for name in PLACES]
+    known = [_field(target.fields.get(name)) for name in PLACES]
     others = [[name, _field(value)] for name, value in target.fields.items() if name not in PLACES]
     return [zoo.short(target.kind), target.level, target.num_outputs, *known, *others]
 

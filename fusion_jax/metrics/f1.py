@@ -46,6 +46,16 @@ def of_classes(rows: Scored) -> PerClass:
     return per_class(labels[:, None] == classes, guess[:, None] == classes)
 
 
+def of_labels(rows: Scored) -> PerClass:
+    """Of several labels a row: it is given those whose logit is above 0."""
+    return per_class(np.asarray(rows.target.labels), np.asarray(rows.prediction) > 0)
+
+
+def of_task(rows: Scored) -> PerClass:
+    """Of rows with one class [N] or several labels [N, C] each."""
+    return of_classes(rows) if np.ndim(rows.target.labels) == 1 else of_labels(rows)
+
+
 class F1(Metric):
     """2 hits / (true + given) of class 1; None where there are more than two."""
 
