@@ -284,7 +284,7 @@ def _validate_made(d: Dataset, name: str, how: Neighbours, fail) -> None:
 
 def _validate_target(d: Dataset, fail) -> None:
     target, task = d.target, tasks.of(d.target)
-    if target.level not in task.readouts:
+    if target.level not in tuple(task.readouts):  # it may be anything
         fail("target.level", repr(target.level), " or ".join(map(repr, task.readouts)))
     rows = _rows(d, fail)
     if len(target) != rows:

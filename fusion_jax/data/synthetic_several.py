@@ -3,7 +3,7 @@
 Every node has two latent vectors a, b ~ N(0, I) in [2], of which modality `a` and modality `b` hold a noisy image each.
 
     quadrant  classes: 2 [a_1 b_1 > 0] + [a_2 b_2 > 0], of which neither modality tells anything by itself
-    level     values: (a_1 + b_1) / sqrt(2), a_2 - b_2
+    height    values: (a_1 + b_1) / sqrt(2), a_2 - b_2
 
 Edges join nodes that are near in (a, b).
 """
@@ -33,7 +33,7 @@ def load(
     val: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """Modalities `a` and `b` [dim each]; graph `near`; targets `quadrant` (4 classes) and `level` (2 values).
+    """Modalities `a` and `b` [dim each]; graph `near`; targets `quadrant` (4 classes) and `height` (2 values).
 
     Args:
         nodes, dim, noise, missing, degree: see `_planted.draw`.
@@ -47,7 +47,7 @@ def load(
     made = draw("synthetic_several", rng, **own, missing=missing, degree=degree)
     (first, second), (a, b) = (made.a * made.b > 0).T, (made.a, made.b)
     quadrant = 2 * first + second
-    level = np.stack([(a[:, 0] + b[:, 0]) / np.sqrt(2), a[:, 1] - b[:, 1]], 1).astype(np.float32)
+    height = np.stack([(a[:, 0] + b[:, 0]) / np.sqrt(2), a[:, 1] - b[:, 1]], 1).astype(np.float32)
     return Dataset(
         name="synthetic_several",
         features=made.features,
@@ -56,7 +56,7 @@ def load(
         target=Target(
             "several",
             quadrant=Target("classes", labels=quadrant, num_outputs=4),
-            level=Target("values", values=level, num_outputs=2),
+            height=Target("values", values=height, num_outputs=2),
         ),
         splits=splits.fractions(quadrant, train, val),
         provenance=provenance("synthetic_several", options),

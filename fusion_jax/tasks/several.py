@@ -1,4 +1,4 @@
-"""Several targets at once: each is a target of a task of its own, their predictions stand side by side [N, C1 + C2 ...].
+"""Several targets at once: each has a task of its own, their predictions stand side by side, [N, C1 + C2 + ...].
 
 Target("several", colour=Target("classes", labels=..., num_outputs=3), size=Target("values", values=...))
 """
