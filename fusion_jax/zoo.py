@@ -115,6 +115,12 @@ def version(kind: str, name: str) -> list[Any]:
     return [*own, hashlib.sha256(pathlib.Path(name).expanduser().read_bytes()).hexdigest()]
 
 
+def name_of(mechanism: Any) -> str:
+    """The name of a mechanism, or of an instance of one: that of its file."""
+    kind = mechanism if inspect.isclass(mechanism) else type(mechanism)
+    return kind.__module__.rpartition(".")[2]
+
+
 def options(kind: str, name: str) -> dict[str, Any]:
     """The keyword options of a mechanism with their defaults."""
     mechanism = get(kind, name)
@@ -171,7 +177,7 @@ def _from_file(kind: str, path: str) -> ModuleType:
     """Executes the file once a process. Its module is known to `sys.modules`, so that its classes can be pickled."""
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"no {kind} file {path!r}")
-    name = f"fusion_jax_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+    name = f"fusion_jax_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}.{short(path)}"
     spec = importlib.util.spec_from_file_location(name, path)
     found = importlib.util.module_from_spec(spec)
     sys.modules[name] = found

@@ -120,7 +120,7 @@ def test_options_are_set_though_the_study_does_not_name_them(plain, tmp_path):
         ("model.fusion.options.hiden=8", "fusion 'concat_mlp' has no option 'hiden' (did you mean 'hidden'?)"),
         ("data.options.node=80", "data set 'synthetic' has no option 'node' (did you mean 'nodes'?)"),
         ("model.fusion.option.hidden=8", "no config key 'model.fusion.option.hidden' (did you mean"),
-        ("model.fusion.options.hidden=many", "'model.fusion.options.hidden'"),
+        ("model.fusion.options.rate=much", "'model.fusion.options.rate' is 'much', expected a float such as 0.0"),
         ("vary=('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
         ("training.epochs=0", "'training.epochs' is 0, expected at least 1"),
         ("model.rate=2.0", "'model.rate' is 2.0, expected a number in [0, 1)"),
@@ -138,7 +138,7 @@ def test_a_sweep_without_a_study_file_is_one_line(tmp_path):
 
 
 def test_more_seeds_by_the_train_command_train_the_missing_ones_and_are_reported(study_file, tmp_path):
-    args = (f"--config={study_file()}", f"--workdir={tmp_path}/r", "--config.control.name=logistic_regression")
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r", "--config.control.name=logistic_regression")
     for seeds in (2, 4):
         status, out = tiny.command("experiments.train", *args, f"--config.seeds={seeds}")
         assert status == 0, out
@@ -149,7 +149,7 @@ def test_more_seeds_by_the_train_command_train_the_missing_ones_and_are_reported
 
 
 def test_a_cell_that_does_not_fit_is_no_row_of_the_study(study_file, tmp_path):
-    args = (f"--config={study_file()}", f"--workdir={tmp_path}/r")
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r")
     wrong = [["--config.model.readout.name=mean"], ["--config.data.modalities=('m0','m9')"]]
     messages = ["readout 'mean' is for graph tasks", "has no modality 'm9'"]
     for flags, message in zip(wrong, messages, strict=True):

@@ -16,7 +16,7 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Fused
+from fusion_jax.records import Context, Fused
 from tests import helpers
 
 N, M, D = 7, 3, 16
@@ -93,7 +93,7 @@ class Case:
         return nnx.merge(self.graphdef, params, self.rest, copy=True)
 
     def train_loss(self, params, x, mask, graph):
-        fused = self.merge(params)(x, mask, graph, key=jax.random.key(3))
+        fused = self.merge(params)(x, mask, graph, context=Context(key=jax.random.key(3)))
         return (fused.out**2).sum() + sum(fused.losses.values(), jnp.float32(0))
 
     def pad(self, a):
@@ -280,7 +280,7 @@ def test_graph_layer_presence(name):
     assert (present[r] & ~present[s]).any()
 
     def forward(params, x, graph, present, key=None):
-        return nnx.merge(graphdef, params, rest, copy=True)(x, graph, present, key=key)
+        return nnx.merge(graphdef, params, rest, copy=True)(x, graph, present, context=Context(key=key))
 
     run = jax.jit(forward)
     nan = np.where(present[:, None], x, np.nan)

@@ -12,9 +12,8 @@ from flax import nnx
 
 from fusion_jax import data, study
 from fusion_jax.data import files
-from fusion_jax.training import metrics
 from tests import tiny
-from tests.helpers import assign
+from tests.helpers import assign, state
 
 CHECKOUT = pathlib.Path(__file__).parents[1]
 TRAINED = range(1, 6)
@@ -92,7 +91,7 @@ def test_the_released_models_give_the_authors_numbers(outputs, rosmap, j):
     for name, value, theirs in (
         ("embedding", ours.embeddings[test].swapaxes(0, 1), reference["embedding_te"]),
         ("view logits", ours.streams.swapaxes(0, 1), reference["view_logits_all"]),
-        ("tensor", ours.weights[test], reference["cross_omics_tensor_te"]),
+        ("tensor", state(ours, "product")[test, 0], reference["cross_omics_tensor_te"]),
         ("fused logits", ours.prediction, reference["fused_logits_all"]),
         ("fused logits, test", ours.prediction[test], reference["fused_logits_te"]),
         ("probabilities", jax.nn.softmax(ours.prediction[test]), reference["fused_prob_te"]),
@@ -105,7 +104,7 @@ def test_the_released_models_give_the_authors_metrics(outputs, rosmap):
     test, names, reference = rosmap.split(0).test, ("accuracy", "f1", "auc"), arrays("metrics")
 
     def scores(logits):
-        found = metrics.evaluate(np.asarray(logits), rosmap.target, test)
+        found = recorded.scores(np.asarray(logits), rosmap.target, test)
         return [found[n] for n in names]
 
     fused = np.array([scores(outputs[j].prediction) for j in TRAINED])

@@ -29,7 +29,7 @@ class ScratchHalf(Fusion):
     def __init__(self, modalities: int, dim: int, *, factor: float = 0.5, rngs: nnx.Rngs):
         self.factor = factor
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         return Fused(self.factor * x.sum(0))
 '''
 

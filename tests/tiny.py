@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import runpy
 import sys
@@ -96,6 +97,7 @@ def model_of(plan: Plan, target: Target, dims: Mapping[str, int], key: jax.Array
 
 def command(module: str, *args: str) -> tuple[int, str]:
     """`python -m module *args` in this process: exit status and what it printed (standard error too)."""
+    importlib.import_module("experiments.arguments")  # what it imports defines flags, once a process: they stay
     known, argv = set(flags.FLAGS), sys.argv
     out = io.StringIO()
     sys.argv = [module, *args]

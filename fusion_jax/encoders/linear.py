@@ -4,7 +4,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class Linear(Encoder):
@@ -20,6 +20,6 @@ class Linear(Encoder):
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
         del graph, present
-        return self.linear(dropout(x, self.rate, key))
+        return self.linear(dropout(x, self.rate, context.key))

@@ -23,6 +23,6 @@ class ConcatLinear(Fusion):
     def __init__(self, modalities: int, dim: int, *, out_dim: int | None = None, rngs: nnx.Rngs):
         self.linear = nnx.Linear(modalities * dim, dim if out_dim is None else out_dim, rngs=rngs)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(self.linear(jnp.where(mask[:, None], x, 0).reshape(-1)))

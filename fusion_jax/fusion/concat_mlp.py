@@ -37,5 +37,5 @@ class ConcatMlp(Fusion):
         hidden = width if hidden is None else hidden
         self.mlp = MLP(width, hidden, dim if out_dim is None else out_dim, rate=rate, rngs=rngs)
 
-    def node(self, x, mask, *, key=None):
-        return Fused(self.mlp(jnp.where(mask[:, None], x, 0).reshape(-1), key=key))
+    def node(self, x, mask, context):
+        return Fused(self.mlp(jnp.where(mask[:, None], x, 0).reshape(-1), key=context.key))

@@ -23,7 +23,7 @@ class FreeQuery(Fusion):
     Raises:
         ValueError: unknown scale.
 
-    `weights` is a [N, M].
+    Attention "query" [N, M] is a.
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
@@ -36,7 +36,7 @@ class FreeQuery(Fusion):
         self.value = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
         self.scale = factor("free_query", scale, dim, width)
 
-    def node(self, x, mask, *, key=None):
-        del key
-        out, weights = read(self.query[...], self.key(x), self.value(x), mask, self.scale)
-        return Fused(out, weights=weights)
+    def node(self, x, mask, context):
+        del context
+        out, attention = read(self.query[...], self.key(x), self.value(x), mask, self.scale)
+        return Fused(out, attention=(attention,))

@@ -20,6 +20,6 @@ class LateLogits(Fusion):
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(masked_mean(x, mask))

@@ -24,6 +24,6 @@ class LateProbabilities(Fusion):
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(log_mean_probability(x, mask))

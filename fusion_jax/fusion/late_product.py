@@ -26,6 +26,6 @@ class LateProduct(Fusion):
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(jax.nn.log_softmax(masked_sum(jax.nn.log_softmax(x), mask)))

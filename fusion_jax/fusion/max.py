@@ -14,7 +14,7 @@ from fusion_jax.records import Fused, Info
 class Max(Fusion):
     """out_d = max over m with mask_m of x_md.
 
-    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens, no weights.
+    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens.
     """
 
     info = Info("Folklore: max pooling", cost="O(N M D)")
@@ -22,6 +22,6 @@ class Max(Fusion):
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(masked_max(x, mask))

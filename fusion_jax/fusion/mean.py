@@ -14,7 +14,7 @@ from fusion_jax.records import Fused, Info
 class Mean(Fusion):
     """out = sum_m mask_m x_m / sum_m mask_m.
 
-    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens, no weights.
+    A node without modality gets 0. x [M, D], mask [M] -> out [D]; no tokens.
     """
 
     info = Info("Folklore: averaging", cost="O(N M D)")
@@ -22,6 +22,6 @@ class Mean(Fusion):
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(masked_mean(x, mask))

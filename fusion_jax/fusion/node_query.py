@@ -25,7 +25,7 @@ class NodeQuery(Fusion):
     Raises:
         ValueError: unknown scale.
 
-    `weights` is a [N, M].
+    Attention "query" [N, M] is a.
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
@@ -40,9 +40,9 @@ class NodeQuery(Fusion):
 
     def attend(self, state: Array, x: Array, mask: Array) -> Fused:
         """One node: state [D], x [M, D] (0 where missing), mask [M]."""
-        out, weights = read(self.query(state), self.key(x), self.value(x), mask, self.scale)
-        return Fused(out, weights=weights)
+        out, attention = read(self.query(state), self.key(x), self.value(x), mask, self.scale)
+        return Fused(out, attention=(attention,))
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return self.attend(masked_mean(x, mask), x, mask)

@@ -13,7 +13,7 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import MLP, gelu
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class Block(nnx.Module):
@@ -50,8 +50,8 @@ class NodeToken(Fusion):
     Raises:
         ValueError: heads do not divide the width.
 
-    `tokens` are z_1..z_M after the last block; `weights` [N, B, H, 1 + M] is the attention of the node token,
-    itself first, then the modalities.
+    `tokens` are z_1..z_M after the last block; attention "token" [N, B, H, 1 + M] is that of the node token, to itself
+    first, then the modalities.
     """
 
     info = Info(
@@ -86,6 +86,8 @@ class NodeToken(Fusion):
             rows.append(weights[:, 0])
         return z, jnp.stack(rows)
 
-    def node(self, x, mask, *, key=None):
-        z, weights = self.run_blocks(x, mask, key=key)
-        return Fused(self.norm(z[0]), tokens=z[1:], weights=weights)
+    def node(self, x, mask, context):
+        z, weights = self.run_blocks(x, mask, key=context.key)
+        seen = jnp.concatenate([jnp.ones_like(mask[:1]), mask])[None, None]
+        token = Attention("token", weights, ("block", "head", "token"), "node", "token", valid=seen)
+        return Fused(self.norm(z[0]), z[1:], (token,))

@@ -11,7 +11,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.reductions import REDUCTIONS
 from fusion_jax.nn.scaled_query import check_choice, factor
-from fusion_jax.records import Fused, Info
+from fusion_jax.records import Attention, Fused, Info
 
 
 class SelfAttention(Fusion):
@@ -27,7 +27,7 @@ class SelfAttention(Fusion):
     Raises:
         ValueError: unknown reduction or scale.
 
-    `tokens` are Z; `weights` is A [N, M, M].
+    `tokens` are Z; attention "attention" [N, M, M] is A.
     """
 
     info = Info(
@@ -53,10 +53,13 @@ class SelfAttention(Fusion):
         self.value = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
         self.reduction, self.scale = reduction, factor("self_attention", scale, dim, width)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         # The thread takes the softmax over "axis 1" of one node's M x M matrix: the keys, here the last axis.
         q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
         z, weights = attend(q, k, v, mask, scale=self.scale)
         z = z[:, 0]
-        return Fused(REDUCTIONS[self.reduction](z, mask), tokens=z, weights=weights[0])
+        attention = Attention(
+            "attention", weights[0], ("modality", "modality"), "modality", "modality", valid=mask[None]
+        )
+        return Fused(REDUCTIONS[self.reduction](z, mask), z, (attention,))

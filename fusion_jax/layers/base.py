@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.presence import reached
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
 
 
 class GraphLayer(nnx.Module):
@@ -17,21 +17,40 @@ class GraphLayer(nnx.Module):
     A subclass defines `info`, `__init__(self, dim, out=None, *, <options>, rngs)` and `__call__`; `dim` is the width
     of what goes in and `out` of what comes out, `dim` too if None. To run one layer over M streams with weights of
     their own, the model builds M of them.
+
+    Attributes:
+        info: the entry in the catalogue.
+        whole_block: whether the layer is a whole block, with its own activation and dropout: the model adds none.
+        needs: of this instance, where its options make it another than `info.needs`; else None.
+        structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
     """
 
     info: ClassVar[Info]
+    whole_block: ClassVar[bool] = False
+    needs: tuple[str, ...] | None = None
+    structures: tuple = ()
 
-    def __call__(self, x: Array, graph: Graph, present: Array | None = None, *, key: Array | None = None) -> Array:
+    def __call__(self, x: Array, graph: Graph, present: Array | None = None, context: Context = EVALUATION) -> Array:
         """x [N, D], edges of `graph` -> [N, D'], D' = `out`.
 
         Args:
-            present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: what a
-                present node gets in one round is what it would get in the graph of the present nodes alone, and what
-                stands in the rows of the others, NaN included, has no influence. They still receive, and send in the
-                next round of a layer of several. None: all are present.
-            key: randomness of training; None in evaluation.
+            present: bool [N], nodes that have something in x. Another one is no sender, no key and no count: given
+                the structures of the whole edge set, what a present node gets in one round is what it would get in
+                the graph of the present nodes alone, and what stands in the rows of the others, NaN included, has no
+                influence. They still receive, and send in the next round of a layer of several. None: all are present.
+            context: randomness, epoch and what else it may know; the default is evaluation.
         """
         raise NotImplementedError
+
+    def attention(self, x: Array, graph: Graph, present: Array | None, context: Context) -> tuple[Attention, ...]:
+        """What the layer attends to when it is called with the same arguments."""
+        del x, graph, present, context
+        return ()
+
+    def losses(self, x: Array, graph: Graph, present: Array | None, context: Context) -> dict[str, Array]:
+        """Named scalars added to the training loss, of a call with the same arguments."""
+        del x, graph, present, context
+        return {}
 
     def reached(self, present: Array, graph: Graph) -> Array:
         """bool [N, ...]: who has something behind the layer, of those `present` bool [N, ...] before it.

@@ -12,7 +12,7 @@ from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.presence import only, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Info
 from fusion_jax.zoo import nearest
 
 MERGES = ("concat", "mean")
@@ -33,7 +33,7 @@ class GAT(GraphLayer):
         ValueError: heads do not divide the width, or another `merge`.
     """
 
-    info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)")
+    info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)", needs=("graph",))
 
     def __init__(
         self,
@@ -64,16 +64,21 @@ class GAT(GraphLayer):
         sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
         received = (h * self.att_receiver[...]).sum(-1)
         logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)
-        return h, segment_softmax(logits, graph, sending(present, graph))
+        return h, segment_softmax(logits, graph, sending(present, graph)), logits
 
-    def attention(self, x: Array, graph: Graph, present: Array | None = None) -> Array:
-        """The weights [E', H] on the edges of `graph.looped`, whose senders and receivers name them."""
-        return self._values_and_attention(x, graph.looped, present)[1]
-
-    def __call__(self, x, graph, present=None, *, key=None):
+    def attention(self, x, graph, present, context):
+        """The weights [E', H] on the edges of `graph.looped`."""
+        del context
         graph = graph.looped
-        h, weights = self._values_and_attention(x, graph, present)
-        weight_key, value_key = split_key(key, 2)
+        _, weights, logits = self._values_and_attention(x, graph, present)
+        valid = None if present is None else sending(present, graph)[:, None]
+        ends = graph.senders, graph.receivers
+        return (Attention("attention", weights, ("edge", "head"), "node", "node", *ends, valid=valid, scores=logits),)
+
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        graph = graph.looped
+        h, weights, _ = self._values_and_attention(x, graph, present)
+        weight_key, value_key = split_key(context.key, 2)
         y = propagate(dropout(h, self.value_rate, value_key), graph, dropout(weights, self.rate, weight_key))
         y = y.reshape(x.shape[0], -1) if self.merge == "concat" else y.mean(1)
         return y + self.bias[...]

@@ -4,7 +4,7 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.presence import only
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class None_(GraphLayer):
@@ -15,8 +15,8 @@ class None_(GraphLayer):
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
 
-    def __call__(self, x, graph, present=None, *, key=None):
-        del graph, key
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        del graph, context
         return self.linear(only(x, present))
 
     def reached(self, present, graph):

@@ -2,18 +2,18 @@
 
 A loss is a function named like its file,
 
-    def cross_entropy(output: Output, target: Target, weight: Array, *, step, <options>) -> scalar
+    def cross_entropy(output: Output, target: Target, weight: Array, *, context: Context, <options>) -> scalar
 
-with `weight` float [N], 0 at every node whose label must not be seen, and `step` the training step (for
-annealed terms). Labels under weight 0 are set to 0 on the host, so a loss cannot see them by accident.
-The module constant `INFO` is its entry in the catalogue, and names the tasks it is defined for.
+with `weight` float [N], 0 at every node whose label must not be seen, and `context` of which it may use the epoch
+(for annealed terms) and the key. Labels under weight 0 are set to 0 on the host, so a loss cannot see them by
+accident. The module constant `INFO` is its entry in the catalogue, and names the tasks it is defined for.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fusion_jax.records import Array, Info, Target
+from fusion_jax.records import Array, Context, Info, Target
 
 
 def check_task(loss: str, info: Info, target: Target) -> None:
@@ -21,6 +21,11 @@ def check_task(loss: str, info: Info, target: Target) -> None:
     if info.tasks and target.kind not in info.tasks:
         kinds = " and ".join(info.tasks)
         raise ValueError(f"loss {loss!r} is defined for {kinds}, the task is {target.kind!r} (loss.name)")
+
+
+def epoch_of(context: Context) -> Array | int:
+    """The epoch of training, 0 outside it."""
+    return 0 if context.step is None else context.step
 
 
 def weighted_mean(values: Array, weight: Array) -> Array:

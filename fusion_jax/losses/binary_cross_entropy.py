@@ -3,18 +3,18 @@
 import jax
 
 from fusion_jax.losses.base import check_task, weighted_mean
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: sigmoid cross-entropy", cost="O(N C)", tasks=("labels", "links"))
 
 
-def binary_cross_entropy(output: Output, target: Target, weight: Array, *, step=0) -> Array:
+def binary_cross_entropy(output: Output, target: Target, weight: Array, *, context: Context) -> Array:
     """mean_w over rows of mean_c -y_c log s(z_c) - (1 - y_c) log s(-z_c), s the logistic function.
 
     Raises:
         ValueError: a task without labels to be had or not.
     """
-    del step
+    del context
     check_task("binary_cross_entropy", INFO, target)
     z = output.prediction
     y = target.labels.reshape(z.shape).astype(z.dtype)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.losses.base import check_task
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
     "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024",
@@ -20,14 +20,13 @@ INFO = Info(
     pinned="authors' code",
     golden="biofusionnet",
     cost="O(N^1.5)",
-    needs=("labels",),
     tasks=("survival",),
 )
 ORDERS = ("time", "risk")
 
 
 def cox(
-    output: Output, target: Target, weight: Array, *, step=0, order: str = "time", event_weight: float = 1.0
+    output: Output, target: Target, weight: Array, *, context: Context, order: str = "time", event_weight: float = 1.0
 ) -> Array:
     """-sum_i e_i w_i (r_i - log sum_(j in R_i) w_j exp(r_j)) / sum_i e_i w_i, r the log-risk; 0 without an event.
 
@@ -43,7 +42,7 @@ def cox(
     Raises:
         ValueError: an unknown order, an event_weight that is not > 0, or a target that is not survival.
     """
-    del step
+    del context
     if order not in ORDERS:
         raise ValueError(f"loss 'cox': order={order!r}, expected one of {ORDERS}")
     if not event_weight > 0:

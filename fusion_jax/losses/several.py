@@ -6,7 +6,7 @@ import dataclasses
 
 from fusion_jax import tasks, zoo
 from fusion_jax.losses.base import check_task
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: multi-task learning with fixed weights", cost="that of the targets' losses", tasks=("several",))
 
@@ -16,7 +16,7 @@ def several(
     target: Target,
     weight: Array,
     *,
-    step=0,
+    context: Context,
     weights: tuple[float, ...] = (),
     losses: tuple[str, ...] = (),
 ) -> Array:
@@ -41,5 +41,5 @@ def several(
     for (_, part, columns), share, name in zip(parts, weights, losses, strict=True):
         streams = None if output.streams is None else output.streams[..., columns]
         own = dataclasses.replace(output, prediction=output.prediction[:, columns], streams=streams)
-        total = total + share / sum(weights) * zoo.get("loss", name)(own, part, weight, step=step)
+        total = total + share / sum(weights) * zoo.get("loss", name)(own, part, weight, context=context)
     return total

@@ -26,13 +26,14 @@ from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
-from fusion_jax.records import Batch
+from fusion_jax.records import EVALUATION, Batch, Context
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
+from fusion_jax.training.derived import structures_of, with_structures
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, scaled, whole
+from fusion_jax.training.step import Trial, known_to_model, scaled, whole
 from fusion_jax.zoo import nearest
 
 
@@ -82,9 +83,13 @@ class Restored:
         plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
         return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
 
+    def context(self, i: int) -> Context:
+        """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""
+        return known_to_model(self.trial(i), jax.tree.map(lambda a: a[i], self.ready.target))
+
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
-        return self.ready.own_units(predict(self.models[i], self.batch(i)), i)
+        return self.ready.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
         """Larger is better: the primary metric on validation rows, ties broken by the task's other (log-loss)."""
@@ -96,10 +101,10 @@ class Restored:
 
 
 @own_settings()
-def predict(model: Model, batch: Batch) -> np.ndarray:
+def predict(model: Model, batch: Batch, context: Context = EVALUATION) -> np.ndarray:
     """float32 [N, C], what one model returns in evaluation."""
     graphdef, state = nnx.split(model)
-    output = jax.jit(lambda s, b: nnx.merge(graphdef, s)(b).prediction)(state, batch)
+    output = jax.jit(lambda s, b, c: nnx.merge(graphdef, s)(b, context=c).prediction)(state, batch, context)
     return np.asarray(output, np.float32)
 
 
@@ -175,6 +180,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     template = build_model(found.model, build_scheme(found.scheme), dims, data.target, jax.random.key(0))
+    ready = with_structures(ready, *structures_of(template))
     models = {}
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")

@@ -100,7 +100,8 @@ def _counted_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[s
     frozen, own = _frozen(), f"{kind}/{name}"
     first = frozen["schema 2"]["options"].get(own, ())
     introduced = {k: _json(v) for k, v in zoo.options(kind, name).items()} | frozen["later"].get(own, {})
-    return {k: v for k, v in options.items() if k in first or k not in introduced or v != introduced[k]}
+    counted = {k: v for k, v in options.items() if k in first or k not in introduced or v != introduced[k]}
+    return counted | {k: v for k, v in layout.GONE.get(kind, {}).items() if k in first}
 
 
 @functools.cache

@@ -20,6 +20,7 @@ VALUES = {  # key of today: {value of today: value of schema 2}
     "training.select": {"score": "accuracy"},
     "data.scale": {"modality": "view"},
 }
+GONE = {"loss": {"step": 0}}  # kind: options that every mechanism of it had, with the only value they had
 LATER = {"size.parameters": 0, "training.snapshots": 0}  # keys that schema 2 had not; the value that is as it was then
 
 
@@ -52,6 +53,8 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, least in LATER.items():
         if not _has(held, key):
             _put(held, key, least)
+    for name in GONE["loss"]:
+        held["loss"]["options"].pop(name, None)
     return held
 
 

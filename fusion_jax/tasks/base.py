@@ -10,12 +10,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.arrays import refuse
-from fusion_jax.records import Array, Output, Target
+from fusion_jax.records import Array, Context, Output, Target
 
-Score = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar, larger is better
+Score = Callable[[Output, Target, Array, Context], Array]  # output, target, weight [N], context -> scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +85,16 @@ class Task:
     def check_split(self, target: Target, parts: Mapping[str, np.ndarray], where: str) -> None:
         """Raises ValueError where nothing can be learned or selected on `parts`, row numbers of train, val and test."""
 
-    def hide(self, target: Target, seen: np.ndarray) -> Target:
-        """The target with every field's `hidden` value in the rows that are not `seen`, bool [N]."""
+    def hide(self, target: Target, seen: Array | np.ndarray) -> Target:
+        """The target with every field's `hidden` value in the rows that are not `seen`, bool [N]; on the device too."""
+        numpy = jnp if isinstance(seen, jax.Array) else np
 
-        def kept(name: str, field: Field) -> np.ndarray:
-            value = np.asarray(target.fields[name])
+        def kept(name: str, field: Field):
+            value = numpy.asarray(target.fields[name])
             shown = seen.reshape(-1, *([1] * (value.ndim - 1)))
-            return value if field.hidden is None else np.where(shown, value, np.asarray(field.hidden, value.dtype))
+            return (
+                value if field.hidden is None else numpy.where(shown, value, numpy.asarray(field.hidden, value.dtype))
+            )
 
         return dataclasses.replace(target, fields={name: kept(name, field) for name, field in self.fields.items()})
 
@@ -115,8 +120,8 @@ class Task:
         return None
 
     def score(self, loss: Score) -> Score:
-        """The score that keeps an epoch, on validation rows: minus the loss."""
-        return lambda output, target, weight, step: -loss(output, target, weight, step)
+        """The score that keeps an epoch, on validation rows, larger is better: minus the loss."""
+        return lambda output, target, weight, context: -loss(output, target, weight, context)
 
     def parts(self, target: Target) -> Iterator[tuple[str, Target, slice]]:
         """(name, target, its columns of a prediction) of everything that is scored by itself; "" is the whole."""

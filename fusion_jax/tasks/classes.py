@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.arrays import numbers, one_column, refuse
-from fusion_jax.records import Array, Output, Target
+from fusion_jax.records import Array, Context, Output, Target
 from fusion_jax.tasks.base import Field, Task
 
 
@@ -66,9 +66,9 @@ def accuracy_then_loss(loss):
     one. In a sum of the two a large count would round the loss away. Counts are exact up to 2^24 rows.
     """
 
-    def score(output: Output, target: Target, weight: Array, step: Array) -> Array:
+    def score(output: Output, target: Target, weight: Array, context: Context) -> Array:
         correct = (output.prediction.argmax(-1) == target.labels) & (weight > 0)
-        value = loss(output, target, weight, step)
+        value = loss(output, target, weight, context)
         count = jnp.where(jnp.isnan(value), jnp.nan, correct.sum().astype(value.dtype))  # no number is never better
         return jax.lax.complex(count, -value)
 

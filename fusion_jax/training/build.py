@@ -15,6 +15,7 @@ from fusion_jax.model import Model
 from fusion_jax.plan import LossPlan, ModelPlan, Named
 from fusion_jax.records import Array, Target
 from fusion_jax.schemes.base import Scheme
+from fusion_jax.training.parts import inside, leaf_names
 from fusion_jax.training.step import LossFn, Penalty
 from fusion_jax.zoo import nearest
 
@@ -42,7 +43,7 @@ def plain_model(plan: ModelPlan, target: Target, feature_dims: Mapping[str, int]
 
 
 def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
-    """(output, target, weight, step) -> the loss of `loss_name` plus the weighted others.
+    """(output, target, weight, context) -> the loss of `loss_name` plus the weighted others.
 
     Raises:
         ValueError: an option that the loss does not have, a loss that is for other tasks; whatever `loss_name` raises.
@@ -55,9 +56,9 @@ def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
     main = functools.partial(zoo.get("loss", name), **plan.options)
     extra = [(weight, zoo.get("loss", other)) for other, weight in plan.extra.items()]
 
-    def loss(output, target, weight, step):
-        value = main(output, target, weight, step=step)
-        return value + sum(w * f(output, target, weight, step=step) for w, f in extra)
+    def loss(output, target, weight, context):
+        value = main(output, target, weight, context=context)
+        return value + sum(w * f(output, target, weight, context=context) for w, f in extra)
 
     return loss
 
@@ -100,19 +101,12 @@ def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
     Raises:
         ValueError: a part the model does not have.
     """
-    leaves = {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): x
-        for path, x in jax.tree_util.tree_leaves_with_path(params)
-    }
-
-    def inside(name: str, part: str) -> bool:
-        return f"{name}.".startswith(f"{part}.")
-
+    leaves = dict(zip(leaf_names(params), jax.tree.leaves(params), strict=True))
     for part in parts:
-        if not any(inside(name, part) for name in leaves):
+        if not any(inside(name, [part]) for name in leaves):
             known = sorted(leaves)
             raise ValueError(
                 f"loss.l2_parts: the model has no part {part!r}{nearest(part, known)}; it has: {', '.join(known)}"
             )
-    chosen = [x for name, x in leaves.items() if not parts or any(inside(name, part) for part in parts)]
+    chosen = [x for name, x in leaves.items() if not parts or inside(name, parts)]
     return 0.5 * strength * sum((x**2).sum() for x in chosen)

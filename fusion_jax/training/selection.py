@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fusion_jax import tasks
-from fusion_jax.records import Array, Output, Target
+from fusion_jax.records import Array, Context, Output, Target
 from fusion_jax.tasks.base import Score, Task
 
 
@@ -14,10 +14,10 @@ def selection(select: str, target: Target, loss: Score) -> Score:
     return dict(score=tasks.of(target).score, loss=Task().score, last=lambda loss: last_epoch)[select](loss)
 
 
-def last_epoch(output: Output, target: Target, weight: Array, step: Array) -> Array:
+def last_epoch(output: Output, target: Target, weight: Array, context: Context) -> Array:
     """The selection score that keeps the last epoch: no row is looked at."""
     del output, target, weight
-    return step
+    return context.step
 
 
 def readable(score: Array) -> Array:

@@ -11,6 +11,7 @@ from fusion_jax.data import synthetic_temporal
 from fusion_jax.encoders.functional_time import CODES, FunctionalTime
 from fusion_jax.encoders.functional_time.time_codes import Bochner, FlexibleMercer, Mercer
 from fusion_jax.graphs import Graph
+from fusion_jax.records import Context
 from tests.helpers import assign, to_float64
 
 T = np.random.default_rng(0).uniform(0, 300, size=12)
@@ -117,7 +118,7 @@ def test_shape_gradients_and_seeds(code, times):
     both = jax.tree.map(lambda *a: jnp.stack(a), first, nnx.split(build(1))[1])
 
     def loss(state):
-        y = nnx.merge(graphdef, state, copy=True)(x, graph, key=jax.random.key(0))
+        y = nnx.merge(graphdef, state, copy=True)(x, graph, context=Context(key=jax.random.key(0)))
         assert y.shape == (6, 8) and y.dtype == jnp.float32
         return (y * jnp.arange(8, dtype=jnp.float32)).sum()
 

@@ -9,7 +9,7 @@ from flax import nnx
 from fusion_jax.encoders.vae import VAE, divergence
 from fusion_jax.model import Model
 from fusion_jax.plan import LayerPlan, Named
-from fusion_jax.records import Batch, Target
+from fusion_jax.records import Batch, Context, Target
 from tests.helpers import parameters, small_graph
 
 N, DIM = 7, 4
@@ -30,7 +30,7 @@ def test_absent_rows_do_not_count_and_beta_and_weight_are_factors():
     other = jnp.where(PRESENT[:, None], X, 100)
     assert module.losses(other, PRESENT)["vae"] == module.losses(X, PRESENT)["vae"]
     assert module.losses(X, jnp.zeros(N, bool))["vae"] == 0
-    noisy = module.losses(X, PRESENT, key=jax.random.key(0))["vae"]
+    noisy = module.losses(X, PRESENT, context=Context(key=jax.random.key(0)))["vae"]
     assert np.isfinite(noisy) and noisy != module.losses(X, PRESENT)["vae"]
 
 
@@ -53,7 +53,9 @@ def test_the_model_trains_it_on_its_own_loss_and_on_the_task_only_if_joint(joint
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
     def grads(of):
-        run = jax.grad(lambda p: of(nnx.merge(graphdef, p, rest, copy=True)(batch, key=jax.random.key(1))))
+        run = jax.grad(
+            lambda p: of(nnx.merge(graphdef, p, rest, copy=True)(batch, context=Context(key=jax.random.key(1))))
+        )
         return parameters(nnx.merge(graphdef, run(params), rest))
 
     own = grads(lambda output: output.losses["vae"])

@@ -11,6 +11,7 @@ from fusion_jax.layers.gat import GAT
 from fusion_jax.layers.gcn import GCN
 from fusion_jax.layers.sage import Sage
 from fusion_jax.layers.sgc import Sgc
+from fusion_jax.records import Context
 from tests.helpers import to_float64
 
 N, D, OUT = 6, 4, 8
@@ -90,7 +91,7 @@ def test_gat_drops_each_attention_weight_of_each_head_by_itself(data):
     layer.linear.kernel.set_value(jnp.ones((D, OUT)))
     ones = jnp.full((N, D), 1 / D)  # every value 1: a node's output is the sum of its weights that are left
     count = np.asarray(jnp.diff(graph.looped.row_ptr))
-    kept = np.stack([np.asarray(layer(ones, graph, key=jax.random.key(k))) for k in range(400)])
+    kept = np.stack([np.asarray(layer(ones, graph, context=Context(key=jax.random.key(k)))) for k in range(400)])
     kept = kept.reshape(400, N, 2, -1) * count[:, None, None] * 0.4
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-9)
     assert (kept == kept[..., :1]).all(), "a head's weight is kept or dropped for the whole vector"
@@ -109,7 +110,7 @@ def test_gat_drops_values_and_not_the_scores_they_make(data):
     weights = np.zeros((N, N, 2))
     looped = graph.looped
     weights[np.asarray(looped.receivers), np.asarray(looped.senders)] = layer.attention(x, graph)
-    y = np.asarray(layer(x, graph, key=jax.random.key(0))).reshape(N, 2, -1)
+    y = np.asarray(layer(x, graph, context=Context(key=jax.random.key(0)))).reshape(N, 2, -1)
     values = np.stack([np.linalg.solve(weights[:, :, k], y[:, k]) for k in range(2)], 1)
     ratio = values / h * 0.4  # 1 or 0
     np.testing.assert_allclose(ratio, np.round(ratio), atol=1e-6)

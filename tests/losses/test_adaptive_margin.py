@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses import adaptive_margin as loss
-from fusion_jax.records import Output, Target
+from fusion_jax.records import Context, Output, Target
 
 N, M, D, C = 9, 2, 4, 3
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])
@@ -103,7 +103,7 @@ def test_hidden_labels_and_missing_modalities():
 
     def value(embeddings, labels=LABELS):
         out = model(mask=mask, embeddings=embeddings)
-        return loss.adaptive_margin(out, target(labels), weight, step=3)
+        return loss.adaptive_margin(out, target(labels), weight, context=Context(step=3))
 
     run = jax.jit(jax.value_and_grad(value))
     expected, grad = run(plain.embeddings)
@@ -127,10 +127,10 @@ def test_padding_and_traced_step():
 
     longer = model(prediction=pad(out.prediction), embeddings=pad(out.embeddings), mask=pad(out.mask))
     run = jax.jit(loss.adaptive_margin)
-    plain = run(out, target(), weight, step=jnp.asarray(5))
-    padded = run(longer, target(np.concatenate([LABELS, [0, 0]])), pad(weight), step=jnp.asarray(5))
+    plain = run(out, target(), weight, context=Context(step=jnp.asarray(5)))
+    padded = run(longer, target(np.concatenate([LABELS, [0, 0]])), pad(weight), context=Context(step=jnp.asarray(5)))
     np.testing.assert_allclose(plain, padded, rtol=1e-12)
-    assert plain != run(out, target(), weight, step=jnp.asarray(6))
+    assert plain != run(out, target(), weight, context=Context(step=jnp.asarray(6)))
 
 
 def test_mean_over_modalities():

@@ -13,6 +13,7 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
+from fusion_jax.records import Context
 
 SIZES = np.array([4, 1, 6])
 N, L, D = int(SIZES.sum()), 3, 16
@@ -39,7 +40,7 @@ class Case:
         self.out = np.asarray(self.forward(self.params, self.history, self.graph))
 
     def run(self, params, history, graph, key=None):
-        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, key=key)
+        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, context=Context(key=key)).out
 
 
 @functools.cache

@@ -212,7 +212,7 @@ class BrandNew(Fusion):
     info = Info("A test", 2024)
     def __init__(self, modalities, dim, *, start=0.5, rngs):
         self.w = nnx.Param(jnp.full(modalities, start))
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         return Fused((self.w[...][:, None] * jnp.where(mask[:, None], x, 0)).sum(0))
 '''
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.data.base import edge_set
-from fusion_jax.training import optimizers
+from fusion_jax.training.parts import leaf_names, restricted_to
 from fusion_jax.training.step import scaled
 from tests import tiny
 
@@ -26,15 +26,20 @@ def data():
 RING = dict(data__views=("planted", "planted"), data__test_views=("ring", "ring"))
 
 
-def test_steps_and_factors():
-    tx = optimizers.make("sgd", 0.1, rate_steps=((2, 0.5), (3, 0.1)), part_rates={"b": 3.0}, epochs=9)
-    params = {"a": jnp.zeros(2), "b": {"c": jnp.zeros(2)}}
-    state, moved = tx.init(params), []
-    for _ in range(5):
-        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
-        moved.append((float(updates["a"][0]), float(updates["b"]["c"][1])))
-    rates = np.array([0.1, 0.1, 0.05, 0.005, 0.005])
-    np.testing.assert_allclose(moved, np.stack([-rates, -3 * rates], 1), rtol=1e-6)
+def test_what_is_restricted_is_0_elsewhere():
+    """Paths end at dots: part 1 is not part 10. () trains all, and what is frozen does not move in any case."""
+    tree = {"a": {"1": jnp.float32(1.0), "10": jnp.float32(2.0)}, "b": jnp.float32(3.0)}
+
+    def left(trains, freezes):
+        return [float(x) for x in jax.tree.leaves(restricted_to(tree, trains, freezes))]
+
+    assert leaf_names(tree) == ["a.1", "a.10", "b"] and restricted_to(tree, (), ()) is tree
+    assert left(("a",), ()) == [1, 2, 0] and left(("a.1",), ()) == [1, 0, 0] and left((), ("a.1",)) == [0, 2, 3]
+    assert left(("a", "b"), ("a.10", "b")) == [1, 0, 0] and left(("a.10",), ("a",)) == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"a stage trains \['a.2'\].*did you mean.*the parts \['a', 'b'\]"):
+        left(("a.2", "b"), ())
+    with pytest.raises(ValueError, match=r"a stage freezes \['bb'\].*did you mean 'b'"):
+        left((), ("bb",))
 
 
 def test_a_factor_is_of_a_part_of_the_model(data):

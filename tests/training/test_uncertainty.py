@@ -44,7 +44,7 @@ def test_it_is_that_of_the_best_epochs_predictions(data, changes):
     for i in range(3):
         out = outputs(trained, data, i, **changes)
         np.testing.assert_allclose(trained.uncertainty[i], out.uncertainty, rtol=1e-5)
-        np.testing.assert_array_equal(out.uncertainty, out.weights["fused_uncertainty"])
+        np.testing.assert_allclose(out.uncertainty, 2 / (out.evidence.fused.sum(-1) + 2), rtol=1e-5)
 
 
 def test_where_one_modality_is_present_it_is_k_over_the_sum_of_its_alpha(data):

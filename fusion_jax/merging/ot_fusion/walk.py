@@ -110,7 +110,7 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
     check(model1)
     aligned = nnx.clone(model0)
     models, batch = (aligned, model1), walk.batch
-    (x0, mask), (x1, _) = (m.encode(batch, None) for m in models)
+    (x0, mask), (x1, _) = (m.encode(batch) for m in models)
     present = model1.senders(mask, batch.graph)
     maps = [_encoder(walk, models, m) for m in range(len(model1.names))]
     if aligned.missing_token is not None:

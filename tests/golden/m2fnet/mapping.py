@@ -8,7 +8,7 @@ from flax import nnx
 from fusion_jax.fusion.m2fnet import M2FNet
 from fusion_jax.graphs import Graph
 from fusion_jax.losses import adaptive_margin as loss
-from tests.helpers import assign, parameters
+from tests.helpers import assign, parameters, shown
 from tests.torch_names import torch_attention, torch_linear
 
 HEADS = 2  # the README's, where a case stores no weights to read it from
@@ -62,7 +62,7 @@ def fusion_attention_text_audio(case):
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     real = kept.reshape(-1)[receivers]
     b, i, j = (receivers // length)[real], (receivers % length)[real], (senders % length)[real]
-    yield "weights along edges", fused.weights[real, 0, 0], case["out/weights"][b, :, i, j]
+    yield "weights along edges", shown(fused, "fusion")[real, 0, 0], case["out/weights"][b, :, i, j]
 
 
 def three_modality_fusion_numpy(case):

@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.persistent_memory import AllAttentionLayer, PersistentMemory, PersistentVectors
-from tests.helpers import assign, linear, prefixed
+from tests.helpers import assign, linear, prefixed, shown
 from tests.torch_names import torch_norm
 
 RAMP_SIZE = 2  # of the soft mask, in tokens; the README names it, no array holds it
@@ -72,7 +72,7 @@ def modality_tokens_numpy(case):
     # not `fusion(...)`, which zeroes masked tokens: the reference has the outputs of masked queries too
     fused = fusion.nodes(jnp.asarray(x), jnp.asarray(mask))
     yield "y", fused.tokens, case["out/y"]
-    yield "weights", fused.weights[:, 0], case["out/weights"]
+    yield "weights", shown(fused, "memory")[:, 0], case["out/weights"]
     present = mask[..., None]
     mean = np.where(present, case["out/y"], 0).sum(1) / np.maximum(present.sum(1), 1)
     yield "out", fusion(jnp.asarray(x), jnp.asarray(mask)).out, mean
