@@ -13,6 +13,7 @@ from flax import nnx
 from fusion_jax.data import Dataset
 from fusion_jax.records import Batch, Output
 from fusion_jax.schemes.base import Stage
+from fusion_jax.tasks.classes import accuracy_then_loss
 from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss
 from fusion_jax.training.checkpoint import Partial

@@ -12,6 +12,7 @@ from flax import nnx
 
 from fusion_jax import data, study
 from fusion_jax.data import files
+from fusion_jax.results import recorded
 from tests import tiny
 from tests.helpers import assign, state
 

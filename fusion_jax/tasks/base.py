@@ -91,10 +91,10 @@ class Task:
 
         def kept(name: str, field: Field):
             value = numpy.asarray(target.fields[name])
+            if field.hidden is None:
+                return value
             shown = seen.reshape(-1, *([1] * (value.ndim - 1)))
-            return (
-                value if field.hidden is None else numpy.where(shown, value, numpy.asarray(field.hidden, value.dtype))
-            )
+            return numpy.where(shown, value, numpy.asarray(field.hidden, value.dtype))
 
         return dataclasses.replace(target, fields={name: kept(name, field) for name, field in self.fields.items()})
 

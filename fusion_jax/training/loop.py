@@ -20,10 +20,10 @@ import numpy as np
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
-from fusion_jax.training.prepare import hide
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, fill, taken
 from fusion_jax.training.stages import PlannedStage, begun, plan
 from fusion_jax.training.step import (
@@ -248,7 +248,7 @@ def _start(
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
     """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
     seen, weight = scaled(batch, trial), trial.train_weight
-    target = jax.tree.map(jnp.asarray, hide(target, np.asarray(weight) > 0))
+    target = jax.tree.map(jnp.asarray, tasks.of(target).hide(target, np.asarray(weight) > 0))
     epoch = jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
