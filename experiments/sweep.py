@@ -21,6 +21,7 @@ from fusion_jax import study, zoo
 from fusion_jax.data import loader_of
 from fusion_jax.results import report
 from fusion_jax.results.lock import exclusive
+from fusion_jax.results.recorded import primary_values
 from fusion_jax.results.store import Store
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run
@@ -53,7 +54,7 @@ class Progress:
             if problem:
                 self.console.print(f"and its failure could not be recorded: {problem}", style="red", markup=False)
             return
-        metric, values = outcome.job.store.primary_values(outcome.job.identity)
+        metric, values = primary_values(outcome.job.store, outcome.job.identity)
         spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
         gone = outcome.job.store.diverged(outcome.job.identity)
         lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""

@@ -50,42 +50,63 @@ class Batch:
             object.__setattr__(self, "features", {name: self.features[name] for name in names})
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Target:
-    """What is to be predicted; only the fields of its kind are set.
+    """What is to be predicted: `Target("classes", labels=y, num_outputs=3)`.
+
+    The fields are those of the task (`fusion_jax/tasks/<kind>.py`), and are attributes too: `target.labels`. The record
+    is a pytree of its fields, in their order.
 
     Attributes:
-        kind: "classes", "values" or "survival".
-        labels: int [N], in [0, C) (classes).
-        values: float [N, K] (values).
-        time: float [N], > 0, until event or censoring (survival).
-        event: bool [N], true where the event was seen (survival).
-        num_outputs: C, K, or 1.
-        level: "node", or "graph" where the rows are the G graphs of a batch.
+        kind: the task: a file of `fusion_jax/tasks`, or the path of one's own.
+        num_outputs: C, the width of a prediction.
+        level: what a row is: "node"; "graph", one of the G graphs of a batch; or "link", a pair of nodes.
+        fields: {name: array [N, ...]}; a task of several targets has a `Target` for each.
     """
 
-    kind: str = dataclasses.field(metadata=dict(static=True))
-    labels: Array | None = None
-    values: Array | None = None
-    time: Array | None = None
-    event: Array | None = None
-    num_outputs: int = dataclasses.field(default=1, metadata=dict(static=True))
-    level: str = dataclasses.field(default="node", metadata=dict(static=True))
+    kind: str
+    num_outputs: int = 1
+    level: str = "node"
+    fields: dict[str, Array | Target] = dataclasses.field(default_factory=dict)
+
+    def __init__(self, kind: str, *, num_outputs: int = 1, level: str = "node", fields=None, **more):
+        """Fields are given by name, or as a dictionary; a field that is None is one that is not there."""
+        given = {**(fields or {}), **more}
+        held = {name: value for name, value in given.items() if value is not None}
+        for name, value in dict(kind=kind, num_outputs=num_outputs, level=level, fields=held).items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("fields", {})  # not there yet while a copy is made
+        if name in fields:
+            return fields[name]
+        kind, known = self.__dict__.get("kind"), ", ".join(fields) or "none"
+        raise AttributeError(f"a target of {kind!r} has no field {name!r}; its fields: {known}")
 
     def __len__(self) -> int:
-        return next(len(v) for v in (self.labels, self.values, self.time) if v is not None)
+        return len(next(iter(self.fields.values())))
 
-    def hidden(self, seen: Array) -> Target:
-        """The target with 0 (time 1, no event) in every row that is not `seen` bool [N]."""
-        fill = dict(labels=0, values=0, time=1, event=False)
+    @property
+    def words(self) -> str:
+        """What is predicted of what, such as "classes of nodes"."""
+        return f"{self.kind} of {self.level}s"
 
-        def keep(a, fill):
-            if a is None:
-                return None
-            return jnp.where(seen.reshape(-1, *[1] * (a.ndim - 1)), a, jnp.asarray(fill, a.dtype))
 
-        return dataclasses.replace(self, **{name: keep(getattr(self, name), value) for name, value in fill.items()})
+def _target_leaves(target: Target):
+    names = tuple(target.fields)
+    leaves = tuple((jax.tree_util.GetAttrKey(name), target.fields[name]) for name in names)
+    return leaves, (target.kind, target.num_outputs, target.level, names)
+
+
+def _target_of(static, leaves) -> Target:
+    kind, num_outputs, level, names = static
+    target = object.__new__(Target)  # a leaf may be anything, None too
+    held = dict(kind=kind, num_outputs=num_outputs, level=level, fields=dict(zip(names, leaves, strict=True)))
+    target.__dict__.update(held)
+    return target
+
+
+jax.tree_util.register_pytree_with_keys(Target, _target_leaves, _target_of)
 
 
 @jax.tree_util.register_dataclass
@@ -97,7 +118,7 @@ class Context:
         key: the randomness of training (dropout, sampling); None in evaluation, where nothing is random.
         step: int scalar, the epoch now, counted from the first of training; None outside training.
         total: epochs that training has in all; None outside training.
-        target: what is to be predicted, hidden in every row that is no training row (as `Target.hidden` hides); in
+        target: what is to be predicted, hidden in every row that is no training row (as its task hides); in
             evaluation too. Only a mechanism that needs "labels" is given it, others find None.
         train: bool [rows of the target], the training rows; beside `target` only.
     """
@@ -322,6 +343,7 @@ class Info:
         needs: of the words of `NEEDS`: what it cannot do without. An instance whose options need less or more says so
             in its attribute `needs`.
         modalities: the numbers of modalities the published form exists for; () for any. Fusions are refused others.
+        tasks: the kinds of target a loss is defined for; () for any. Losses are refused others.
         version: counts the changes after which the mechanism computes other numbers than before; results of another
             version are not taken for its own.
     """
@@ -334,6 +356,7 @@ class Info:
     needs: tuple[str, ...] = ()
     modalities: tuple[int, ...] = ()
     version: int = 1
+    tasks: tuple[str, ...] = ()
 
 
 NEEDS = {

@@ -13,7 +13,8 @@ from flax import nnx
 from fusion_jax.data import Dataset
 from fusion_jax.records import EVALUATION, Batch, Context, Output
 from fusion_jax.schemes.base import Stage
-from fusion_jax.training import loop, metrics, optimizers
+from fusion_jax.tasks.classes import accuracy_then_loss
+from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.prepare import Prepared
@@ -90,7 +91,7 @@ def train(
         stages,
         make,
         loss,
-        score or metrics.accuracy_then_loss(loss),
+        score or accuracy_then_loss(loss),
         patience=patience,
         chunk=chunk,
         seed_axis=seed_axis,

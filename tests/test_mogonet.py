@@ -12,7 +12,7 @@ from flax import nnx
 
 from fusion_jax import data, study
 from fusion_jax.data import files
-from fusion_jax.training import metrics
+from fusion_jax.results import recorded
 from tests import tiny
 from tests.helpers import assign, state
 
@@ -105,7 +105,7 @@ def test_the_released_models_give_the_authors_metrics(outputs, rosmap):
     test, names, reference = rosmap.split(0).test, ("accuracy", "f1", "auc"), arrays("metrics")
 
     def scores(logits):
-        found = metrics.evaluate(np.asarray(logits), rosmap.target, test)
+        found = recorded.scores(np.asarray(logits), rosmap.target, test)
         return [found[n] for n in names]
 
     fused = np.array([scores(outputs[j].prediction) for j in TRAINED])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from fusion_jax import metrics
 from fusion_jax.analysis.base import Report
 from fusion_jax.records import Info
 from fusion_jax.results import tables
@@ -44,7 +45,7 @@ def cost_against_score(store: Store, *, cost: str = "seconds", metric: str = "")
         raise ValueError(
             f"cost_against_score: no row has the metric {metric!r}{nearest(metric, known)}; found: {known}"
         )
-    lines = [_line(row, cost, metric or tables.PRIMARY[row.task]) for row in rows]
+    lines = [_line(row, cost, metric or row.primary) for row in rows]
     lines = [line for line in lines if line is not None]
     if not lines:
         raise ValueError(f"cost_against_score: no finished row has both {cost} and a score")
@@ -81,7 +82,7 @@ def _line(row: tables.Row, cost: str, metric: str) -> dict | None:
 
 def _beaten_by(group: pd.DataFrame, cost: str) -> pd.Series:
     """For every row of a group the name of the best that beats it, None where there is none."""
-    sign = -1 if group.metric.iloc[0] in tables.LOWER_IS_BETTER else 1
+    sign = metrics.sign(group.metric.iloc[0])
     score, price = sign * group.score.to_numpy(), group[cost].to_numpy()
     names: Sequence[str] = [_name(row) for row in group.itertuples()]
     found = []

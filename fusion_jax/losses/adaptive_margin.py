@@ -16,6 +16,7 @@ INFO = Info(
     pinned="stand-in",
     golden="m2fnet",
     cost="O(N M D^2 + N M log N)",
+    tasks=("classes",),
 )
 EPSILON = 1e-6  # in both denominators of the margin and under the root of the variance, as in the code
 
@@ -43,9 +44,8 @@ def adaptive_margin(
     Raises:
         ValueError: an unknown margin_grad, a target without classes, or labels that belong to graphs.
     """
-    if target.kind != "classes" or target.level != "node":
-        found = f"{target.kind} of {target.level}s"
-        raise ValueError(f"loss 'adaptive_margin' forms triplets from classes of nodes, got {found}")
+    if target.words != "classes of nodes":
+        raise ValueError(f"loss 'adaptive_margin' forms triplets from classes of nodes, got {target.words}")
     z = jnp.where(output.mask[..., None], output.embeddings, 0)
     z = z * jax.lax.rsqrt(jnp.maximum((z**2).sum(-1, keepdims=True), 1e-12))
 

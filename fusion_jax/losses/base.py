@@ -6,20 +6,21 @@ A loss is a function named like its file,
 
 with `weight` float [N], 0 at every node whose label must not be seen, and `context` of which it may use the epoch
 (for annealed terms) and the key. Labels under weight 0 are set to 0 on the host, so a loss cannot see them by
-accident. The module constant `INFO` is its entry in the catalogue.
+accident. The module constant `INFO` is its entry in the catalogue, and names the tasks it is defined for.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fusion_jax.records import Array, Context, Target
+from fusion_jax.records import Array, Context, Info, Target
 
 
-def check_kind(loss: str, target: Target, kind: str) -> None:
-    """Raises ValueError, naming the loss, where the target is not of that kind."""
-    if target.kind != kind:
-        raise ValueError(f"loss {loss!r} is defined for {kind}, the task is {target.kind!r} (loss.name)")
+def check_task(loss: str, info: Info, target: Target) -> None:
+    """Raises ValueError, naming the loss, where its entry does not name the target's task."""
+    if info.tasks and target.kind not in info.tasks:
+        kinds = " and ".join(info.tasks)
+        raise ValueError(f"loss {loss!r} is defined for {kinds}, the task is {target.kind!r} (loss.name)")
 
 
 def epoch_of(context: Context) -> Array | int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.losses.base import check_kind
+from fusion_jax.losses.base import check_task
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
@@ -20,6 +20,7 @@ INFO = Info(
     pinned="authors' code",
     golden="biofusionnet",
     cost="O(N^1.5)",
+    tasks=("survival",),
 )
 ORDERS = ("time", "risk")
 
@@ -46,7 +47,7 @@ def cox(
         raise ValueError(f"loss 'cox': order={order!r}, expected one of {ORDERS}")
     if not event_weight > 0:
         raise ValueError(f"loss 'cox': event_weight={event_weight}, expected a number > 0")
-    check_kind("cox", target, "survival")
+    check_task("cox", INFO, target)
     seen = weight > 0
     risk = jnp.where(seen, output.prediction[:, 0], 0)
     weight = weight.astype(risk.dtype) * jnp.where(target.event, event_weight, 1.0).astype(risk.dtype)

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)")
+INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)", tasks=("classes",))
 
 
 def cross_entropy(
@@ -22,7 +22,7 @@ def cross_entropy(
         ValueError: a task other than classification.
     """
     del context
-    check_kind("cross_entropy", target, "classes")
+    check_task("cross_entropy", INFO, target)
     classes = output.prediction.shape[-1]
     onehot = jax.nn.one_hot(target.labels, classes, dtype=output.prediction.dtype)
     y = (1 - smoothing) * onehot + smoothing / classes

@@ -1,9 +1,9 @@
 """Mean squared error, the loss of regression."""
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: mean squared error", cost="O(N K)")
+INFO = Info("Folklore: mean squared error", cost="O(N K)", tasks=("values",))
 
 
 def mse(output: Output, target: Target, weight: Array, *, context: Context) -> Array:
@@ -13,5 +13,5 @@ def mse(output: Output, target: Target, weight: Array, *, context: Context) -> A
         ValueError: a task other than regression.
     """
     del context
-    check_kind("mse", target, "values")
+    check_task("mse", INFO, target)
     return weighted_mean(((output.prediction - target.values) ** 2).mean(-1), weight)

@@ -2,10 +2,10 @@
 
 import jax
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: independent classifiers, combined afterwards", cost="O(N M C)")
+INFO = Info("Folklore: independent classifiers, combined afterwards", cost="O(N M C)", tasks=("classes",))
 
 
 def stream_cross_entropy(output: Output, target: Target, weight: Array, *, context: Context) -> Array:
@@ -16,7 +16,7 @@ def stream_cross_entropy(output: Output, target: Target, weight: Array, *, conte
             `decision`).
     """
     del context
-    check_kind("stream_cross_entropy", target, "classes")
+    check_task("stream_cross_entropy", INFO, target)
     if output.streams is None:
         raise ValueError("loss 'stream_cross_entropy' needs placement 'decision': there is one prediction a modality")
     log_p = jax.nn.log_softmax(output.streams)  # [N, M, C]

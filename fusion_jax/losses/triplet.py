@@ -18,6 +18,7 @@ INFO = Info(
     pinned="authors' code",
     golden="mpfnet",
     cost="O(N D + N log N)",
+    tasks=("classes",),
 )
 
 
@@ -30,8 +31,8 @@ def triplet(output: Output, target: Target, weight: Array, *, context: Context, 
     Raises:
         ValueError: a target without classes, labels that belong to graphs, or placement `decision`.
     """
-    if target.kind != "classes" or target.level != "node" or output.hidden is None:
-        found = f"{target.kind} of {target.level}s" + (" at placement 'decision'" if output.hidden is None else "")
+    if target.words != "classes of nodes" or output.hidden is None:
+        found = target.words + (" at placement 'decision'" if output.hidden is None else "")
         raise ValueError(f"loss 'triplet' forms triplets of nodes' states from their classes, got {found}")
     positive, negative, found = triplets(target.labels, weight > 0, target.num_outputs, epoch_of(context))
     z = output.hidden

@@ -6,12 +6,15 @@ Reference: Wang et al., MOGONET, Nature Communications 2021; code txWang/MOGONET
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_kind, epoch_of, weighted_mean
+from fusion_jax.losses.base import check_task, epoch_of, weighted_mean
 from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
-    "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks", 2021, cost="O(N M C)"
+    "Wang et al., MOGONET integrates multi-omics data using graph convolutional networks",
+    2021,
+    cost="O(N M C)",
+    tasks=("classes",),
 )
 
 
@@ -28,7 +31,7 @@ def vcdn(
         ValueError: a task other than classification; the model has no per-modality predictions (placement other than
             `decision`).
     """
-    check_kind("vcdn", target, "classes")
+    check_task("vcdn", INFO, target)
     if output.streams is None:
         raise ValueError("loss 'vcdn' needs placement 'decision': there is one prediction a modality")
     fused = cross_entropy(output, target, weight, context=context)

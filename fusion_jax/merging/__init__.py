@@ -18,17 +18,16 @@ import pandas as pd
 from etils import epath
 from flax import nnx
 
-from fusion_jax import zoo
+from fusion_jax import metrics, zoo
 from fusion_jax.merging import base
 from fusion_jax.model import Model
 from fusion_jax.results import answers
 from fusion_jax.results.answers import Report
 from fusion_jax.results.figures import new_figure
+from fusion_jax.results.recorded import scores
 from fusion_jax.results.restore import Restored, only_cell, restore
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import LOWER_IS_BETTER
 from fusion_jax.run.model import train_model
-from fusion_jax.training import metrics
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import prepare
 
@@ -128,7 +127,7 @@ def merge(
 
 def measured(cell: Restored, prediction: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """{metric: value} of the cell's task, of predictions [N, C] on some rows."""
-    return metrics.evaluate(prediction, cell.data.target, rows)
+    return scores(prediction, cell.data.target, rows)
 
 
 def _finetuned(cell: Restored, i: int, model: Model, epochs: int, rate: float) -> np.ndarray:
@@ -165,7 +164,7 @@ def label_note(own: Sequence[int], together: int, selected_on_test: bool) -> str
 def _sentence(table: pd.DataFrame, metric: str, rows: int) -> str:
     """The merged predictor with the best score, beside the mean of the networks."""
     networks, merged = table[table.kind == "network"], table[table.kind == "merged"]
-    best = merged.loc[(-merged[metric] if metric in LOWER_IS_BETTER else merged[metric]).idxmax()]
+    best = merged.loc[(metrics.sign(metric) * merged[metric]).idxmax()]
     passes = "one pass" if best.passes == 1 else f"{best.passes} passes"
     return (
         f"The best predictor merged from {len(networks)} networks is {best['name']!r} ({passes}): {metric} "

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.data.base import Split
 from fusion_jax.model import Model
 from fusion_jax.records import Batch
 from fusion_jax.results.restore import Restored, predict
-from fusion_jax.training.prepare import Units
+from fusion_jax.tasks.values import Units
 from fusion_jax.training.step import Trial
 
 MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
@@ -179,7 +180,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
                 anchor_cell.seen(anchor_seed),
                 cell.ready.splits[i],
                 prediction,
-                cell.data.target.kind == "classes",
+                tasks.of(cell.data.target).probabilities,
                 score,
                 units[anchor],
             )

@@ -21,14 +21,13 @@ import pandas as pd
 from flax import nnx
 from ml_collections import ConfigDict
 
-from fusion_jax import study
+from fusion_jax import metrics, study, tasks
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
 from fusion_jax.records import EVALUATION, Batch, Context
 from fusion_jax.results.store import Store, read_json
-from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
@@ -68,7 +67,8 @@ class Restored:
     @property
     def primary(self) -> str:
         """The metric that ranks models of this task."""
-        return PRIMARY[self.data.target.kind]
+        task = tasks.of(self.data.target)
+        return task.primary_of(task.about(self.data.target))
 
     def place(self, seed: int | None = None) -> int:
         """Where a stored seed stands; the one with the best validation score if None.
@@ -107,11 +107,12 @@ class Restored:
         return self.ready.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
-        """Larger is better: the primary metric on validation rows, ties broken by the lower log-loss."""
+        """Larger is better: the primary metric on validation rows, ties broken by the task's other (log-loss)."""
         table = self.metrics[(self.metrics.seed == self.seeds[i]) & (self.metrics.part == "val")]
         value = table.set_index("metric").value
-        sign = -1 if self.primary in LOWER_IS_BETTER else 1
-        return sign * float(value[self.primary]), -float(value.get("log_loss", 0.0))
+        tie = tasks.of(self.data.target).tie
+        other = metrics.sign(tie) * float(value[tie]) if tie in value else 0.0
+        return metrics.sign(self.primary) * float(value[self.primary]), other
 
 
 @own_settings()

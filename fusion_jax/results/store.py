@@ -8,9 +8,9 @@
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
-        cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
-                                              splits and the digest of each seed's; diverged: [seed, epoch, cause]
-                                              of finished seeds that have no result
+        cost.json                             what is predicted; parameters, flops, peak_bytes, seconds, best epochs;
+                                              the rule of the splits and the digest of each seed's; diverged: [seed,
+                                              epoch, cause] of finished seeds that have no result
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -37,7 +37,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 from etils import epath
+from pyarrow import parquet
 
 from fusion_jax import folders
 from fusion_jax.data.base import Split
@@ -198,6 +200,15 @@ class Store:
         found = self._read(identity, f"{name}.parquet")
         return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
 
+    def columns(self, identity: str, name: str) -> Iterator[dict[str, np.ndarray]]:
+        """The same table by its columns, of one training after another: [n], or [n, K] of lists of one length.
+
+        A `predictions` table that pandas reads has an object a row; of a study that takes longer than all else.
+        """
+        for _, content in self._read(identity, f"{name}.parquet"):
+            table = parquet.read_table(io.BytesIO(content))
+            yield {column: _array(table[column].combine_chunks()) for column in table.column_names}
+
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""
         return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
@@ -245,12 +256,6 @@ class Store:
         """The full config of a cell, in the layout of today."""
         return of_today(read_json(self.cell(identity) / "config.json"))
 
-    def primary_values(self, identity: str) -> tuple[str, np.ndarray]:
-        """The metric that ranks, and its values [S] on the test rows of a finished cell."""
-        table = self.table(identity, "metrics")
-        metric = next(m for m in ("accuracy", "c_index", "rmse") if m in set(table.metric))
-        return metric, table[(table.part == "test") & (table.metric == metric)].value.to_numpy()
-
 
 @contextlib.contextmanager
 def replacing(target: epath.Path) -> Iterator[epath.Path]:
@@ -280,6 +285,15 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
         if isinstance(error, OSError) and error.filename is None:  # "No space left on device": say where
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+
+
+def _array(column: pyarrow.Array) -> np.ndarray:
+    """[n] of a column, or [n, K] where its entries are lists of one length."""
+    if pyarrow.types.is_list(column.type):
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    if pyarrow.types.is_dictionary(column.type):
+        return np.array(column.dictionary.to_pylist())[column.indices.to_numpy(zero_copy_only=False)]
+    return column.to_numpy(zero_copy_only=False)
 
 
 def _plain(value):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
@@ -72,6 +73,7 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
     tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
     tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
     cost |= dict(
+        target=tasks.of(data.target).about(data.target),
         seconds=time.perf_counter() - start,
         seeds=len(seeds),
         split_rule=data.splits.rule,

@@ -27,7 +27,7 @@ def fit_control(plan: Plan, data: Dataset, prepared: Prepared) -> tuple[np.ndarr
         FloatingPointError: scores are not finite; names the control, the seed and the rows.
     """
     name = plan.control.name
-    if data.target.kind != "classes" or data.target.level != "node":
+    if data.target.words != "classes of nodes":
         raise ValueError(f"control {name!r} is for node classification")
     control = zoo.make("control", name, options=plan.control.options)
     if control.validation_labels:

@@ -16,12 +16,13 @@ from fusion_jax.data.base import Dataset
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
-from fusion_jax.training import loop, metrics, optimizers
+from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import structures_of, with_structures
 from fusion_jax.training.match import sized
 from fusion_jax.training.prepare import Prepared, select_modalities
+from fusion_jax.training.selection import selection
 from fusion_jax.training.step import known_to_model, scaled
 
 Build = Callable[[jax.Array], Model]  # key -> model
@@ -60,7 +61,7 @@ def train_model(
         scheme.stages(training.epochs),
         functools.partial(optimizer_of, plan),
         loss,
-        metrics.selection(training.select, data.target, loss),
+        selection(training.select, data.target, loss),
         patience=training.patience,
         chunk=training.chunk,
         select_on_whole=plan.protocol == "paper",

@@ -172,8 +172,8 @@ class MPFNet(Scheme):
         self.ways, self.shots, self.episodes, self.shares, self.rates = ways, shots, episodes, tuple(shares), rates
 
     def build(self, make: Make, feature_dims: Mapping[str, int], target: Target, key: Array) -> TwoEncoders:
-        if target.kind != "classes" or target.level != "node":
-            raise ValueError(f"scheme 'mpfnet' classifies nodes, got {target.kind} of {target.level}s")
+        if target.words != "classes of nodes":
+            raise ValueError(f"scheme 'mpfnet' classifies nodes, got {target.words}")
         first, second = jax.random.split(key)
         generic = make(feature_dims, first)
         if generic.placement == "decision":

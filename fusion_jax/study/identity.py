@@ -22,11 +22,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusion_jax import zoo
+from fusion_jax import tasks, zoo
 from fusion_jax.data.base import Dataset
 from fusion_jax.records import Target
 from fusion_jax.study import layout
-from fusion_jax.training.build import READOUT, usual_loss
+from fusion_jax.training.build import usual_loss
 
 SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
@@ -83,6 +83,8 @@ def _used(config: Mapping[str, Any], target: Target | None) -> Iterator[tuple[st
     """Kind and name of every mechanism that takes part; where the target is known also of those that it brings."""
     for kind, section in _named(config):
         yield kind, section["name"]
+    if target is not None:
+        yield "task", target.kind
     model, loss = config.get("model"), config.get("loss", {})
     for name in loss.get("extra", {}):
         yield "loss", name
@@ -90,7 +92,7 @@ def _used(config: Mapping[str, Any], target: Target | None) -> Iterator[tuple[st
         if not loss["name"]:
             yield "loss", usual_loss(model["fusion"]["name"], model["placement"], target)
         if not model["readout"]["name"]:
-            yield "readout", READOUT[target.level]
+            yield "readout", tasks.of(target).readouts[target.level]
 
 
 def _counted_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:

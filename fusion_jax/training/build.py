@@ -9,7 +9,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from fusion_jax import zoo
+from fusion_jax import tasks, zoo
+from fusion_jax.losses.base import check_task
 from fusion_jax.model import Model
 from fusion_jax.plan import LossPlan, ModelPlan, Named
 from fusion_jax.records import Array, Target
@@ -17,9 +18,6 @@ from fusion_jax.schemes.base import Scheme
 from fusion_jax.training.parts import inside, leaf_names
 from fusion_jax.training.step import LossFn, Penalty
 from fusion_jax.zoo import nearest
-
-TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
-READOUT = {"node": "last", "graph": "mean"}  # of rows of that level, where the plan names none
 
 
 def build_scheme(scheme: Named) -> Scheme:
@@ -38,7 +36,7 @@ def plain_model(plan: ModelPlan, target: Target, feature_dims: Mapping[str, int]
     """The model without its scheme."""
     readout = plan.readout
     if not readout.name:
-        name = READOUT[target.level]
+        name = tasks.of(target).readouts[target.level]
         readout = Named(name, zoo.options("readout", name))
     parts = {**vars(plan), "readout": readout}
     return Model(feature_dims, target, **parts, rngs=nnx.Rngs(key))
@@ -48,9 +46,12 @@ def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
     """(output, target, weight, context) -> the loss of `loss_name` plus the weighted others.
 
     Raises:
-        ValueError: an option that the loss does not have; whatever `loss_name` raises.
+        ValueError: an option that the loss does not have, a loss that is for other tasks; whatever `loss_name` raises.
     """
     name = loss_name(plan, model, target)
+    for each in (name, *plan.extra):
+        if (info := zoo.info("loss", each)) is not None:
+            check_task(each, info, target)
     zoo.check_options("loss", name, plan.options)
     main = functools.partial(zoo.get("loss", name), **plan.options)
     extra = [(weight, zoo.get("loss", other)) for other, weight in plan.extra.items()]
@@ -66,13 +67,14 @@ def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:
     """The named loss; else that of the fusion, where it fuses predictions and has one; else the task's.
 
     Raises:
-        ValueError: the fusion's own loss is for classes, and the target is something else.
+        ValueError: the fusion's own loss is for other tasks than the target's.
     """
-    usual = usual_loss(model.fusion.name, model.placement, target)
-    if not plan.name and usual != TASK_LOSS[target.kind] and target.kind != "classes":
+    usual, own = usual_loss(model.fusion.name, model.placement, target), tasks.of(target).loss
+    known = getattr(zoo.info("loss", usual), "tasks", ())
+    if not plan.name and usual != own and known and target.kind not in known:
         raise ValueError(
             f"fusion {model.fusion.name!r} is trained with its own loss {usual!r} on predictions of "
-            f"classes, this data set has {target.kind}: name a loss (loss.name={TASK_LOSS[target.kind]!r})"
+            f"{' and '.join(known)}, this data set has {target.kind}: name a loss (loss.name={own!r})"
         )
     return plan.name or usual
 
@@ -80,7 +82,7 @@ def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:
 def usual_loss(fusion: str, placement: str, target: Target) -> str:
     """The loss where none is named: of the fusion, where it fuses predictions and has one; else the task's."""
     own = zoo.get("fusion", fusion).loss if placement == "decision" else None
-    return own or TASK_LOSS[target.kind]
+    return own or tasks.of(target).loss
 
 
 def build_penalty(plan: LossPlan) -> Penalty | None:

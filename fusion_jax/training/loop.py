@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
@@ -247,7 +248,8 @@ def _start(
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
     """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
     seen, weight = scaled(batch, trial), trial.train_weight
-    target, epoch = target.hidden(weight > 0), jnp.array(planned.first, jnp.int32)
+    target = tasks.of(target).hide(target, weight > 0)
+    epoch = jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
         return training_loss(model, seen, target, trial, epoch, key, planned=planned, loss=loss, penalty=penalty)

@@ -16,16 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
+from fusion_jax import tasks
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
 from fusion_jax.graphs import Graph
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Batch, Target
+from fusion_jax.tasks.values import Units
 from fusion_jax.training import inductive
 from fusion_jax.training.inductive import without_nodes
 from fusion_jax.training.scaling import fit_scaler, row_scaled, warn_of_lacks
 from fusion_jax.training.step import Trial
-from fusion_jax.training.units import Units, fit_units
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
@@ -39,11 +40,11 @@ class Prepared:
         batch: features (unscaled), mask and graph on the device; no graph where every seed evaluates on its own.
         splits: one a seed, as selection uses them (protocol `paper` has val = test).
         seeds: their numbers.
-        target: leaves [S, ...]; labels of rows a seed must not see are 0. Values are standardised, see `units`.
+        target: leaves [S, ...]; rows a seed must not see are hidden (`Task.hide`), values are standardised (`units`).
         trials: leaves [S, ...].
         init_keys: [S], the randomness of the initial values.
         evaluated: one a seed, the graph its predictions are made on, over all N nodes; None without a graph.
-        units: one a seed, where the target is values; else None.
+        units: one a seed, where the predictions have a unit; else None.
     """
 
     batch: Batch
@@ -101,35 +102,10 @@ def split_of(data: Dataset, seed: int, *, per_seed: Sequence[str], protocol: str
     return select_split(data.split(seed if "split" in per_seed else 0), protocol)
 
 
-def hide(target: Target, seen: np.ndarray) -> Target:
-    """The target with 0 (time 1, no event) in every row that is not `seen`."""
-
-    def keep(a, fill):
-        if a is None:
-            return None
-        a = np.asarray(a)
-        shown = seen.reshape(-1, *([1] * (a.ndim - 1)))
-        return np.where(shown, a, np.asarray(fill, a.dtype))
-
-    return dataclasses.replace(
-        target,
-        labels=keep(target.labels, 0),
-        values=keep(target.values, 0),
-        time=keep(target.time, 1),
-        event=keep(target.event, False),
-    )
-
-
 def training_weight(target: Target, train: np.ndarray, rows: int, class_weights: bool) -> np.ndarray:
-    """float32 [rows]: 1 on training rows (or 1 / (C share of the row's class) with `class_weights`), else 0."""
+    """float32 [rows]: 1 on training rows (with `class_weights` what the task makes of them), else 0."""
     weight = np.zeros(rows, np.float32)
-    weight[train] = 1
-    if class_weights:
-        if target.kind != "classes":
-            raise ValueError(f"loss.class_weights=True needs a classification target, this one is {target.kind!r}")
-        labels = np.asarray(target.labels)[train]
-        share = np.bincount(labels, minlength=target.num_outputs) / len(labels)
-        weight[train] = 1 / (target.num_outputs * share[labels])
+    weight[train] = tasks.of(target).class_weights(target, train) if class_weights else 1
     return weight
 
 
@@ -176,7 +152,7 @@ def prepare(
     splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
     there = [_nodes_in_training(data, split, protocol) for split in splits]
     grown = _grown(part, data, there, seeds) if coming and graph is not None else None
-    trials, targets, units, fitted_on = [], [], [], {}
+    task, trials, targets, units, fitted_on = tasks.of(data.target), [], [], [], {}
     for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         fitted_on[seed] = _training_nodes(data, split)
         scalers = {
@@ -195,11 +171,9 @@ def prepare(
                 known=mask[fitted_on[seed]].any(0),
             )
         )
-        target = data.target
-        if target.kind == "values":
-            units.append(fit_units(target.values, split.train))
-            target = dataclasses.replace(target, values=units[-1].standardise(target.values))
-        targets.append(hide(target, _among(np.concatenate([split.train, split.val]), len(target))))
+        units.append(task.units(data.target, split.train))
+        target = task.learned(data.target, units[-1])
+        targets.append(task.hide(target, _among(np.concatenate([split.train, split.val]), len(target))))
     warn_of_lacks(data.name, features, mask, fitted_on, part.scale)
     if missing == "mean" and part.scale in ("none", "row") and not mask.all():
         warnings.warn(
@@ -218,7 +192,7 @@ def prepare(
         jax.tree.map(lambda *a: jnp.stack(a), *trials),
         jnp.stack([jax.random.fold_in(jax.random.key(0), seed if "init" in per_seed else 0) for seed in seeds]),
         tuple(g.evaluation for g in grown) if grown else (evaluated,) * len(seeds),
-        tuple(units) or None,
+        None if units[0] is None else tuple(units),
     )
 
 

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array, Attention, Batch, Context, Output, Target
-from fusion_jax.training.metrics import readable
 from fusion_jax.training.parts import restricted_to
+from fusion_jax.training.selection import readable
 from fusion_jax.training.snapshots import fill
 from fusion_jax.training.stages import PlannedStage
 
@@ -138,7 +139,7 @@ def known_to_model(target: Target, weight: Array, **more: Any) -> Context:
     """What a seed's model knows: the target of its training rows, of weight > 0, all others hidden; with a key and an
     epoch in training."""
     train = weight > 0
-    return Context(target=target.hidden(train), train=train, **more)
+    return Context(target=tasks.of(target).hide(target, train), train=train, **more)
 
 
 def initial_state(

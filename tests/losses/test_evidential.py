@@ -17,7 +17,7 @@ N, M, C = 6, 3, 4
 RNG = np.random.default_rng(0)
 STREAMS = jnp.asarray(RNG.normal(size=(N, M, C)))
 MASK = jnp.asarray(RNG.random((N, M)) < 0.6).at[0].set(False)
-TARGET = Target("classes", jnp.asarray(RNG.integers(0, C, N)), num_outputs=C)
+TARGET = Target("classes", labels=jnp.asarray(RNG.integers(0, C, N)), num_outputs=C)
 WEIGHT = jnp.asarray([1.0, 1, 1, 0, 2, 1])
 
 

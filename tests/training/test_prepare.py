@@ -11,8 +11,8 @@ from flax import nnx
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Batch, Target
-from fusion_jax.training.prepare import hide, select_split, without_nodes
+from fusion_jax.records import Batch
+from fusion_jax.training.prepare import select_split, without_nodes
 from tests import tiny
 
 
@@ -29,15 +29,6 @@ def test_labels_outside_training_and_selection_do_not_reach_the_device(data):
         np.testing.assert_array_equal(ready.target.labels[i], np.where(seen, data.target.labels, 0))
         np.testing.assert_array_equal(np.flatnonzero(ready.trials.train_weight[i]), split.train)
         np.testing.assert_array_equal(np.flatnonzero(ready.trials.val_weight[i]), split.val)
-
-
-def test_hidden_survival_times_are_1_without_event():
-    time, event = np.array([3.0, 4, 5], np.float32), np.array([True, True, False])
-    hidden = hide(Target("survival", time=time, event=event), np.array([True, False, False]))
-    np.testing.assert_array_equal(hidden.time, [3, 1, 1])
-    np.testing.assert_array_equal(hidden.event, [True, False, False])
-    values = hide(Target("values", values=np.ones((3, 2), np.float32), num_outputs=2), np.array([False, True, False]))
-    np.testing.assert_array_equal(values.values, [[0, 0], [1, 1], [0, 0]])
 
 
 def test_class_weights_are_1_over_C_times_share(data):

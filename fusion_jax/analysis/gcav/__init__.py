@@ -84,7 +84,7 @@ def gcav(
         ValueError: not a node classification cell, no concept, one named twice, fewer than two repeats, a bad
             rule, a concept or class with too few nodes.
     """
-    if cell.data.target.kind != "classes" or cell.data.target.level != "node":
+    if cell.data.target.words != "classes of nodes":
         raise ValueError("gcav looks at the classes of nodes; this cell's task is another")
     if not concepts or len(set(concepts)) != len(concepts):
         raise ValueError(f"gcav: concepts={list(concepts)}, expected one or more different ones")

@@ -20,7 +20,7 @@ def compare_fused(fused, case):
 
 def target_of(case):
     labels = jnp.asarray(case["label"])
-    return Target("classes", labels, num_outputs=case["alpha"].shape[-1]), jnp.ones(labels.size)
+    return Target("classes", labels=labels, num_outputs=case["alpha"].shape[-1]), jnp.ones(labels.size)
 
 
 def dempster_tmc(case):
