@@ -98,7 +98,7 @@ class Said:
             self.revealed = fused.revealed if self.revealed is None else self.revealed | fused.revealed
 
     def of_rows(self, graph: Graph) -> None:
-        """What was said of nodes becomes what is said of the target's rows: the mean over a graph's nodes, or a pair's."""
+        """What was said of nodes is said of the target's rows: the mean over a graph's nodes, or over a pair's."""
 
         def mean(values: Array) -> Array:
             return graph_mean(values, graph) if graph.pairs is None else values[graph.pairs].mean(1)

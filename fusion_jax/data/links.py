@@ -33,10 +33,8 @@ def as_links(
     if name not in data.graphs:
         raise ValueError(f"data set {data.name!r} has no edge set to take links from")
     edges, n = data.graphs[name], data.num_nodes
-    if len(edges.n_node) > 1:
-        raise ValueError(
-            f"data set {data.name!r}, edge set {name!r}: links are of one graph, not of {len(edges.n_node)}"
-        )
+    if (graphs := len(edges.n_node)) > 1:
+        raise ValueError(f"data set {data.name!r}, edge set {name!r}: links are of one graph, not of {graphs}")
     ends = np.stack([edges.senders, edges.receivers], 1)
     links = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
     count, free = round(negatives * len(links)), n * (n - 1) // 2 - len(links)

@@ -1,7 +1,7 @@
 """Planted links: nodes are joined with those nearest to them in two latent vectors, of which modalities hold one each.
 
 Every node has two latent vectors a, b ~ N(0, I) in [latents], of which modality `a` and modality `b` hold a noisy image
-each. Two nodes that are near in one of them need not be near in the other: who is joined, both modalities tell together.
+each. Two nodes that are near in one of them need not be near in the other: only both modalities tell who is joined.
 """
 
 from __future__ import annotations
