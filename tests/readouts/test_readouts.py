@@ -27,7 +27,9 @@ def graph(sizes=SIZES, order=None) -> Graph:
     pairs = [(s + i, s + i + 1) for s, n in zip(starts, sizes, strict=True) for i in range(n - 1)]
     a, b = np.array(pairs, int).reshape(-1, 2).T
     rank = np.arange(int(np.sum(sizes))) if order is None else np.argsort(order)
-    return Graph.create(np.concatenate([rank[a], rank[b]]), np.concatenate([rank[b], rank[a]]), sizes)
+    made = Graph.create(np.concatenate([rank[a], rank[b]]), np.concatenate([rank[b], rank[a]]), sizes)
+    rows = [rank[[s, s + min(n - 1, 1)]] for s, n in zip(starts, sizes, strict=True) if n]  # of every graph one pair
+    return dataclasses.replace(made, pairs=jnp.asarray(np.array(rows), jnp.int32))
 
 
 class Case:
@@ -55,13 +57,13 @@ def close(a, b):
 @each
 def test_shape(name):
     c = case(name)
-    rows = {"node": N, "graph": len(SIZES)}[c.cls.level]
-    assert c.out.shape == (rows, D) and c.out.dtype == np.float32 and np.isfinite(c.out).all()
+    rows = {"node": N, "graph": len(SIZES), "link": len(SIZES)}[c.cls.level]
+    assert c.out.shape == (rows, c.cls.width(D)) and c.out.dtype == np.float32 and np.isfinite(c.out).all()
 
 
 @each
 def test_permuting_the_nodes_of_a_graph(name):
-    """permutes the rows of a node readout and changes nothing for a graph readout."""
+    """permutes the rows of a node readout and changes nothing for others."""
     c, rng = case(name), np.random.default_rng(0)
     order = np.concatenate([s + rng.permutation(n) for s, n in zip(STARTS, SIZES, strict=True)])
     assert (order != np.arange(N)).any()
@@ -97,7 +99,7 @@ def test_rows_that_are_not_there_change_nothing(name):
     full = c.graph
     ends = keep[np.asarray(full.senders)] & keep[np.asarray(full.receivers)]
     marked = Graph.create(np.asarray(full.senders)[ends], np.asarray(full.receivers)[ends], SIZES)
-    marked = dataclasses.replace(marked, present=jnp.asarray(keep))
+    marked = dataclasses.replace(marked, present=jnp.asarray(keep), pairs=full.pairs)
     history = np.where(keep[:, None, None], c.history, 50).astype(np.float32)
     out = np.asarray(c.forward(c.params, history, marked))
     close(out[keep] if c.cls.level == "node" else out, cut)

@@ -140,6 +140,13 @@ def test_what_is_gone_becomes_a_loop_at_a_last_node_that_is_not_there():
     np.testing.assert_array_equal(cut.jraph.n_node, [5])
 
 
+def test_evaluation_has_its_own_views():
+    data = linked()
+    ready = tiny.prepared(tiny.cell(**CELLS["views of evaluation"]).plan, data, (0, 1))
+    for held, names in ((ready.trials.graph, ("one way", "more")), (ready.trials.evaluated, ("more", "planted"))):
+        assert [v.senders.shape[1] for v in held.views] == [len(data.graphs[name].senders) for name in names]
+
+
 def test_seeds_of_different_splits_have_graphs_of_one_shape():
     data = linked()
     ready = tiny.prepared(tiny.cell(**VIEWS).plan, data, (0, 1, 2))
