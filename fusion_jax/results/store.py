@@ -209,6 +209,10 @@ class Store:
             table = parquet.read_table(io.BytesIO(content))
             yield {column: _array(table[column].combine_chunks()) for column in table.column_names}
 
+    def environments(self, identity: str) -> list[dict[str, Any]]:
+        """What each training depended on besides its config. Raises as `table`."""
+        return [_parsed(path, content) for path, content in self._read(identity, "environment.json")]
+
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""
         return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]

@@ -77,6 +77,7 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
         seconds=time.perf_counter() - start,
         seeds=len(seeds),
         split_rule=data.splits.rule,
+        data=data.fingerprint,
         diverged=list(diverged.values()),
         splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
     )
