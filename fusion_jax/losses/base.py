@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from fusion_jax import tasks
 from fusion_jax.records import Array, Context, Info, Target
 
 
 def check_task(loss: str, info: Info, target: Target) -> None:
-    """Raises ValueError, naming the loss, where its entry does not name the target's task."""
-    if info.tasks and target.kind not in info.tasks:
+    """Raises ValueError, naming the loss, where its entry does not name the target's task, nor the task this loss."""
+    if info.tasks and target.kind not in info.tasks and tasks.of(target).loss != loss:
         kinds = " and ".join(info.tasks)
         raise ValueError(f"loss {loss!r} is defined for {kinds}, the task is {target.kind!r} (loss.name)")
 

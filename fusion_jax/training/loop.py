@@ -33,6 +33,7 @@ from fusion_jax.training.step import (
     Penalty,
     State,
     Trial,
+    alike,
     initial_state,
     is_active,
     make_epoch,
@@ -134,8 +135,7 @@ def train(
         def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
             def one(state: State, trial: Trial, target: Target):
                 seen = scaled(batch, trial)
-                own = trial.graph is not None or trial.mask is not None
-                shown = whole(batch, trial) if own else seen
+                shown = seen if alike(batch, trial) else whole(batch, trial)
                 return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
 
             return map_seeds(one, seed_axis)(states, trials, target)

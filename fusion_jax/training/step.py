@@ -40,10 +40,10 @@ class Trial:
         shift, scale: {modality: [d_m]}; a model sees (x - shift) * scale, fitted on training rows.
         train_weight: float [N], the weight of each training row in the loss, 0 elsewhere.
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
-        graph, mask: the edge set and the present modalities of training, where they are the seed's own
-            (inductive setting: what test nodes have is not there yet), else None.
-        evaluated: the edge set of evaluation where it is the seed's own, over N nodes or N + 1 (`inductive.Grown`), or
-            None.
+        graph, mask: the edge set and the present modalities of training, where they are the seed's own (inductive
+            setting: what test nodes have is not there yet; links: those held out are not there), else None.
+        evaluated: the edge set of evaluation where it is the seed's own and another than `graph`, over as many nodes
+            as the batch or one more (`inductive.Own`), or None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
     """
@@ -109,6 +109,12 @@ def whole(batch: Batch, trial: Trial) -> Batch:
         lambda x: jnp.concatenate([x, jnp.zeros_like(x[:more])]), (batch.features, batch.mask)
     )
     return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
+
+
+def alike(batch: Batch, trial: Trial) -> bool:
+    """Whether evaluation sees what training sees; where the batch has no edge set, it has the seed's own."""
+    other = trial.mask is not None or trial.evaluated is not None
+    return not other and (trial.graph is None or batch.graph is None)
 
 
 def first_rows(output: Output, rows: int) -> Output:
