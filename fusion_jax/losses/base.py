@@ -11,15 +11,32 @@ accident. The module constant `INFO` is its entry in the catalogue.
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 
-from fusion_jax.records import Array, Context, Target
+from fusion_jax.records import Array, Context, Output, Target
 
 
 def check_kind(loss: str, target: Target, kind: str) -> None:
     """Raises ValueError, naming the loss, where the target is not of that kind."""
     if target.kind != kind:
         raise ValueError(f"loss {loss!r} is defined for {kind}, the task is {target.kind!r} (loss.name)")
+
+
+def counted(output: Output, target: Target, weight: Array) -> tuple[Output, Target]:
+    """Both with 0 in every row of weight 0, so that what stands there, NaN included, reaches no gradient either."""
+    rows = weight > 0
+
+    def keep(a):
+        return None if a is None else jnp.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, 0)
+
+    fields = ("prediction", "streams", "hidden", "uncertainty") + (("embeddings",) if target.level == "node" else ())
+    kept = {field: keep(getattr(output, field)) for field in fields}
+    if output.evidence is not None:
+        kept["evidence"] = jax.tree.map(keep, output.evidence)
+    return dataclasses.replace(output, **kept), target.hidden(rows)
 
 
 def epoch_of(context: Context) -> Array | int:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_kind, counted, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)")
@@ -23,6 +23,7 @@ def cross_entropy(
     """
     del context
     check_kind("cross_entropy", target, "classes")
+    output, target = counted(output, target, weight)
     classes = output.prediction.shape[-1]
     onehot = jax.nn.one_hot(target.labels, classes, dtype=output.prediction.dtype)
     y = (1 - smoothing) * onehot + smoothing / classes

@@ -1,6 +1,6 @@
 """Mean squared error, the loss of regression."""
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_kind, counted, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: mean squared error", cost="O(N K)")
@@ -14,4 +14,5 @@ def mse(output: Output, target: Target, weight: Array, *, context: Context) -> A
     """
     del context
     check_kind("mse", target, "values")
+    output, target = counted(output, target, weight)
     return weighted_mean(((output.prediction - target.values) ** 2).mean(-1), weight)
