@@ -118,7 +118,8 @@ def version(kind: str, name: str) -> list[Any]:
 def name_of(mechanism: Any) -> str:
     """The name of a mechanism, or of an instance of one: that of its file."""
     kind = mechanism if inspect.isclass(mechanism) else type(mechanism)
-    return kind.__module__.rpartition(".")[2]
+    path = pathlib.Path(sys.modules[kind.__module__].__file__)
+    return path.parent.name if path.stem == "__init__" else path.stem
 
 
 def options(kind: str, name: str) -> dict[str, Any]:

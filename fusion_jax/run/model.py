@@ -39,10 +39,6 @@ def train_model(
     Raises:
         ValueError: whatever of the plan does not fit the data set.
     """
-    if prepared.evaluated[0] is None and plan.uses_edges:
-        raise ValueError(
-            f"data set {data.name!r} has no graph for layer {plan.model.layer.name!r}: set model.layer.name to 'none'"
-        )
     scheme, training = build_scheme(plan.scheme), plan.training
     dims = {name: x.shape[1] for name, x in prepared.batch.features.items()}
     build = build or functools.partial(build_model, plan.model, scheme, dims, data.target)

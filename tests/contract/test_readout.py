@@ -14,6 +14,8 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Context
+from tests.contract import cases
+from tests.contract.cases import close
 
 SIZES = np.array([4, 1, 6])
 N, L, D = int(SIZES.sum()), 3, 16
@@ -39,17 +41,16 @@ class Case:
         self.forward = jax.jit(self.run)
         self.out = np.asarray(self.forward(self.params, self.history, self.graph))
 
+    def read(self, params, history, graph, key=None):
+        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, Context(key=key))
+
     def run(self, params, history, graph, key=None):
-        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, context=Context(key=key)).out
+        return self.read(params, history, graph, key).out
 
 
 @functools.cache
 def case(name: str) -> Case:
     return Case(name)
-
-
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 
 @each
@@ -124,3 +125,23 @@ def test_two_seeds_at_once(name):
     out = jax.jit(jax.vmap(c.run, (0, None, None), axis_size=2))(both, c.history, c.graph)
     close(out[0], c.out)
     close(out[1], c.forward(other, c.history, c.graph))
+
+
+@each
+def test_attention_losses_and_heads(name):
+    """Heads have the rows of what is read; losses are finite scalars."""
+    c = case(name)
+    read = jax.jit(c.read)(c.params, c.history, c.graph)
+    cases.check_attention(read.attention, N)
+    assert all(len(head.values) == len(c.out) for head in read.heads)
+    assert all(v.shape == () and np.isfinite(v) for v in read.losses.values())
+
+
+@pytest.mark.parametrize("name, rate", cases.with_rates("readout"))
+def test_a_rate_above_0_and_a_key_make_something_random(name, rate):
+    """Without a key nothing is: evaluation does not know of the rate."""
+    c = case(name)
+    readout = c.cls(D, L, **cases.only("readout", name, rate), rngs=nnx.Rngs(0))
+    run = jax.jit(lambda key: readout(c.history, c.graph, Context(key=key)).out)
+    assert cases.differ(*(run(jax.random.key(k)) for k in range(2)))
+    close(run(None), c.out)
