@@ -18,6 +18,8 @@ ALLOWED = {
     "fusion": {*NEEDS},
     "layer": {"graph", "edge_time", "labels"},
     "encoder": {"graph", "edge_time", "labels"},
+    "readout": {"graph", "labels"},
+    "control": {"graph"},
 }
 
 

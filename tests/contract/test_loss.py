@@ -22,11 +22,14 @@ CONTEXT = Context(step=jnp.int32(3), total=10)
 def inputs(kind: str) -> tuple[Output, Target, jax.Array]:
     """A model's output with all that a loss may read, a target of the kind, and weights with some 0."""
     rng = np.random.default_rng(0)
-    outputs = 1 if kind == "survival" else C
+    outputs = {"survival": 1, "several": 2 * C}.get(kind, C)
     streams, embeddings = rng.normal(size=(N, M, outputs)), rng.normal(size=(N, M, D))
     mask = jnp.asarray(rng.random((N, M)) < 0.7)
+    labels = jnp.asarray(np.arange(N, dtype=np.int32) % C)
     fields = dict(
-        classes=dict(labels=jnp.asarray(np.arange(N, dtype=np.int32) % C)),
+        classes=dict(labels=labels),
+        labels=dict(labels=jnp.asarray(rng.random((N, C)) < 0.4)),
+        several={name: Target("classes", labels=labels, num_outputs=C) for name in ("z", "a")},
         values=dict(values=jnp.asarray(rng.normal(size=(N, C)))),
         survival=dict(time=jnp.asarray(rng.random(N) + 0.1), event=jnp.asarray(rng.random(N) < 0.6)),
     )[kind]
@@ -49,7 +52,7 @@ class Case:
     """One loss on the first kind of target that it takes, compiled with its gradient."""
 
     def __init__(self, name: str):
-        kind = next(kind for kind in ("classes", "values", "survival") if takes(name, kind))
+        kind = next(kind for kind in ("classes", "values", "survival", "labels", "several") if takes(name, kind))
         self.output, self.target, self.weight = inputs(kind)
         loss = zoo.get("loss", name)
 
