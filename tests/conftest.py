@@ -16,6 +16,8 @@ import psutil
 FAST_COMPILATION = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # later versions do not know it, and refuse to start
     FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")  # a third of the time, measured on transformers
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # beside other workers, threads mostly wait for each other
+    os.environ.setdefault(threads, "1")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax-tests"))

@@ -54,6 +54,12 @@ def brute(classes, modalities, redundant, unique, synergy) -> float:
     return total / classes
 
 
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("synthetic").fingerprint.startswith("159e45db03c6")
+    assert data.load("synthetic", missing=0.3, degree=3).fingerprint.startswith("d85aaeaf8347")
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_bayes_accuracy_equals_the_sum_over_all_outcomes(classes):
     for knobs in ((0.3, 0.3, 0.3), (0.0, 0.5, 0.8), (0.9, 0.1, 0.0), (0.0, 0.0, 0.0), (1.0, 0.2, 0.4)):

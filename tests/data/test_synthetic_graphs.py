@@ -79,3 +79,9 @@ def test_the_seed_decides_everything():
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         load(**option)
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert load().fingerprint.startswith("ca89cbd2b4b7")
+    assert load(missing=0.3, modalities=3).fingerprint.startswith("0c5c1dd1961a")

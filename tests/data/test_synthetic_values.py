@@ -94,3 +94,9 @@ def test_options_out_of_range_are_refused(option, message):
         load(**option)
     with pytest.raises(ValueError, match="given='all'"):
         best_r2(given="all")
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert load().fingerprint.startswith("10ff4fc7243a")
+    assert load(missing=0.3, homophily=0.5).fingerprint.startswith("fff6d0f0bf17")
