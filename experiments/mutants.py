@@ -51,13 +51,11 @@ TEXTS = {"refuse", "fail", "warn"}  # calls whose arguments are the text of an e
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes below that may be mutated: no annotations, no error texts, no formatted strings."""
-    for field, value in ast.iter_fields(node):
-        for child in value if isinstance(value, list) else [value]:
-            if not isinstance(child, ast.AST) or field in ("annotation", "returns", "decorator_list", "exc"):
-                continue
-            called = getattr(child, "func", None)
-            if isinstance(child, ast.JoinedStr) or getattr(called, "id", getattr(called, "attr", "")) in TEXTS:
-                continue
+    skipped = [getattr(node, field, None) for field in ("annotation", "returns", "exc")]
+    for child in ast.iter_child_nodes(node):
+        called = getattr(child, "func", None)
+        text = isinstance(child, ast.JoinedStr) or getattr(called, "id", getattr(called, "attr", "")) in TEXTS
+        if not text and child not in skipped and child not in getattr(node, "decorator_list", ()):
             yield child
             yield from children(child)
 
@@ -76,7 +74,7 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
             yield changed(value=not value)
         case ast.Constant(value=int(value) | float(value)):
             yield from (changed(value=other) for other in (value + 1, value - 1, 2 * value) if other != value)
-        case ast.BinOp(op=op) | ast.BoolOp(op=op) | ast.AugAssign(op=op) if type(op) in OTHER:
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in OTHER:
             yield changed(op=OTHER[type(op)]())
         case ast.Compare(ops=[op, *rest]):
             yield changed(ops=[OTHER[type(op)](), *rest])
@@ -84,10 +82,8 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
             yield operand
         case ast.IfExp(body=body, orelse=orelse):
             yield changed(body=orelse, orelse=body)
-        case ast.Name(id=name) if name in NAMES:
-            yield changed(id=NAMES[name])
-        case ast.Attribute(attr=name) if name in NAMES:
-            yield changed(attr=NAMES[name])
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in NAMES:
+            yield changed(id=NAMES[name], attr=NAMES[name])
         case ast.Call(args=args, keywords=keywords):
             for i in range(len(keywords)):
                 yield changed(keywords=keywords[:i] + keywords[i + 1 :])
@@ -112,11 +108,8 @@ def mutants(path: pathlib.Path) -> dict[int, list[str]]:
             at, new = new if isinstance(new, tuple) else (node, new)
             code = ast.unparse(ast.fix_missing_locations(new))
             code = f"({code})" if isinstance(new, ast.BinOp | ast.BoolOp | ast.Compare | ast.IfExp) else code
-            head, tail = (
-                text[: starts[at.lineno - 1] + at.col_offset],
-                text[starts[at.end_lineno - 1] + at.end_col_offset :],
-            )
-            found.setdefault(at.lineno, []).append((head + code.encode() + tail).decode())
+            start, stop = starts[at.lineno - 1] + at.col_offset, starts[at.end_lineno - 1] + at.end_col_offset
+            found.setdefault(at.lineno, []).append((text[:start] + code.encode() + text[stop:]).decode())
     return found
 
 
@@ -128,7 +121,7 @@ def commands(path: pathlib.Path) -> list[list[str]]:
     found = [[str(place)] for place in places[:1]]
     kind = next((kind for kind, place in zoo.KINDS.items() if place == f"fusion_jax.{parts[0]}"), None)
     if kind and parts[1] in zoo.names(kind):
-        found.append(["tests/test_contract.py", f"-k=test_{kind} and [{parts[1]}]"])
+        found.append(["tests/test_contract.py", f"-k={kind} and [{parts[1]}]"])
     return found
 
 
@@ -142,7 +135,7 @@ def run(copied: pathlib.Path, tests: list[list[str]]) -> str:
             done = subprocess.run(command, cwd=copied, env=env, capture_output=True, text=True, timeout=LIMIT)
         except subprocess.TimeoutExpired:
             return "takes too long"
-        if done.returncode:
+        if done.returncode not in (0, 5):  # 5: no contract test of that kind
             said = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
             return (said or [(done.stdout + done.stderr)[-300:] or f"status {done.returncode}"])[0]
     return ""

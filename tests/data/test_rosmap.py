@@ -100,7 +100,7 @@ def test_a_file_of_another_content_is_refused(rosmap, tmp_path, monkeypatch):
     wanted = data.module("rosmap").FILES
     original = wanted.find("labels_te.csv").read_bytes()
     (tmp_path / "rosmap" / "labels_te.csv").write_bytes(original[:-1])
-    monkeypatch.setenv("FUSION_JAX_DATA", str(tmp_path))
+    monkeypatch.setenv("FUSION_JAX_DATA", os.pathsep.join(map(str, (tmp_path, *files.roots()))))
     with pytest.raises(ValueError, match=r"labels_te.csv: sha256 is [0-9a-f]{64}, expected 20d728c6"):
         data.load("rosmap")
 

@@ -218,3 +218,11 @@ def test_options_out_of_range_are_refused(option, message):
 def test_bayes_accuracy_refuses_more_modalities_than_there_are():
     with pytest.raises(ValueError, match="seen=4, expected 1 ... 3"):
         bayes_accuracy(seen=4)
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = data.load(
+        "synthetic", nodes=8, modalities=1, classes=2, dim=6, degree=0, noise=0, redundant=0, unique=1, synergy=1
+    )
+    assert d.features["m0"].shape == (8, 6)
+    assert data.load("synthetic", nodes=9, homophily=0, redundant=1, synergy=0, unique=0).num_nodes == 9

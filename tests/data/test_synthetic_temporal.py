@@ -79,3 +79,9 @@ def test_its_numbers_stay():
     """Finished results are of these: another fingerprint makes it another data set."""
     assert data.load("synthetic_temporal").fingerprint.startswith("45c347d50f88")
     assert data.load("synthetic_temporal", times="nodes").fingerprint.startswith("fb932701402b")
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = data.load("synthetic_temporal", nodes=6, classes=2, degree=1, dim=1, signal=0, cycles=1, period=0.5)
+    assert d.features["noise"].shape == (6, 1) and (d.graphs["events"].edges["time"] < 0.5).all()
+    assert data.load("synthetic_temporal", nodes=8, classes=4, signal=1).num_nodes == 8

@@ -50,6 +50,7 @@ def test_softmax_over_what_is_seen(axis):
 def test_softmax_without_a_mask_or_with_one_that_is_broadcast():
     x = normal(3, 4)
     close(masked_softmax(x), softmax(x, axis=-1))
+    close(masked_softmax(x, axis=0), softmax(x, axis=0))
     close(masked_softmax(x, jnp.ones(4, bool)), softmax(x, axis=-1))
     close(masked_softmax(x, jnp.arange(4) > 0)[:, 1:], softmax(x[:, 1:], axis=-1))
     derivatives(lambda x: masked_softmax(x, jnp.arange(4) != 2), x)
@@ -94,6 +95,10 @@ def test_derivatives():
 def test_dropout_is_on_the_weights_and_needs_a_key():
     random_only_with_a_key(lambda key: attend(Q, K, V, rate=0.3, key=key)[0], unbiased=True)
     close(attend(Q, K, V, rate=0.3, key=jax.random.key(0))[1], attend(Q, K, V)[1])
+    close(attend(Q, K, V, key=jax.random.key(0))[0], attend(Q, K, V)[0])
+    plain = MultiHeadAttention(4, 2, rngs=nnx.Rngs(0))
+    x = normal(3, 4).astype(jnp.float32)
+    close(plain(x, key=jax.random.key(0))[0], plain(x)[0])
     module, _ = drawn(MultiHeadAttention(4, 2, rate=0.3, rngs=nnx.Rngs(0)))
     random_only_with_a_key(lambda key: module(normal(3, 4), key=key)[0], unbiased=True)
 

@@ -1,5 +1,6 @@
 """MEFN's calibration against its equations."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,6 +63,8 @@ def test_derivatives(learned):
     derivatives(lambda f, u: module(f, u, MASK)[0], F, U)
 
 
-def test_dropout_needs_a_key():
+def test_dropout_needs_a_key_and_a_rate():
+    plain, _ = drawn(Calibration(D, rngs=nnx.Rngs(0)))
+    close(plain(F, U, MASK, key=jax.random.key(0))[0], plain(F, U, MASK)[0])
     module, _ = drawn(Calibration(D, rate=0.3, rngs=nnx.Rngs(0)))
     random_only_with_a_key(lambda key: module(F, U, MASK, key=key)[0], unbiased=True)

@@ -21,6 +21,7 @@ def test_it_is_the_equation(bias):
     module, p = drawn(MLP(4, 5, bias=bias, activation=jax.numpy.sin, rngs=nnx.Rngs(0)))
     close(module(X), linear(p, "fc2", np.sin(linear(p, "fc1", X))))
     assert module(X).shape == X.shape
+    close(module(X, key=jax.random.key(0)), module(X))
 
 
 def test_kernels_start_as_they_are_told():

@@ -14,7 +14,7 @@ from tests.nn.reference import close, derivatives, normal, random_only_with_a_ke
 
 N, H = 7, 2
 RNG = np.random.default_rng(0)
-S, R = RNG.integers(N, size=24), RNG.integers(N - 1, size=24)  # nobody sends to 6
+S, R = RNG.integers(N, size=24), RNG.integers(1, N, size=24)  # nobody sends to 0
 WEIGHT = np.round(RNG.random(24), 1)  # with ties
 GRAPHS = {w: Graph.create(S, R, N, {"weight": WEIGHT} if w else {}) for w in (False, True)}
 PRESENT = np.array([1, 1, 0, 1, 0, 1, 1], bool)
@@ -80,6 +80,7 @@ def test_logits_of_any_size_and_dropout_and_derivatives(attend):
     assert np.isfinite(out).all() and np.isfinite(lse[heard]).all() and (lse[~heard] == -np.inf).all()
     random_only_with_a_key(lambda key: attend(Q, K, V, g, near, rate=0.3, key=key)[0], unbiased=True)
     close(attend(Q, K, V, g, near, rate=0.3, key=jax.random.key(0))[1], attend(Q, K, V, g, near)[1])
+    close(attend(Q, K, V, g, near, key=jax.random.key(0))[0], attend(Q, K, V, g, near)[0])
     derivatives(lambda q, k, v: attend(q, k, v, g, near, jnp.asarray(PRESENT))[0], Q, K, V)
     derivatives(lambda q, k: jnp.where(heard[:, None], attend(q, k, V, g, near)[1], 0), Q, K)
 

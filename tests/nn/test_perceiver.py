@@ -60,6 +60,7 @@ def test_self_attention_by_hand(name):
     normed = layer_norm(p, "norm", QUERY)
     s = np.asarray(QUERY) + attention(p, "attention.", 2, normed, normed)[0]
     close(module(QUERY), s + feed_forward(p, s, ACTIVATIONS[name]))
+    close(module(QUERY, key=jax.random.key(0)), module(QUERY))
 
 
 def test_dropout_stands_behind_both_steps_and_needs_a_key():

@@ -149,6 +149,7 @@ def test_dropout_of_edge_attention_needs_a_key_and_keeps_the_mean():
     random_only_with_a_key(run, unbiased=True)
     _, weights = edge_attend(q, q, v, graph(), rate=0.4, key=jax.random.key(0))
     close(weights, edge_attend(q, q, v, graph())[1])  # those before dropout
+    close(edge_attend(q, q, v, graph(), key=jax.random.key(0))[0], run(None))  # none by default
 
 
 @each

@@ -31,6 +31,7 @@ def test_encoder_by_hand(norm_first):
         s = layer_norm(p, "norm1", x + attention(p, "self_attn.", 2, x, x, mask=MASK)[0])
         expected = layer_norm(p, "norm2", s + feed_forward(p, s))
     close(module(X, jnp.asarray(MASK)), expected)
+    close(module(X, jnp.asarray(MASK), key=jax.random.key(0)), expected)  # no dropout by default
     derivatives(lambda x: module(x, jnp.asarray(MASK)), X)
 
 
@@ -50,6 +51,7 @@ def test_decoder_by_hand(own):
     out, found = module(*given)
     close(out, y)
     close(found, weights)
+    close(module(*given, key=jax.random.key(0))[0], y)  # no dropout by default
     derivatives(lambda t, m: module(t, m, *given[2:])[0], X, MEMORY)
 
 
