@@ -27,7 +27,7 @@ from fusion_jax.training import inductive
 from fusion_jax.training.inductive import without_nodes
 from fusion_jax.training.links import cut_all
 from fusion_jax.training.scaling import fit_scaler, row_scaled, warn_of_lacks
-from fusion_jax.training.step import Trial
+from fusion_jax.training.trial import Trial
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph

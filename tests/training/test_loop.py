@@ -19,8 +19,8 @@ from fusion_jax.records import Batch
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.loop import map_seeds
 from fusion_jax.training.prepare import prepare
+from fusion_jax.training.sharding import map_seeds
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-loop")
