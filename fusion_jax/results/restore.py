@@ -166,9 +166,9 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"{os.fspath(store.root)!r} has no finished cell {identity!r}{nearest(identity, known)}; "
             f"finished: {', '.join(known) or 'none'}"
         )
-    config = store.config(identity)
-    if config["control"]["name"]:
-        raise ValueError(f"cell {identity} is the control {config['control']['name']!r}: it has no parameters")
+    stored = study.Cell(store.config(identity), "", 0)
+    if control := stored.plan.control.name:
+        raise ValueError(f"cell {identity} is the control {control!r}: it has no parameters")
     record = read_json(store.cell(identity) / "record.json")
     if (schema := record.get("schema", 1)) != study.SCHEMA:
         raise ValueError(
@@ -176,15 +176,15 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"model was trained on can't be made again, train it anew"
         )
     if data is None:
-        data = load_data(config["data"]["name"], **config["data"]["options"])
-    if study.Cell(config, "", 0).identity(data) != identity:
+        data = load_data(stored.plan.data.name, **stored.plan.data.options)
+    if stored.identity(data) != identity:
         raise ValueError(
             f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
             f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
-            f"edge set or setting is"
+            f"edge set or setting is (or a mechanism of it computes other numbers since: its version is another)"
         )
     try:
-        found = study.resolve(ConfigDict(config)).plan  # options that mechanisms have gained since
+        found = study.resolve(ConfigDict(stored.config)).plan  # options that mechanisms have gained since
     except ValueError as error:
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]

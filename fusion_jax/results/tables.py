@@ -83,11 +83,11 @@ def rows(store: Store) -> list[Row]:
     written = store.read_study()
     entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
     names = _data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.config) for e in entries if _is_single(e.plan))
+    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
         if row.values and _is_single(entry.plan):
-            singles.setdefault(_without_modalities(entry.config), []).append((row, entry))
+            singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _told_apart(made), strict=True):
         if row is not None:
@@ -130,11 +130,10 @@ class Entry:
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
 
 
-def _without_modalities(config: dict[str, Any]) -> str:
+def _without_modalities(plan: Plan) -> str:
     """What rows that differ in their modality alone have in common."""
-    rest = {k: v for k, v in config.items() if k not in ("label", "seeds")}
-    rest["data"] = {k: v for k, v in config["data"].items() if k != "modalities"}
-    return json.dumps(rest, sort_keys=True)
+    rest = dataclasses.replace(plan, data=dataclasses.replace(plan.data, modalities=()))
+    return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
 def _is_single(plan: Plan) -> bool:
