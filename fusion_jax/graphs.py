@@ -40,6 +40,7 @@ class Graph:
             are yet to come, without edges); averages and attention over a graph leave them out. None: all are there.
         derived: what mechanisms need that was made from this edge set on the host, by the string of its declaration
             (see `structures.base.derive`).
+        pairs: int32 [R, 2], the pairs of nodes that are the rows of the target, which readouts of links read; or None.
         largest: node count of the largest graph of the batch, known while compiling.
     """
 
@@ -51,6 +52,7 @@ class Graph:
     looped: Graph | None = None
     present: Array | None = None
     derived: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pairs: Array | None = None
     largest: int = dataclasses.field(default=0, metadata=dict(static=True))
 
     @property

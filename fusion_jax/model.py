@@ -97,6 +97,15 @@ class Said:
         if fused.revealed is not None:
             self.revealed = fused.revealed if self.revealed is None else self.revealed | fused.revealed
 
+    def of_rows(self, graph: Graph) -> None:
+        """What was said of nodes is said of the target's rows: the mean over a graph's nodes, or over a pair's."""
+
+        def mean(values: Array) -> Array:
+            return graph_mean(values, graph) if graph.pairs is None else values[graph.pairs].mean(1)
+
+        self.heads = [dataclasses.replace(head, values=mean(head.values)) for head in self.heads]
+        self.uncertainty = None if self.uncertainty is None else mean(self.uncertainty[:, None])[:, 0]
+
 
 def _named(place: str, records: tuple) -> list:
     return [dataclasses.replace(record, name=f"{place}: {record.name}") for record in records]
@@ -231,7 +240,7 @@ class Model(nnx.Module):
         level = zoo.get("readout", readout.name).level
         if level != target.level:
             raise ValueError(f"readout {readout.name!r} is for {level} tasks, this data set labels {target.level}s")
-        if placement == "decision" and level == "graph":
+        if placement == "decision" and level != "node":
             raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
         if head == "none":
             check_no_head(placement, layers, readout.name)
@@ -266,7 +275,7 @@ class Model(nnx.Module):
             self.head = stack(lambda rngs: nnx.Linear(widths[-1], outputs, rngs=rngs), m, rngs)
             self.readout = None
         else:
-            self.head = nnx.Linear(widths[-1], outputs, rngs=rngs)
+            self.head = nnx.Linear(zoo.get("readout", readout.name).width(widths[-1]), outputs, rngs=rngs)
             read = widths if placement == "before" else widths[-1:]
             if zoo.get("readout", readout.name).last_only:
                 read = read[-1:]
@@ -421,10 +430,6 @@ class Model(nnx.Module):
             seen = seen if present is None else self.seen(present, batch)
 
         def output(prediction: Array, hidden: Array | None, streams: Array | None = None) -> Output:
-            heads, unsure = said.heads, said.uncertainty
-            if len(prediction) != len(mask):
-                heads = [h if len(h.values) == len(prediction) else _of_graphs(h, graph) for h in heads]
-                unsure = None if unsure is None else graph_mean(unsure[:, None], graph)[:, 0]
             return Output(
                 prediction,
                 streams,
@@ -436,9 +441,9 @@ class Model(nnx.Module):
                 history=tuple(said.history),
                 attention=tuple(said.attention),
                 states=tuple(said.states),
-                heads=tuple(heads),
+                heads=tuple(said.heads),
                 losses=said.losses,
-                uncertainty=unsure,
+                uncertainty=said.uncertainty,
                 evidence=said.evidence,
                 revealed=said.revealed,
             )
@@ -468,6 +473,8 @@ class Model(nnx.Module):
         first, second = read_context.split(2)
         if graph is not None and present is not None:
             graph = dataclasses.replace(graph, present=present)
+        if self.readout.level != "node":
+            said.of_rows(graph)
         shown = history[-1:] if self.readout.last_only else history
         read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
         said.attend("readout", read.attention)
@@ -481,11 +488,6 @@ def _told(kind: str, mechanism: nnx.Module, graph: Graph | None, context: Contex
     needs = needs_of(mechanism)
     check_needs(f"{kind} {zoo.name_of(mechanism)!r}", needs, graph, context)
     return context.told(needs)
-
-
-def _of_graphs(head: Head, graph: Graph) -> Head:
-    """A prediction of nodes as one of graphs: the mean over a graph's nodes."""
-    return dataclasses.replace(head, values=graph_mean(head.values, graph))
 
 
 def _encoded_width(encoder: str, feature_dims: Mapping[str, int], dim: int) -> int:

@@ -21,7 +21,7 @@ from fusion_jax.model import Model
 from fusion_jax.records import Batch
 from fusion_jax.results.restore import Restored, predict
 from fusion_jax.tasks.values import Units
-from fusion_jax.training.step import Trial
+from fusion_jax.training.trial import Trial
 
 MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
 

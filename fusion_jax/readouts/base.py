@@ -19,7 +19,7 @@ class Readout(nnx.Module):
 
     Attributes:
         info: the entry in the catalogue.
-        level: "node" (returns [N, D]) or "graph" (returns [G, D]).
+        level: "node" (returns [N, D]), "graph" (returns [G, D]) or "link" (returns [R, D], of `graph.pairs`).
         last_only: it reads the last state only, and is given no other: those may have other widths.
         needs: of this instance, where its options make it another than `info.needs`; else None.
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
@@ -30,6 +30,11 @@ class Readout(nnx.Module):
     last_only: ClassVar[bool] = False
     needs: tuple[str, ...] | None = None
     structures: tuple = ()
+
+    @classmethod
+    def width(cls, dim: int) -> int:
+        """The width of what it returns: D, unless it says otherwise."""
+        return dim
 
     def __call__(self, history: Array, graph: Graph | None, context: Context = EVALUATION) -> Read:
         """history [N, L, D], last state last."""

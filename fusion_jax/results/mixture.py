@@ -1,4 +1,4 @@
-"""What rows of one table do not have in common, though a reader would think so: revision, width, contents of the data."""
+"""What rows of one table do not have in common, though a reader would think so: revision, width, data contents."""
 
 from __future__ import annotations
 

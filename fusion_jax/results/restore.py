@@ -33,7 +33,7 @@ from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.derived import structures_of, with_structures
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, known_to_model, scaled, whole
+from fusion_jax.training.trial import Trial, known_to_model, scaled, whole
 from fusion_jax.zoo import nearest
 
 

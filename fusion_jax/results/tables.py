@@ -17,7 +17,7 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
-from fusion_jax.results import influence, recorded
+from fusion_jax.results import influence, measured
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, flatten
 
@@ -177,8 +177,8 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     if notes:
         about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
-    described = recorded.about(store, identity)
-    test = recorded.measured(store, identity, "test", seeds)
+    described = measured.about(store, identity)
+    test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
     return Row(
         **about,
@@ -239,7 +239,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     seeds = sorted(set.intersection(*(set(row.seeds) for row, _ in group)))
     if not seeds:
         return None
-    scores = [recorded.validation(store, row.cell, seeds) for row, _ in group]
+    scores = [measured.validation(store, row.cell, seeds) for row, _ in group]
     chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
     wanted = max(e.seeds for _, e in group)

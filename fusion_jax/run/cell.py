@@ -23,7 +23,8 @@ from fusion_jax.results.environment import revision
 from fusion_jax.results.recorded import history_table, metric_table, prediction_table
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
-from fusion_jax.run.model import at_its_size, train_model
+from fusion_jax.run.model import train_model
+from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import own_settings

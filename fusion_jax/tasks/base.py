@@ -116,7 +116,10 @@ class Task:
         raise ValueError(f"loss.class_weights=True needs a classification target, this one is {target.kind!r}")
 
     def links(self, target: Target, train: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where rows are pairs of nodes: all of them [N, 2], and those between which no edge may stand; else None."""
+        """Where rows are pairs of nodes: all of them [N, 2], and those of them between which no edge may stand.
+
+        None where rows are something else.
+        """
         return None
 
     def score(self, loss: Score) -> Score:

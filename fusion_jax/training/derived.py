@@ -39,6 +39,10 @@ def with_structures(prepared: Prepared, structures: Iterable[Structure], views: 
         batch = dataclasses.replace(prepared.batch, graph=graph)
         return dataclasses.replace(prepared, batch=batch, evaluated=(graph,) * count)
     training = derive(_each(trials.graph, count), *wanted)
+    if prepared.batch.graph is None and trials.evaluated is None:  # a seed evaluates on the edge set it is trained on
+        return dataclasses.replace(
+            prepared, trials=dataclasses.replace(trials, graph=_stacked(training)), evaluated=tuple(training)
+        )
     evaluated = derive(prepared.evaluated, *wanted, earlier=training)
     own = evaluated
     if trials.evaluated is not None:

@@ -25,8 +25,9 @@ from fusion_jax.records import Batch, Target
 from fusion_jax.tasks.values import Units
 from fusion_jax.training import inductive
 from fusion_jax.training.inductive import without_nodes
+from fusion_jax.training.links import cut_all
 from fusion_jax.training.scaling import fit_scaler, row_scaled, warn_of_lacks
-from fusion_jax.training.step import Trial
+from fusion_jax.training.trial import Trial
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
@@ -139,8 +140,17 @@ def prepare(
         ValueError: whatever of the plan does not fit the data set.
     """
     coming = (part.setting or data.setting) == "inductive"  # test nodes are yet to come
-    if coming and STRUCTURE in (part.modalities or data.modalities):
+    structural = STRUCTURE in (part.modalities or data.modalities)
+    if coming and structural:
         raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and test nodes: not for setting 'inductive'")
+    if data.target.level == "link":
+        if structural:
+            raise ValueError(f"modality {STRUCTURE!r} encodes the whole graph and the links held out: not for links")
+        if coming:
+            raise ValueError(
+                f"data set {data.name!r}: links are held out among nodes that are all there; set "
+                f"data.setting to 'transductive'"
+            )
     features, mask = select_modalities(data, part.modalities, part.graph)
     if part.scale == "row":
         features = {name: row_scaled(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}
@@ -150,9 +160,12 @@ def prepare(
         if (named := getattr(part, key)) and len(named) != len(features):
             raise ValueError(f"data.{key} names {len(named)} edge sets for {len(features)} modalities")
     splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
-    there = [_nodes_in_training(data, split, protocol) for split in splits]
-    grown = _grown(part, data, there, seeds) if coming and graph is not None else None
+    there = [_nodes_in_training(data, split, protocol) for split in splits] if coming else []
     task, trials, targets, units, fitted_on = tasks.of(data.target), [], [], [], {}
+    links = [task.links(data.target, split.train) for split in splits]
+    own = _grown(part, data, there, seeds) if coming and graph is not None else None
+    if links[0] is not None:
+        own = cut_all(graph, evaluated, links[0][0], [held for _, held in links])
     for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         fitted_on[seed] = _training_nodes(data, split)
         scalers = {
@@ -165,9 +178,9 @@ def prepare(
                 scale={name: scale for name, (_, scale) in scalers.items()},
                 train_weight=training_weight(data.target, split.train, len(data.target), class_weights),
                 val_weight=_among(split.val, len(data.target)).astype(np.float32),
-                graph=grown[i].training if grown else trained_on(graph, evaluated, there[i] if coming else None),
+                graph=own[i].training if own else trained_on(graph, evaluated, there[i] if coming else None),
                 mask=jnp.asarray(mask & there[i][:, None]) if coming else None,
-                evaluated=grown[i].padded if grown else None,
+                evaluated=own[i].padded if own else None,
                 known=mask[fitted_on[seed]].any(0),
             )
         )
@@ -183,7 +196,10 @@ def prepare(
         )
     if all(trial.known.all() for trial in trials):
         trials = [dataclasses.replace(trial, known=None) for trial in trials]
-    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if grown else evaluated)
+    if links[0] is not None:  # the edge sets have a last node that stands for none
+        features = {name: np.concatenate([x, np.zeros_like(x[:1])]) for name, x in features.items()}
+        mask = np.concatenate([mask, np.zeros_like(mask[:1])])
+    batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if own else evaluated)
     return Prepared(
         batch,
         splits,
@@ -191,7 +207,7 @@ def prepare(
         jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets),
         jax.tree.map(lambda *a: jnp.stack(a), *trials),
         jnp.stack([jax.random.fold_in(jax.random.key(0), seed if "init" in per_seed else 0) for seed in seeds]),
-        tuple(g.evaluation for g in grown) if grown else (evaluated,) * len(seeds),
+        tuple(g.evaluation for g in own) if own else (evaluated,) * len(seeds),
         None if units[0] is None else tuple(units),
     )
 
@@ -204,9 +220,11 @@ def _among(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _training_nodes(data: Dataset, split: Split) -> np.ndarray:
-    """The nodes of the training rows: the rows themselves, or all nodes of the training graphs."""
+    """The nodes of the training rows: the rows themselves, all nodes of the training graphs, or those of the pairs."""
     if data.target.level == "node":
         return np.sort(split.train)
+    if data.target.level == "link":
+        return np.unique(data.target.pairs[split.train])
     return np.flatnonzero(np.isin(_graph_of_node(data), split.train))
 
 

@@ -14,7 +14,7 @@ from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.answers import markdown
 from fusion_jax.results.restore import predict, restore
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 

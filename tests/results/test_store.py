@@ -15,7 +15,9 @@ from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
 
-CELL = Cell({"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}}, "a row", 2)
+CELL = Cell(
+    {"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}, "loss": {"options": {}}}, "a row", 2
+)
 ID = "0123456789abcdef"
 
 

@@ -21,7 +21,7 @@ from fusion_jax.records import Batch, Target
 from fusion_jax.run.control import fit_control
 from fusion_jax.run.model import train_model
 from fusion_jax.training.inductive import padded
-from fusion_jax.training.step import scaled, whole
+from fusion_jax.training.trial import scaled, whole
 from tests import tiny
 
 # Small, so that all sets which need no download train within seconds; the other options are the usual ones.
