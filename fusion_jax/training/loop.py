@@ -33,13 +33,12 @@ from fusion_jax.training.step import (
     LossFn,
     Penalty,
     State,
-    alike,
     initial_state,
     is_active,
     make_epoch,
     training_loss,
 )
-from fusion_jax.training.trial import Trial, scaled, whole
+from fusion_jax.training.trial import Trial, alike, scaled, whole
 
 
 @dataclasses.dataclass(frozen=True)
