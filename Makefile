@@ -21,10 +21,12 @@ readme:
 
 test: env
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m pytest -n $(WORKERS) --dist=loadgroup $(ARGS)
 
 lint: env
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 env: $(STAMP)
 
@@ -33,7 +35,7 @@ $(STAMP): setup.cfg pyproject.toml
 	rm -f $(STAMP)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,figures,survival,merging]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,figures,survival,merging,partition]'
 	touch $(STAMP)
 
 clean:

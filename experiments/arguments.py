@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from fusion_jax import study, terminal, zoo
+from fusion_jax.results import answers
+from fusion_jax.results.answers import Report
+from fusion_jax.study import ranges
 
 FLAGS = flags.FLAGS
 
 
 class _StudyFile(flags.ArgumentParser):
-    """`FILE[:argument]` as `study.split` reads it; ml_collections ends the file at the first colon."""
+    """`FILE[:argument]` as `study.split` reads it; ml_collections ends the file at the first colon.
+
+    Options of the mechanisms and of the data set are taken from the command line here: the config's file need not name
+    those that it leaves as they are, and ml_collections sets only keys that are there.
+    """
+
+    options: dict[str, str] = {}
 
     def parse(self, path: str) -> ConfigDict:
         config = _config(path)
         config.lock()
+        for key, text in self.options.items():
+            study.set_key(config, key, _value(text))
         return config
 
     def flag_type(self) -> str:
@@ -48,7 +63,7 @@ def parse(argv: list[str], default: str = "") -> list[str]:
     if default and not any(a.lstrip("-").partition("=")[0] == "config" for a in argv):
         argv = [argv[0], f"--config={default}", *argv[1:]]
     try:
-        check(argv)
+        argv = check(argv)
         rest = FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
@@ -65,28 +80,79 @@ def fail(error: Exception, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def check(argv: list[str]) -> None:
-    """Raises where `--config=FILE[:argument]` cannot be loaded or a `--config.key` is not in it.
+def show(report: Report, folder: epath.Path, as_json: bool) -> None:
+    """Prints a report, and which files it was written to; or what a program may read of it."""
+    if as_json:
+        print(json.dumps(answers.as_json(report), indent=1))
+        return
+    print(answers.markdown(report))
+    print(f"written: {os.fspath(folder)}/{', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def check(argv: list[str]) -> list[str]:
+    """The arguments without those that set options, which are kept for the study's config.
 
     Raises:
-        FileNotFoundError, ValueError: names the file, argument or key, and the nearest.
+        FileNotFoundError, ValueError: `--config=FILE[:argument]` cannot be loaded, or a `--config.key` is not in it;
+            names the file, argument or key, and the nearest.
     """
     given = [a.lstrip("-") for a in argv]
     path = next((a.partition("=")[2] for a in given if a.startswith("config=")), "")
     if "config" in given[:-1]:
         path = given[given.index("config") + 1]
+    _StudyFile.options = {}
     if not path:
-        return
+        return argv
     config = study.flatten(_config(path).to_dict())
     groups = {key.rsplit(".", depth)[0] for key in config for depth in range(1, key.count(".") + 1)}
-    for key in (a.removeprefix("config.").partition("=")[0] for a in given if a.startswith("config.")):
-        if key not in config and key not in groups:
-            options = (
-                ""
-                if ".options." not in key
-                else ("; options can be set where the study names them, as configs/base.py:fusion=NAME does")
-            )
-            raise ValueError(f"no config key {key!r}{zoo.nearest(key, config)}{options}")
+    kept = []
+    for argument, text in zip(argv, given, strict=True):
+        key, is_set, value = text.removeprefix("config.").partition("=")
+        if not text.startswith("config.") or key in config or key in groups:
+            kept.append(argument)
+        elif is_set and key.rpartition(".")[0].rpartition(".")[2] in study.OPEN:
+            _StudyFile.options[key] = value  # whether the mechanism has it is said when the cell is resolved
+        else:
+            raise ValueError(study.unknown(key, config))
+    return kept
+
+
+def options(kind: str, name: str, given: Iterable[str]) -> dict[str, Any]:
+    """{option: value} of texts "option=value", as a mechanism's options are checked in a study.
+
+    A text is a value where the default is one; a list may be written without brackets, "a,b".
+
+    Raises:
+        ValueError: no "=", no such option (names the nearest), or a value that the option cannot have.
+    """
+    texts = dict(_assignment(text) for text in given)
+    zoo.check_options(kind, name, texts)
+    return {k: _option(text, zoo.options(kind, name)[k], f"{zoo.short(name)}.{k}") for k, text in texts.items()}
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    option, is_set, value = text.partition("=")
+    if not is_set:
+        raise ValueError(f"--option={text}: expected NAME=VALUE")
+    return option, value
+
+
+def _option(text: str, default: Any, key: str) -> Any:
+    if isinstance(default, str):
+        return text
+    value = _value(text)
+    if isinstance(default, tuple) and not isinstance(value, list | tuple):
+        words = bool(default) and all(isinstance(d, str) for d in default)
+        value = [part if words else _value(part) for part in text.split(",")]
+    return ranges.option(tuple(value) if isinstance(value, list) else value, default, key)
+
+
+def _value(text: str) -> object:
+    """A number, list or truth value as Python writes it; any other text as it is."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _config(path: str) -> ConfigDict:

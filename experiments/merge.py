@@ -1,219 +1,59 @@
-"""One network from the seeds of a finished cell: plain average, ensemble and optimal transport, without retraining.
+"""Merges the seeds of finished cells into one network, plainly, as an ensemble and by optimal transport, and measures.
 
     python -m experiments.merge --workdir=results/one                      # the folder's only cell
     python -m experiments.merge --workdir=results/quickstart --cell=3f0c...
     python -m experiments.merge --workdir=... --cell=3f0c...,a91b...       # the seeds of two cells of one shape
+    python -m experiments.merge --workdir=... --merging=ot_fusion --option=ot_fusion.solver=emd
 
-Writes merge/table.csv, table.md, figure.png and merge.json into the (first) cell's folder. Everything is measured
-on the rows that are test rows of every merged network; where networks had splits of their own, a test row of one
-has trained another. There a merged predictor knows more labels than each network: the table says how many rows' labels
-have trained or selected a predictor, and its note what that means. The anchor is the seed with the best validation
-score. Merged networks are also finetuned for a few epochs on the anchor's training rows.
+Writes merge/table.csv, table.md, figure.png and merge.json into the (first) cell's folder; what they say stands in
+`fusion_jax/merging/__init__.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from absl import flags
-from etils import epath
-from flax import nnx
 
-from experiments import arguments
-from experiments.train import train_model
-from fusion_jax import zoo
-from fusion_jax.merging import base
-from fusion_jax.merging.ot_fusion.rules import CHOICES
-from fusion_jax.results.figures import new_figure, save_figure
-from fusion_jax.results.restore import Restored, only_cell, restore
-from fusion_jax.results.store import Store, replacing, write_bytes, write_json
-from fusion_jax.results.tables import SHOWN
-from fusion_jax.training import metrics
-from fusion_jax.training.compilation import check_platform, own_settings, use_cache
-from fusion_jax.training.prepare import prepare
+from fusion_jax import merging
+from fusion_jax.results.store import Store
+from fusion_jax.training.compilation import check_platform, use_cache
+
+from . import arguments
 
 FLAGS = flags.FLAGS
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What merging gave.
-
-    Attributes:
-        table: a row a predictor: name, kind ("network", "mean" or "merged"), passes (networks run for a
-            prediction), labels (rows whose labels trained or selected it), and the metrics of the task.
-        anchor: the network the others were brought to.
-        rows: number of rows measured on.
-        primary: the metric that ranks.
-        note: what a reader has to know of those labels.
-    """
-
-    table: pd.DataFrame
-    anchor: str
-    rows: int
-    primary: str
-    note: str = ""
-
-
-def finetune(cell: Restored, i: int, model, epochs: int, rate: float) -> np.ndarray:
-    """Predictions [N, C] after training `model` on the i-th seed's rows, at `rate` times the cell's learning rate."""
-    config = {
-        **cell.config,
-        "training": {**cell.config["training"], "epochs": epochs, "patience": epochs, "chunk": epochs},
-        "optimizer": {**cell.config["optimizer"], "learning_rate": rate * cell.config["optimizer"]["learning_rate"]},
-    }
-    ready = prepare(config, cell.data, (cell.seeds[i],))
-    return train_model(config, cell.data, ready, None, build=lambda key: nnx.clone(model)).prediction[0]
-
-
-@own_settings()
-def merge(
-    cells: Sequence[Restored],
-    mergings: Sequence[str] = ("ensemble", "average", "ot_fusion"),
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    *,
-    epochs: int = 50,
-    rate: float = 1.0,
-) -> Result:
-    """Merges all seeds of the cells in every way named, and measures.
-
-    Args:
-        options: {merging: its options}.
-        epochs: of finetuning; 0 for none.
-        rate: factor of the cell's learning rate in finetuning.
-    Raises:
-        ValueError: one network only, networks of different shape, too few common test rows, a cell that a
-            merging has no rule for.
-    """
-    parents, anchor = base.parents_of(cells)
-    rows = base.unseen_rows(parents)
-    target, options = cells[0].data.target, dict(options or {})
-    if target.kind != "classes":
-        options["ensemble"] = {"probabilities": False, **options.get("ensemble", {})}
-    own_labels = [np.union1d(p.split.train, p.split.val) for p in parents]
-    labels = len(functools.reduce(np.union1d, own_labels))
-    networks = [(p.name, 1, len(known), p.prediction) for p, known in zip(parents, own_labels, strict=True)]
-    merged = []
-    for name in mergings:
-        done = zoo.get("merging", name)(parents, anchor, **_checked(name, options.get(name, {})))
-        merged.append((name, 1 if done.model is not None else len(parents), labels, done.prediction))
-        if done.model is not None and epochs:
-            cell, i = [(c, i) for c in cells for i in range(len(c.seeds))][anchor]
-            merged.append((f"{name}, finetuned", 1, labels, finetune(cell, i, done.model, epochs, rate)))
-    lines = [
-        dict(name=name, kind=kind, passes=passes, labels=known, **metrics.evaluate(prediction, target, rows))
-        for kind, group in (("network", networks), ("merged", merged))
-        for name, passes, known, prediction in group
-    ]
-    table = pd.DataFrame(lines)
-    numbers = [c for c in table.columns if c not in ("name", "kind", "passes")]
-    own = table[table.kind == "network"]
-    mean = pd.DataFrame([dict(name="mean of the networks", kind="mean", passes=1, **own[numbers].mean())])
-    table = pd.concat([own, mean, table[table.kind == "merged"]], ignore_index=True)
-    note = label_note([len(known) for known in own_labels], labels, any(c.config["protocol"] == "paper" for c in cells))
-    return Result(table, parents[anchor].name, len(rows), cells[0].primary, note)
-
-
-def label_note(own: Sequence[int], together: int, selected_on_test: bool) -> str:
-    """What the labels behind a merged predictor mean for its comparison with networks.
-
-    Args:
-        own: rows whose labels trained or selected each network; together: of all of them.
-        selected_on_test: whether some network's epoch was (protocol `paper`).
-    """
-    if together > max(own):
-        least = f"{min(own)}" if min(own) == max(own) else f"{min(own)} to {max(own)}"
-        note = (
-            f"A merged predictor has learned from the splits of all networks: from the labels of {together} rows, a "
-            f"network from {least}. What it gains may be what those labels are worth."
-        )
-    else:
-        note = f"All networks share one split: no merged predictor knows more labels ({together} rows) than they do."
-    if selected_on_test:
-        note += " Epochs and anchor were selected on test rows (protocol paper), these among them: the figures flatter."
-    return note
-
-
-def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    zoo.check_options("merging", name, dict(options))
-    return dict(options)
-
-
-def markdown(result: Result, task: str) -> str:
-    """The table with the metrics shown for the task."""
-    shown = [m for m in SHOWN[task] if m in result.table.columns]
-    head = ["predictor", *shown, "passes", "labels"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for _, row in result.table.iterrows():
-        name = f"{row['name']} (anchor)" if row["name"] == result.anchor else row["name"]
-        cells = [name, *(f"{row[m]:.3f}" for m in shown), str(row.passes), f"{row.labels:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    note = f"On the {result.rows} rows that are test rows of every network. Anchor: the best by validation."
-    return "\n".join(lines) + f"\n\n{note} {result.note}\n"
-
-
-def figure(result: Result):
-    """The networks as small dots on their mean's line, every merged predictor below it."""
-    table, metric = result.table, result.primary
-    merged = table[table.kind == "merged"]
-    fig, axes = new_figure(6, 1.2 + 0.35 * (len(merged) + 1))
-    own = table[table.kind == "network"][metric]
-    axes.scatter(own, np.zeros(len(own)), s=18, color="0.6", label="networks")
-    axes.axvline(own.mean(), color="0.7", lw=1, label="their mean")
-    axes.scatter(merged[metric], np.arange(1, len(merged) + 1), s=36, color="C0")
-    axes.set_yticks(range(len(merged) + 1), ["networks", *merged.name])
-    axes.invert_yaxis()
-    axes.set_xlabel(f"{metric} on {result.rows} test rows")
-    return fig
-
-
-def write(folder: epath.Path, result: Result, task: str, about: Mapping[str, Any]) -> str:
-    """All files of the result, which appear together; returns the table in Markdown."""
-    text = markdown(result, task)
-    with replacing(folder) as temporary:
-        write_bytes(temporary / "table.csv", result.table.to_csv(index=False).encode())
-        write_bytes(temporary / "table.md", text.encode())
-        write_json(temporary / "merge.json", dict(about, anchor=result.anchor, rows=result.rows, note=result.note))
-        save_figure(temporary / "figure.png", figure(result))
-    return text
+def options(given: list[str]) -> dict[str, dict[str, Any]]:
+    """{merging: its options} of texts "merging.option=value"; the path of a file may stand for the merging."""
+    texts: dict[str, list[str]] = {}
+    for text in given:
+        name, is_set, _ = text.partition("=")
+        merging, _, option = name.rpartition(".")
+        if not is_set or not merging:
+            raise ValueError(f"--option={text}: expected MERGING.NAME=VALUE")
+        texts.setdefault(merging, []).append(option + text.removeprefix(name))
+    return {merging: arguments.options("merging", merging, own) for merging, own in texts.items()}
 
 
 def main(argv):
     del argv
     use_cache()
-    rules = {n: FLAGS[n].value for n in (*CHOICES, "reg")}
     try:
         check_platform()
-        store = Store(FLAGS.workdir)
-        identities = FLAGS.cell or [only_cell(store)]
-        cells = [restore(store, i) for i in identities]
-        result = merge(cells, FLAGS.merging, dict(ot_fusion=rules), epochs=FLAGS.epochs, rate=FLAGS.rate)
-        folder = store.cell(identities[0]) / "-".join(["merge", *identities[1:]])
-        about = dict(cells=identities, mergings=FLAGS.merging, epochs=FLAGS.epochs, rate=FLAGS.rate, ot_fusion=rules)
-        print(write(folder, result, cells[0].data.target.kind, about))
+        asked = dict(mergings=FLAGS.merging, options=options(FLAGS.option), epochs=FLAGS.epochs, rate=FLAGS.rate)
+        report, folder = merging.merge_stored(Store(FLAGS.workdir), FLAGS.cell, **asked)
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
-    print(f"written: {os.fspath(folder)}/table.csv, table.md, figure.png, merge.json")
-
-
-def define_flags():
-    flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    flags.DEFINE_list("cell", [], "identities of finished cells; the folder's only one if none is named")
-    flags.DEFINE_list("merging", ["ensemble", "average", "ot_fusion"], "files of fusion_jax/merging")
-    flags.DEFINE_integer("epochs", 50, "of finetuning a merged network; 0 for none", lower_bound=0)
-    flags.DEFINE_float("rate", 1.0, "finetuning's factor of the cell's learning rate", lower_bound=0)
-    defaults = zoo.options("merging", "ot_fusion")
-    for name, allowed in CHOICES.items():
-        flags.DEFINE_enum(name, defaults[name], allowed, f"ot_fusion's {name}")
-    flags.DEFINE_float("reg", defaults["reg"], "ot_fusion's entropic weight; its default depends on the cost")
+    arguments.show(report, folder, FLAGS.json)
 
 
 if __name__ == "__main__":
-    define_flags()
+    flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    flags.DEFINE_list("cell", [], "identities of finished cells; the folder's only one if none is named")
+    flags.DEFINE_list("merging", list(merging.MERGINGS), "names of mergings, or paths of files")
+    flags.DEFINE_multi_string("option", [], "MERGING.NAME=VALUE, an option of a merging; may be given several times")
+    flags.DEFINE_integer("epochs", 50, "of finetuning a merged network; 0 for none", lower_bound=0)
+    flags.DEFINE_float("rate", 1.0, "finetuning's factor of the cell's learning rate", lower_bound=0)
+    flags.DEFINE_bool("json", False, "print the report as JSON")
     arguments.run(main)

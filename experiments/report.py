@@ -14,9 +14,10 @@ import os
 
 from absl import flags
 
-from experiments import arguments
 from fusion_jax.results import report
 from fusion_jax.results.store import Store
+
+from . import arguments
 
 FLAGS = flags.FLAGS
 

@@ -1,3 +1,3 @@
 """fusion_jax: ablations of multimodal feature fusion on graphs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

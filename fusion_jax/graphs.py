@@ -38,6 +38,9 @@ class Graph:
             loop has weight 1 and zeros in the other edge arrays). None on a looped graph itself.
         present: bool [N], false at rows that stand for no node (inductive training keeps the rows of nodes that
             are yet to come, without edges); averages and attention over a graph leave them out. None: all are there.
+        derived: what mechanisms need that was made from this edge set on the host, by the string of its declaration
+            (see `structures.base.derive`).
+        pairs: int32 [R, 2], the pairs of nodes that are the rows of the target, which readouts of links read; or None.
         largest: node count of the largest graph of the batch, known while compiling.
     """
 
@@ -48,6 +51,8 @@ class Graph:
     views: tuple[Graph, ...] = ()
     looped: Graph | None = None
     present: Array | None = None
+    derived: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pairs: Array | None = None
     largest: int = dataclasses.field(default=0, metadata=dict(static=True))
 
     @property
@@ -81,6 +86,20 @@ class Graph:
     def view(self, m: int) -> Graph:
         """The edge set modality m works on."""
         return self.views[m] if self.views else self
+
+    def structure(self, declared: Any) -> Any:
+        """The record of a declared structure (`structures.base.Structure`).
+
+        Raises:
+            ValueError: it was not made for this edge set; lists those that were.
+        """
+        key = str(declared)
+        if key not in self.derived:
+            raise ValueError(
+                f"structure {key} was not made for this edge set (there are: {', '.join(self.derived) or 'none'}); "
+                f"a mechanism declares what it needs in `structures`"
+            )
+        return self.derived[key]
 
     @classmethod
     def create(

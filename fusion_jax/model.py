@@ -20,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +27,33 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.dropout import dropout, split_key
+from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import normal, stack
+from fusion_jax.nn.pooling import graph_mean
 from fusion_jax.nn.presence import only
-from fusion_jax.records import Array, Batch, Output, Target
+from fusion_jax.plan import LayerPlan, Named
+from fusion_jax.records import (
+    EVALUATION,
+    Array,
+    Attention,
+    Batch,
+    Context,
+    Evidence,
+    Fused,
+    Head,
+    Output,
+    Target,
+    Tokens,
+    check_needs,
+    needs_of,
+)
+from fusion_jax.structures.base import Structure
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 MISSING = ("mask", "zeros", "mean", "learned")
 PRESENCE = ("received", "own")
-HEADS = ("linear", "none")
+HEADS = ("linear", "none", "fusion")
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu}
-Spec = Mapping[str, Any]  # {"name": ..., "options": {...}}; of the graph layers also {"last": {...}}
 Tap = Callable[[str, Array], Array]
 
 
@@ -46,6 +61,54 @@ def untouched(name: str, state: Array) -> Array:
     """The tap that changes nothing."""
     del name
     return state
+
+
+class Said:
+    """What mechanisms say beside what they pass on, in the order in which a model calls them."""
+
+    def __init__(self):
+        self.attention: list[Attention] = []
+        self.states: list[Tokens] = []
+        self.heads: list[Head] = []
+        self.tokens: list[Array | None] = []
+        self.history: list[Array] = []
+        self.losses: dict[str, Array] = {}
+        self.uncertainty: Array | None = None
+        self.evidence: Evidence | None = None
+        self.revealed: Array | None = None
+
+    def attend(self, place: str, attention: tuple[Attention, ...]) -> None:
+        self.attention += _named(place, attention)
+
+    def add(self, losses: Mapping[str, Array]) -> None:
+        for name, value in losses.items():
+            self.losses[name] = self.losses[name] + value if name in self.losses else value
+
+    def fused(self, place: str, fused: Fused) -> None:
+        """Of several fusions that state an uncertainty or hold opinions, the last is heard."""
+        self.attend(place, fused.attention)
+        self.add(fused.losses)
+        self.states += _named(place, fused.states)
+        self.heads += _named(place, fused.heads)
+        self.tokens.append(fused.tokens)
+        self.history.append(fused.out)
+        self.uncertainty = self.uncertainty if fused.uncertainty is None else fused.uncertainty
+        self.evidence = self.evidence if fused.evidence is None else fused.evidence
+        if fused.revealed is not None:
+            self.revealed = fused.revealed if self.revealed is None else self.revealed | fused.revealed
+
+    def of_rows(self, graph: Graph) -> None:
+        """What was said of nodes is said of the target's rows: the mean over a graph's nodes, or over a pair's."""
+
+        def mean(values: Array) -> Array:
+            return graph_mean(values, graph) if graph.pairs is None else values[graph.pairs].mean(1)
+
+        self.heads = [dataclasses.replace(head, values=mean(head.values)) for head in self.heads]
+        self.uncertainty = None if self.uncertainty is None else mean(self.uncertainty[:, None])[:, 0]
+
+
+def _named(place: str, records: tuple) -> list:
+    return [dataclasses.replace(record, name=f"{place}: {record.name}") for record in records]
 
 
 class Streams(nnx.Module):
@@ -59,23 +122,49 @@ class Streams(nnx.Module):
         self.layers = stack(make, modalities, rngs)
         self.modalities = modalities
 
+    def _each(self, call: Callable, x: Array, graph: Graph | None, present: Array | None, context: Context):
+        """`call(layer, x [N, D], graph, present [N], context)` of every stream, a list; x [N, M, D], present [N, M].
+
+        With it the variables of the layers as the calls leave them, [M, ...]: those of a copy, as `vmap` makes one.
+        """
+        contexts = context.split(self.modalities)
+
+        def run(layer, x, present, key, graph=graph):
+            said = call(layer, x, graph, present, dataclasses.replace(context, key=key))
+            return said, nnx.state(layer, nnx.Not(nnx.Param))
+
+        if graph is None or not graph.views:
+            keys = None if context.key is None else jnp.stack([own.key for own in contexts])
+            axes = (0, 1, None if present is None else 1, None if keys is None else 0)
+            said, rest = jax.vmap(run, axes)(self.layers, x, present, keys)
+            each = [jax.tree.map(lambda a, m=m: a[m], said) for m in range(self.modalities)]
+        else:
+            each, states = [], []
+            for m, own in enumerate(contexts):
+                layer = jax.tree.map(lambda a, m=m: a[m], self.layers)
+                one = None if present is None else present[:, m]
+                said, state = run(layer, x[:, m], one, own.key, graph.view(m))
+                each.append(said)
+                states.append(state)
+            rest = jax.tree.map(lambda *a: jnp.stack(a), *states)
+        return each, rest
+
     def __call__(
-        self, x: Array, graph: Graph | None, present: Array | None = None, *, key: Array | None = None
+        self, x: Array, graph: Graph | None, present: Array | None = None, context: Context = EVALUATION
     ) -> Array:
         """x [N, M, D] -> [N, M, D']; `present` bool [N, M] says who has something in each stream, all if None."""
-        keys = split_key(key, self.modalities)
-        if graph is None or not graph.views:
+        each, rest = self._each(lambda layer, *given: layer(*given), x, graph, present, context)
+        nnx.update(self.layers, rest)
+        return jnp.stack(each, axis=1)
 
-            def run(layer, x, present, key):
-                return layer(x, graph, present, key=key)
+    def attention(self, x, graph, present, context) -> list[tuple[Attention, ...]]:
+        """That of the layer of every stream."""
+        return self._each(lambda layer, *given: layer.attention(*given), x, graph, present, context)[0]
 
-            axes = (0, 1, None if present is None else 1, None if key is None else 0)
-            return jax.vmap(run, axes, 1)(self.layers, x, present, None if key is None else jnp.stack(keys))
-        outs = []
-        for m, k in enumerate(keys):
-            layer = jax.tree.map(lambda a, m=m: a[m], self.layers)
-            outs.append(layer(x[:, m], graph.view(m), None if present is None else present[:, m], key=k))
-        return jnp.stack(outs, axis=1)
+    def losses(self, x, graph, present, context) -> dict[str, Array]:
+        """Those of the layers, summed over the streams."""
+        each, _ = self._each(lambda layer, *given: layer.losses(*given), x, graph, present, context)
+        return jax.tree.map(lambda *a: sum(a), *each)
 
     def reached(self, present: Array, graph: Graph | None) -> Array:
         """bool [N, M]: who has something in each stream behind the layer."""
@@ -92,23 +181,23 @@ class Model(nnx.Module):
         target: what is predicted (its kind, number of outputs and level are read, not its labels).
         dim: D, width of what encoders and layers return; the encoder `identity` returns the features' own.
         placement: see the module.
-        encoder, fusion, layer, readout: ``{"name": ..., "options": {...}}`` of the mechanisms; of the layer also
-            ``"last": {...}``, options in which the last one differs.
+        encoder, fusion, layer, readout: names and options of the mechanisms.
         layers: L, number of graph layers.
-        head: "linear", a linear map to the outputs with dropout before it; or "none", the last graph layer gives the
-            outputs, and neither activation nor dropout follows (node tasks, placements `before` and `decision`).
+        head: "linear", a linear map to the outputs with dropout before it; "none", the last graph layer gives the
+            outputs, and neither activation nor dropout follows (node tasks, placements `before` and `decision`); or
+            "fusion", the last fusion predicts itself (node tasks, placements `after` and `interleaved`).
         activation: "relu" or "elu", behind every graph layer but one that predicts.
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask (where it concatenates,
             it puts 0 itself: before message passing as "zeros" does); "zeros": the vector 0 after encoding; "mean": the
             encoder's image of 0, which is the training mean of standardised features (`data.scale` "column" or
-            "view"); "learned": a learned vector a modality. With the last three every node has everything: it is sent
-            to neighbours and seen by the fusion.
+            "modality"); "learned": a learned vector a modality. With the last three every node has everything: it is
+            sent to neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
             return nothing for what they do not see, stand between them. A node with none is absent in the
             fused stream too, until it receives something.
-        rate: dropout before every graph layer and before the head.
+        rate: dropout before every graph layer and before the head; a layer that is a whole block has its own.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
     """
@@ -120,10 +209,10 @@ class Model(nnx.Module):
         *,
         dim: int,
         placement: str,
-        encoder: Spec,
-        fusion: Spec,
-        layer: Spec,
-        readout: Spec,
+        encoder: Named,
+        fusion: Named,
+        layer: LayerPlan,
+        readout: Named,
         layers: int = 2,
         missing: str = "mask",
         presence: str = "received",
@@ -134,9 +223,10 @@ class Model(nnx.Module):
     ):
         self.names = tuple(feature_dims)
         self.placement, self.missing, self.presence, self.rate = placement, missing, presence, rate
+        self.head_kind = head
         m, outputs = len(self.names), target.num_outputs
         self.activation = activation
-        check_placement(fusion["name"], placement)
+        check_placement(fusion.name, placement)
         for name, value, known in (
             ("missing", missing, MISSING),
             ("presence", presence, PRESENCE),
@@ -147,55 +237,67 @@ class Model(nnx.Module):
                 raise ValueError(f"{name}={value!r}{zoo.nearest(value, known)}; expected one of {known}")
         per_stream = 0 if placement == "before" else layers
         fused_layers = layers if placement == "before" else 0
-        level = zoo.get("readout", readout["name"]).level
+        level = zoo.get("readout", readout.name).level
         if level != target.level:
-            raise ValueError(f"readout {readout['name']!r} is for {level} tasks, this data set labels {target.level}s")
-        if placement == "decision" and level == "graph":
+            raise ValueError(f"readout {readout.name!r} is for {level} tasks, this data set labels {target.level}s")
+        if placement == "decision" and level != "node":
             raise ValueError("placement 'decision' is defined for node tasks: it fuses the predictions of one node")
         if head == "none":
-            check_no_head(placement, layers, readout["name"])
-        widths = [_encoded_width(encoder["name"], feature_dims, dim)] + layers * [dim]  # of the state at every depth
+            check_no_head(placement, layers, readout.name)
+        if head == "fusion":
+            check_fusion_predicts(fusion.name, placement, readout.name)
+        widths = [_encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
 
         def make_layer(i: int, rngs: nnx.Rngs) -> nnx.Module:
-            options = {**layer["options"], **(layer.get("last", {}) if i == layers - 1 else {})}
+            options = {**layer.options, **(layer.last if i == layers - 1 else {})}
             out = () if widths[i] == widths[i + 1] else (widths[i + 1],)
-            return zoo.make("layer", layer["name"], widths[i], *out, options=options, rngs=rngs)
+            return zoo.make("layer", layer.name, widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
             [
-                zoo.make("encoder", encoder["name"], d, dim, options=encoder["options"], rngs=rngs)
+                zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs)
                 for d in feature_dims.values()
             ]
         )
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]
+        told = dict(outputs=outputs) if "outputs" in zoo.get("fusion", fusion.name).info.needs else {}
         self.fusions = nnx.List(
-            [zoo.make("fusion", fusion["name"], m, width, options=fusion["options"], rngs=rngs) for width in fused]
+            [zoo.make("fusion", fusion.name, m, width, options=fusion.options, rngs=rngs, **told) for width in fused]
         )
         self.layers = nnx.List([make_layer(i, rngs) for i in range(fused_layers)])
-        if head == "none":
+        if head in ("none", "fusion"):
             self.head = self.readout = None
         elif placement == "decision":
             self.head = stack(lambda rngs: nnx.Linear(widths[-1], outputs, rngs=rngs), m, rngs)
             self.readout = None
         else:
-            self.head = nnx.Linear(widths[-1], outputs, rngs=rngs)
+            self.head = nnx.Linear(zoo.get("readout", readout.name).width(widths[-1]), outputs, rngs=rngs)
             read = widths if placement == "before" else widths[-1:]
-            if zoo.get("readout", readout["name"]).last_only:
+            if zoo.get("readout", readout.name).last_only:
                 read = read[-1:]
             if len(set(read)) > 1:
                 raise ValueError(
-                    f"readout {readout['name']!r} reads the states of all depths, whose widths {read} differ: encoder "
-                    f"{encoder['name']!r} leaves the first at another width than model.dim={dim}"
+                    f"readout {readout.name!r} reads the states of all depths, whose widths {read} differ: encoder "
+                    f"{encoder.name!r} leaves the first at another width than model.dim={dim}"
                 )
-            self.readout = zoo.make(
-                "readout", readout["name"], read[0], len(read), options=readout["options"], rngs=rngs
-            )
+            self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
 
-    def encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
+    def structures(self) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
+        """What its mechanisms read of a graph beside its edges, each once: of the edge set that the modalities share,
+        and of the one each modality works on. A fusion may look at both."""
+        streams = [streams.layers for streams in self.streams]
+        own = [each for each in (*self.layers, self.readout) if each is not None]
+        found = []
+        for mechanisms in ((*self.fusions, *own), (*self.encoders, *self.fusions, *streams)):
+            declared = [structure for mechanism in mechanisms for structure in mechanism.structures]
+            found.append(tuple(dict.fromkeys(declared)))
+        return found[0], found[1]
+
+    def encode(self, batch: Batch, context: Context = EVALUATION) -> tuple[Array, Array]:
         """The modalities at width D, [N, M, D], and who has something of them, bool [N, M].
 
         Raises:
@@ -203,25 +305,38 @@ class Model(nnx.Module):
         """
         if batch.names != self.names:
             raise ValueError(f"the model is of the modalities {list(self.names)}, the batch of {list(batch.names)}")
-        keys = split_key(key, len(self.names))
         # rows that stand for no node have nothing whatever the policy
         there = None if batch.graph is None else batch.graph.present
-        encoded, present = [], []
-        for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
-            view, own = None if batch.graph is None else batch.graph.view(m), batch.mask[:, m]
-            # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
-            x = jnp.where(own[:, None], batch.features[name], 0)
-            encoded.append(encoder(x, view, own if self.missing == "mask" else there, key=keys[m]))
-            present.append(encoder.reached(own, view))
+        calls = list(self._to_encoders(batch, context))
+        encoded = [encoder(*given) for encoder, given in calls]
         x, mask = jnp.stack(encoded, axis=1), batch.mask
         if self.missing == "mask":
-            present = jnp.stack(present, axis=1)
+            reached = [encoder.reached(mask[:, m], view) for m, (encoder, (_, view, *_)) in enumerate(calls)]
+            present = jnp.stack(reached, axis=1)
             return only(x, present), present
         if self.missing == "zeros":
             x = jnp.where(mask[..., None], x, 0)
         if self.missing == "learned":
             x = jnp.where(mask[..., None], x, self.missing_token[...].astype(x.dtype))
         return x, jnp.ones_like(mask) if there is None else jnp.broadcast_to(there[:, None], mask.shape)
+
+    def _to_encoders(self, batch: Batch, context: Context):
+        """Every encoder and what it is called with: x, the modality's edge set, who is present, the context."""
+        there = None if batch.graph is None else batch.graph.present
+        contexts = context.split(len(self.names))
+        for m, (name, encoder, own) in enumerate(zip(self.names, self.encoders, contexts, strict=True)):
+            mask = batch.mask[:, m]
+            # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
+            x = jnp.where(mask[:, None], batch.features[name], 0)
+            view = None if batch.graph is None else batch.graph.view(m)
+            yield encoder, (x, view, mask if self.missing == "mask" else there, _told("encoder", encoder, view, own))
+
+    def _hear_encoders(self, batch: Batch, context: Context, said: Said) -> None:
+        """What the encoders attend to and add to the training loss; losses of a name are summed."""
+        for m, (encoder, given) in enumerate(self._to_encoders(batch, context)):
+            said.attend(f"encoder {self.names[m]}", encoder.attention(*given))
+            key = None if context.key is None else jax.random.fold_in(context.key, m)
+            said.add(encoder.losses(given[0], batch.mask[:, m], dataclasses.replace(given[-1], key=key)))
 
     def senders(self, present: Array, graph: Graph | None) -> Array | None:
         """`present` where message passing has to ask who is there; None where the policy fills every gap."""
@@ -236,88 +351,143 @@ class Model(nnx.Module):
         """The modalities that a fusion sees as present, bool [N, M], of those the nodes have something of."""
         return batch.mask if self.missing == "mask" and self.presence == "own" else present
 
-    def encoder_losses(self, batch: Batch, key: Array | None) -> dict[str, Array]:
-        """What the encoders add to the training loss, by name, summed over the modalities."""
-        losses: dict[str, Array] = {}
-        for m, (name, encoder) in enumerate(zip(self.names, self.encoders, strict=True)):
-            x = jnp.where(batch.mask[:, m, None], batch.features[name], 0)
-            own = None if key is None else jax.random.fold_in(key, m)
-            _add(losses, encoder.losses(x, batch.mask[:, m], key=own))
-        return losses
-
     def convolve(
-        self, layer, h: Array, graph: Graph | None, present: Array | None, key: Array | None, predicts: bool = False
+        self,
+        layer,
+        h: Array,
+        graph: Graph | None,
+        present: Array | None,
+        context: Context,
+        said: Said,
+        place: str,
+        predicts: bool = False,
     ) -> tuple[Array, Array | None]:
         """Dropout, one graph layer (of one stream or of all), activation; and who has something behind it.
 
         Args:
             present: bool [N, ...], who has something in h; None where all do, and stay so.
+            place: of the layer, for the names of what it says.
             predicts: the layer gives the outputs: no activation.
         """
-        first, second = split_key(key, 2)
-        h = layer(dropout(h, self.rate, first), graph, present, key=second)
-        h = h if predicts else ACTIVATIONS[self.activation](h)
+        first, second = context.split(2)
+        one = layer.layers if isinstance(layer, Streams) else layer
+        edges = graph if graph is None or one is layer else graph.view(0)
+        h = h if one.whole_block else dropout(h, self.rate, first.key)
+        given = h, graph, present, _told("layer", one, edges, second)
+        if isinstance(layer, Streams):
+            for name, attention in zip(self.names, layer.attention(*given), strict=True):
+                said.attend(f"{place} modality {name}", attention)
+        else:
+            said.attend(place, layer.attention(*given))
+        said.add(layer.losses(*given))
+        h = layer(*given)
+        h = h if predicts or one.whole_block else ACTIVATIONS[self.activation](h)
         present = self.behind(layer, present, graph)
         return only(h, present), present
 
-    def __call__(self, batch: Batch, *, key: Array | None = None, tap: Tap = untouched) -> Output:
-        """Predictions for all nodes (or graphs); `key` is the randomness of training, None in evaluation.
+    def __call__(self, batch: Batch, *, context: Context = EVALUATION, tap: Tap = untouched) -> Output:
+        """Predictions for all nodes (or graphs).
 
-        `tap` sees, and may replace, the states on the way, by name: "encoder" [N, M, D], "stream 1" ...
-        [N, M, D], "fusion" [N, D], "layer 1" ... [N, D].
+        Args:
+            context: randomness, epoch and labels of training; the default is evaluation.
+            tap: sees, and may replace, the states on the way, by name: "encoder" [N, M, D], "stream 1" ...
+                [N, M, D], "fusion" [N, D], "layer 1" ... [N, D].
+        Raises:
+            ValueError: the batch has other modalities, or the same in another order; or something that a mechanism
+                needs is not there.
         """
-        encode_key, fuse_key, layer_key, read_key = split_key(key, 4)
-        graph = batch.graph
-        x, mask = self.encode(batch, encode_key)
+        return self._run(batch, context, tap)
+
+    def begin(self, batch: Batch, context: Context = EVALUATION) -> None:
+        """Lets every fusion begin, with what it sees of the batch: once a seed, before training."""
+        self._run(batch, context, untouched, begins=True)
+
+    def _run(self, batch: Batch, context: Context, tap: Tap, begins: bool = False) -> Output:
+        encode_context, fuse_context, layer_context, read_context = context.split(4)
+        graph, said = batch.graph, Said()
+        x, mask = self.encode(batch, encode_context)
+        self._hear_encoders(batch, encode_context, said)
         x = tap("encoder", x)
         present, seen = self.senders(mask, graph), self.seen(mask, batch)
-        stream_keys = split_key(layer_key, len(self.streams))
-        fuse_keys = split_key(fuse_key, len(self.fusions))
-        losses = self.encoder_losses(batch, encode_key)
+        fuse_contexts = fuse_context.split(len(self.fusions))
 
-        h = x
-        for i, streams in enumerate(self.streams):
+        def fuse(i: int, h: Array, seen: Array) -> Fused:
+            fusion = self.fusions[i]
+            own = fuse_contexts[i].told(needs_of(fusion))
+            if begins:
+                fusion.begin(jnp.where(seen[..., None], h, 0), seen, graph, own)
+            fused = fusion(h, seen, graph, own)
+            said.fused(f"fusion {i + 1}", fused)
+            return fused
+
+        h, last = x, len(self.fusions) - 1
+        for i, (streams, own) in enumerate(zip(self.streams, layer_context.split(len(self.streams)), strict=True)):
             if self.placement == "interleaved":
-                fused = self.fusions[i](h, seen, graph, key=fuse_keys[i])
-                _add(losses, fused.losses)
-                h, present = fused.tokens, self.senders(seen, graph)
-            predicts = self.head is None and i + 1 == len(self.streams)
-            h, present = self.convolve(streams, h, graph, present, stream_keys[i], predicts)
+                h, present = fuse(i, h, seen).tokens, self.senders(seen, graph)
+            predicts = self.placement == "decision" and self.head is None and i + 1 == len(self.streams)
+            h, present = self.convolve(streams, h, graph, present, own, said, f"stream {i + 1}", predicts)
             h = tap(f"stream {i + 1}", h)
             seen = seen if present is None else self.seen(present, batch)
+
+        def output(prediction: Array, hidden: Array | None, streams: Array | None = None) -> Output:
+            return Output(
+                prediction,
+                streams,
+                embeddings=x,
+                hidden=hidden,
+                mask=mask,
+                present=seen,
+                tokens=tuple(said.tokens),
+                history=tuple(said.history),
+                attention=tuple(said.attention),
+                states=tuple(said.states),
+                heads=tuple(said.heads),
+                losses=said.losses,
+                uncertainty=said.uncertainty,
+                evidence=said.evidence,
+                revealed=said.revealed,
+            )
 
         if self.placement == "decision":
             predictions = h
             if self.head is not None:
-                predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropout(h, self.rate, read_key))
-            fused = self.fusions[-1](predictions, seen, graph, key=fuse_keys[-1])
-            _add(losses, fused.losses)
-            return Output(fused.out, predictions, x, None, mask, fused.weights, losses, fused.uncertainty, seen)
+                dropped = dropout(h, self.rate, read_context.key)
+                predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropped)
+            return output(fuse(last, predictions, seen).out, None, predictions)
 
-        fused = self.fusions[-1](h, seen, graph, key=fuse_keys[-1])
-        _add(losses, fused.losses)
+        fused = fuse(last, h, seen)
         h = tap("fusion", fused.out)
-        present = None if present is None else seen.any(1)
+        if self.head_kind == "fusion":
+            if fused.prediction is None:
+                raise ValueError(f"model.head='fusion': fusion {zoo.name_of(self.fusions[last])!r} predicts nothing")
+            return output(fused.prediction, h)
+        present = None if present is None else self.fusions[last].reached(seen, graph)
         history = [h]
-        for i, (layer, k) in enumerate(zip(self.layers, split_key(layer_key, len(self.layers)), strict=True)):
+        for i, (layer, own) in enumerate(zip(self.layers, layer_context.split(len(self.layers)), strict=True)):
             predicts = self.head is None and i + 1 == len(self.layers)
-            h, present = self.convolve(layer, h, graph, present, k, predicts)
+            h, present = self.convolve(layer, h, graph, present, own, said, f"layer {i + 1}", predicts)
             h = tap(f"layer {i + 1}", h)
             history.append(h)
         if self.head is None:
-            return Output(h, None, x, history[-2], mask, fused.weights, losses, present=seen)
-        first, second = split_key(read_key, 2)
+            return output(h, history[-2])
+        first, second = read_context.split(2)
         if graph is not None and present is not None:
             graph = dataclasses.replace(graph, present=present)
-        read = history[-1:] if self.readout.last_only else history
-        hidden = self.readout(jnp.stack(read, axis=1), graph, key=first)
-        prediction = self.head(dropout(hidden, self.rate, second))
-        return Output(prediction, None, x, hidden, mask, fused.weights, losses, present=seen)
+        if self.readout.level != "node":
+            said.of_rows(graph)
+        shown = history[-1:] if self.readout.last_only else history
+        read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
+        said.attend("readout", read.attention)
+        said.add(read.losses)
+        said.heads += _named("readout", read.heads)
+        return output(self.head(dropout(read.out, self.rate, second.key)), read.out)
 
 
-def _add(losses: dict[str, Array], more: Mapping[str, Array]) -> None:
-    for name, value in more.items():
-        losses[name] = losses[name] + value if name in losses else value
+def _told(kind: str, mechanism: nnx.Module, graph: Graph | None, context: Context) -> Context:
+    """The context that a mechanism is given, after a look whether what it needs is there."""
+    needs = needs_of(mechanism)
+    check_needs(f"{kind} {zoo.name_of(mechanism)!r}", needs, graph, context)
+    return context.told(needs)
 
 
 def _encoded_width(encoder: str, feature_dims: Mapping[str, int], dim: int) -> int:
@@ -343,6 +513,17 @@ def check_no_head(placement: str, layers: int, readout: str):
         raise ValueError(f"{where} fusion stands before the layers or fuses predictions, not {placement!r}")
     if layers < 1:
         raise ValueError(f"{where} there must be one, found model.layers={layers}")
+    if readout != "last":
+        raise ValueError(f"{where} nothing reads states, found the readout {readout!r}; it exists for node tasks only")
+
+
+def check_fusion_predicts(fusion: str, placement: str, readout: str):
+    """Raises ValueError where head "fusion" does not exist: where no fusion stands last and knows the outputs."""
+    where = "model.head='fusion': the last fusion predicts, so that"
+    if "outputs" not in zoo.get("fusion", fusion).info.needs:
+        raise ValueError(f"{where} it has to need 'outputs', which fusion {fusion!r} does not")
+    if placement not in ("after", "interleaved"):
+        raise ValueError(f"{where} it stands behind the layers ('after', 'interleaved'), not {placement!r}")
     if readout != "last":
         raise ValueError(f"{where} nothing reads states, found the readout {readout!r}; it exists for node tasks only")
 

@@ -10,31 +10,11 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
 
 Array = jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Fused:
-    """What a fusion returns.
-
-    Attributes:
-        out: [N, D], one vector a node.
-        tokens: [N, M, D], the modalities after they have seen each other, or None. Only a fusion with
-            tokens can be `interleaved` with graph layers.
-        weights: what the mechanism attends to, or None; its shape and meaning stand in its docstring.
-        losses: named scalars the mechanism adds to the training loss (already weighted).
-        uncertainty: [N] in (0, 1], 1 where it knows nothing, of a mechanism that states how unsure it is; or None.
-    """
-
-    out: Array
-    tokens: Array | None = None
-    weights: Any = None
-    losses: dict[str, Array] = dataclasses.field(default_factory=dict)
-    uncertainty: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -70,50 +50,263 @@ class Batch:
             object.__setattr__(self, "features", {name: self.features[name] for name in names})
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Target:
-    """What is to be predicted; only the fields of its kind are set.
+    """What is to be predicted: `Target("classes", labels=y, num_outputs=3)`.
+
+    The fields are those of the task (`fusion_jax/tasks/<kind>.py`), and are attributes too: `target.labels`. The record
+    is a pytree of its fields, in their order.
 
     Attributes:
-        kind: "classes", "values" or "survival".
-        labels: int [N], in [0, C) (classes).
-        values: float [N, K] (values).
-        time: float [N], > 0, until event or censoring (survival).
-        event: bool [N], true where the event was seen (survival).
-        num_outputs: C, K, or 1.
-        level: "node", or "graph" where the rows are the G graphs of a batch.
+        kind: the task: a file of `fusion_jax/tasks`, or the path of one's own.
+        num_outputs: C, the width of a prediction.
+        level: what a row is: "node"; "graph", one of the G graphs of a batch; or "link", a pair of nodes.
+        fields: {name: array [N, ...]}; a task of several targets has a `Target` for each.
     """
 
-    kind: str = dataclasses.field(metadata=dict(static=True))
-    labels: Array | None = None
-    values: Array | None = None
-    time: Array | None = None
-    event: Array | None = None
-    num_outputs: int = dataclasses.field(default=1, metadata=dict(static=True))
-    level: str = dataclasses.field(default="node", metadata=dict(static=True))
+    kind: str
+    num_outputs: int = 1
+    level: str = "node"
+    fields: dict[str, Array | Target] = dataclasses.field(default_factory=dict)
+
+    def __init__(self, kind: str, *, num_outputs: int = 1, level: str = "node", fields=None, **more):
+        """Fields are given by name, or as a dictionary; a field that is None is one that is not there."""
+        given = {**(fields or {}), **more}
+        held = {name: value for name, value in given.items() if value is not None}
+        for name, value in dict(kind=kind, num_outputs=num_outputs, level=level, fields=held).items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("fields", {})  # not there yet while a copy is made
+        if name in fields:
+            return fields[name]
+        kind, known = self.__dict__.get("kind"), ", ".join(fields) or "none"
+        raise AttributeError(f"a target of {kind!r} has no field {name!r}; its fields: {known}")
 
     def __len__(self) -> int:
-        return next(len(v) for v in (self.labels, self.values, self.time) if v is not None)
+        return len(next(iter(self.fields.values())))
+
+    @property
+    def words(self) -> str:
+        """What is predicted of what, such as "classes of nodes"."""
+        return f"{self.kind} of {self.level}s"
+
+
+def _target_leaves(target: Target):
+    names = tuple(target.fields)
+    leaves = tuple((jax.tree_util.GetAttrKey(name), target.fields[name]) for name in names)
+    return leaves, (target.kind, target.num_outputs, target.level, names)
+
+
+def _target_of(static, leaves) -> Target:
+    kind, num_outputs, level, names = static
+    target = object.__new__(Target)  # a leaf may be anything, None too
+    held = dict(kind=kind, num_outputs=num_outputs, level=level, fields=dict(zip(names, leaves, strict=True)))
+    target.__dict__.update(held)
+    return target
+
+
+jax.tree_util.register_pytree_with_keys(Target, _target_leaves, _target_of)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a mechanism may know beside its inputs.
+
+    Attributes:
+        key: the randomness of training (dropout, sampling); None in evaluation, where nothing is random.
+        step: int scalar, the epoch now, counted from the first of training; None outside training.
+        total: epochs that training has in all; None outside training.
+        target: what is to be predicted, hidden in every row that is no training row (as its task hides); in
+            evaluation too. Only a mechanism that needs "labels" is given it, others find None.
+        train: bool [rows of the target], the training rows; beside `target` only.
+    """
+
+    key: Array | None = None
+    step: Array | None = None
+    total: int | None = None
+    target: Target | None = None
+    train: Array | None = None
+
+    @property
+    def labels(self) -> Array:
+        """int [rows], the classes of the training rows, -1 in all others."""
+        return jnp.where(self.train, self.target.labels, -1)
+
+    def split(self, n: int) -> tuple[Context, ...]:
+        """n contexts with keys of their own, all else alike; without a key none has one."""
+        keys = (None,) * n if self.key is None else tuple(jax.random.split(self.key, n))
+        return tuple(dataclasses.replace(self, key=key) for key in keys)
+
+    def told(self, needs: tuple[str, ...]) -> Context:
+        """The context of a mechanism with these needs: without labels unless it needs them."""
+        return self if "labels" in needs else dataclasses.replace(self, target=None, train=None)
+
+
+EVALUATION = Context()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Who looks at whom, and how much: the weights of one attention, gate or mixture.
+
+    Over tokens, the last axis is that of the keys and the one before it that of the queries, unless every node is one
+    query. Along edges the axis "edge" stands for both: the receiver asks, the sender is the key.
+
+    Attributes:
+        name: what it is in the mechanism; unique there.
+        weights: one number for every entry of the axes; 0 at keys that cannot be seen.
+        axes: names of the axes of `weights` in order, such as ("node", "head", "modality", "modality") or
+            ("edge", "head"). Where sizes are known by the name: "node" N, "modality" M, "edge" E.
+        queries, keys: what asks and what is asked: "node", "modality", "latent", "token", "part", "head", ...
+        senders, receivers: int [E], of an attention along edges.
+        valid: bool, with as many axes as `weights`, of size 1 where nothing depends on the axis: true where a key
+            can be seen; None where all can.
+        scores: what the softmax was taken of, of the form of `weights`; None where there is no such thing.
+        normalised: whether the weights of a query that sees a key sum to 1 over its keys.
+    """
+
+    name: str = dataclasses.field(metadata=dict(static=True))
+    weights: Array
+    axes: tuple[str, ...] = dataclasses.field(metadata=dict(static=True))
+    queries: str = dataclasses.field(metadata=dict(static=True))
+    keys: str = dataclasses.field(metadata=dict(static=True))
+    senders: Array | None = None
+    receivers: Array | None = None
+    valid: Array | None = None
+    scores: Array | None = None
+    normalised: bool = dataclasses.field(default=True, metadata=dict(static=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """A named set of vectors a node that a mechanism holds beside its modalities.
+
+    Attributes:
+        name: what they are in the mechanism.
+        values: [N, T, W].
+        mask: bool [N, T], true where there is one.
+        axis: what T counts: "block", "condition", "niche", ...
+    """
+
+    name: str = dataclasses.field(metadata=dict(static=True))
+    values: Array
+    mask: Array
+    axis: str = dataclasses.field(metadata=dict(static=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The opinions a mechanism holds on the classes (`nn.evidence`).
+
+    Attributes:
+        streams: [N, M, C], logits of the single modalities; softplus of them is their evidence.
+        uncertainty: [N, M] in (0, 1], of the modalities' opinions, 1 where one is missing.
+        fused: [N, C], >= 0, evidence of the opinions combined; None of a mechanism that combines none. Its
+            uncertainty is that of `Fused`.
+    """
+
+    streams: Array
+    uncertainty: Array
+    fused: Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A prediction beside the model's own: the training loss adds `weight` times the cell's loss of it.
+
+    Attributes:
+        name: for tables.
+        values: [N, C], as the model's prediction; where the target's rows are graphs, the mean over a graph's nodes
+            is what counts.
+        weight: factor, >= 0.
+    """
+
+    name: str = dataclasses.field(metadata=dict(static=True))
+    values: Array
+    weight: Array | float = 1.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """What a fusion returns.
+
+    Attributes:
+        out: [N, D], one vector a node.
+        tokens: [N, M, D], the modalities after they have seen each other, or None. Only a fusion with
+            tokens can be `interleaved` with graph layers.
+        attention: what it attends to, gates and mixes with.
+        losses: named scalars the mechanism adds to the training loss (already weighted).
+        uncertainty: [N] in (0, 1], 1 where it knows nothing, of a mechanism that states how unsure it is; or None.
+        evidence: the opinions it holds, or None.
+        states: further sets of vectors it exposes.
+        heads: predictions it makes beside the model's.
+        prediction: [N, C], of a fusion that predicts itself (`model.head="fusion"`), or None.
+        revealed: bool [rows of the target], those whose own label the mechanism was shown: they leave the training
+            loss. None where it was shown none.
+    """
+
+    out: Array
+    tokens: Array | None = None
+    attention: tuple[Attention, ...] = ()
+    losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+    uncertainty: Array | None = None
+    evidence: Evidence | None = None
+    states: tuple[Tokens, ...] = ()
+    heads: tuple[Head, ...] = ()
+    prediction: Array | None = None
+    revealed: Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What a readout returns.
+
+    Attributes:
+        out: [N, D], or [G, D] where the target's rows are graphs: what the head reads.
+        heads: predictions it makes beside the model's, a row as `out`.
+        losses: named scalars added to the training loss.
+        attention: what it attends to.
+    """
+
+    out: Array
+    heads: tuple[Head, ...] = ()
+    losses: dict[str, Array] = dataclasses.field(default_factory=dict)
+    attention: tuple[Attention, ...] = ()
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What a model returns; losses and metrics read nothing else.
+    """What a model returns; losses, metrics and analyses read nothing else.
 
     Attributes:
         prediction: [N, C] logits (classes), [N, K] values, or [N, 1] log-risk (survival); G rows instead of N
             where the labels belong to graphs.
         streams: [N, M, C], the predictions of the single modalities (placement `decision`), or None.
         embeddings: [N, M, D], the modalities as encoded.
-        hidden: [N, D], the state the head reads.
+        hidden: [N, D], the state the head reads; None at placement `decision`.
         mask: bool [N, M], the modalities the model took as present when it encoded them: what `embeddings` has.
-        weights: the weights of the last fusion, as its docstring says, or None.
+        present: bool [N, M], the modalities the last fusion saw as present: what `streams` and its attention have.
+            Behind graph layers a node may have heard of a modality that it lacks itself. `mask` if None.
+        tokens: [N, M, D] or None of every fusion, in order.
+        history: [N, D], `out` of every fusion, in order.
+        attention: of every mechanism, its name behind that of its place: "encoder a: ...", "stream 1 a: ..." of the
+            first graph layer of modality a, "fusion 1: ...", "layer 1: ...", "readout: ...".
+        states: of every fusion, named as attentions are.
+        heads: predictions beside this one, a row as `prediction`, named as attentions are.
         losses: named scalars that mechanisms add to the training loss.
-        uncertainty: [N] in (0, 1], of the predictions, where the fusion that makes them states it; or None.
-        present: bool [N, M], the modalities the last fusion saw as present: what `streams` and `weights` have. Behind
-            graph layers a node may have heard of a modality that it lacks itself. `mask` if None.
+        uncertainty: [N] in (0, 1], of the last fusion that states it, or None; where the rows are graphs [G], the mean
+            over a graph's nodes.
+        evidence: of the last fusion that holds opinions, or None.
+        revealed: bool [rows], those that leave the training loss as a mechanism was shown their label, or None.
     """
 
     prediction: Array
@@ -121,10 +314,16 @@ class Output:
     embeddings: Array
     hidden: Array | None
     mask: Array
-    weights: Any = None
+    present: Array | None = None
+    tokens: tuple[Array | None, ...] = ()
+    history: tuple[Array, ...] = ()
+    attention: tuple[Attention, ...] = ()
+    states: tuple[Tokens, ...] = ()
+    heads: tuple[Head, ...] = ()
     losses: dict[str, Array] = dataclasses.field(default_factory=dict)
     uncertainty: Array | None = None
-    present: Array | None = None
+    evidence: Evidence | None = None
+    revealed: Array | None = None
 
     def __post_init__(self):
         if self.present is None:
@@ -141,8 +340,12 @@ class Info:
         pinned: what its numbers are tested against: "authors' code", "stand-in" or "independent".
         golden: slug of its golden cases, "" where there are none.
         cost: time of one pass in N, M, D, E, ...
-        needs: of "graph", "edge_time", "labels", "views": what it cannot do without.
-        modalities: the numbers of modalities the published form exists for; () for any.
+        needs: of the words of `NEEDS`: what it cannot do without. An instance whose options need less or more says so
+            in its attribute `needs`.
+        modalities: the numbers of modalities the published form exists for; () for any. Fusions are refused others.
+        tasks: the kinds of target a loss is defined for; () for any. Losses are refused others.
+        version: counts the changes after which the mechanism computes other numbers than before; results of another
+            version are not taken for its own.
     """
 
     paper: str
@@ -152,3 +355,40 @@ class Info:
     cost: str = "O(N M D)"
     needs: tuple[str, ...] = ()
     modalities: tuple[int, ...] = ()
+    version: int = 1
+    tasks: tuple[str, ...] = ()
+
+
+NEEDS = {
+    "graph": "an edge set",
+    "edge_time": 'an edge set with `edges["time"]`',
+    "views": "one edge set a modality beside the shared one",
+    "labels": "the target of the training rows, in its context",
+    "outputs": "the number of outputs, `outputs=` of a fusion's constructor",
+}
+
+
+def needs_of(mechanism: Any) -> tuple[str, ...]:
+    """What an instance of a mechanism cannot do without."""
+    return mechanism.info.needs if mechanism.needs is None else mechanism.needs
+
+
+def check_needs(what: str, needs: tuple[str, ...], graph: Graph | None, context: Context = EVALUATION) -> None:
+    """Raises ValueError where something a mechanism needs is not there.
+
+    Args:
+        what: kind and name of the mechanism.
+        needs: of the words of `NEEDS`.
+        graph: the edge set it is given.
+        context: the context it is given.
+    """
+    if "edge_time" in needs and (graph is None or "time" not in graph.edges):
+        found = "no graph" if graph is None else f"edge arrays {sorted(graph.edges)}"
+        raise ValueError(f"{what} reads the times of edges; this data set has {found}")
+    if "graph" in needs and graph is None:
+        without = ": set model.layer.name to 'none'" if what.startswith("layer") else ""
+        raise ValueError(f"{what} needs a graph, the data set has no graph for {what}{without}")
+    if "views" in needs and not graph.views:
+        raise ValueError(f"{what} needs one edge set a modality beside the shared one: set data.views")
+    if "labels" in needs and context.target is None:
+        raise ValueError(f"{what} needs the labels of training rows: call the model with them in its context")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.train import run_cell
 from fusion_jax import data, study
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from tests import tiny
 
 
@@ -21,7 +21,7 @@ def train_cells(folder, cells: list[study.Cell]) -> tuple[Store, list[str]]:
     """A store in `folder` with the cells, finished; and their identities."""
     store, found = Store(folder, create=True), []
     for cell in cells:
-        loaded = data.load(cell.config["data"]["name"], **cell.config["data"]["options"])
+        loaded = data.load(cell.plan.data.name, **cell.plan.data.options)
         found.append(run_cell(cell, store, loaded)["identity"])
     store.write_study(list(zip(found, cells, strict=True)), "test")
     return store, found

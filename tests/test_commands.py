@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from fusion_jax import study
 from fusion_jax.results import report
 from fusion_jax.results.store import Store
 from tests import tiny
@@ -116,20 +115,6 @@ def test_a_study_file_in_a_folder_of_any_name(tmp_path, name):
     assert status == 0 and finished(place / "r") == [(0, 1)], out
 
 
-def test_the_file_of_a_study_is_the_one_that_exists(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("study.py", "study.py:x"):
-        (tmp_path / name).write_text(STUDY)
-    assert study.split("study.py") == ("study.py", None)
-    assert study.split("study.py:") == ("study.py", "")
-    assert study.split("study.py:x") == ("study.py:x", None)
-    assert study.split("study.py:x:y") == ("study.py:x", "y")
-    assert study.split("study.py:y:z") == ("study.py", "y:z")
-    assert study.split("~/study.py:y") == (f"{tmp_path}/study.py", "y")
-    assert study.split("absent.py:y") == ("absent.py", "y")
-
-
 def test_a_tilde_in_an_argument_is_the_home_folder(file, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -214,6 +199,7 @@ sys.meta_path[:] = [f for f in sys.meta_path if "Editable" not in repr(f)]
 import configs, experiments
 assert not hasattr(configs, "base") and experiments.__file__.startswith({here!r})
 from fusion_jax import study
+from fusion_jax.study import defaults
 print(study.resolve(defaults.get_config("fusion=gmu")).label)
 """
 

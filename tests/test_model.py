@@ -10,7 +10,8 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.model import MISSING, Model, check_placement
-from fusion_jax.records import Batch, Target
+from fusion_jax.plan import LayerPlan, Named
+from fusion_jax.records import Batch, Context, Target
 from tests.helpers import parameters, small_graph, to_float64
 
 N, DIMS, DIM, CLASSES = 7, {"a": 3, "b": 2}, 4, 3
@@ -29,19 +30,16 @@ def build(placement="before", fusion="mean", layer="gcn", layers=2, *, dims=DIMS
     given = dict(readout="last", encoder="linear") | {k: v for k, v in kwargs.items() if k in ("readout", "encoder")}
     rest = {k: v for k, v in kwargs.items() if k not in (*given, "last")}
 
-    def spec(name):
-        return dict(name=name, options={})
-
     model = Model(
         dims,
         target,
         dim=DIM,
         placement=placement,
-        fusion=spec(fusion),
+        fusion=Named(fusion),
         layers=layers,
-        layer={**spec(layer), "last": kwargs.get("last", {})},
-        encoder=spec(given["encoder"]),
-        readout=spec(given["readout"]),
+        layer=LayerPlan(layer, last=kwargs.get("last", {})),
+        encoder=Named(given["encoder"]),
+        readout=Named(given["readout"]),
         rngs=nnx.Rngs(0),
         **rest,
     )
@@ -184,7 +182,7 @@ def test_every_placement_a_fusion_has_can_be_trained_and_every_other_is_refused(
         def model(p):
             return nnx.merge(graphdef, p, rest, copy=True)
 
-        return jax.grad(lambda p: (model(p)(batch(), key=key).prediction ** 2).sum())(params)
+        return jax.grad(lambda p: (model(p)(batch(), context=Context(key=key)).prediction ** 2).sum())(params)
 
     moved = [np.abs(g).max() for g in jax.tree.leaves(gradient(params, jax.random.key(0)))]
     assert np.isfinite(moved).all() and sum(m > 0 for m in moved) >= 4
@@ -200,14 +198,14 @@ def test_interleaving_a_fusion_without_tokens_is_refused_by_name_at_construction
     [
         (dict(placement="befor"), "did you mean 'before'"),
         (dict(fusion="self_atention"), "no fusion named 'self_atention' .did you mean 'self_attention'"),
-        (dict(layer="gcnn"), "no graph named 'gcnn' .did you mean 'gcn'"),
+        (dict(layer="gcnn"), "no layer named 'gcnn' .did you mean 'gcn'"),
         (dict(encoder="liner"), "no encoder named 'liner' .did you mean 'linear'"),
         (dict(readout="lst"), "no readout named 'lst' .did you mean 'last'"),
         (dict(missing="masked"), "did you mean 'mask'"),
         (dict(presence="receive"), "did you mean 'received'"),
         (dict(head="non"), "did you mean 'none'"),
         (dict(activation="rely"), "did you mean 'relu'"),
-        (dict(last={"norms": 1}), "graph 'gcn' has no option 'norms'"),
+        (dict(last={"norms": 1}), "layer 'gcn' has no option 'norms'"),
         (dict(head="none", placement="after"), "'none'.*not 'after'"),
         (dict(head="none", placement="interleaved", fusion="self_attention"), "'none'.*not 'interleaved'"),
         (dict(head="none", layers=0), "'none'.*there must be one, found model.layers=0"),
@@ -236,12 +234,12 @@ def test_one_edge_set_a_modality(key):
     model = build("after", layers=1)
     expected, present = map(jnp.asarray, gcn_streams(model.streams[0], encoded(model), MASK, (GRAPH, other)))
     key = None if key is None else jax.random.key(key)
-    out = model(batch(graph=views), key=key).prediction
+    out = model(batch(graph=views), context=Context(key=key)).prediction
     np.testing.assert_allclose(out, model.head(model.fusions[0](expected, present).out), rtol=1e-12)
-    assert not np.allclose(out, model(batch(), key=key).prediction)
+    assert not np.allclose(out, model(batch(), context=Context(key=key)).prediction)
     shared = dataclasses.replace(GRAPH, views=(GRAPH, GRAPH))
-    together = model(batch(), key=key).prediction
-    np.testing.assert_allclose(model(batch(graph=shared), key=key).prediction, together, rtol=1e-12)
+    together = model(batch(), context=Context(key=key)).prediction
+    np.testing.assert_allclose(model(batch(graph=shared), context=Context(key=key)).prediction, together, rtol=1e-12)
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -283,7 +281,7 @@ def test_a_missing_slot_reaches_neither_prediction_nor_gradient(missing):
 def test_dropout_needs_a_key_and_evaluation_has_none():
     model = build("before", rate=0.5)
     np.testing.assert_array_equal(model(batch()).prediction, model(batch()).prediction)
-    first, again, other = (model(batch(), key=jax.random.key(k)).prediction for k in (0, 0, 1))
+    first, again, other = (model(batch(), context=Context(key=jax.random.key(k))).prediction for k in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other) and not np.allclose(first, model(batch()).prediction)
 
@@ -331,7 +329,7 @@ def test_without_a_head_the_last_layer_predicts(rate):
     np.testing.assert_allclose(out.prediction, expected, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(out.hidden, h, rtol=1e-12)
     assert (out.prediction < 0).any() and out.prediction.shape == (N, CLASSES)
-    in_training = model(batch(), key=jax.random.key(0)).prediction
+    in_training = model(batch(), context=Context(key=jax.random.key(0))).prediction
     assert np.isclose(in_training, out.prediction).all() == (rate == 0)
     kept = np.asarray(in_training) != 0
     np.testing.assert_array_equal(kept.any(1), kept.all(1))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import train
 from fusion_jax import data, study
 from fusion_jax.data import files
-from fusion_jax.training.prepare import prepare
-from tests.helpers import assign
+from fusion_jax.results import recorded
+from tests import tiny
+from tests.helpers import assign, state
 
 CHECKOUT = pathlib.Path(__file__).parents[1]
 TRAINED = range(1, 6)
@@ -53,7 +53,7 @@ def rosmap() -> data.Dataset:
 
 @pytest.fixture(scope="module")
 def ready(cell, rosmap):
-    return prepare(cell.config, rosmap, (0,))
+    return tiny.prepared(cell.plan, rosmap, (0,))
 
 
 def load_trained(model: nnx.Module, j: int) -> nnx.Module:
@@ -78,11 +78,10 @@ def load_trained(model: nnx.Module, j: int) -> nnx.Module:
 @pytest.fixture(scope="module")
 def outputs(cell, rosmap, ready):
     """{j: Output of the authors' j-th model} on our features and graphs."""
-    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
     batch = dataclasses.replace(ready.batch, graph=ready.evaluated[0])
     found = {}
     for j in TRAINED:
-        model = load_trained(train.build_model(cell.config, dims, rosmap.target, jax.random.key(0)), j)
+        model = load_trained(tiny.model(cell.plan, rosmap, ready), j)
         found[j] = model(batch)
     return found
 
@@ -93,7 +92,7 @@ def test_the_released_models_give_the_authors_numbers(outputs, rosmap, j):
     for name, value, theirs in (
         ("embedding", ours.embeddings[test].swapaxes(0, 1), reference["embedding_te"]),
         ("view logits", ours.streams.swapaxes(0, 1), reference["view_logits_all"]),
-        ("tensor", ours.weights[test], reference["cross_omics_tensor_te"]),
+        ("tensor", state(ours, "product")[test, 0], reference["cross_omics_tensor_te"]),
         ("fused logits", ours.prediction, reference["fused_logits_all"]),
         ("fused logits, test", ours.prediction[test], reference["fused_logits_te"]),
         ("probabilities", jax.nn.softmax(ours.prediction[test]), reference["fused_prob_te"]),
@@ -106,7 +105,7 @@ def test_the_released_models_give_the_authors_metrics(outputs, rosmap):
     test, names, reference = rosmap.split(0).test, ("accuracy", "f1", "auc"), arrays("metrics")
 
     def scores(logits):
-        found = train.metrics.evaluate(np.asarray(logits), rosmap.target, test)
+        found = recorded.scores(np.asarray(logits), rosmap.target, test)
         return [found[n] for n in names]
 
     fused = np.array([scores(outputs[j].prediction) for j in TRAINED])

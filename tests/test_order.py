@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.train import run_cell
 from fusion_jax.data.base import edge_set
 from fusion_jax.records import Batch
 from fusion_jax.results.restore import predict, restore
 from fusion_jax.results.store import Store
-from fusion_jax.training.prepare import prepare
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training.step import scaled
 from tests import tiny
 
@@ -96,7 +95,7 @@ def test_restored_eager_and_compiled_are_what_was_stored(finished, what):
 @pytest.mark.parametrize("setting", ["transductive", "inductive"])
 def test_what_a_step_sees_is_the_same_eager_and_compiled(setting):
     data = named(UNSORTED)
-    ready = prepare(cell({"data__setting": setting}, UNSORTED).config, data, (0,))
+    ready = tiny.prepared(cell({"data__setting": setting}, UNSORTED).plan, data, (0,))
     trial = jax.tree.map(lambda a: a[0], ready.trials)
     eager, compiled = scaled(ready.batch, trial), jax.jit(scaled)(ready.batch, trial)
     assert list(eager.features) == list(compiled.features) == list(UNSORTED)

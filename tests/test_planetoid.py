@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import run_cell
 from fusion_jax import study, zoo
 from fusion_jax.data import load
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Batch, Target
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training.build import plain_model
 from tests import tiny
 from tests.helpers import parameters, to_float64
@@ -28,7 +28,7 @@ def cells(arg: str = "") -> dict[str, study.Cell]:
     """Those of Cora by label."""
     module = study.load(FILE)
     found = study.expand(module.get_config(arg), module.sweep, arg)
-    return {c.label: c for c in found if c.config["data"]["name"] == "cora"}
+    return {c.label: c for c in found if c.plan.data.name == "cora"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def nodes():
 def model_of(label: str):
     """The row's model with parameters that are nowhere 0, and they by name."""
     target = Target("classes", labels=np.zeros(N, np.int32), num_outputs=CLASSES)
-    model = to_float64(plain_model(cells()[label].config, target, {"words": FEATURES}, jax.random.key(0)))
+    model = to_float64(plain_model(cells()[label].plan.model, target, {"words": FEATURES}, jax.random.key(0)))
     for name, p in parameters(model).items():
         if name.endswith("bias"):
             p.set_value(jnp.linspace(-0.5, 0.7, p.shape[0]))
@@ -103,7 +103,7 @@ def test_gat_has_eight_heads_side_by_side_and_one_that_predicts(nodes):
 @pytest.mark.parametrize("label", STANDARD)
 def test_weights_start_as_glorot_and_bengio_say(label):
     target = Target("classes", labels=np.zeros(N, np.int32), num_outputs=CLASSES)
-    model = plain_model(cells()[label].config, target, {"words": 1433}, jax.random.key(0))
+    model = plain_model(cells()[label].plan.model, target, {"words": 1433}, jax.random.key(0))
     for name, p in parameters(model).items():
         value = np.asarray(p[...])
         if name.endswith("bias"):

@@ -29,7 +29,7 @@ class ScratchHalf(Fusion):
     def __init__(self, modalities: int, dim: int, *, factor: float = 0.5, rngs: nnx.Rngs):
         self.factor = factor
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         return Fused(self.factor * x.sum(0))
 '''
 
@@ -128,3 +128,13 @@ def test_command_keeps_to_a_kind(capsys):
     with pytest.raises(SystemExit):
         zoo.main(["--kind", "laye"])
     assert "laye" in capsys.readouterr().err
+
+
+def test_command_shows_the_options_of_a_mechanism(capsys):
+    zoo.main(["--name", "concat_mlp"])
+    table = capsys.readouterr().out
+    assert all(option in table for option in ("hidden=None", "out_dim=None", "rate=0.0")) and "1 mechanisms" in table
+    assert "gmu" not in table
+    with pytest.raises(SystemExit):
+        zoo.main(["--name", "concat_mpl"])
+    assert "no mechanism named 'concat_mpl' (did you mean 'concat_mlp'?)" in capsys.readouterr().err

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import runpy
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 from absl import flags
 
 from configs import base
-from experiments.train import train_model
 from fusion_jax import study
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
+from fusion_jax.model import Model
+from fusion_jax.plan import Plan
+from fusion_jax.records import Target
+from fusion_jax.run.model import train_model
+from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.loop import Trained
-from fusion_jax.training.prepare import prepare
+from fusion_jax.training.prepare import Prepared, prepare
 
 DATA = dict(nodes=60, modalities=2, classes=2, dim=6, missing=0.2, redundant=0.6, unique=0.6)
 SMALL = {
@@ -64,14 +69,35 @@ def dataset(**options: Any) -> Dataset:
     return load_data("synthetic", **{**DATA, **options})
 
 
+def prepared(plan: Plan, data: Dataset, seeds: tuple[int, ...]) -> Prepared:
+    """The seeds of a plan, as a run prepares them."""
+    return prepare(plan.data, data, seeds, **plan.preparing)
+
+
+def trained(plan: Plan, data: Dataset, seeds: tuple[int, ...], hooks: Any = None) -> Trained:
+    """The seeds of a plan, trained as a run trains them."""
+    return train_model(plan, data, prepared(plan, data, seeds), hooks)
+
+
 def train(data: Dataset, seeds: tuple[int, ...], hooks: Any = None, **changes: Any) -> Trained:
-    """A model cell's seeds, trained through what `experiments.train` runs."""
-    made = cell(**changes).config
-    return train_model(made, data, prepare(made, data, seeds), hooks)
+    """A model cell's seeds; keywords as in `config`."""
+    return trained(cell(**changes).plan, data, seeds, hooks)
+
+
+def model(plan: Plan, data: Dataset, ready: Prepared) -> Model:
+    """The plan's model of what was prepared, untrained."""
+    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    return model_of(plan, data.target, dims, jax.random.key(0))
+
+
+def model_of(plan: Plan, target: Target, dims: Mapping[str, int], key: jax.Array) -> Model:
+    """The plan's model of modalities of these widths, untrained."""
+    return build_model(plan.model, build_scheme(plan.scheme), dims, target, key)
 
 
 def command(module: str, *args: str) -> tuple[int, str]:
     """`python -m module *args` in this process: exit status and what it printed (standard error too)."""
+    importlib.import_module("experiments.arguments")  # what it imports defines flags, once a process: they stay
     known, argv = set(flags.FLAGS), sys.argv
     out = io.StringIO()
     sys.argv = [module, *args]

@@ -12,7 +12,7 @@ means of the 22 fusion rows spread by .0058, where noise alone makes .0070. Roun
 those of the highest mean validation accuracy over six of the rows; test figures were seen meanwhile.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 FUSIONS = (
     "concat_linear",
@@ -32,7 +32,7 @@ VIEWS = ("pixels", "fourier", "gradients", "profiles")
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.model.dim = 32
     config.model.layer.name = "sgc"  # twelve rounds of averaging: twenty labels have to reach 1,797 nodes
     with config.model.layer.options.unlocked():

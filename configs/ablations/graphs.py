@@ -8,7 +8,7 @@ the product of two modalities' signs. The best rule is right in (nearly) all gra
 0.25. Rows without graph layers cannot know the first bit, single modalities cannot know the second.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 FUSIONS = ("concat_linear", "concat_mlp", "sum", "mean", "gmu", "self_attention", "node_token")
 READOUTS = {
@@ -19,7 +19,7 @@ READOUTS = {
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.data.name = "synthetic_graphs"
     config.model.dim = 16
     config.model.rate = 0.0

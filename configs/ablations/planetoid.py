@@ -19,7 +19,7 @@ Ten seeds, test accuracy (published): Cora GCN .817 +- .005 (.815), GAT .831 +- 
 Citeseer GCN .710 +- .007 (.703), GAT .723 +- .007 (.725 +- .007), MLP .552 +- .015.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 KIPF = "Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks, ICLR 2017, Table 2"
 VELICKOVIC = "Velickovic et al., Graph Attention Networks, ICLR 2018, Table 2"
@@ -51,18 +51,17 @@ FUSIONS = ("sum", "mean", "concat_mlp", "gmu", "self_attention")
 
 
 def get_config(arg: str = ""):
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.scale = "row"
     config.seeds = 10
-    config.vary = ("init", "dropout")  # there is one split
+    config.per_seed = ("init", "dropout")  # there is one split
     config.model.dim = 16
     config.model.head = "none"
     config.loss.l2 = 5e-4
     config.optimizer.name, config.optimizer.options = "adam", {}
     config.optimizer.learning_rate = 1e-2
     config.training.epochs, config.training.patience = 300, 100
-    for part in filter(None, arg.split(",")):
-        base.apply(config, part)
+    defaults.apply(config, arg)
     return config
 
 

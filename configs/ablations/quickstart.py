@@ -18,8 +18,8 @@ it, so 60 epochs are enough, although some rows (`mean` on the planted data, ten
 Empty compilation cache, two cores, all that the command does: 145 s and 173 s in two runs.
 """
 
-from configs import base
 from fusion_jax.data.synthetic import bayes_accuracy
+from fusion_jax.study import defaults
 
 FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "lmf")
 PLANTED = dict(
@@ -45,7 +45,7 @@ KNOWN = (
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.data.scale = "column"
     config.model.dim = 32
     config.model.layer.name = "sage"

@@ -8,13 +8,13 @@ modalities hold. R^2 of the conditional mean (`best_r2`): 0.96 given the latents
 itself, which bounds the rows without graph, 0.16 given one modality.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 FUSIONS = ("concat_linear", "concat_mlp", "sum", "mean", "gmu", "self_attention", "multiplicative_interaction", "lmf")
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.data.name = "synthetic_values"
     config.model.dim = 32
     config.model.rate = 0.1

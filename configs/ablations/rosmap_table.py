@@ -27,7 +27,7 @@ without a graph is the best of six by its test accuracy, so its figure is flatte
 raised from 50 after a first run, in which some of its seeds stopped before it had learned.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 OMICS = ("mRNA", "methylation", "miRNA")
 FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention")
@@ -47,8 +47,8 @@ AUTHORS = {
     "loss.options": {"pretraining": 500},
     "loss.name": "vcdn",
     "optimizer.options.weight_decay": 0.0,
-    "optimizer.steps": ((500, 0.5),),
-    "optimizer.factors.fusions": 2.0,
+    "optimizer.rate_steps": ((500, 0.5),),
+    "optimizer.part_rates.fusions": 2.0,
     "training.patience": 3001,
 }
 MOGONET = "Wang et al., Nature Communications 2021, Table 2"
@@ -80,7 +80,7 @@ PUBLISHED = tuple(
 
 
 def get_config(arg: str = ""):
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "rosmap"
     config.data.scale = "column"
     config.model.dim = 100
@@ -88,8 +88,7 @@ def get_config(arg: str = ""):
     config.model.rate = 0.0  # they have dropout of their own
     config.optimizer.learning_rate = 1e-3
     config.training.epochs = 3001  # rows without a patience of their own stop after 50 without a better score
-    for part in filter(None, arg.split(",")):
-        base.apply(config, part)
+    defaults.apply(config, arg)
     return config
 
 

@@ -9,7 +9,7 @@ survival times are not used). Test parts hold 10 events: expect a spread of .05 
 ten seeds or more for differences between rows. Needs `pip install 'fusion_jax[survival]'`.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "node_token", "mult", "biofusionnet")
 BY_RISK = ("concat_mlp", "gmu", "biofusionnet")
@@ -17,7 +17,7 @@ NO_GRAPH = {"model.layers": 0}
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.data.name = "breast_cancer"
     config.data.scale = "column"  # age in years beside a receptor status of 0 or 1
     config.model.dim = 32

@@ -9,7 +9,7 @@ with waves of a day to a hundred days; the planted period is a week, so it has t
 
 import math
 
-from configs import base
+from fusion_jax.study import defaults
 
 TURN = 2 * math.pi  # a wave of scale s has the period 2 pi s, in the flexible code (2 pi)^2 s
 CODES = {
@@ -21,7 +21,7 @@ CODES = {
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.data.name = "synthetic_temporal"
     config.model.dim = 32
     config.model.fusion.name = "mean"

@@ -21,8 +21,8 @@ their own no width comes that near. `spatialglue` has an edge set a modality bes
 graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too.
 """
 
-from configs import base
 from fusion_jax import zoo
+from fusion_jax.study import defaults
 
 BASELINES = ("concat_linear", "concat_mlp", "mean", "gmu")
 TOKENS = (
@@ -54,7 +54,7 @@ COMPETITORS = (
     "moe",
 )
 DATA = {
-    "digits": {"data.name": "digits", "data.scale": "view"},
+    "digits": {"data.name": "digits", "data.scale": "modality"},
     "rosmap": {"data.name": "rosmap", "data.scale": "column"},
 }
 VIEWS = {  # an edge set a modality, for what needs them
@@ -86,9 +86,9 @@ PLACED = ("before", "after", "interleaved")
 
 
 def get_config(arg: str = ""):
-    """`arg` may hold, comma-separated: match, small, digits, rosmap, and what base.py takes."""
-    parts = [p for p in arg.split(",") if p]
-    config = base.get_config(",".join(p for p in parts if p not in (*DATA, "match", "small")))
+    """`arg` may hold, comma-separated: match, small, digits, rosmap, and what every study takes."""
+    parts = arg.split(",")
+    config = defaults.get_config(arg, words=(*DATA, "match", "small"))
     config.model.dim = 32
     config.model.layer.name = "sgc"
     with config.model.layer.options.unlocked():
@@ -103,7 +103,7 @@ def get_config(arg: str = ""):
         config.training.epochs, config.training.patience, config.training.chunk = epochs
     config.training.select_every = 2
     if "match" in parts:
-        config.match_params = "concat_mlp"
+        config.size.like = "concat_mlp"
     return config
 
 

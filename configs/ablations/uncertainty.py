@@ -18,13 +18,13 @@ The settings are the fourth tried, after test figures had been seen; the order o
 all four, the order of the calibration errors was not.
 """
 
-from configs import base
+from fusion_jax.study import defaults
 
 LATE = ("late_logits", "late_probabilities")
 
 
 def get_config(arg: str = ""):
-    config = base.get_config(arg)
+    config = defaults.get_config(arg)
     config.model.dim = 32
     config.model.placement = "decision"
     config.model.layer.name = "sgc"

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax.controls.base import Control
-from fusion_jax.records import Info
+from fusion_jax.records import Info, check_needs
 
 
 class LabelPropagation(Control):
@@ -39,8 +39,7 @@ class LabelPropagation(Control):
 
     def predict(self, x, labels, split, graph, classes, seed):
         del x, seed
-        if graph is None:
-            raise ValueError("control 'label_propagation' needs a graph")
+        check_needs("control 'label_propagation'", self.info.needs, graph)
         n = graph.num_nodes
         weight = np.asarray(graph.edges.get("weight", np.ones(graph.num_edges)), float)
         weight = weight / weight.max(initial=np.finfo(float).tiny)  # a sum or product of extreme ones may be 0 or inf

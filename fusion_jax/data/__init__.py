@@ -1,4 +1,4 @@
-"""Data sets, one a file. `load(name, **options)` finds a file by its name; base.py is the contract.
+"""Data sets, one a file. `load(name, **options)` finds a file by its name, or by its path (`mine/cells.py`).
 
 A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
@@ -10,41 +10,48 @@ where there is nothing to get) and CHECKSUM (sha256, "" where the options determ
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
+import pathlib
+import re
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
+from fusion_jax import zoo
 from fusion_jax.data.base import Dataset, Split, Splits
 from fusion_jax.zoo import nearest
 
 __all__ = ["Dataset", "Split", "Splits", "defaults", "load", "module", "names"]
 
-_NOT_DATASETS = {"base", "files", "fingerprint", "graphs", "masks", "pickles", "splits"}
-
 
 def names() -> list[str]:
-    """All data sets, sorted: every file of this folder that defines `load`."""
-    found = (m.name for m in pkgutil.iter_modules(__path__))
-    return sorted(n for n in found if n not in _NOT_DATASETS and not n.startswith("_"))
+    """All data sets, sorted: every file of this folder that defines `load`, and the entry points `fusion_jax.data`."""
+    here = {path.stem for path in pathlib.Path(__file__).parent.glob("[!_]*.py") if _defines_load(path)}
+    helpers = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} - here
+    return sorted(set(zoo.names("data")) - helpers)
+
+
+def _defines_load(path: pathlib.Path) -> bool:
+    return re.search(r"^def load\(", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def module(name: str) -> ModuleType:
     """The module of a data set.
 
     Raises:
-        ValueError: unknown name; names the nearest.
+        ValueError: unknown name; names the nearest. A file outside that defines no `load`.
     """
     known = names()
-    if name not in known:
+    if not zoo.is_path(name) and name not in known:
         raise ValueError(f"no data set named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
-    return importlib.import_module(f"{__name__}.{name}")
+    found = zoo.module("data", name)
+    if not hasattr(found, "load"):
+        raise ValueError(f"data file {name!r} defines no function `load`")
+    return found
 
 
 def defaults(name: str) -> dict[str, object]:
     """The options of a data set's loader with their defaults; {} where there is no such data set, which `load` says."""
-    if name not in names():
+    if not zoo.is_path(name) and name not in names():
         return {}
     known = inspect.signature(module(name).load).parameters.values()
     return {p.name: p.default for p in known if p.default is not p.empty}

@@ -8,7 +8,6 @@ a table has; where the columns of a mask have names, they are the modalities.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +15,11 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from fusion_jax.arrays import flags, lost_column, numbers, one_column, refuse, single
+from fusion_jax import tasks, zoo
+from fusion_jax.arrays import flags, lost_column, numbers, refuse, single
 from fusion_jax.graphs import check_edges, node_counts
 from fusion_jax.records import Target
 
-FIELDS = {"classes": ("labels",), "values": ("values",), "survival": ("time", "event")}
 PARTS = ("train", "val", "test")
 
 
@@ -123,68 +122,10 @@ def graph(g: Any, rows: int, where: str) -> jraph.GraphsTuple:
 
 
 def target(t: Target, where: str) -> Target:
-    """A target of NumPy arrays: labels int32 [N]; values [N, K] and time [N], float32 or float64; event bool [N].
-
-    Values and times keep float64 where they have it: the host takes differences of them.
-    """
-    if t.kind not in FIELDS:
-        refuse(where + ".kind", repr(t.kind), f"one of {sorted(FIELDS)}")
-    if isinstance(t.num_outputs, bool) or not isinstance(t.num_outputs, int | np.integer) or t.num_outputs < 1:
-        refuse(where + ".num_outputs", repr(t.num_outputs), "an integer, at least 1")
-    made: dict[str, Any] = dict(num_outputs=int(t.num_outputs))
-    for field in ("labels", "values", "time", "event"):
-        value, at = getattr(t, field), f"{where}.{field}"
-        if field not in FIELDS[t.kind]:
-            if value is not None:
-                refuse(at, "an array", f"None (the kind is {t.kind!r})")
-        elif value is None:
-            refuse(at, "None", f"an array (the kind is {t.kind!r})")
-        else:
-            made[field] = dict(labels=_labels, values=_values, time=_time, event=_event)[field](value, at)
-    return dataclasses.replace(t, **made)
-
-
-def _labels(value: Any, where: str) -> np.ndarray:
-    expected = "integers [N] (of names: np.unique(names, return_inverse=True)[1])"
-    array = one_column(numbers(value, where, expected))
-    if array.ndim != 1:
-        refuse(where, f"shape {array.shape}", "one class a row, [N] (of one-hot rows: labels.argmax(1))")
-    if array.dtype.kind == "f":
-        bad = np.flatnonzero(array != np.floor(array))
-        hint = f"row {bad[0]} holds {array[bad[0]]}" if bad.size else "of whole numbers: labels.astype(int)"
-        refuse(where, f"dtype {array.dtype}", f"integers ({hint})")
-    if array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
-        refuse(where, f"classes from {array.min()} to {array.max()}", "classes in [0, num_outputs)")
-    return array.astype(np.int32, copy=False)
-
-
-def _values(value: Any, where: str) -> np.ndarray:
-    array = _floats(numbers(value, where, "numbers [N, K]"))
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        refuse(where, f"shape {array.shape}", "[N, K]")
-    return array
-
-
-def _time(value: Any, where: str) -> np.ndarray:
-    array = _floats(one_column(numbers(value, where, "numbers [N]")))
-    if array.ndim != 1:
-        refuse(where, f"shape {array.shape}", "one time a row, [N]")
-    if np.isfinite(array).all() and lost_column(array[:, None]) is not None:
-        refuse(where, f"times about {array.mean():g} that float32 cannot tell apart", "times since a nearer origin")
-    return array
-
-
-def _event(value: Any, where: str) -> np.ndarray:
-    array = one_column(flags(value, where, f"bool {np.shape(value)}"))
-    if array.ndim != 1:
-        refuse(where, f"{array.dtype} {array.shape}", "one event a row, bool [N]")
-    return array
-
-
-def _floats(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+    """The target as its task converts it: NumPy arrays in one form."""
+    if not zoo.is_path(t.kind) and t.kind not in (known := zoo.names("task")):
+        refuse(where + ".kind", repr(t.kind), f"one of {known}")
+    return tasks.of(t).convert(t, where)
 
 
 def parts(split: Any, rows: int, where: str) -> list[np.ndarray]:

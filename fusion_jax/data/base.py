@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from fusion_jax.arrays import single
+from fusion_jax import tasks
 from fusion_jax.data import _fields
+from fusion_jax.data.fingerprint import fingerprint
 from fusion_jax.graphs import Graph, check_edges, node_counts
 from fusion_jax.records import Target
+from fusion_jax.zoo import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +148,6 @@ class Dataset:
         Raises:
             ValueError: seed 0 has no split.
         """
-        from fusion_jax.data.fingerprint import fingerprint
-
         return fingerprint(self)
 
     def split(self, seed: int) -> Split:
@@ -178,8 +178,6 @@ class Dataset:
         return self._graph(name, tuple(self._graph(v) for v in views))
 
     def _graph(self, name: str, views: tuple[Graph, ...] = ()) -> Graph:
-        from fusion_jax.zoo import nearest
-
         if name not in self.graphs:
             raise ValueError(
                 f"data set {self.name!r} has no edge set {name!r}{nearest(name, self.graphs)}; "
@@ -285,42 +283,29 @@ def _validate_made(d: Dataset, name: str, how: Neighbours, fail) -> None:
 
 
 def _validate_target(d: Dataset, fail) -> None:
-    t = d.target
-    rows = d.num_nodes
-    if t.level == "graph":
+    target, task = d.target, tasks.of(d.target)
+    if target.level not in tuple(task.readouts):  # it may be anything
+        fail("target.level", repr(target.level), " or ".join(map(repr, task.readouts)))
+    rows = _rows(d, fail)
+    if len(target) != rows:
+        fail("target", f"{len(target)} rows", f"{rows}, one a {target.level}")
+    task.validate(target, d, fail)
+    if d.splits.rows is not None and d.splits.rows != rows:
+        fail("splits", f"made for {d.splits.rows} rows", f"{rows}, one a {target.level}")
+
+
+def _rows(d: Dataset, fail) -> int:
+    """How many rows the target has by its level."""
+    if d.target.level == "graph":
         batches = {tuple(np.asarray(g.n_node).tolist()) for g in d.graphs.values()}
         if len(batches) != 1:
             fail("target", "labels of graphs", "edge sets that split the nodes into graphs in one common way")
-        rows = len(batches.pop())
         if not d.default_graph:
             fail("default_graph", "none", "one, where graphs are labelled: a readout averages over its graphs")
-    elif t.level != "node":
-        fail("target.level", repr(t.level), "'node' or 'graph'")
-    if len(t) != rows:
-        fail("target", f"{len(t)} rows", f"{rows}, one a {t.level}")
-    if t.kind == "classes":
-        bad = np.flatnonzero((t.labels < 0) | (t.labels >= t.num_outputs))
-        if bad.size:
-            value = t.labels[bad[0]]
-            fail("target.labels", f"row {bad[0]} holds {value}", f"a class in [0, {t.num_outputs})")
-        if d.class_names and len(d.class_names) != t.num_outputs:
-            fail("class_names", f"{len(d.class_names)} names", f"{t.num_outputs}, one a class, or none")
-    elif t.kind == "values":
-        if t.values.shape[1] != t.num_outputs:
-            fail("target.values", f"shape {t.values.shape}", f"[{rows}, {t.num_outputs}]")
-        bad = np.argwhere(~np.isfinite(single(t.values)))  # squares of larger ones would leave float64 too
-        if bad.size:
-            fail("target.values", f"row {bad[0][0]} holds {t.values[tuple(bad[0])]}", "finite values (in float32)")
-    else:
-        bad = np.flatnonzero(~(np.isfinite(single(t.time)) & (single(t.time) > 0)))
-        if bad.size:
-            fail("target.time", f"row {bad[0]} holds {t.time[bad[0]]}", "finite times > 0 (in float32)")
-        if t.event.shape != t.time.shape:
-            fail("target.event", f"{t.event.dtype} {t.event.shape}", f"bool {t.time.shape}")
-        if not t.event.any():
-            fail("target.event", "no event at all", "at least one event (all rows are censored)")
-    if d.splits.rows is not None and d.splits.rows != rows:
-        fail("splits", f"made for {d.splits.rows} rows", f"{rows}, one a {t.level}")
+        return len(batches.pop())
+    if d.target.level == "link" and not d.default_graph:
+        fail("default_graph", "none", "one, where links are labelled: those held out are taken out of it")
+    return len(d.target) if d.target.level == "link" else d.num_nodes
 
 
 def check_split(d: Dataset, split: Split, seed: int) -> None:
@@ -345,14 +330,16 @@ def check_split(d: Dataset, split: Split, seed: int) -> None:
         if np.any(np.diff(ids) <= 0):
             e = int(np.flatnonzero(np.diff(ids) <= 0)[0]) + 1
             raise ValueError(f"{where}: {part}[{e}] is {ids[e]} after {ids[e - 1]}; expected rising rows")
-    if d.target.kind == "classes":
-        missing = np.setdiff1d(np.arange(d.target.num_outputs), d.target.labels[split.train])
-        if missing.size:
-            raise ValueError(f"{where}: class {missing[0]} has no training row ({missing.size} such classes)")
-    if d.target.kind == "survival":
-        for part in ("train", "val"):  # without an event a part's loss is 0 whatever the model says
-            if not d.target.event[getattr(split, part)].any():
-                raise ValueError(f"{where}: the {part} part has no event; expected at least one")
+    tasks.of(d.target).check_split(d.target, vars(split), where)
+
+
+def arrays_of(target: Target, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """(name, array) of every field of a target; "colour: labels" of the target `colour` of several."""
+    for name, value in target.fields.items():
+        if isinstance(value, Target):
+            yield from arrays_of(value, f"{prefix}{name}: ")
+        else:
+            yield prefix + name, value
 
 
 def checksum(d: Dataset) -> str:
@@ -380,6 +367,6 @@ def checksum(d: Dataset) -> str:
         add(f"{name}.n_node", g.n_node)
         for key, value in sorted((g.edges or {}).items()):
             add(f"{name}.{key}", value)
-    for field in ("labels", "values", "time", "event"):
-        add(field, getattr(d.target, field))
+    for field, array in arrays_of(d.target):
+        add(field, array)
     return digest.hexdigest()

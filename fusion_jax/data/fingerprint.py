@@ -21,7 +21,6 @@ digests lie with the results (`split_digest`) and are checked before seeds are a
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -29,15 +28,17 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fusion_jax import zoo
 from fusion_jax.arrays import spread
-from fusion_jax.data.base import Dataset, Split
+from fusion_jax.records import Target
 
 STEP = 1e-4  # of the array's norm
 PROJECTIONS = 4
+PLACES = ("labels", "values", "time", "event")
 
 
-def fingerprint(data: Dataset) -> str:
-    """The sha256 over what the module says, 64 hex digits.
+def fingerprint(data: Any) -> str:
+    """The sha256 over what the module says of a `Dataset`, 64 hex digits.
 
     Raises:
         ValueError: seed 0 has no split.
@@ -46,7 +47,7 @@ def fingerprint(data: Dataset) -> str:
         split = data.splits.draw(0)
     except ValueError as error:
         raise ValueError(f"data set {data.name!r}, split of seed 0: {error}") from error
-    target, graphs = data.target, sorted(data.graphs.items())
+    graphs = sorted(data.graphs.items())
     held = dict(
         checksum=data.provenance.checksum,
         modalities=[[name, _floats(_shown(x, data.mask[:, i]))] for i, (name, x) in enumerate(data.features.items())],
@@ -57,17 +58,27 @@ def fingerprint(data: Dataset) -> str:
             for name, g in graphs
         },
         made={name: [how.k, how.groups] for name, how in sorted(data.made.items())},
-        target=[target.kind, target.level, target.num_outputs]
-        + [_array(getattr(target, field)) for field in ("labels", "values", "time", "event")],
+        target=_target(data.target),
         classes=list(data.class_names),
         splits=[data.splits.rule, bool(data.splits.fixed), split_digest(split)],
     )
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
-def split_digest(split: Split) -> str:
-    """16 hex digits of the sha256 over the row numbers of the three parts."""
-    parts = [np.asarray(getattr(split, f.name), np.int64).tolist() for f in dataclasses.fields(Split)]
+def _target(target: Target) -> list:
+    """Kind, level, number of outputs, and the fields: four have a place each, others follow with their names."""
+    known = [_field(target.fields.get(name)) for name in PLACES]
+    others = [[name, _field(value)] for name, value in target.fields.items() if name not in PLACES]
+    return [zoo.short(target.kind), target.level, target.num_outputs, *known, *others]
+
+
+def _field(value: Any) -> Any:
+    return _target(value) if isinstance(value, Target) else _array(value)
+
+
+def split_digest(split: Any) -> str:
+    """16 hex digits of the sha256 over the row numbers of the three parts of a `Split`."""
+    parts = [np.asarray(getattr(split, part), np.int64).tolist() for part in ("train", "val", "test")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

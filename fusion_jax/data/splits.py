@@ -1,6 +1,11 @@
-"""Split rules: given labels, a seed's training, validation and test rows."""
+"""Split rules: given labels, a seed's training, validation and test rows.
+
+What a rule draws with is a function of this module with its arguments bound, so that it can be pickled.
+"""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
@@ -50,22 +55,23 @@ def per_class(labels: np.ndarray, train: int, val: int | None = None) -> Splits:
     for name, count in (("train", train), ("val", val)):
         if count != int(count) or count < 1:
             raise ValueError(f"splits.per_class: {name}={count}; expected a number of rows, at least 1")
-
-    def draw(seed: int) -> Split:
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(labels))
-        parts = ([], [], [])
-        for c in np.unique(labels):
-            rows = order[labels[order] == c]
-            if len(rows) < train + val + 1:
-                raise ValueError(f"class {c} has {len(rows)} rows, expected at least {train + val + 1}")
-            cut = rows[:train], rows[train : train + val], rows[train + val :]
-            for part, chosen in zip(parts, cut, strict=True):
-                part.append(chosen)
-        return Split(*(np.sort(np.concatenate(p)) for p in parts))
-
+    draw = functools.partial(_draw_per_class, labels, train, val)
     rule = f"{train} training and {val} validation labels a class, drawn per seed"
     return Splits(draw, fixed=False, rule=rule, rows=len(labels))
+
+
+def _draw_per_class(labels: np.ndarray, train: int, val: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    parts = ([], [], [])
+    for c in np.unique(labels):
+        rows = order[labels[order] == c]
+        if len(rows) < train + val + 1:
+            raise ValueError(f"class {c} has {len(rows)} rows, expected at least {train + val + 1}")
+        cut = rows[:train], rows[train : train + val], rows[train + val :]
+        for part, chosen in zip(parts, cut, strict=True):
+            part.append(chosen)
+    return Split(*(np.sort(np.concatenate(p)) for p in parts))
 
 
 def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = True) -> Splits:
@@ -76,27 +82,27 @@ def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = 
     """
     share(share(train, "fractions", "train") + share(val, "fractions", "val"), "fractions", "train + val")
     of = groups(labels, "fractions") if stratify else np.zeros(len(labels), int)
-    classes, counts = np.unique(of, return_counts=True)
-
-    def draw(seed: int) -> Split:
-        rng = np.random.default_rng(seed)
-        parts = ([], [], [])
-        for c in classes:
-            rows = rng.permutation(np.flatnonzero(of == c))
-            a, b = round(train * len(rows)), round((train + val) * len(rows))
-            for part, chosen in zip(parts, (rows[:a], rows[a:b], rows[b:]), strict=True):
-                part.append(chosen)
-        split = Split(*(np.sort(np.concatenate(p)) for p in parts))
-        for name in ("train", "val", "test"):
-            if not len(getattr(split, name)):
-                raise ValueError(
-                    f"splits.fractions: the {name} part is empty: {len(of)} rows in {len(classes)} classes of at most "
-                    f"{counts.max()} rows, shares {train} and {val}; expected more rows a class, or stratify=False"
-                )
-        return split
-
     rule = f"{train:.0%} training, {val:.0%} validation, the rest test, drawn per seed"
-    return Splits(draw, fixed=False, rule=rule, rows=len(of))
+    return Splits(functools.partial(_draw_fractions, of, train, val), fixed=False, rule=rule, rows=len(of))
+
+
+def _draw_fractions(of: np.ndarray, train: float, val: float, seed: int) -> Split:
+    classes, counts = np.unique(of, return_counts=True)
+    rng = np.random.default_rng(seed)
+    parts = ([], [], [])
+    for c in classes:
+        rows = rng.permutation(np.flatnonzero(of == c))
+        a, b = round(train * len(rows)), round((train + val) * len(rows))
+        for part, chosen in zip(parts, (rows[:a], rows[a:b], rows[b:]), strict=True):
+            part.append(chosen)
+    split = Split(*(np.sort(np.concatenate(p)) for p in parts))
+    for name in ("train", "val", "test"):
+        if not len(getattr(split, name)):
+            raise ValueError(
+                f"splits.fractions: the {name} part is empty: {len(of)} rows in {len(classes)} classes of at most "
+                f"{counts.max()} rows, shares {train} and {val}; expected more rows a class, or stratify=False"
+            )
+    return split
 
 
 def fixed(train, val, test, rule: str) -> Splits:
@@ -107,7 +113,13 @@ def fixed(train, val, test, rule: str) -> Splits:
     """
     masks = np.asarray(train).dtype == bool
     split = Split(*map(np.sort, row_numbers(dict(train=train, val=val, test=test), None, "splits.fixed")))
-    return Splits(lambda seed: split, fixed=True, rule=rule, rows=len(train) if masks else None)
+    draw = functools.partial(_the_one, split)
+    return Splits(draw, fixed=True, rule=rule, rows=len(train) if masks else None)
+
+
+def _the_one(split: Split, seed: int) -> Split:
+    del seed
+    return split
 
 
 def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
@@ -123,17 +135,17 @@ def fixed_test(labels: np.ndarray, train, test, val_fraction: float) -> Splits:
     for name, rows in (("train", train), ("test", test)):
         if rows.size and not 0 <= rows.min() <= rows.max() < len(labels):
             raise ValueError(f"splits.fixed_test: {name} holds rows outside [0, {len(labels)}), the number of labels")
-    test = np.sort(test)
-
-    def draw(seed: int) -> Split:
-        rng = np.random.default_rng(seed)
-        kept, held = [], []
-        for c in np.unique(labels[train]):
-            rows = rng.permutation(train[labels[train] == c])
-            cut = max(1, round(val_fraction * len(rows)))
-            held.append(rows[:cut])
-            kept.append(rows[cut:])
-        return Split(np.sort(np.concatenate(kept)), np.sort(np.concatenate(held)), test)
-
+    draw = functools.partial(_draw_validation, labels, train, np.sort(test), val_fraction)
     rule = f"published test rows; {val_fraction:.0%} of the training rows validate, per seed"
     return Splits(draw, fixed=False, rule=rule, rows=len(labels))
+
+
+def _draw_validation(labels: np.ndarray, train: np.ndarray, test: np.ndarray, val_fraction: float, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    kept, held = [], []
+    for c in np.unique(labels[train]):
+        rows = rng.permutation(train[labels[train] == c])
+        cut = max(1, round(val_fraction * len(rows)))
+        held.append(rows[:cut])
+        kept.append(rows[cut:])
+    return Split(np.sort(np.concatenate(kept)), np.sort(np.concatenate(held)), test)

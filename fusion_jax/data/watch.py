@@ -7,6 +7,7 @@ imported: real data that needs no download.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import pathlib
 import pickle
@@ -121,12 +122,12 @@ def _steps(recording: np.ndarray, reach: int):
 
 
 def _by_person(person: np.ndarray, train: int, val: int) -> Splits:
-    people = np.unique(person)
+    others = len(np.unique(person)) - train - val
+    rule = f"{train} people train, {val} validate, the other {others} are test, drawn per seed"
+    return Splits(functools.partial(_draw_people, person, train, val), fixed=False, rule=rule)
 
-    def draw(seed: int) -> Split:
-        order = np.random.default_rng(seed).permutation(people)
-        parts = order[:train], order[train : train + val], order[train + val :]
-        return Split(*(np.flatnonzero(np.isin(person, part)) for part in parts))
 
-    rule = f"{train} people train, {val} validate, the other {len(people) - train - val} are test, drawn per seed"
-    return Splits(draw, fixed=False, rule=rule)
+def _draw_people(person: np.ndarray, train: int, val: int, seed: int) -> Split:
+    order = np.random.default_rng(seed).permutation(np.unique(person))
+    parts = order[:train], order[train : train + val], order[train + val :]
+    return Split(*(np.flatnonzero(np.isin(person, part)) for part in parts))

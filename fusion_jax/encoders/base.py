@@ -7,7 +7,8 @@ from typing import ClassVar
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Info
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule, overriding
+from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
 
 
 class Encoder(nnx.Module):
@@ -15,9 +16,16 @@ class Encoder(nnx.Module):
 
     A subclass defines `info`, `__init__(self, in_dim, dim, *, <options>, rngs)` and `__call__`, and `losses` if
     it learns from something beside the task.
+
+    Attributes:
+        info: the entry in the catalogue.
+        needs: of this instance, where its options make it another than `info.needs`; else None.
+        structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
     """
 
     info: ClassVar[Info]
+    needs: tuple[str, ...] | None = None
+    structures: tuple = ()
 
     @staticmethod
     def width(in_dim: int, dim: int) -> int:
@@ -26,7 +34,7 @@ class Encoder(nnx.Module):
         return dim
 
     def __call__(
-        self, x: Array, graph: Graph | None = None, present: Array | None = None, *, key: Array | None = None
+        self, x: Array, graph: Graph | None = None, present: Array | None = None, context: Context = EVALUATION
     ) -> Array:
         """x [N, d_m] -> [N, D].
 
@@ -35,7 +43,7 @@ class Encoder(nnx.Module):
             graph: the modality's edge set, for encoders that read edges or times.
             present: bool [N], nodes that have the modality, all if None. Where messages pass, another one is no
                 sender, no key and no count, as in a graph layer.
-            key: randomness of training; None in evaluation.
+            context: randomness, epoch and what else it may know; the default is evaluation.
         """
         raise NotImplementedError
 
@@ -44,7 +52,39 @@ class Encoder(nnx.Module):
         del graph
         return present
 
-    def losses(self, x: Array, present: Array, *, key: Array | None = None) -> dict[str, Array]:
+    def attention(
+        self, x: Array, graph: Graph | None, present: Array | None, context: Context
+    ) -> tuple[Attention, ...]:
+        """What the encoder attends to when it is called with the same arguments."""
+        del x, graph, present, context
+        return ()
+
+    def losses(self, x: Array, present: Array, context: Context) -> dict[str, Array]:
         """Named scalars added to the training loss; x [N, d_m], 0 where the node lacks it, present bool [N]."""
-        del x, present, key
+        del x, present, context
         return {}
+
+    def align(self, anchor: Encoder, walk: Alignment, states: States) -> Map:
+        """Takes this encoder's neurons to the anchor's, in place, and returns the map of what it returns.
+
+        Raw features are the same in both networks. See `nn.alignment`.
+
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, states
+        raise no_rule(walk, "encoder", Encoder, self)
+
+    def in_units_of(self, factor: Array, offset: Array) -> None:
+        """Becomes, in place, the same function of features x' in other units: x = factor x' + offset, each [d_m].
+
+        Raises:
+            ValueError: the encoder cannot (`nn.alignment.change_units` does it for one that begins with a linear
+                layer); names those that can.
+        """
+        del factor, offset
+        able = " and ".join(map(repr, overriding("encoder", Encoder, "in_units_of")))
+        raise ValueError(
+            f"seeds with scalers of their own (data.scale, split varies) can be merged with the encoders {able}, not "
+            f"{type(self).__name__!r}; train with --config.data.scale=none"
+        )

@@ -14,7 +14,7 @@ from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.adjacency import check_norm, convolve
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.presence import reached_by_weight
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class GCN(Encoder):
@@ -28,7 +28,7 @@ class GCN(Encoder):
         rate: dropout after every layer but the last.
         norm: "row" or "symmetric", how A is normalised.
     Raises:
-        ValueError: another `norm`; at the call, no graph.
+        ValueError: another `norm`.
     """
 
     info = Info(
@@ -59,10 +59,8 @@ class GCN(Encoder):
         )
         self.slope, self.rate, self.norm = slope, rate, norm
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
-        if graph is None:
-            raise ValueError("encoder 'gcn' convolves over edges: it needs a graph")
-        for i, (layer, k) in enumerate(zip(self.gc, split_key(key, len(self.gc)), strict=True)):
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        for i, (layer, k) in enumerate(zip(self.gc, split_key(context.key, len(self.gc)), strict=True)):
             x = convolve(x @ layer.kernel[...], graph, self.norm, present) + layer.bias[...]
             present = None if present is None else reached_by_weight(present, graph)
             x = jax.nn.leaky_relu(x, self.slope)

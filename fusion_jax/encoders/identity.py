@@ -3,7 +3,7 @@
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class Identity(Encoder):
@@ -23,6 +23,6 @@ class Identity(Encoder):
         del dim
         return in_dim
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
-        del graph, present, key
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        del graph, present, context
         return x

@@ -3,8 +3,9 @@
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
+from fusion_jax.nn.alignment import change_units
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class Linear(Encoder):
@@ -20,6 +21,12 @@ class Linear(Encoder):
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
         del graph, present
-        return self.linear(dropout(x, self.rate, key))
+        return self.linear(dropout(x, self.rate, context.key))
+
+    def align(self, anchor, walk, states):
+        return walk.linear((self.linear, anchor.linear), None, states.x, states.rows)[0]
+
+    def in_units_of(self, factor, offset):
+        change_units(self.linear, factor, offset)

@@ -5,8 +5,9 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn import mlp
+from fusion_jax.nn.alignment import change_units
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class Mlp(Encoder):
@@ -23,7 +24,13 @@ class Mlp(Encoder):
         self.mlp = mlp.MLP(in_dim, dim if hidden is None else hidden, dim, rate=rate, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
         del graph, present
-        first, second = split_key(key, 2)
+        first, second = split_key(context.key, 2)
         return jax.nn.relu(self.mlp(dropout(x, self.rate, first), key=second))
+
+    def align(self, anchor, walk, states):
+        return walk.mlp((self.mlp, anchor.mlp), None, states.x, states.rows)[0]
+
+    def in_units_of(self, factor, offset):
+        change_units(self.mlp.fc1, factor, offset)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.attention import attend
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Info
 
 
 class PatchSelfAttention(Encoder):
@@ -44,13 +44,18 @@ class PatchSelfAttention(Encoder):
         self.query, self.key, self.value = linear(), linear(), linear()
         self.patches = patches
 
-    def attention(self, x: Array) -> tuple[Array, Array]:
+    def attend(self, x: Array) -> tuple[Array, Array]:
         """x [N, d_m] -> the patches after attention [N, P, D] and the weights [N, P, P], query x key."""
         x = x.reshape(x.shape[0], self.patches, -1)
         q, k, v = (f(x)[:, :, None] for f in (self.query, self.key, self.value))  # [N, P, 1, D]
         out, weights = attend(q, k, v, scale=1.0)
         return out[:, :, 0], weights[:, 0]
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
-        del graph, present, key
-        return self.attention(x)[0].sum(1)  # a sum, not a mean: it grows with the number of patches
+    def attention(self, x, graph, present, context):
+        """The weights [N, P, P] among the patches of a node."""
+        del graph, present, context
+        return (Attention("patches", self.attend(x)[1], ("node", "patch", "patch"), "patch", "patch"),)
+
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        del graph, present, context
+        return self.attend(x)[0].sum(1)  # a sum, not a mean: it grows with the number of patches

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Info
 
 
 class VAE(Encoder):
@@ -73,15 +73,15 @@ class VAE(Encoder):
         error = (self.decode(sample(mu, logvar, eps)) - x) ** 2
         return jnp.where(present, error.sum(-1), 0).sum(), jnp.where(present, divergence(mu, logvar), 0).sum()
 
-    def losses(self, x, present, *, key=None):
+    def losses(self, x, present, context):
         shape = (x.shape[0], self.fc21.out_features)
-        eps = jnp.zeros(shape, x.dtype) if key is None else jax.random.normal(key, shape, x.dtype)
+        eps = jnp.zeros(shape, x.dtype) if context.key is None else jax.random.normal(context.key, shape, x.dtype)
         error, kld = self.terms(x, present, eps)
         count = jnp.maximum(present.sum(), 1).astype(x.dtype)
         return {"vae": self.weight * (error + self.beta * kld) / count}
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
-        del graph, present, key
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        del graph, present, context
         mu, _ = self.encode(x)
         return mu if self.joint else jax.lax.stop_gradient(mu)
 

@@ -8,14 +8,16 @@ the full form. Nothing else is needed: the file's name is the mechanism's name.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
+from fusion_jax.records import EVALUATION, Array, Context, Fused, Info, check_needs, needs_of
 
 
 class Fusion(nnx.Module):
@@ -24,33 +26,56 @@ class Fusion(nnx.Module):
     A subclass defines `info`, the constructor `__init__(self, modalities, dim, *, <options>, rngs)` and one
     of `node` and `nodes`. Every option has a default, the paper's. `modalities` is M, `dim` is D; `out` has
     width D too (with the option `out_dim`, where a mechanism has it, the width that says; models leave it alone).
+    One that needs "outputs" is given `outputs=C`, the number of the model's outputs, beside its options.
 
     Attributes:
         info: the entry in the catalogue.
         placements: of "before", "after", "interleaved", "decision": where the mechanism can stand.
             "interleaved" needs tokens [N, M, D] in what it returns.
         loss: name of the loss it is trained with unless the config names one; None for the task's own.
+        needs: of this instance, where its options make it another than `info.needs`; else None.
+        symmetries: of "nodes" (permuting the nodes, and the edges with them, permutes what it returns) and
+            "modalities" (permuting the modalities, and their edge sets with them, leaves `out` as it is); an instance
+            whose options make it another says so. What is declared is tested.
+        structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
+    Raises:
+        ValueError: the published form does not exist for so many modalities (`info.modalities`).
     """
 
     info: ClassVar[Info]
     placements: ClassVar[tuple[str, ...]] = ("before", "after", "decision")
     loss: ClassVar[str | None] = None
+    needs: tuple[str, ...] | None = None
+    symmetries: tuple[str, ...] = ("nodes",)
+    structures: tuple = ()
 
-    def node(self, x: Array, mask: Array, *, key: Array | None = None) -> Fused:
+    def __new__(cls, modalities: int = 0, *args: Any, **kwargs: Any):
+        if modalities and cls.info.modalities and modalities not in cls.info.modalities:
+            name, allowed = zoo.name_of(cls), cls.info.modalities
+            raise ValueError(f"fusion {name!r} is published for M in {allowed} modalities, got M={modalities}")
+        return super().__new__(cls)
+
+    def node(self, x: Array, mask: Array, context: Context) -> Fused:
         """One node: x [M, D] (0 where missing), mask bool [M] -> Fused without the node axis."""
         raise TypeError(f"{type(self).__name__} defines neither node nor nodes")
 
-    def nodes(self, x: Array, mask: Array, graph: Graph | None = None, *, key: Array | None = None) -> Fused:
+    def nodes(self, x: Array, mask: Array, graph: Graph | None, context: Context) -> Fused:
         """All nodes: x [N, M, D] (0 where missing), mask bool [N, M] -> Fused."""
         del graph  # a fusion that treats each node by itself does not look at the edges
-        if key is None:
-            fused = jax.vmap(lambda a, b: self.node(a, b))(x, mask)
-        else:
-            keys = jax.random.split(key, x.shape[0])
-            fused = jax.vmap(lambda a, b, k: self.node(a, b, key=k))(x, mask, keys)
-        return dataclasses.replace(fused, losses={k: v.mean() for k, v in fused.losses.items()})
 
-    def __call__(self, x: Array, mask: Array, graph: Graph | None = None, *, key: Array | None = None) -> Fused:
+        def one(x, mask, key):
+            return self.node(x, mask, dataclasses.replace(context, key=key))
+
+        keys = None if context.key is None else jax.random.split(context.key, x.shape[0])
+        fused = jax.vmap(one, (0, 0, None if keys is None else 0))(x, mask, keys)
+        return dataclasses.replace(
+            fused,
+            attention=tuple(dataclasses.replace(a, axes=("node", *a.axes)) for a in fused.attention),
+            losses={k: v.mean() for k, v in fused.losses.items()},
+            heads=tuple(dataclasses.replace(h, weight=jnp.mean(h.weight)) for h in fused.heads),
+        )
+
+    def __call__(self, x: Array, mask: Array, graph: Graph | None = None, context: Context = EVALUATION) -> Fused:
         """Fuses x [N, M, D] under mask bool [N, M].
 
         A masked slot is set to 0 first, so whatever stands there, NaN included, reaches neither output nor
@@ -59,24 +84,39 @@ class Fusion(nnx.Module):
         Args:
             x: float [N, M, D].
             mask: true where the node has the modality.
-            graph: the edge set, for mechanisms whose `info.needs` has "graph".
-            key: randomness of training (dropout, sampling); None means evaluation.
+            graph: the edge set, for mechanisms that need "graph".
+            context: randomness, epoch and what else it may know; the default is evaluation.
         """
-        if "graph" in self.info.needs and graph is None:
-            raise ValueError(f"fusion {type(self).__name__} looks across edges: it needs a graph")
-        if "views" in self.info.needs and not graph.views:
-            name = type(self).__name__
-            raise ValueError(f"fusion {name} needs one edge set a modality beside the shared one: set data.views")
-        fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, key=key)
+        check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
+        fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
         if fused.tokens is None:
             return fused
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
 
+    def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
+        """Takes this fusion's neurons to the anchor's, in place, and returns the map of `out` (`nn.alignment`).
 
-def check_modalities(name: str, modalities: int, allowed: tuple[int, ...]):
-    """Raises ValueError where the published form does not exist for this number of modalities."""
-    if modalities not in allowed:
-        raise ValueError(f"fusion {name!r} is published for M in {allowed} modalities, got M={modalities}")
+        Args:
+            maps: one a modality, of the features it is given.
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, maps, states
+        raise no_rule(walk, "fusion", Fusion, self)
+
+    def reached(self, mask: Array, graph: Graph | None) -> Array:
+        """bool [N]: who has something in the fused stream, of modalities that are there as mask bool [N, M] says.
+
+        Those that have a modality; a fusion that brings nodes something from others says more.
+        """
+        del graph
+        return mask.any(1)
+
+    def begin(self, x: Array, mask: Array, graph: Graph | None, context: Context) -> None:
+        """Called once a seed before training, with what the first call would see.
+
+        May set variables of the mechanism that are not parameters (no `nnx.Param`), and does nothing otherwise.
+        """
 
 
 def check_heads(name: str, dim: int, heads: int):

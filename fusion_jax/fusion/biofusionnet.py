@@ -21,10 +21,12 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.nn.transformer import EncoderLayer
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 # PyTorch's default, U(+-1 / sqrt(fan-in)): wider kernels saturate the unscaled co-attention from the start.
 INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# Whose keys each attention has: a co-attention and a cross-attention read the other stream, the last goes back.
+KEYS = dict(co_img="gene", co_gene="img", cross_img="gene", cross_gene="img", refine_img="img", refine_gene="gene")
 
 
 def attend(q: Array, k: Array, v: Array, graph: Graph, present: Array, scale: float) -> tuple[Array, Array]:
@@ -163,8 +165,8 @@ class BioFusionNet(Fusion):
 
     Widths are 2 D, D, D / 2 and D behind B1 ... B4 (the paper: 512, 256, 128 and 32 at I = 256); its last linear
     map to one risk is the model's head. `tokens` are (r1, r2) in the place of modalities 0 and 1 and the others
-    as they came. `weights` is a dict of [E'], on the edges of `graph.view(1).looped` for `co_img`, `cross_img`
-    and `refine_gene` and of `graph.view(0).looped` for `co_gene`, `cross_gene` and `refine_img`.
+    as they came. Attentions of [E'] lie on the edges of `graph.view(1).looped` for "co_img", "cross_img" and
+    "refine_gene" and of `graph.view(0).looped` for "co_gene", "cross_gene" and "refine_img".
 
     Args:
         heads: of the encoder, divides 2 D.
@@ -208,12 +210,12 @@ class BioFusionNet(Fusion):
         self.fc3 = Block(dim, half, late_rate, rngs=rngs)
         self.fc4 = Block(half + max(modalities - 2, 0) * dim, dim, late_rate, rngs=rngs)
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         x = jnp.where(mask[..., None], x, 0)
         if self.modalities == 1:  # a second one that nobody has
             x, mask = jnp.pad(x, ((0, 0), (0, 1), (0, 0))), jnp.pad(mask, ((0, 0), (0, 1)))
         views = graph.view(0).looped, graph.view(min(1, self.modalities - 1)).looped
-        inner, *keys = split_key(key, 5)
+        inner, *keys = split_key(context.key, 5)
         keys_img, keys_gene = ((view, mask[:, m]) for m, view in enumerate(views))
         steps = self.comodel.steps(x[:, 0], x[:, 1], keys_img, keys_gene, key=inner)
         h = steps.out
@@ -222,4 +224,10 @@ class BioFusionNet(Fusion):
         late = x[:, 2:].reshape(x.shape[0], -1)
         out = self.fc4(jnp.concatenate([h, late], -1), key=keys[3])
         tokens = jnp.concatenate([jnp.stack([steps.refined_img, steps.refined_gene], 1), x[:, 2:]], 1)
-        return Fused(out, tokens[:, : self.modalities], steps.weights)
+        along = dict(zip(("img", "gene"), (keys_img, keys_gene), strict=True))
+        attention = []
+        for name, weights in steps.weights.items():
+            view, present = along[KEYS[name]]
+            ends = view.senders, view.receivers
+            attention.append(Attention(name, weights, ("edge",), "node", "node", *ends, valid=present[view.senders]))
+        return Fused(out, tokens[:, : self.modalities], tuple(attention))

@@ -5,9 +5,11 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 """
 
 import jax.numpy as jnp
+import scipy.linalg
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.nn.alignment import concatenated
 from fusion_jax.records import Fused, Info
 
 
@@ -23,6 +25,10 @@ class ConcatLinear(Fusion):
     def __init__(self, modalities: int, dim: int, *, out_dim: int | None = None, rngs: nnx.Rngs):
         self.linear = nnx.Linear(modalities * dim, dim if out_dim is None else out_dim, rngs=rngs)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(self.linear(jnp.where(mask[:, None], x, 0).reshape(-1)))
+
+    def align(self, anchor, walk, maps, states):
+        t_in, rows = scipy.linalg.block_diag(*maps), states.rows.any(1)
+        return walk.linear((self.linear, anchor.linear), t_in, concatenated(states), rows)[0]

@@ -5,9 +5,11 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 """
 
 import jax.numpy as jnp
+import scipy.linalg
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.nn.alignment import concatenated
 from fusion_jax.nn.mlp import MLP
 from fusion_jax.records import Fused, Info
 
@@ -37,5 +39,9 @@ class ConcatMlp(Fusion):
         hidden = width if hidden is None else hidden
         self.mlp = MLP(width, hidden, dim if out_dim is None else out_dim, rate=rate, rngs=rngs)
 
-    def node(self, x, mask, *, key=None):
-        return Fused(self.mlp(jnp.where(mask[:, None], x, 0).reshape(-1), key=key))
+    def node(self, x, mask, context):
+        return Fused(self.mlp(jnp.where(mask[:, None], x, 0).reshape(-1), key=context.key))
+
+    def align(self, anchor, walk, maps, states):
+        t_in, rows = scipy.linalg.block_diag(*maps), states.rows.any(1)
+        return walk.mlp((self.mlp, anchor.mlp), t_in, concatenated(states), rows)[0]

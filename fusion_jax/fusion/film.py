@@ -13,7 +13,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.norm import MaskedBatchNorm
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info, Tokens
 
 
 class FilmedBlock(nnx.Module):
@@ -43,8 +43,7 @@ class Film(Fusion):
 
     Where the paper's generator reads the last state of a question's GRU, F reads the concatenation of the
     other modalities, zeros where they are missing; so a node without any gets the learned f alone. A missing
-    anchor enters as zeros and is not counted in the batch statistics. `weights` holds gamma and beta,
-    [N, L, 2, D].
+    anchor enters as zeros and is not counted in the batch statistics. The states "gamma" and "beta" are [N, L, D].
 
     Args:
         anchor: index of the modulated modality, 0 <= a < M.
@@ -90,10 +89,12 @@ class Film(Fusion):
         film = film.reshape(x.shape[0], len(self.blocks), 2, x.shape[-1])
         return film.at[:, :, 0].add(1)  # gamma_baseline: a generator of zeros changes nothing
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
         film, present = self.modulation(x, mask), mask[:, self.anchor]
         h = jnp.where(present[:, None], x[:, self.anchor], 0)
-        for i, (block, k) in enumerate(zip(self.blocks, split_key(key, len(self.blocks)), strict=True)):
+        for i, (block, k) in enumerate(zip(self.blocks, split_key(context.key, len(self.blocks)), strict=True)):
             h = block(h, film[:, i], present, key=k)
-        return Fused(h, weights=film)
+        there = jnp.ones(film.shape[:2], bool)
+        names = enumerate(("gamma", "beta"))
+        return Fused(h, states=tuple(Tokens(name, film[:, :, i], there, "block") for i, name in names))

@@ -4,9 +4,11 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 golden `forum-selfattention/pooling_options`, computed independently from the equations.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.scaled_query import factor, read
 from fusion_jax.records import Fused, Info
@@ -23,10 +25,11 @@ class FreeQuery(Fusion):
     Raises:
         ValueError: unknown scale.
 
-    `weights` is a [N, M].
+    Attention "query" [N, M] is a.
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs):
         del modalities  # the weights are shared: any number will do
@@ -36,7 +39,14 @@ class FreeQuery(Fusion):
         self.value = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
         self.scale = factor("free_query", scale, dim, width)
 
-    def node(self, x, mask, *, key=None):
-        del key
-        out, weights = read(self.query[...], self.key(x), self.value(x), mask, self.scale)
-        return Fused(out, weights=weights)
+    def node(self, x, mask, context):
+        del context
+        out, attention = read(self.query[...], self.key(x), self.value(x), mask, self.scale)
+        return Fused(out, attention=(attention,))
+
+    def align(self, anchor, walk, maps, states):
+        t_in = np.mean(maps, axis=0)
+        t_key, _ = walk.linear((self.key, anchor.key), t_in, states.x, states.rows)
+        t_out, _ = walk.linear((self.value, anchor.value), t_in, states.x, states.rows)
+        follow(self.query, t_key)  # the learned query lives where the keys do
+        return t_out

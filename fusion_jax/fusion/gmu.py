@@ -10,7 +10,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import masked_softmax
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class GMU(Fusion):
@@ -21,7 +21,7 @@ class GMU(Fusion):
     enters the gates as zeros and has z_m = 0; of two modalities the one left then has z_m = 1. A node without
     modality gets out = 0.
 
-    `weights` holds the gates z [N, M, D].
+    Attention "gates" [N, D, M] is z, which sums to 1 over the present modalities where M = 2.
     """
 
     info = Info("Arevalo et al., Gated Multimodal Units for Information Fusion", 2017, cost="O(N M^2 D^2)")
@@ -40,8 +40,11 @@ class GMU(Fusion):
             return masked_softmax(jnp.stack([logits, jnp.zeros_like(logits)]), mask[:, None], axis=0)
         return jnp.where(mask[:, None], jax.nn.sigmoid(logits.reshape(x.shape)), 0)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         h = jnp.tanh(jnp.einsum("md,mde->me", x, self.kernel[...]))
         z = self.gates(x, mask)
-        return Fused((z * h).sum(0), weights=z)
+        gates = Attention(
+            "gates", z.T, ("feature", "modality"), "node", "modality", valid=mask[None], normalised=len(mask) == 2
+        )
+        return Fused((z * h).sum(0), attention=(gates,))

@@ -14,7 +14,7 @@ from fusion_jax.layers.gcn import GCN
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.transformer import DecoderLayer, EncoderLayer
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class Predictor(nnx.Module):
@@ -82,7 +82,7 @@ class GpcrFilter(Fusion):
     gets the same `out`. A target whose memory is missing altogether reads only the attention's output bias
     (NaN in the reference).
 
-    `weights`: cross-attention of the last decoder layer, [N, H, M - 1], in scope "graph"
+    Attention "cross" is that of the last decoder layer to its memory: [N, H, M - 1], in scope "graph"
     [G, H, max_nodes, max_nodes (M - 1)], nodes slow; on one masked slot where M = 1.
 
     Args:
@@ -153,20 +153,20 @@ class GpcrFilter(Fusion):
         encoded = self.net.encode(memory, mask, code, key=encoder)
         return self.net.decode(targets, targets_mask, encoded, mask, key=decoder)
 
-    def nodes(self, x, mask, graph: Graph, *, key=None):
+    def nodes(self, x, mask, graph, context):
         targets, present, memory, memory_mask = self._inputs(x, mask, graph)
         if self.scope == "node":
-            decoded, weights = self._decoded(targets[:, None], None, memory, memory_mask, key)
-            return Fused(self.net.head(decoded[:, 0]), weights=None if weights is None else weights[:, :, 0])
+            decoded, weights = self._decoded(targets[:, None], None, memory, memory_mask, context.key)
+            return Fused(self.net.head(decoded[:, 0]), attention=_cross(weights, memory_mask, self.scope))
         size = x.shape[0] if self.max_nodes is None else self.max_nodes
         targets, _ = by_graph(targets, graph, size)
         present, _ = by_graph(present, graph, size)
         memory, memory_mask = by_graph(memory, graph, size)[0], by_graph(memory_mask, graph, size)[0]
         memory = memory.reshape(memory.shape[0], -1, memory.shape[-1])  # [G, L K, D]
         memory_mask = memory_mask.reshape(memory.shape[:2])
-        decoded, weights = self._decoded(targets, present, memory, memory_mask, key)
+        decoded, weights = self._decoded(targets, present, memory, memory_mask, context.key)
         t = self._unless_too_large(pooled(decoded, present, self.readout), mask.any(-1), graph, size)
-        return Fused(self.net.head(t)[graph.graph_ids], weights=weights)
+        return Fused(self.net.head(t)[graph.graph_ids], attention=_cross(weights, memory_mask, self.scope))
 
     @staticmethod
     def _unless_too_large(t, real, graph, size):
@@ -174,3 +174,13 @@ class GpcrFilter(Fusion):
         fitted = by_graph(real, graph, size)[0].sum(1)
         total = jax.ops.segment_sum(real.astype(fitted.dtype), graph.graph_ids, graph.num_graphs)
         return jnp.where((fitted == total)[:, None], t, jnp.nan)
+
+
+def _cross(weights: Array | None, mask: Array, scope: str) -> tuple[Attention, ...]:
+    """What targets attend to in their memory, weights [B, H, T, L] and mask [B, L]; () without decoder layers."""
+    if weights is None:
+        return ()
+    if scope == "node":
+        return (Attention("cross", weights[:, :, 0], ("node", "head", "other"), "node", "other", valid=mask[:, None]),)
+    axes = ("graph", "head", "place", "token")
+    return (Attention("cross", weights, axes, "place", "token", valid=mask[:, None, None]),)

@@ -16,10 +16,11 @@ class LateLogits(Fusion):
     info = Info("Folklore: mean of the logits", cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(masked_mean(x, mask))

@@ -20,10 +20,11 @@ class LateProbabilities(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (sum rule)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(log_mean_probability(x, mask))

@@ -22,10 +22,11 @@ class LateProduct(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (product rule)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(jax.nn.log_softmax(masked_sum(jax.nn.log_softmax(x), mask)))

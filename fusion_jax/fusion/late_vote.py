@@ -30,6 +30,7 @@ class LateVote(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (majority vote)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, tie: float = 0.01, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned
@@ -37,8 +38,8 @@ class LateVote(Fusion):
             raise ValueError(f"fusion 'late_vote': tie={tie} must lie in (0, 1), or it overrules votes")
         self.tie = tie
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         ballots = jax.nn.one_hot(jnp.argmax(x, axis=-1), x.shape[-1], dtype=x.dtype)
         votes = jnp.where(mask[:, None], ballots, 0).sum(0)  # [C]
         return Fused(self.log_share(votes, log_mean_probability(x, mask)))

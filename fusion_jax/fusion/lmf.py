@@ -18,7 +18,7 @@ class LMF(Fusion):
 
     It equals `vec([1; x_1] x ... x [1; x_M]) W + b` with W = sum_r w_r F_1r x ... x F_Mr, without ever
     building the outer product. A missing modality enters as [1; 0]: as in the tensor, its products with the
-    others vanish, and what remains is scaled by the first row of F_mr, which starts at 1. `weights` is None.
+    others vanish, and what remains is scaled by the first row of F_mr, which starts at 1.
 
     Args:
         rank: R, number of products summed (the paper tries 1, 4, 8, 16).
@@ -48,8 +48,8 @@ class LMF(Fusion):
         self.fusion_weights = nnx.Param(nnx.initializers.glorot_normal()(rngs.params(), (1, rank), jnp.float32)[0])
         self.fusion_bias = zeros((out,))
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         x = jnp.where(mask[:, None], x, 0)
         x = jnp.concatenate([jnp.ones((x.shape[0], 1), x.dtype), x], axis=1)  # [M, D + 1]
         products = jnp.einsum("mi,mrio->mro", x, self.factors[...]).prod(axis=0)  # [R, out]

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
-from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.segment import edge_attend
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class FusionAttention(nnx.Module):
@@ -61,8 +60,8 @@ class M2FNet(Fusion):
     the output bias. A node without the anchor starts from a learned vector (ours). The context encoders
     before the fusion (transformers over the dialogue in the paper) are the model's graph layers.
 
-    `tokens` are f in the anchor's place and the other modalities as they came; `weights` [E', L, M - 1, H]
-    lie on the edges of `graph.looped`, before dropout, the other modalities in their order.
+    `tokens` are f in the anchor's place and the other modalities as they came; attention "fusion"
+    [E', L, M - 1, H] lies on the edges of `graph.looped`, before dropout, the other modalities in their order.
 
     Args:
         anchor: index of the modality that is query and value (the paper: text).
@@ -119,7 +118,7 @@ class M2FNet(Fusion):
             weights.append(w)
         return states, outputs, weights, jnp.concatenate([f, *others], -1)
 
-    def nodes(self, x, mask, graph: Graph, *, key=None):
+    def nodes(self, x, mask, graph, context):
         graph = graph.looped
 
         def attend(mha, f, other, m, key):
@@ -128,10 +127,16 @@ class M2FNet(Fusion):
             out, weights = edge_attend(q, k, v, graph, has, rate=mha.rate, key=key)
             return mha.out(out.reshape(*out.shape[:-2], -1)), weights
 
-        states, _, weights, final = self.states(x, mask, attend, key=key)
+        states, _, weights, final = self.states(x, mask, attend, key=context.key)
         f = states[-1] if states else final[..., : x.shape[-1]]
         tokens = x.at[:, self.anchor].set(f)
-        return Fused(self.fc(final), tokens, _stacked(weights))
+        if not weights or not weights[0]:  # nothing to attend to
+            return Fused(self.fc(final), tokens)
+        stacked = jnp.stack([jnp.stack(layer, 1) for layer in weights], 1)
+        has = mask[graph.senders][:, None, jnp.asarray(self.others), None]
+        ends = graph.senders, graph.receivers
+        along = Attention("fusion", stacked, ("edge", "layer", "other", "head"), "node", "node", *ends, valid=has)
+        return Fused(self.fc(final), tokens, (along,))
 
     def dense(self, x: Array, mask: Array, seen: Array, *, key: Array | None = None):
         """Padded sequences in place of a graph: every position attends to all positions seen.
@@ -148,10 +153,3 @@ class M2FNet(Fusion):
             return mha(f, other, f, mask[..., self.others[m]] & seen, key=key)
 
         return self.states(jnp.where(mask[..., None], x, 0), mask, attend, key=key)
-
-
-def _stacked(weights: list[list[Array]]) -> Array | None:
-    """[E', L, M - 1, H], or None where there is nothing to attend to."""
-    if not weights or not weights[0]:
-        return None
-    return jnp.stack([jnp.stack(layer, 1) for layer in weights], 1)

@@ -12,7 +12,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info, Tokens
 
 
 class MAG(Fusion):
@@ -24,7 +24,7 @@ class MAG(Fusion):
     replaced by out. A missing modality is left out of h; where the main one is missing x_0 = 0 and a = 1
     (there is no length to keep to), so that out = LN(h) is what the others say.
 
-    `weights` holds a [N], in [0, 1].
+    The state "step" [N, 1, 1] is a, in [0, 1].
 
     Args:
         main: index of the main modality.
@@ -76,10 +76,11 @@ class MAG(Fusion):
         scale = jnp.where(mask[self.main], scale, 1)
         return text + scale * h, scale
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         shifted, scale = self.shifted(x, mask)
-        out = dropout(self.norm(shifted), self.rate, key)
-        return Fused(out, x.at[self.main].set(out), scale)
+        out = dropout(self.norm(shifted), self.rate, context.key)
+        step = Tokens("step", scale[None, None], jnp.ones(1, bool), "modality")
+        return Fused(out, x.at[self.main].set(out), states=(step,))
 
 
 def _length(x: Array) -> Array:

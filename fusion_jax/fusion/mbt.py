@@ -56,7 +56,7 @@ class MBT(Fusion):
 
     x_m [D] is cut into T sub-tokens of width D / T, which a linear map takes to D, as the reference does with
     patches of images. A missing modality has no stream: both means are over the present ones. The mean of the
-    class tokens before a linear head equals the published mean of the logits. `weights` is None.
+    class tokens before a linear head equals the published mean of the logits.
 
     Args:
         tokens: T, divides D.
@@ -137,8 +137,8 @@ class MBT(Fusion):
             b = masked_mean(jnp.moveaxis(both[:, length:], 0, 1), mask)
         return self.encoder_norm(z)
 
-    def node(self, x, mask, *, key=None):
-        tokens = self.encode(jnp.where(mask[:, None], x, 0), mask, key=key)[:, 0]
+    def node(self, x, mask, context):
+        tokens = self.encode(jnp.where(mask[:, None], x, 0), mask, key=context.key)[:, 0]
         return Fused(masked_mean(tokens, mask), tokens)
 
 

@@ -18,7 +18,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import CAP, discounted_gain, evidence, from_gain, gain, opinion
 from fusion_jax.nn.segment import at_receivers, at_senders, segment_sum
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Evidence, Fused, Info
 
 
 class MEFN(Fusion):
@@ -36,9 +36,9 @@ class MEFN(Fusion):
         neighbours: ours: whether the fused opinions of a node's senders join too, each discounted by its edge's
             reliability sigmoid(a + c p_i . p_j), a and c learned from -2 and 0.
 
-    `weights` holds uncertainty [N, M] (1 where missing), belief [N, M, C], and of the combination
-    fused_uncertainty [N], fused_belief [N, C] and fused_evidence [N, C]. `uncertainty` is the fused one,
-    C / sum_k alpha_k: p does not determine it, as alpha and c alpha have the same p.
+    `evidence` holds the z_m, the modalities' uncertainties (1 where missing) and the combined evidence [N, C].
+    `uncertainty` is that of the combination, C / sum_k alpha_k: p does not determine it, as alpha and c alpha have the
+    same p.
 
     Raises:
         ValueError: `neighbours` without a graph, at the call; `learned_calibrator` without `calibrate`.
@@ -53,6 +53,7 @@ class MEFN(Fusion):
     )
     placements = ("decision",)
     loss = "evidential"
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,
@@ -71,33 +72,24 @@ class MEFN(Fusion):
         self.calibration = Calibration(dim, learned=learned_calibrator, rngs=rngs) if calibrate else None
         self.head = nnx.Linear(dim, dim, rngs=rngs) if calibrate else None
         self.reliability = nnx.Param(jnp.asarray([-2.0, 0.0], jnp.float32)) if neighbours else None
+        self.needs = ("graph",) if neighbours else ()
         self.cap = cap
 
-    def nodes(self, x, mask, graph=None, *, key=None):
-        belief, uncertainty = opinion(evidence(x, self.cap))
-        belief = jnp.where(mask[..., None], belief, 0)
+    def nodes(self, x, mask, graph, context):
+        _, uncertainty = opinion(evidence(x, self.cap))
         uncertainty = jnp.where(mask, uncertainty, 1)
         total = jnp.where(mask[..., None], gain(evidence(x, self.cap)), 0).sum(1)  # [N, C]
         if self.calibration is not None:
-            f, _, _ = self.calibration(x, uncertainty, mask, key=key)
+            f, _, _ = self.calibration(x, uncertainty, mask, key=context.key)
             joined = gain(evidence(self.head(f), self.cap))
             total = total + jnp.where(mask.any(1)[:, None], joined, 0)
         if self.reliability is not None:
             total = total + self._from_neighbours(total, graph)
-        fused_belief, fused_uncertainty, fused_evidence, log_p = from_gain(total, self.cap)
-        weights = {
-            "uncertainty": uncertainty,
-            "belief": belief,
-            "fused_uncertainty": fused_uncertainty,
-            "fused_belief": fused_belief,
-            "fused_evidence": fused_evidence,
-        }
-        return Fused(log_p, None, weights, uncertainty=fused_uncertainty)
+        _, fused_uncertainty, fused_evidence, log_p = from_gain(total, self.cap)
+        return Fused(log_p, uncertainty=fused_uncertainty, evidence=Evidence(x, uncertainty, fused_evidence))
 
-    def _from_neighbours(self, own: Array, graph: Graph | None) -> Array:
+    def _from_neighbours(self, own: Array, graph: Graph) -> Array:
         """Sum of the discounted gains of a node's senders, itself left out; own gains [N, C] -> [N, C]."""
-        if graph is None:
-            raise ValueError("fusion 'mefn': neighbours=True looks across edges, it needs a graph")
         belief, uncertainty, _, log_p = from_gain(own, self.cap)
         p = jnp.exp(log_p)
         base, slope = self.reliability[...]

@@ -15,7 +15,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import CAP, evidence, opinion
 from fusion_jax.nn.init import stack
-from fusion_jax.records import Fused, Info
+from fusion_jax.records import Attention, Evidence, Fused, Info
 
 
 class MEFNCalibrated(Fusion):
@@ -34,7 +34,8 @@ class MEFNCalibrated(Fusion):
         rate: dropout on its weights.
         cap: largest evidence for one class.
 
-    `weights` holds logits [N, M, K] (of the evidence heads), uncertainty [N, M] (1 where missing) and share [N, M].
+    `evidence` holds the logits [N, M, K] of the evidence heads and their uncertainties (1 where missing), attention
+    "share" [N, M] the s_m.
 
     Raises:
         ValueError: heads do not divide D.
@@ -70,10 +71,11 @@ class MEFNCalibrated(Fusion):
         )
         self.cap = cap
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
         logits = jax.vmap(lambda head, x: head(x), (0, 1), 1)(self.head, x)  # [N, M, K]
         _, uncertainty = opinion(evidence(logits, self.cap))
         uncertainty = jnp.where(mask, uncertainty, 1)
-        out, tokens, share = self.calibration(x, uncertainty, mask, key=key)
-        return Fused(out, tokens, {"logits": logits, "uncertainty": uncertainty, "share": share})
+        out, tokens, share = self.calibration(x, uncertainty, mask, key=context.key)
+        shares = Attention("share", share, ("node", "modality"), "node", "modality", valid=mask)
+        return Fused(out, tokens, (shares,), evidence=Evidence(logits, uncertainty))

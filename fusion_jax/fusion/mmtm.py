@@ -10,7 +10,7 @@ from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.init import masked_mean, stack
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class MMTM(Fusion):
@@ -20,7 +20,7 @@ class MMTM(Fusion):
     streams. A missing modality enters z as zeros. The mean over positions that comes first in the paper is
     that of a single one here, as nodes carry vectors.
 
-    `weights` holds the gates [N, M, D], in (0, 1), 0 for missing modalities.
+    Attention "gates" [N, D, M] holds the gates, in (0, gain), 0 for missing modalities.
 
     Args:
         ratio: of the M D features to half the width of z, > 0.
@@ -50,8 +50,11 @@ class MMTM(Fusion):
         gates = self.gain * jax.nn.sigmoid(jax.vmap(lambda f: f(z))(self.excite))
         return jnp.where(mask[:, None], gates, 0)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         gates = self.gates(x, mask)
         tokens = gates * x
-        return Fused(masked_mean(tokens, mask), tokens, gates)
+        shown = Attention(
+            "gates", gates.T, ("feature", "modality"), "node", "modality", valid=mask[None], normalised=False
+        )
+        return Fused(masked_mean(tokens, mask), tokens, (shown,))

@@ -15,7 +15,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.init import stack
 from fusion_jax.nn.mlp import MLP
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 NOISE_EPSILON = 1e-2  # smallest standard deviation of the gate's noise
 
@@ -48,7 +48,7 @@ class MoE(Fusion):
     "balance" is balance (CV^2(importance) + CV^2(load)): importance sums the gates of an expert over the
     nodes, load the chances that it is chosen (in evaluation, and where all are chosen, the nodes that chose
     it), K = M * experts of them; a modality that is often missing has experts of low load, which this loss
-    cannot repair. `weights` is g, [N, M, experts].
+    cannot repair. Attention "gates" [N, M experts] is g, the experts of the first modality first.
 
     Args:
         experts: number of experts a modality has.
@@ -111,10 +111,12 @@ class MoE(Fusion):
         outputs = jax.vmap(lambda expert, z: expert(z))(self.experts, inputs)
         return jnp.einsum("nk,knd->nd", gates, outputs), gates, loss
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
         shape = (x.shape[0], self.w_gate.out_features)
-        noise = None if key is None else jax.random.normal(key, shape, x.dtype)
+        noise = None if context.key is None else jax.random.normal(context.key, shape, x.dtype)
         out, gates, loss = self.mix(x, mask, noise)
         losses = {"balance": self.balance * loss} if self.balance else {}
-        return Fused(out, weights=gates.reshape(*mask.shape, self.each), losses=losses)
+        present = jnp.repeat(mask, self.each, axis=1)
+        shares = Attention("gates", gates, ("node", "expert"), "node", "expert", valid=present)
+        return Fused(out, attention=(shares,), losses=losses)

@@ -28,8 +28,8 @@ class MoH(Fusion):
         rate: dropout on the attention weights.
         balance: weight of the load-balance loss (the paper's 0.01), >= 0.
 
-    `weights` holds attention [N, H, M, M] (query, key), gates [N, M, H], router [N, M, H - s] (softmax over
-    the candidates). In training `losses["load_balance"]` is balance (H - s) sum_e P_e f_e, where P (mean
+    Attentions are "attention" [N, H, M, M] (query, key), "gates" [N, M, H] and "router" [N, M, H - s] (softmax
+    over the candidates). In training `losses["load_balance"]` is balance (H - s) sum_e P_e f_e, where P (mean
     probability) and f (fraction of tokens that keep head e) are taken over the present tokens of all nodes.
 
     Raises:
@@ -44,6 +44,7 @@ class MoH(Fusion):
         cost="O(N M D (M + D))",
     )
     placements = ("before", "after", "interleaved")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class MoH(Fusion):
         self.router = HeadRouter(dim, heads, shared, routed, kernel_init=init, rngs=rngs)
         self.heads, self.rate, self.balance = heads, rate, balance
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
         q, k, v = split_qkv(self.qkv, x, self.heads)
-        heads, attention = attend(q, k, v, mask, rate=self.rate, key=key)  # [N, M, H, d]
-        return mix(x, mask, heads, attention, self.router, self.proj, self.balance, key is not None)
+        heads, attention = attend(q, k, v, mask, rate=self.rate, key=context.key)  # [N, M, H, d]
+        return mix(x, mask, heads, attention, self.router, self.proj, self.balance, context.key is not None)

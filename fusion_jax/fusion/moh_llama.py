@@ -16,6 +16,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.head_router import check_split, top_k_mask
 from fusion_jax.nn.init import masked_mean
+from fusion_jax.nn.mixture_of_heads import routing
 from fusion_jax.records import Array, Fused, Info
 
 
@@ -46,8 +47,8 @@ class MoHLlama(Fusion):
         positions: integer position of every modality; None for 0, 1, ...
         rate: dropout on the attention weights.
 
-    `weights` holds attention [N, H, M, M], gates [N, M, H] (0 or 1), router [N, M, H - s] (the softmax) and
-    norms [N, M, H - s] (the scores).
+    Attentions are "attention" [N, H, M, M], "gates" [N, M, H] (0 or 1) and "router" [N, M, H - s] (the softmax, its
+    scores |q_h|).
 
     Raises:
         ValueError: widths, heads or positions that do not fit.
@@ -102,7 +103,7 @@ class MoHLlama(Fusion):
         on = jnp.ones((*norms.shape[:-1], self.shared), q.dtype)
         return jnp.concatenate([on, top_k_mask(p, self.routed).astype(q.dtype)], axis=-1), p, norms
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
 
         def split(y, h):
@@ -113,7 +114,6 @@ class MoHLlama(Fusion):
         gates, p, norms = self._gates(q)
         q, k = rotate(q, self.positions, self.theta), rotate(k, self.positions, self.theta)
         k, v = (jnp.repeat(a, self.heads // self.kv_heads, axis=-2) for a in (k, v))
-        heads, attention = attend(q, k, v, mask, rate=self.rate, key=key)  # [N, M, H, d]
+        heads, attention = attend(q, k, v, mask, rate=self.rate, key=context.key)  # [N, M, H, d]
         tokens = self.o_proj((gates[..., None] * heads).reshape(x.shape))
-        weights = {"attention": attention, "gates": gates, "router": p, "norms": norms}
-        return Fused(masked_mean(tokens, mask), tokens, weights)
+        return Fused(masked_mean(tokens, mask), tokens, routing(attention, mask, gates, p, norms))

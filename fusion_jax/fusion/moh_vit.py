@@ -46,7 +46,7 @@ class MoHViT(Fusion):
 
     n is the number of the node's present modalities (the reference's number of keys), e [H, 1, d] a learned
     query embedding, t [H, 1, 1] a learned temperature, c [M, M, 2] the relative coordinates of query and key.
-    Gates G, out, tokens, losses and `weights` as in `moh`.
+    Gates G, out, tokens, losses and attentions as in `moh`.
 
     Args:
         heads, shared, routed, rate, balance: as in `moh`.
@@ -105,11 +105,11 @@ class MoHViT(Fusion):
         scale = jax.nn.softplus(self.temperature[...])[:, 0]  # [H, 1]
         return (unit(q) + self.query_embedding[...][:, 0]) * scale * jnp.log(keys)
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         del graph
         q, k, v = split_qkv(self.qkv, x, self.heads)
         bias = jnp.moveaxis(self.cpb(jnp.asarray(self.coordinates, x.dtype)), -1, 0)  # [H, M, M]
         heads, attention = attend(
-            self._queries(q, mask), unit(k), v, mask, scale=1.0, bias=bias, rate=self.rate, key=key
+            self._queries(q, mask), unit(k), v, mask, scale=1.0, bias=bias, rate=self.rate, key=context.key
         )
-        return mix(x, mask, heads, attention, self.router, self.proj, self.balance, key is not None)
+        return mix(x, mask, heads, attention, self.router, self.proj, self.balance, context.key is not None)

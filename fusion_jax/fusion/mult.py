@@ -35,7 +35,7 @@ class MulT(Fusion):
     degenerate case.
 
     A missing source is not attended to: C_ts then has only its residual path. A missing target has u_t = 0.
-    One modality alone is its own source. `weights` is None.
+    One modality alone is its own source.
 
     Args:
         tokens: T, divides D.
@@ -124,8 +124,8 @@ class MulT(Fusion):
         h = self.remember(self.crossmodal(x, mask, key=first), mask, key=second)
         return jnp.where(mask[:, None], h[:, -1], 0).reshape(-1)
 
-    def node(self, x, mask, *, key=None):
-        u = self.summary(x, mask, key=key)
+    def node(self, x, mask, context):
+        u = self.summary(x, mask, key=context.key)
         return Fused(self.out_layer(u + self.proj2(jax.nn.relu(self.proj1(u)))))
 
 

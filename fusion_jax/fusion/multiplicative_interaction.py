@@ -46,7 +46,6 @@ class MultiplicativeInteraction(Fusion):
     For M = 2 that is the paper's equation with z = x_1 and x = x_2; for M > 2 the result of two modalities
     meets the third, and so on, each step with parameters of its own (the order of the modalities matters). A
     missing modality enters as the zero vector, so that the terms with it vanish. M = 1 returns x_1.
-    `weights` is None.
 
     Args:
         form: "matrix" (W of D^3 entries), "vector" (W diagonal in x: gating, FiLM-like) or "scalar" (one
@@ -70,8 +69,8 @@ class MultiplicativeInteraction(Fusion):
             )
         self.steps = nnx.List([Interaction(dim, form, rngs=rngs) for _ in range(modalities - 1)])
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         x = jnp.where(mask[:, None], x, 0)
         h = x[0]
         for m, step in enumerate(self.steps, start=1):

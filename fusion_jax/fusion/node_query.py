@@ -4,6 +4,8 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 golden `forum-selfattention/pooling_options`, computed independently from the equations.
 """
 
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
@@ -25,10 +27,11 @@ class NodeQuery(Fusion):
     Raises:
         ValueError: unknown scale.
 
-    `weights` is a [N, M].
+    Attention "query" [N, M] is a.
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs):
         del modalities  # the weights are shared: any number will do
@@ -40,9 +43,14 @@ class NodeQuery(Fusion):
 
     def attend(self, state: Array, x: Array, mask: Array) -> Fused:
         """One node: state [D], x [M, D] (0 where missing), mask [M]."""
-        out, weights = read(self.query(state), self.key(x), self.value(x), mask, self.scale)
-        return Fused(out, weights=weights)
+        out, attention = read(self.query(state), self.key(x), self.value(x), mask, self.scale)
+        return Fused(out, attention=(attention,))
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return self.attend(masked_mean(x, mask), x, mask)
+
+    def align(self, anchor, walk, maps, states):
+        queries = tuple(masked_mean(x, jnp.asarray(states.mask)) for x in states.x)
+        parts, rows = (self, anchor), states.rows
+        return walk.attention(parts, np.mean(maps, axis=0), states.x, rows, queries, rows.any(1))

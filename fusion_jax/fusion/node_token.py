@@ -4,16 +4,20 @@ Reference: forum thread "Feature fusion with self-attention" (card forum-selfatt
 golden `forum-selfattention/node_token`, computed independently from the equations.
 """
 
+from __future__ import annotations
+
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion, check_heads
+from fusion_jax.nn.alignment import Alignment, Map, Pair, follow, put
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import MLP, gelu
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class Block(nnx.Module):
@@ -35,6 +39,30 @@ class Block(nnx.Module):
         z = z + dropout(attended, self.rate, keys[1])
         return z + dropout(self.mlp(self.ln2(z), key=keys[2]), self.rate, keys[3]), weights
 
+    @property
+    def parts(self) -> dict[str, nnx.Module]:
+        """The layers by the names that an alignment has for them."""
+        own = self.attention
+        attention = dict(q=own.query, k=own.key, v=own.value, o=own.out)
+        return dict(norm1=self.ln1, **attention, norm2=self.ln2, ff0=self.mlp.fc1, ff1=self.mlp.fc2)
+
+    def outputs(self, z: Array, mask: Array) -> dict[str, Array]:
+        """What each of them returns in evaluation on tokens z [N, L, D], and "before" and "after", the tokens."""
+        normed = self.ln1(z)
+        attended, _ = self.attention(normed, mask=mask)
+        middle = z + attended
+        hidden = self.mlp.fc1(self.ln2(middle))
+        out = self.mlp.fc2(self.mlp.activation(hidden))
+        projected = {n: self.parts[n](normed) for n in "qkv"}
+        return dict(before=z, **projected, o=attended, ff0=hidden, ff1=out, after=middle + out)
+
+    def align(self, anchor: Block, walk: Alignment, t: Map, z: Pair, mask: Array, rows: np.ndarray) -> tuple[Map, Pair]:
+        """The map of the tokens z [N, L, D] behind the block, from that before it, and the tokens there."""
+        found = [block.outputs(a, mask) for block, a in zip((self, anchor), z, strict=True)]
+        seen = {n: (found[0][n], found[1][n]) for n in found[0]}
+        after = seen.pop("after")
+        return walk.encoder((self.parts, anchor.parts), t, seen, rows, anchor.attention.heads), after
+
 
 class NodeToken(Fusion):
     """z = [t; x_1 + e_1; ...; x_M + e_M], B pre-norm blocks; out = LN(z_0).
@@ -50,8 +78,8 @@ class NodeToken(Fusion):
     Raises:
         ValueError: heads do not divide the width.
 
-    `tokens` are z_1..z_M after the last block; `weights` [N, B, H, 1 + M] is the attention of the node token,
-    itself first, then the modalities.
+    `tokens` are z_1..z_M after the last block; attention "token" [N, B, H, 1 + M] is that of the node token, to itself
+    first, then the modalities.
     """
 
     info = Info(
@@ -86,6 +114,27 @@ class NodeToken(Fusion):
             rows.append(weights[:, 0])
         return z, jnp.stack(rows)
 
-    def node(self, x, mask, *, key=None):
-        z, weights = self.run_blocks(x, mask, key=key)
-        return Fused(self.norm(z[0]), tokens=z[1:], weights=weights)
+    def node(self, x, mask, context):
+        z, weights = self.run_blocks(x, mask, key=context.key)
+        seen = jnp.concatenate([jnp.ones_like(mask[:1]), mask])[None, None]
+        token = Attention("token", weights, ("block", "head", "token"), "node", "token", valid=seen)
+        return Fused(self.norm(z[0]), z[1:], (token,))
+
+    def align(self, anchor, walk, maps, states):
+        """The node token gets the mean of the maps, the embedding of a modality the map of what it is added to, which
+        the position table of the published encoder has no counterpart of."""
+        t, mask = np.mean(maps, axis=0), jnp.asarray(states.mask)
+        present = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
+        rows = np.concatenate([np.zeros((len(mask), 1), bool), states.rows], axis=1)
+        z = tuple(
+            jnp.concatenate([jnp.broadcast_to(f.token[...], (len(x), 1, x.shape[-1])), x + f.embedding[...]], axis=1)
+            for f, x in zip((self, anchor), states.x, strict=True)
+        )
+        follow(self.token, t)
+        own = np.asarray(self.embedding[...], np.float64)
+        put(self.embedding, np.stack([e @ s for e, s in zip(own, maps, strict=True)]))
+        for block, other in zip(self.blocks, anchor.blocks, strict=True):
+            t, z = block.align(other, walk, t, z, present, rows)
+        follow(self.norm.scale, t)
+        follow(self.norm.bias, t)
+        return t

@@ -14,7 +14,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.perceiver import ACTIVATIONS, CrossAttention, SelfAttention
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 def _table(rngs: nnx.Rngs, rows: int, width: int) -> nnx.Param:
@@ -133,7 +133,7 @@ class PerceiverIo(Fusion):
         activation: "gelu" (tanh approximation), or "squared_relu" as in the second official version.
         rate: dropout in the self-attentions.
 
-    `weights` [N, H, L, M] are those of the encoder's cross-attention, 0 on missing modalities.
+    Attention "read" [N, H, L, M] is the encoder's cross-attention, 0 on missing modalities.
 
     Raises:
         ValueError: heads do not divide their width, or an unknown activation.
@@ -208,11 +208,12 @@ class PerceiverIo(Fusion):
         )
         self.from_node = nnx.Linear(dim, query_dim, rngs=rngs) if node_query else None
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         z, weights = self.encoder.read(self.tokens(x), mask)
-        z = self.encoder.process(z, key=key)
+        z = self.encoder.process(z, key=context.key)
         extra = self.from_node(masked_mean(x, mask)) if self.from_node is not None else 0.0
-        return Fused(self.decoder(z, extra)[0], weights=weights)
+        read = Attention("read", weights, ("head", "latent", "modality"), "latent", "modality", valid=mask[None, None])
+        return Fused(self.decoder(z, extra)[0], attention=(read,))
 
     def tokens(self, x: Array) -> Array:
         """[..., M, D] -> [..., M, D + P], the modality code appended."""

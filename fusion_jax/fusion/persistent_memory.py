@@ -16,7 +16,7 @@ from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean, normal
 from fusion_jax.nn.norm import layer_norm
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class PersistentVectors(nnx.Module):
@@ -117,7 +117,7 @@ class AllAttentionLayer(nnx.Module):
 class PersistentMemory(Fusion):
     """x_m + e_m through `layers` all-attention layers over the node's modalities; out = their mean.
 
-    `weights` [N, layers, H, M, M + P]: what each modality attends to, the modalities first, then the
+    Attention "memory" [N, layers, H, M, M + P]: what each modality attends to, the modalities first, then the
     persistent vectors; a row sums to 1. With few modalities the memory takes about P / (M + P) at the start:
     keep P small. The mean is over present modalities; a node with none puts everything on the memory and its
     `out` is 0.
@@ -155,9 +155,12 @@ class PersistentMemory(Fusion):
         self.embedding = normal(rngs, (modalities, dim))
         self.layers = nnx.List([AllAttentionLayer(dim, heads, persistent, rate=rate, rngs=rngs) for _ in range(layers)])
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         h, weights = x + self.embedding[...], []
-        for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
+        for layer, layer_key in zip(self.layers, split_key(context.key, len(self.layers)), strict=True):
             h, layer_weights = layer(h, mask=mask, key=layer_key)
             weights.append(layer_weights)
-        return Fused(masked_mean(h, mask), h, jnp.stack(weights))
+        weights = jnp.stack(weights)
+        seen = jnp.concatenate([mask, jnp.ones(weights.shape[-1] - len(mask), bool)])[None, None, None]
+        memory = Attention("memory", weights, ("layer", "head", "modality", "token"), "modality", "token", valid=seen)
+        return Fused(masked_mean(h, mask), h, (memory,))

@@ -5,13 +5,14 @@ golden `forum-selfattention/pooling_options` and `forum-selfattention/hand`, com
 equations.
 """
 
+import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.reductions import REDUCTIONS
 from fusion_jax.nn.scaled_query import check_choice, factor
-from fusion_jax.records import Fused, Info
+from fusion_jax.records import Attention, Fused, Info
 
 
 class SelfAttention(Fusion):
@@ -27,13 +28,14 @@ class SelfAttention(Fusion):
     Raises:
         ValueError: unknown reduction or scale.
 
-    `tokens` are Z; `weights` is A [N, M, M].
+    `tokens` are Z; attention "attention" [N, M, M] is A.
     """
 
     info = Info(
         'Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2 + N M^2 D)"
     )
     placements = ("before", "after", "interleaved", "decision")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,
@@ -53,10 +55,16 @@ class SelfAttention(Fusion):
         self.value = nnx.Linear(dim, width, use_bias=False, rngs=rngs)
         self.reduction, self.scale = reduction, factor("self_attention", scale, dim, width)
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         # The thread takes the softmax over "axis 1" of one node's M x M matrix: the keys, here the last axis.
         q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
         z, weights = attend(q, k, v, mask, scale=self.scale)
         z = z[:, 0]
-        return Fused(REDUCTIONS[self.reduction](z, mask), tokens=z, weights=weights[0])
+        attention = Attention(
+            "attention", weights[0], ("modality", "modality"), "modality", "modality", valid=mask[None]
+        )
+        return Fused(REDUCTIONS[self.reduction](z, mask), z, (attention,))
+
+    def align(self, anchor, walk, maps, states):
+        return walk.attention((self, anchor), np.mean(maps, axis=0), states.x, states.rows)

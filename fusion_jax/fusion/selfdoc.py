@@ -22,10 +22,11 @@ from fusion_jax.nn.init import stack
 from fusion_jax.nn.mlp import MLP, gelu
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.segment import edge_attend, segment_max
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 NORMAL = nnx.initializers.normal(0.02)
 GATES = ("sigmoid", "softmax")
+STEPS = ("cross1", "self1", "cross2", "self2")
 
 
 class Step(NamedTuple):
@@ -143,8 +144,8 @@ class Selfdoc(Fusion):
     partner asks, the receiver needs a partner too. Where no edge counts the attention is 0 and the residual
     stays.
 
-    `weights`: {"gate": [N, M], "attention": [layers, 4, E', M, H]}, the latter on the edges of
-    `graph.looped`, in the order cross1, self1, cross2, self2.
+    Attentions are "gate" [N, M] and, on the edges of `graph.looped`, "cross1", "self1", "cross2" and "self2", of
+    [layers, E', M, H] each.
 
     Args:
         layers: number of layers, of four attentions each.
@@ -195,16 +196,25 @@ class Selfdoc(Fusion):
             return masked_softmax(logits, mask)
         return jnp.where(mask, jax.nn.sigmoid(logits), 0)
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         graph = graph.looped
         has_partner = mask & (mask.sum(1, keepdims=True) > 1)
         own, cross1 = mask[graph.senders], has_partner[graph.senders]
         cross2 = cross1 & has_partner[graph.receivers]
-        attention = []
-        for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
+        weights = []
+        for layer, layer_key in zip(self.layers, split_key(context.key, len(self.layers)), strict=True):
             steps = layer(x, mask, graph, own, cross1, cross2, key=layer_key)
             x = steps[-1].streams
-            attention.append(jnp.stack([step.weights for step in steps]))
+            weights.append([step.weights for step in steps])
         gates = self.gates(x, mask)
         out = (gates[..., None] * jnp.where(mask[..., None], x, 0)).sum(1)
-        return Fused(out, x, {"gate": gates, "attention": jnp.stack(attention)})
+        gate = Attention(
+            "gate", gates, ("node", "modality"), "node", "modality", valid=mask, normalised=self.gate == "softmax"
+        )
+        axes, ends = ("layer", "edge", "modality", "head"), (graph.senders, graph.receivers)
+        each = zip(STEPS, zip(*weights, strict=True), (cross1, own, cross2, own), strict=True)
+        along = (
+            Attention(name, jnp.stack(w), axes, "node", "node", *ends, valid=seen[None, :, :, None])
+            for name, w, seen in each
+        )
+        return Fused(out, x, (gate, *along))

@@ -27,6 +27,10 @@ class Single(Fusion):
             raise ValueError(f"fusion 'single': index={index} is not a modality, M={modalities}")
         self.index = index
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         return Fused(jnp.where(mask[self.index], x[self.index], 0))
+
+    def align(self, anchor, walk, maps, states):
+        del anchor, walk, states  # no parameters
+        return maps[self.index]

@@ -16,10 +16,10 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.presence import only, reached
 from fusion_jax.nn.segment import degree, propagate
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
-class Attention(nnx.Module):
+class AdditiveAttention(nnx.Module):
     """a = softmax_k(u . tanh(W e_k)), out = sum_k a_k e_k."""
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
@@ -58,7 +58,7 @@ class SpatialGlue(Fusion):
     losses of the paper are added: "reconstruction", the mean square error of S out V_m against x_m, and
     "correspondence", that of S (S tokens_m V_j) W_j against tokens_m, averaged over the modalities j != m as
     the published form has only one; both summed over m and taken over the nodes that have modality m.
-    `weights` holds "graphs" [N, M, 2], the weights a (shared graph first), and "modalities" [N, M], b.
+    Attentions are "graphs" [N, M, 2], the weights a (shared graph first), and "modalities" [N, M], b.
 
     Args:
         reconstruction, correspondence: weights of the losses, 0 for none (1 in the paper, but for some of its
@@ -94,8 +94,8 @@ class SpatialGlue(Fusion):
 
         self.encoders = linears()
         self.decoders = linears()
-        self.atten_omics = nnx.List([Attention(dim, rngs=rngs) for _ in range(modalities)])
-        self.atten_cross = Attention(dim, rngs=rngs)
+        self.atten_omics = nnx.List([AdditiveAttention(dim, rngs=rngs) for _ in range(modalities)])
+        self.atten_cross = AdditiveAttention(dim, rngs=rngs)
         self.reconstruction, self.correspondence = reconstruction, correspondence
 
     def within(self, x: Array, mask: Array, graph: Graph) -> tuple[Array, Array]:
@@ -134,13 +134,16 @@ class SpatialGlue(Fusion):
             losses["correspondence"] = self.correspondence * error.sum() / (len(modalities) - 1)
         return losses
 
-    def nodes(self, x, mask, graph=None, *, key=None):
-        del key
+    def nodes(self, x, mask, graph, context):
+        del context
         x = jnp.where(mask[..., None], x, 0)
         tokens, graphs = self.within(x, mask, graph)
         out, across = self.atten_cross(tokens, mask)
-        weights = {"graphs": graphs, "modalities": across}
-        return Fused(out, tokens, weights, self._losses(x, tokens, out, mask, graph))
+        attention = (
+            Attention("graphs", graphs, ("node", "modality", "graph"), "modality", "graph"),
+            Attention("modalities", across, ("node", "modality"), "node", "modality", valid=mask),
+        )
+        return Fused(out, tokens, attention, self._losses(x, tokens, out, mask, graph))
 
 
 def mean_square(error: Array, mask: Array) -> Array:

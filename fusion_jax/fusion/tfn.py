@@ -23,7 +23,7 @@ class TFN(Fusion):
 
     h_m = x_m where the width is D, else relu(V_m x_m + c_m). Z [(width + 1)^M], the last modality running
     fastest, holds the products of every subset of the modalities. A missing modality has h_m = 0: all
-    products with it vanish and those of the present ones remain. `weights` is None.
+    products with it vanish and those of the present ones remain.
 
     Args:
         width: of h_m, at most D; if None the largest up to D that keeps Z within `limit`
@@ -87,8 +87,8 @@ class TFN(Fusion):
             product = (product[:, None] * factor).reshape(-1)
         return product
 
-    def node(self, x, mask, *, key=None):
-        z = dropout(self.tensor(x, mask), self.rate, key)
+    def node(self, x, mask, context):
+        z = dropout(self.tensor(x, mask), self.rate, context.key)
         y = jax.nn.relu(self.post_fusion_layer_1(z))
         y = jax.nn.relu(self.post_fusion_layer_2(y))
         # The code squeezes its one output into (-3, 3), the range of its labels: that is the task's head.

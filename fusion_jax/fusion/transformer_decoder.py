@@ -11,7 +11,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.transformer import DecoderLayer
-from fusion_jax.records import Fused, Info
+from fusion_jax.records import Attention, Fused, Info
 
 
 class TransformerDecoder(Fusion):
@@ -27,7 +27,7 @@ class TransformerDecoder(Fusion):
         self_attention: whether the layer's first step is kept; on one query it is a linear map.
         rate: dropout on the attention weights, behind relu and behind each step.
 
-    `weights` [N, H, M] are the cross-attention's, 0 on missing modalities.
+    Attention "cross" [N, H, M] is the cross-attention, 0 on missing modalities.
 
     Raises:
         ValueError: heads do not divide D.
@@ -41,6 +41,7 @@ class TransformerDecoder(Fusion):
         cost="O(N M D^2)",
     )
     placements = ("before", "after")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class TransformerDecoder(Fusion):
         hidden = 4 * dim if hidden is None else hidden
         self.layer = DecoderLayer(dim, heads, hidden, self_attention=self_attention, rate=rate, rngs=rngs)
 
-    def node(self, x, mask, *, key=None):
+    def node(self, x, mask, context):
         query = masked_mean(x, mask)[None]  # [1, D]
-        out, weights = self.layer(query, x, memory_mask=mask, key=key)
-        return Fused(out[0], weights=weights[:, 0])
+        out, weights = self.layer(query, x, memory_mask=mask, key=context.key)
+        cross = Attention("cross", weights[:, 0], ("head", "modality"), "node", "modality", valid=mask[None])
+        return Fused(out[0], attention=(cross,))

@@ -18,7 +18,7 @@ from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_max, segment_sum
 from fusion_jax.nn.transformer import DecoderLayer
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class TransformerDecoderEdges(Fusion):
@@ -33,7 +33,8 @@ class TransformerDecoderEdges(Fusion):
         hidden: width between W1 and W2, 4 D if None.
         rate: dropout on the attention weights, behind relu and behind each step.
 
-    `weights` is a tuple over modalities of [E_m, H], the weights on the edges of `graph.view(m).looped`.
+    Attentions "cross m" [E_m, H] are the weights on the edges of `graph.view(m).looped`, for every modality m; those of
+    all modalities together sum to 1 at a receiver.
 
     Raises:
         ValueError: heads do not divide D.
@@ -48,6 +49,7 @@ class TransformerDecoderEdges(Fusion):
         needs=("graph",),
     )
     placements = ("before", "after")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,
@@ -64,12 +66,27 @@ class TransformerDecoderEdges(Fusion):
         self.layer = DecoderLayer(dim, heads, hidden, self_attention=False, rate=rate, rngs=rngs)
         self.modalities, self.rate = modalities, rate
 
-    def nodes(self, x, mask, graph=None, *, key=None):
-        weights_key, cross_key, last = split_key(key, 3)
+    def nodes(self, x, mask, graph, context):
+        weights_key, cross_key, last = split_key(context.key, 3)
         state = masked_mean(x, mask)  # [N, D]
         cross_out, weights = self._cross_attend(state, x, mask, graph, weights_key)
         out = self.layer.feed_forward(self.layer.after_cross(state, cross_out, key=cross_key), key=last)
-        return Fused(out, weights=weights)
+        graphs = [graph.view(m).looped for m in range(self.modalities)]
+        attention = (
+            Attention(
+                f"cross {m}",
+                w,
+                ("edge", "head"),
+                "node",
+                "node",
+                g.senders,
+                g.receivers,
+                valid=mask[g.senders, m][:, None],
+                normalised=False,
+            )
+            for m, (w, g) in enumerate(zip(weights, graphs, strict=True))
+        )
+        return Fused(out, attention=tuple(attention))
 
     def _cross_attend(self, state: Array, x: Array, mask: Array, graph: Graph, key: Array | None):
         """Attention of state [N, D] over x [N, M, D] at the senders: [N, D] and the weights."""

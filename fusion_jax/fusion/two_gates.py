@@ -6,12 +6,13 @@ Recognition", 2025; code Mac0504/MPFNet at 9288094 (`CA-I3D.py`, CoordinateAtten
 """
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.mlp import MLP
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class TwoGates(Fusion):
@@ -21,7 +22,7 @@ class TwoGates(Fusion):
     neither pools over anything: a modality is gated by itself alone. `tokens` are the y_m, `out` their mean over the
     present modalities.
 
-    `weights` holds the product of the gates [N, M, D], in (0, 1), of masked modalities too (of x = 0).
+    Attention "gates" [N, D, M] holds the product of the gates, in (0, 1), 0 for missing modalities.
 
     Args:
         hidden: width between W1 and W2, D if None.
@@ -35,6 +36,7 @@ class TwoGates(Fusion):
         cost="O(N M D^2)",
     )
     placements = ("before", "after", "interleaved", "decision")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, hidden: int | None = None, rngs: nnx.Rngs):
         del modalities  # any number: the gates are shared
@@ -45,8 +47,17 @@ class TwoGates(Fusion):
         """[..., D] -> [..., D]"""
         return jax.nn.sigmoid(self.channel_attention(x)) * jax.nn.sigmoid(self.spatial_attention(x))
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         gates = self.gates(x)
         tokens = gates * x
-        return Fused(masked_mean(tokens, mask), tokens, gates)
+        shown = Attention(
+            "gates",
+            jnp.where(mask[:, None], gates, 0).T,
+            ("feature", "modality"),
+            "node",
+            "modality",
+            valid=mask[None],
+            normalised=False,
+        )
+        return Fused(masked_mean(tokens, mask), tokens, (shown,))

@@ -14,14 +14,14 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn import mlp
 from fusion_jax.nn.init import stack
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Fused, Info, Tokens
 
 
 class VCDN(Fusion):
     """T[a, b, ..., c] = s_1[a] s_2[b] ... s_M[c], s_m = sigmoid(z_m); out = W2 leaky(W1 vec(T) + b1) + b2.
 
     z [N, M, C] are the modalities' logits; vec(T) [C^M] has the last modality running fastest. A missing
-    modality is undecided, s_m = 1/2. `weights` is vec(T) [N, C^M].
+    modality is undecided, s_m = 1/2. The state "product" [N, 1, C^M] is vec(T).
 
     Args:
         hidden: width between the layers; as wide as vec(T) if None, but at most 256.
@@ -81,14 +81,14 @@ class VCDN(Fusion):
         )
         self.joint = joint
 
-    def node(self, x, mask, *, key=None):
-        del key
+    def node(self, x, mask, context):
+        del context
         # The paper minimises the sum of all losses; the code's optimiser of the fused loss holds only the network
         # below, and the modalities' own optimisers clear the gradient it left with them before they step.
         z = x if self.joint else jax.lax.stop_gradient(x)
         z = z if self.narrow is None else jax.vmap(lambda f, a: f(a))(self.narrow, z)
         product = outer(jax.nn.sigmoid(jnp.where(mask[:, None], z, 0)))
-        return Fused(self.model(product), None, product)
+        return Fused(self.model(product), states=(Tokens("product", product[None], jnp.ones(1, bool), "node"),))
 
 
 def outer(s: Array) -> Array:

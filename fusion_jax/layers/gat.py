@@ -9,10 +9,11 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.presence import only, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Info
 from fusion_jax.zoo import nearest
 
 MERGES = ("concat", "mean")
@@ -33,7 +34,7 @@ class GAT(GraphLayer):
         ValueError: heads do not divide the width, or another `merge`.
     """
 
-    info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)")
+    info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)", needs=("graph",))
 
     def __init__(
         self,
@@ -64,16 +65,30 @@ class GAT(GraphLayer):
         sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
         received = (h * self.att_receiver[...]).sum(-1)
         logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)
-        return h, segment_softmax(logits, graph, sending(present, graph))
+        return h, segment_softmax(logits, graph, sending(present, graph)), logits
 
-    def attention(self, x: Array, graph: Graph, present: Array | None = None) -> Array:
-        """The weights [E', H] on the edges of `graph.looped`, whose senders and receivers name them."""
-        return self._values_and_attention(x, graph.looped, present)[1]
-
-    def __call__(self, x, graph, present=None, *, key=None):
+    def attention(self, x, graph, present, context):
+        """The weights [E', H] on the edges of `graph.looped`."""
+        del context
         graph = graph.looped
-        h, weights = self._values_and_attention(x, graph, present)
-        weight_key, value_key = split_key(key, 2)
+        _, weights, logits = self._values_and_attention(x, graph, present)
+        valid = None if present is None else sending(present, graph)[:, None]
+        ends = graph.senders, graph.receivers
+        return (Attention("attention", weights, ("edge", "head"), "node", "node", *ends, valid=valid, scores=logits),)
+
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        graph = graph.looped
+        h, weights, _ = self._values_and_attention(x, graph, present)
+        weight_key, value_key = split_key(context.key, 2)
         y = propagate(dropout(h, self.value_rate, value_key), graph, dropout(weights, self.rate, weight_key))
         y = y.reshape(x.shape[0], -1) if self.merge == "concat" else y.mean(1)
         return y + self.bias[...]
+
+    def align(self, anchor, walk, t_in, states):
+        if self.merge != "concat":
+            raise ValueError(f"{walk.name} has no rule for the graph layer 'gat' with averaged heads (merge='mean')")
+        kernels = [(self.linear.kernel, anchor.linear.kernel)]
+        t = walk.neurons(kernels, t_in, states.y, states.rows, anchor.heads)
+        for vector in (self.att_sender, self.att_receiver, self.bias):
+            follow(vector, t)
+        return t

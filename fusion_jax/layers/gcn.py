@@ -7,8 +7,9 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.adjacency import check_norm, convolve
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.presence import only, reached_by_weight
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class GCN(GraphLayer):
@@ -24,6 +25,7 @@ class GCN(GraphLayer):
         "Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks",
         2017,
         cost="O(E D + N D^2)",
+        needs=("graph",),
     )
 
     def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
@@ -32,9 +34,14 @@ class GCN(GraphLayer):
         self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.norm = norm
 
-    def __call__(self, x, graph, present=None, *, key=None):
-        del key
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        del context
         return convolve(only(x, present) @ self.linear.kernel[...], graph, self.norm, present) + self.linear.bias[...]
 
     def reached(self, present, graph):
         return reached_by_weight(present, graph)
+
+    def align(self, anchor, walk, t_in, states):
+        t = walk.neurons([(self.linear.kernel, anchor.linear.kernel)], t_in, states.y, states.rows)
+        follow(self.linear.bias, t)
+        return t

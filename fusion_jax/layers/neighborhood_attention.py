@@ -12,7 +12,8 @@ from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.neighborhood import nearest, neighbor_edge_attend, table_attend
 from fusion_jax.nn.presence import only
-from fusion_jax.records import Array, Info
+from fusion_jax.nn.segment import edge_attend
+from fusion_jax.records import EVALUATION, Array, Attention, Info
 
 FORMS = {"table": table_attend, "edges": neighbor_edge_attend}
 
@@ -42,6 +43,7 @@ class NeighborhoodAttention(GraphLayer):
         pinned="authors' code",
         golden="neighborhood-attention",
         cost="O(N k D + N D^2 + E log E)",
+        needs=("graph",),
     )
 
     def __init__(
@@ -90,7 +92,22 @@ class NeighborhoodAttention(GraphLayer):
         neighbors = nearest(graph, self.kernel_size, self.dilation, present)
         return FORMS[self.form](q, k, v, graph, neighbors, present, scale=self.scale, rate=self.rate, key=key)
 
-    def __call__(self, x, graph, present=None, *, key=None):
+    def attention(self, x, graph, present, context):
+        """The weights [E', H] on the edges of `graph.looped`, whichever the form; 0 on those of nodes further away."""
+        del context
+        graph = graph.looped
+        q, k, v = self._projected(x, present)
+        seen = nearest(graph, self.kernel_size, self.dilation, present).kept
+        seen = seen if present is None else seen & present[graph.senders]
+        _, weights = edge_attend(q, k, v, graph, seen, scale=self.scale)
+        ends = graph.senders, graph.receivers
+        return (Attention("attention", weights, ("edge", "head"), "node", "node", *ends, valid=seen[:, None]),)
+
+    def _projected(self, x: Array, present: Array | None) -> tuple[Array, Array, Array]:
+        """Queries, keys and values [N, H, d]."""
         qkv = self.qkv(only(x, present)).reshape(x.shape[0], 3, self.heads, -1)
-        out, _ = self.attend(*(qkv[:, i] for i in range(3)), graph.looped, present, key=key)
+        return qkv[:, 0], qkv[:, 1], qkv[:, 2]
+
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        out, _ = self.attend(*self._projected(x, present), graph.looped, present, key=context.key)
         return self.proj(out.reshape(x.shape[0], -1))

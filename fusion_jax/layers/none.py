@@ -3,8 +3,9 @@
 from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.presence import only
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class None_(GraphLayer):
@@ -15,10 +16,15 @@ class None_(GraphLayer):
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
 
-    def __call__(self, x, graph, present=None, *, key=None):
-        del graph, key
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        del graph, context
         return self.linear(only(x, present))
 
     def reached(self, present, graph):
         del graph
         return present
+
+    def align(self, anchor, walk, t_in, states):
+        t = walk.neurons([(self.linear.kernel, anchor.linear.kernel)], t_in, states.y, states.rows)
+        follow(self.linear.bias, t)
+        return t

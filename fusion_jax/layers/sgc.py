@@ -8,7 +8,7 @@ from flax import nnx
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.adjacency import convolve
 from fusion_jax.nn.presence import reached_by_weight
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info
 
 
 class Sgc(GraphLayer):
@@ -20,7 +20,7 @@ class Sgc(GraphLayer):
         ValueError: hops below 1.
     """
 
-    info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)")
+    info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)", needs=("graph",))
 
     def __init__(self, dim: int, out: int | None = None, *, hops: int = 2, rngs: nnx.Rngs):
         if hops < 1:
@@ -29,8 +29,8 @@ class Sgc(GraphLayer):
         self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.hops = hops
 
-    def __call__(self, x, graph, present=None, *, key=None):
-        del key
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        del context
         for _ in range(self.hops):  # who has received something passes it on in the next hop
             x = convolve(x, graph, "symmetric", present)
             present = None if present is None else reached_by_weight(present, graph)

@@ -7,8 +7,8 @@ re-implementation iosonopersia/Multimodal-Emotion-Recognition at a279b917, golde
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import weighted_mean
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.losses.base import counted, epoch_of, weighted_mean
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
     "Chudasama et al., M2FNet: Multi-modal Fusion Network for Emotion Recognition in Conversation",
@@ -16,7 +16,7 @@ INFO = Info(
     pinned="stand-in",
     golden="m2fnet",
     cost="O(N M D^2 + N M log N)",
-    needs=("labels",),
+    tasks=("classes",),
 )
 EPSILON = 1e-6  # in both denominators of the margin and under the root of the variance, as in the code
 
@@ -26,7 +26,7 @@ def adaptive_margin(
     target: Target,
     weight: Array,
     *,
-    step=0,
+    context: Context,
     margin_grad: str = "literal",
     hinge: bool = True,
 ) -> Array:
@@ -34,7 +34,7 @@ def adaptive_margin(
 
     Nothing here trains the prediction. The paper trains its extractors with this loss alone and the classifier
     afterwards; beside a cross-entropy the value, near 480 on the unit sphere, wants a factor about 0.01. Triplets
-    are those of `triplets` among the nodes with weight > 0 that have the modality; which ones turns with `step`.
+    are those of `triplets` among the nodes with weight > 0 that have the modality; which ones turns with the epoch.
 
     Args:
         margin_grad: "literal" differentiates through the margin, "stop" does not. Literal has the wrong sign
@@ -44,15 +44,15 @@ def adaptive_margin(
     Raises:
         ValueError: an unknown margin_grad, a target without classes, or labels that belong to graphs.
     """
-    if target.kind != "classes" or target.level != "node":
-        found = f"{target.kind} of {target.level}s"
-        raise ValueError(f"loss 'adaptive_margin' forms triplets from classes of nodes, got {found}")
+    if target.words != "classes of nodes":
+        raise ValueError(f"loss 'adaptive_margin' forms triplets from classes of nodes, got {target.words}")
+    output, target = counted(output, target, weight)
     z = jnp.where(output.mask[..., None], output.embeddings, 0)
     z = z * jax.lax.rsqrt(jnp.maximum((z**2).sum(-1, keepdims=True), 1e-12))
 
     def one(z, present):  # [N, D], [N]
         valid = present & (weight > 0)
-        positive, negative, found = triplets(target.labels, valid, target.num_outputs, step)
+        positive, negative, found = triplets(target.labels, valid, target.num_outputs, epoch_of(context))
         loss = embedding_loss(z, z[positive], z[negative], found, margin_grad=margin_grad, hinge=hinge)
         return jnp.where(found.any(), loss, 0), found.any()
 

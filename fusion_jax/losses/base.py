@@ -2,24 +2,48 @@
 
 A loss is a function named like its file,
 
-    def cross_entropy(output: Output, target: Target, weight: Array, *, step, <options>) -> scalar
+    def cross_entropy(output: Output, target: Target, weight: Array, *, context: Context, <options>) -> scalar
 
-with `weight` float [N], 0 at every node whose label must not be seen, and `step` the training step (for
-annealed terms). Labels under weight 0 are set to 0 on the host, so a loss cannot see them by accident.
-The module constant `INFO` is its entry in the catalogue.
+with `weight` float [N], 0 at every node whose label must not be seen, and `context` of which it may use the epoch
+(for annealed terms) and the key. Labels under weight 0 are set to 0 on the host, so a loss cannot see them by
+accident. The module constant `INFO` is its entry in the catalogue, and names the tasks it is defined for.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 
-from fusion_jax.records import Array, Target
+from fusion_jax import tasks
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 
-def check_kind(loss: str, target: Target, kind: str) -> None:
-    """Raises ValueError, naming the loss, where the target is not of that kind."""
-    if target.kind != kind:
-        raise ValueError(f"loss {loss!r} is defined for {kind}, the task is {target.kind!r} (loss.name)")
+def check_task(loss: str, info: Info, target: Target) -> None:
+    """Raises ValueError, naming the loss, where its entry does not name the target's task, nor the task this loss."""
+    if info.tasks and target.kind not in info.tasks and tasks.of(target).loss != loss:
+        kinds = " and ".join(info.tasks)
+        raise ValueError(f"loss {loss!r} is defined for {kinds}, the task is {target.kind!r} (loss.name)")
+
+
+def counted(output: Output, target: Target, weight: Array) -> tuple[Output, Target]:
+    """Both with 0 in every row of weight 0, so that what stands there, NaN included, reaches no gradient either."""
+    rows = weight > 0
+
+    def keep(a):
+        return None if a is None else jnp.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, 0)
+
+    fields = ("prediction", "streams", "hidden", "uncertainty") + (("embeddings",) if target.level == "node" else ())
+    kept = {field: keep(getattr(output, field)) for field in fields}
+    if output.evidence is not None:
+        kept["evidence"] = jax.tree.map(keep, output.evidence)
+    return dataclasses.replace(output, **kept), tasks.of(target).hide(target, rows)
+
+
+def epoch_of(context: Context) -> Array | int:
+    """The epoch of training, 0 outside it."""
+    return 0 if context.step is None else context.step
 
 
 def weighted_mean(values: Array, weight: Array) -> Array:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.losses.base import check_kind
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.losses.base import check_task, counted
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
     "Cox, Regression Models and Life-Tables, 1972; weights and order by risk: Mondal et al., BioFusionNet, 2024",
@@ -20,13 +20,13 @@ INFO = Info(
     pinned="authors' code",
     golden="biofusionnet",
     cost="O(N^1.5)",
-    needs=("labels",),
+    tasks=("survival",),
 )
 ORDERS = ("time", "risk")
 
 
 def cox(
-    output: Output, target: Target, weight: Array, *, step=0, order: str = "time", event_weight: float = 1.0
+    output: Output, target: Target, weight: Array, *, context: Context, order: str = "time", event_weight: float = 1.0
 ) -> Array:
     """-sum_i e_i w_i (r_i - log sum_(j in R_i) w_j exp(r_j)) / sum_i e_i w_i, r the log-risk; 0 without an event.
 
@@ -42,19 +42,20 @@ def cox(
     Raises:
         ValueError: an unknown order, an event_weight that is not > 0, or a target that is not survival.
     """
-    del step
+    del context
     if order not in ORDERS:
         raise ValueError(f"loss 'cox': order={order!r}, expected one of {ORDERS}")
     if not event_weight > 0:
         raise ValueError(f"loss 'cox': event_weight={event_weight}, expected a number > 0")
-    check_kind("cox", target, "survival")
+    check_task("cox", INFO, target)
+    output, target = counted(output, target, weight)
     seen = weight > 0
     risk = jnp.where(seen, output.prediction[:, 0], 0)
     weight = weight.astype(risk.dtype) * jnp.where(target.event, event_weight, 1.0).astype(risk.dtype)
     by = target.time.astype(risk.dtype) if order == "time" else jax.lax.stop_gradient(risk)
-    counted = jnp.where(seen & target.event, weight, 0)
-    total = counted.sum()
-    likelihood = (counted * (risk - log_risk_set(risk, jnp.where(seen, weight, 1), by, seen))).sum()
+    events = jnp.where(seen & target.event, weight, 0)
+    total = events.sum()
+    likelihood = (events * (risk - log_risk_set(risk, jnp.where(seen, weight, 1), by, seen))).sum()
     return -likelihood / jnp.where(total > 0, total, 1)
 
 

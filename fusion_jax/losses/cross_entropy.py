@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_kind, weighted_mean
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.losses.base import check_task, counted, weighted_mean
+from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)")
+INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)", tasks=("classes",))
 
 
 def cross_entropy(
-    output: Output, target: Target, weight: Array, *, step=0, smoothing: float = 0.0, streams: float = 0.0
+    output: Output, target: Target, weight: Array, *, context: Context, smoothing: float = 0.0, streams: float = 0.0
 ) -> Array:
     """mean_w of -sum_c y_c log softmax(z)_c, y = (1 - smoothing) onehot + smoothing / C.
 
@@ -21,8 +21,9 @@ def cross_entropy(
     Raises:
         ValueError: a task other than classification.
     """
-    del step
-    check_kind("cross_entropy", target, "classes")
+    del context
+    check_task("cross_entropy", INFO, target)
+    output, target = counted(output, target, weight)
     classes = output.prediction.shape[-1]
     onehot = jax.nn.one_hot(target.labels, classes, dtype=output.prediction.dtype)
     y = (1 - smoothing) * onehot + smoothing / classes

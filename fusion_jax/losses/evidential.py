@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from fusion_jax.losses.base import check_kind, weighted_mean
+from fusion_jax.losses.base import check_task, counted, epoch_of, weighted_mean
 from fusion_jax.nn.evidence import CAP, evidence
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
     "MEFN (2024), with the loss of Trusted Multi-View Classification",
@@ -21,6 +21,7 @@ INFO = Info(
     pinned="stand-in",
     golden="mefn",
     cost="O(N M C)",
+    tasks=("classes",),
 )
 
 
@@ -29,16 +30,16 @@ def evidential(
     target: Target,
     weight: Array,
     *,
-    step=0,
+    context: Context,
     annealing: float = 50.0,
     upl: float = 1.0,
     cap: float = CAP,
 ) -> Array:
     """mean_w of sum over the present modalities and the fused opinion of `risk`, + upl * mean_w of `perceptual`.
 
-    The modalities' opinions are softplus of `output.streams` (placement `decision`), or of
-    ``output.weights["logits"]``. The fused one is ``output.weights["fused_evidence"]`` (fusion `mefn`, whose
-    prediction is log p); where the fusion gives none, softplus of the prediction.
+    The modalities' opinions are softplus of `output.streams` (placement `decision`), or of `output.evidence.streams`.
+    The fused one is `output.evidence.fused` (fusion `mefn`, whose prediction is log p); where the fusion gives none,
+    softplus of the prediction.
 
     Args:
         annealing: steps until the Kullback-Leibler term counts in full, lambda = min(1, step / annealing).
@@ -48,10 +49,11 @@ def evidential(
         ValueError: a task other than classification; a model without per-modality predictions, or with another
             number of classes in them.
     """
-    check_kind("evidential", target, "classes")
+    check_task("evidential", INFO, target)
+    output, target = counted(output, target, weight)
     logits = _views(output)
     y = jax.nn.one_hot(target.labels, logits.shape[-1], dtype=logits.dtype)
-    annealed = jnp.minimum(jnp.asarray(step).astype(logits.dtype) / annealing, 1)
+    annealed = jnp.minimum(jnp.asarray(epoch_of(context)).astype(logits.dtype) / annealing, 1)
     views = risk(evidence(logits, cap) + 1, y[:, None], annealed)  # [N, M]
     alpha, uncertainty, log_p = _fused(output, cap)
     total = jnp.where(output.present, views, 0).sum(1) + risk(alpha, y, annealed)
@@ -79,12 +81,11 @@ def perceptual(log_p: Array, uncertainty: Array, labels: Array) -> Array:
 
 def _views(output: Output) -> Array:
     """The logits [N, M, C] of the single modalities."""
-    held = output.weights if isinstance(output.weights, dict) else {}
-    logits = held.get("logits") if output.streams is None else output.streams
-    if logits is None:
+    if output.streams is None and output.evidence is None:
         raise ValueError(
             "loss 'evidential' needs one prediction a modality: placement 'decision', or fusion 'mefn_calibrated'"
         )
+    logits = output.evidence.streams if output.streams is None else output.streams
     expected = (*output.mask.shape, output.prediction.shape[-1])
     if logits.shape != expected:
         raise ValueError(
@@ -96,9 +97,8 @@ def _views(output: Output) -> Array:
 
 def _fused(output: Output, cap: float) -> tuple[Array, Array, Array]:
     """alpha [N, C], uncertainty [N] and log expected probability [N, C] of the model's prediction."""
-    held = output.weights if isinstance(output.weights, dict) else {}
-    if "fused_evidence" in held:
-        return held["fused_evidence"] + 1, held["fused_uncertainty"], jax.nn.log_softmax(output.prediction)
+    if output.evidence is not None and output.evidence.fused is not None:
+        return output.evidence.fused + 1, output.uncertainty, jax.nn.log_softmax(output.prediction)
     alpha = evidence(output.prediction, cap) + 1
     total = alpha.sum(-1, keepdims=True)
     return alpha, alpha.shape[-1] / total[:, 0], jnp.log(alpha) - jnp.log(total)

@@ -1,17 +1,18 @@
 """Mean squared error, the loss of regression."""
 
-from fusion_jax.losses.base import check_kind, weighted_mean
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.losses.base import check_task, counted, weighted_mean
+from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: mean squared error", cost="O(N K)")
+INFO = Info("Folklore: mean squared error", cost="O(N K)", tasks=("values",))
 
 
-def mse(output: Output, target: Target, weight: Array, *, step=0) -> Array:
+def mse(output: Output, target: Target, weight: Array, *, context: Context) -> Array:
     """mean_w over nodes of mean_k (z_k - y_k)^2 (no factor 1/2).
 
     Raises:
         ValueError: a task other than regression.
     """
-    del step
-    check_kind("mse", target, "values")
+    del context
+    check_task("mse", INFO, target)
+    output, target = counted(output, target, weight)
     return weighted_mean(((output.prediction - target.values) ** 2).mean(-1), weight)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax
 
 from fusion_jax.losses.adaptive_margin import distance, triplets
-from fusion_jax.losses.base import weighted_mean
-from fusion_jax.records import Array, Info, Output, Target
+from fusion_jax.losses.base import counted, epoch_of, weighted_mean
+from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
     "Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering",
@@ -18,23 +18,24 @@ INFO = Info(
     pinned="authors' code",
     golden="mpfnet",
     cost="O(N D + N log N)",
-    needs=("labels",),
+    tasks=("classes",),
 )
 
 
-def triplet(output: Output, target: Target, weight: Array, *, step=0, margin: float = 1.0) -> Array:
+def triplet(output: Output, target: Target, weight: Array, *, context: Context, margin: float = 1.0) -> Array:
     """`margin_loss` of the states the head reads, one triplet for every node with weight > 0.
 
-    Which positive and negative an anchor gets turns with `step`, see `adaptive_margin.triplets`. Every triplet counts
-    alike. Nothing here trains the prediction.
+    Which positive and negative an anchor gets turns with the epoch, see `adaptive_margin.triplets`. Every triplet
+    counts alike. Nothing here trains the prediction.
 
     Raises:
         ValueError: a target without classes, labels that belong to graphs, or placement `decision`.
     """
-    if target.kind != "classes" or target.level != "node" or output.hidden is None:
-        found = f"{target.kind} of {target.level}s" + (" at placement 'decision'" if output.hidden is None else "")
+    if target.words != "classes of nodes" or output.hidden is None:
+        found = target.words + (" at placement 'decision'" if output.hidden is None else "")
         raise ValueError(f"loss 'triplet' forms triplets of nodes' states from their classes, got {found}")
-    positive, negative, found = triplets(target.labels, weight > 0, target.num_outputs, step)
+    output, target = counted(output, target, weight)
+    positive, negative, found = triplets(target.labels, weight > 0, target.num_outputs, epoch_of(context))
     z = output.hidden
     return margin_loss(z, z[positive], z[negative], found.astype(z.dtype), margin=margin)
 

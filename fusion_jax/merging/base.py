@@ -15,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.data.base import Split
-from fusion_jax.encoders.linear import Linear
-from fusion_jax.encoders.mlp import Mlp
 from fusion_jax.model import Model
 from fusion_jax.records import Batch
 from fusion_jax.results.restore import Restored, predict
-from fusion_jax.training.prepare import Units
+from fusion_jax.tasks.values import Units
 from fusion_jax.training.step import Trial
 
 MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
@@ -38,6 +37,7 @@ class Parent:
         seen: what it saw in training; the same as `batch` in the transductive setting.
         split: its rows.
         prediction: [N, C], its own; of a regression target in the target's units.
+        classes: whether that is logits of classes.
         score: its validation score, larger is better; a tuple, ties broken by what comes later.
         units: what its model's outputs are in where the target is values, the anchor's as its inputs are; else None.
     """
@@ -48,6 +48,7 @@ class Parent:
     seen: Batch
     split: Split
     prediction: np.ndarray
+    classes: bool
     score: tuple[float, ...]
     units: Units | None = None
 
@@ -85,28 +86,20 @@ def check_same_shape(parents: Sequence[Parent]) -> None:
 def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
     """The same function of the raw features, as a network that reads them under the anchor's scaler.
 
-    Every seed has a scaler of its own, (x - s) c. With x' the anchor's scaled features, a first layer x W + b is
-    x' (c/c_a W) + b + ((s_a - s) c) W. Networks are compared and averaged in one set of input coordinates only. Where
-    c_a is 0 (a column without spread in the anchor's training rows), the column is taken at s_a.
+    Every seed has a scaler of its own, (x - s) c, which is (c/c_a) x' + (s_a - s) c of the anchor's scaled features x'.
+    Networks are compared and averaged in one set of input coordinates only. Where c_a is 0 (a column without spread in
+    the anchor's training rows), the column is taken at s_a.
 
     Raises:
-        ValueError: the scalers differ and an encoder does not begin with a linear layer.
+        ValueError: the scalers differ and an encoder cannot take others' units (`Encoder.in_units_of`).
     """
     model = nnx.clone(model)
     for name, encoder in zip(model.names, model.encoders, strict=True):
         shift, scale = own.shift[name], own.scale[name]
-        if _same(own, anchor, name):
-            continue
-        if not isinstance(encoder, Linear | Mlp):
-            raise ValueError(
-                f"seeds with scalers of their own (data.scale, split varies) can be merged with the encoders "
-                f"'linear' and 'mlp', not {type(encoder).__name__!r}; train with --config.data.scale=none"
-            )
-        layer = encoder.linear if isinstance(encoder, Linear) else encoder.mlp.fc1
-        kernel = layer.kernel[...]
-        layer.bias[...] = layer.bias[...] + ((anchor.shift[name] - shift) * scale) @ kernel
-        seen = anchor.scale[name] > 0
-        layer.kernel[...] = jnp.where(seen, scale / jnp.where(seen, anchor.scale[name], 1), 0)[:, None] * kernel
+        if not _same(own, anchor, name):
+            seen = anchor.scale[name] > 0
+            ratio = jnp.where(seen, scale / jnp.where(seen, anchor.scale[name], 1), 0)
+            encoder.in_units_of(ratio, (anchor.shift[name] - shift) * scale)
     return model
 
 
@@ -137,7 +130,7 @@ def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
         raise ValueError(
             "seeds with units of their own (regression, split varies) can be merged where one linear head predicts, "
             "not at placement 'decision' or without head: train the cell with one split, "
-            '--config.vary=\'("init","dropout")\''
+            '--config.per_seed=\'("init","dropout")\''
         )
     model = nnx.clone(model)
     kernel, bias = model.head.kernel[...], model.head.bias[...]
@@ -166,9 +159,9 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
         if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
-        if len({"row" == c.config["data"]["scale"] for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
+        if len({"row" == c.plan.data.scale for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
             raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
-        if cell.config["model"]["placement"] != cells[0].config["model"]["placement"]:
+        if cell.plan.model.placement != cells[0].plan.model.placement:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} place their fusion differently")
     scores = [cell.validation_score(i) for cell, i in members]
     anchor = max(range(len(members)), key=lambda n: scores[n])
@@ -187,6 +180,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
                 anchor_cell.seen(anchor_seed),
                 cell.ready.splits[i],
                 prediction,
+                tasks.of(cell.data.target).probabilities,
                 score,
                 units[anchor],
             )
@@ -197,7 +191,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
             raise ValueError(
                 "seeds with scalers of their own (data.scale, split varies) cannot be merged where "
                 "model.missing='mean' fills what is missing with each seed's own mean; train with another policy, or "
-                'with one split, --config.vary=\'("init","dropout")\''
+                'with one split, --config.per_seed=\'("init","dropout")\''
             )
     parents = [
         dataclasses.replace(p, model=in_units(rescaled(p.model, cell.trial(i), target), own, units[anchor]))
@@ -221,7 +215,7 @@ def unseen_rows(parents: Sequence[Parent]) -> np.ndarray:
     if len(rows) < MIN_ROWS:
         raise ValueError(
             f"only {len(rows)} rows are test rows of all {len(parents)} networks: train the cell with one split, "
-            f'--config.vary=\'("init","dropout")\', to merge it'
+            f'--config.per_seed=\'("init","dropout")\', to merge it'
         )
     return rows
 

@@ -20,7 +20,7 @@ from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.pooling import graph_mean, node_count
 from fusion_jax.nn.presence import sending
 from fusion_jax.nn.segment import edge_attend
-from fusion_jax.records import Array
+from fusion_jax.records import Array, Attention
 from fusion_jax.zoo import nearest
 
 FORMS = ("gated", "core")
@@ -114,7 +114,7 @@ class HistoryAttention(nnx.Module):
         self.W_K = nnx.Linear(width, width, use_bias=False, rngs=rngs)
         self.mhsa = MultiHeadAttention(width, heads, rngs=rngs)
         self.ln = layer_norm(width, rngs=rngs) if form == "gated" else None
-        self.name, self.rate, self.guard, self.over = name, rate, guard, over
+        self.rate, self.guard, self.over = rate, guard, over
 
     def layer_weights(self, states: Array, graph: Graph) -> tuple[Array, Array, Array]:
         """z [N, L], c [G, L] and alpha [G, L] of the states X~ [N, L, D], in float32 or wider."""
@@ -135,10 +135,14 @@ class HistoryAttention(nnx.Module):
             y = attend_within(q, k, v, graph, rate=self.rate, key=key)
         return m.out(y.reshape(x.shape[0], -1))
 
+    def shown(self, steps: Steps, graph: Graph) -> tuple[Attention]:
+        """The weights of the layers, of any sign."""
+        there = node_count(graph)[:, None] > 0
+        axes = ("graph", "layer")
+        return (Attention("layers", steps.alpha, axes, "graph", "layer", valid=there, normalised=not self.guard),)
+
     def __call__(self, history: Array, graph: Graph, *, key: Array | None = None) -> Steps:
         """history [N, L, dim], last state last."""
-        if graph is None:
-            raise ValueError(f"readout {self.name!r} averages over the nodes of a graph: it needs a graph")
         states = self.emb_hist(history)
         states = states + jnp.asarray(layer_code(*states.shape[1:]), states.dtype)
         logits, c, alpha = self.layer_weights(states, graph)

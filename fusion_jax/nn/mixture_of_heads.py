@@ -6,7 +6,7 @@ from flax import nnx
 
 from fusion_jax.nn.head_router import HeadRouter
 from fusion_jax.nn.init import masked_mean
-from fusion_jax.records import Array, Fused
+from fusion_jax.records import Array, Attention, Fused
 
 
 def split_qkv(qkv: nnx.Linear, x: Array, heads: int) -> list[Array]:
@@ -31,5 +31,22 @@ def mix(
     losses = {}
     if training and router.routed > 0:
         losses["load_balance"] = balance * router.balance_loss(p, mask)
-    weights = {"attention": attention, "gates": gates, "router": p}
-    return Fused(masked_mean(tokens, mask), tokens, weights, losses)
+    return Fused(masked_mean(tokens, mask), tokens, routing(attention, mask, gates, p), losses)
+
+
+def routing(
+    attention: Array, mask: Array, gates: Array, p: Array, scores: Array | None = None
+) -> tuple[Attention, Attention, Attention]:
+    """What a MoH attention shows: its attention [N, H, M, M], its gates [N, M, H], its router's p [N, M, E]."""
+    return (
+        Attention(
+            "attention",
+            attention,
+            ("node", "head", "modality", "modality"),
+            "modality",
+            "modality",
+            valid=mask[:, None, None],
+        ),
+        Attention("gates", gates, ("node", "modality", "head"), "modality", "head", normalised=False),
+        Attention("router", p, ("node", "modality", "candidate"), "modality", "candidate", scores=scores),
+    )

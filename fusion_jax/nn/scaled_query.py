@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fusion_jax.nn.attention import attend
-from fusion_jax.records import Array
+from fusion_jax.records import Array, Attention
 
 
 def factor(name: str, scale: str, dim: int, width: int) -> float:
@@ -28,7 +28,7 @@ def check_choice(name: str, option: str, value: str, choices):
         raise ValueError(f"fusion {name!r}: {option}={value!r} is none of {', '.join(choices)}")
 
 
-def read(query: Array, keys: Array, values: Array, mask: Array, scale: float) -> tuple[Array, Array]:
+def read(query: Array, keys: Array, values: Array, mask: Array, scale: float) -> tuple[Array, Attention]:
     """One query [p] over keys [M, p] and values [M, e] -> y [e] and weights [M]; both 0 without modality."""
     out, weights = attend(query[None, None], keys[:, None], values[:, None], mask, scale=scale)
-    return out[0, 0], weights[0, 0]
+    return out[0, 0], Attention("query", weights[0, 0], ("modality",), "node", "modality", valid=mask)

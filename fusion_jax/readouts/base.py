@@ -7,7 +7,8 @@ from typing import ClassVar
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Info
+from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
+from fusion_jax.records import EVALUATION, Array, Context, Info, Read
 
 
 class Readout(nnx.Module):
@@ -17,14 +18,35 @@ class Readout(nnx.Module):
     `layers` is L, the number of stored states (graph layers + 1, or 1 where fusion comes last).
 
     Attributes:
-        level: "node" (returns [N, D]) or "graph" (returns [G, D]).
+        info: the entry in the catalogue.
+        level: "node" (returns [N, D]), "graph" (returns [G, D]) or "link" (returns [R, D], of `graph.pairs`).
         last_only: it reads the last state only, and is given no other: those may have other widths.
+        needs: of this instance, where its options make it another than `info.needs`; else None.
+        structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
     """
 
     info: ClassVar[Info]
     level: ClassVar[str] = "node"
     last_only: ClassVar[bool] = False
+    needs: tuple[str, ...] | None = None
+    structures: tuple = ()
 
-    def __call__(self, history: Array, graph: Graph, *, key: Array | None = None) -> Array:
+    @classmethod
+    def width(cls, dim: int) -> int:
+        """The width of what it returns: D, unless it says otherwise."""
+        return dim
+
+    def __call__(self, history: Array, graph: Graph | None, context: Context = EVALUATION) -> Read:
         """history [N, L, D], last state last."""
         raise NotImplementedError
+
+    def align(self, anchor: Readout, walk: Alignment, maps: list[Map], states: States) -> Map:
+        """Takes this readout's neurons to the anchor's, in place, and returns the map of what it returns.
+
+        Args:
+            maps: of the states it is given, in their order. See `nn.alignment`.
+        Raises:
+            ValueError: the mechanism does not say how; names those that do.
+        """
+        del anchor, maps, states
+        raise no_rule(walk, "readout", Readout, self)

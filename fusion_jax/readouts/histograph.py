@@ -14,7 +14,7 @@ from fusion_jax.nn.histograph import HistoryAttention, Steps
 from fusion_jax.nn.init import zeros
 from fusion_jax.nn.pooling import graph_mean
 from fusion_jax.readouts.base import Readout
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Info, Read
 
 
 class HistoGraph(Readout):
@@ -75,10 +75,11 @@ class HistoGraph(Readout):
         last = graph_mean(steps.states[:, -1], graph)
         return graph_mean(steps.out, graph), last, jax.nn.sigmoid(self.gate_logit[...])
 
-    def __call__(self, history, graph, *, key=None):
-        steps = self.attention(history, graph, key=key)
+    def __call__(self, history, graph, context=EVALUATION):
+        steps = self.attention(history, graph, key=context.key)
+        shown = self.attention.shown(steps, graph)
         if self.gate_logit is None:
-            return graph_mean(steps.out, graph)
+            return Read(graph_mean(steps.out, graph), attention=shown)
         read, last, gate = self.parts(steps, graph)
         gate = jnp.asarray(gate, read.dtype)
-        return gate * read + (1 - gate) * last
+        return Read(gate * read + (1 - gate) * last, attention=shown)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.nn.histograph import HistoryAttention
 from fusion_jax.readouts.base import Readout
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info, Read
 
 
 class HistoGraphNode(Readout):
@@ -52,5 +52,6 @@ class HistoGraphNode(Readout):
             "histograph_node", dim, out_dim, heads=heads, rate=rate, form=form, guard=guard, over=over, rngs=rngs
         )
 
-    def __call__(self, history, graph, *, key=None):
-        return self.attention(history, graph, key=key).out
+    def __call__(self, history, graph, context=EVALUATION):
+        steps = self.attention(history, graph, key=context.key)
+        return Read(steps.out, attention=self.attention.shown(steps, graph))

@@ -3,7 +3,7 @@
 from flax import nnx
 
 from fusion_jax.readouts.base import Readout
-from fusion_jax.records import Info
+from fusion_jax.records import EVALUATION, Info, Read
 
 
 class Last(Readout):
@@ -16,6 +16,10 @@ class Last(Readout):
     def __init__(self, dim: int, layers: int, *, rngs: nnx.Rngs):
         del dim, layers, rngs
 
-    def __call__(self, history, graph, *, key=None):
-        del graph, key
-        return history[:, -1]
+    def __call__(self, history, graph, context=EVALUATION):
+        del graph, context
+        return Read(history[:, -1])
+
+    def align(self, anchor, walk, maps, states):
+        del anchor, walk, states  # no parameters
+        return maps[-1]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.special import softmax
 
-from fusion_jax import zoo
-from fusion_jax.results.calibration import measures, reliability, risk_coverage
+from fusion_jax import metrics, plan, tasks, zoo
+from fusion_jax.metrics.aurc import risk_coverage
+from fusion_jax.metrics.brier import confidence
+from fusion_jax.metrics.ece import reliability
+from fusion_jax.results import recorded
 from fusion_jax.results.figures import new_figure
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
@@ -36,37 +38,30 @@ class Calibrated:
 
 def collect(store: Store, found: list[Row]) -> list[Calibrated]:
     """Of the study's rows those with stored class probabilities, in order."""
-    return [_calibrated(store, row) for row in found if row.cell and row.task == "classes" and _has(store, row)]
+    able = (row for row in found if row.cell and tasks.of(row.task).probabilities and _has(store, row))
+    return [_calibrated(store, row) for row in able]
 
 
 def _has(store: Store, row: Row) -> bool:
     """Whether a row's predictions are stored, and are probabilities."""
-    control = store.config(row.cell)["control"]["name"]
+    control = plan.of(store.config(row.cell)).control.name
     return store.has(row.cell, "predictions.parquet") and (not control or zoo.get("control", control).probabilities)
 
 
 def _calibrated(store: Store, row: Row) -> Calibrated:
-    table = store.table(row.cell, "predictions")
-    values, tops, risks = [], [], []
-    for seed in row.seeds:
-        mine = table[((table.part == "test") & (table.seed == seed)).to_numpy()]
-        labels = mine.labels.to_numpy()
-        logits = np.concatenate(mine.prediction.to_numpy()).reshape(len(labels), -1)
-        p = softmax(logits.astype(np.float64), -1)
-        stated = mine.uncertainty.to_numpy() if "uncertainty" in mine and mine.uncertainty.notna().all() else None
-        values.append(measures(p, labels, stated))
-        confidence, correct = p.max(1), p.argmax(1) == labels
-        tops.append((confidence, correct))
-        by = dict(aurc=confidence) | ({} if stated is None else dict(aurc_uncertainty=-stated))
+    found = recorded.scored(store, row.cell, "test")
+    each, tops, risks = [found[seed][1] for seed in row.seeds], [], []
+    values = metrics.scores(each, "calibration")
+    for rows in each:
+        top, correct = confidence(rows)
+        tops.append((top, correct))
+        by = dict(aurc=top) | ({} if rows.uncertainty is None else dict(aurc_uncertainty=-rows.uncertainty))
         risks.append({name: np.interp(GRID, *risk_coverage(score, correct)) for name, score in by.items()})
-    shared = [name for name in values[0] if all(name in v for v in values)]  # seeds of before the column have none
-    summary = {name: np.array([v[name] for v in values]) for name in shared}
-    summary["log_loss"] = row.values["log_loss"]
     return Calibrated(
-        dataclasses.replace(row, values=summary, task="calibration"),
+        dataclasses.replace(row, values=values, table="calibration"),
         float(np.mean([correct.mean() for _, correct in tops])),
         reliability(*(np.concatenate(v) for v in zip(*tops, strict=True))),
-        {name: np.mean([r[name] for r in risks], axis=0) for name in risks[0] if name in shared},
+        {name: np.mean([r[name] for r in risks], axis=0) for name in risks[0] if all(name in r for r in risks)},
     )
 
 

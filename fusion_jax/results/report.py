@@ -11,36 +11,20 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from fusion_jax.results import calibration_study, tables
+from fusion_jax import metrics
+from fusion_jax.results import calibration_study, mixture, tables
 from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
 
-NAMES = dict(
-    accuracy="accuracy",
-    macro_f1="macro F1",
-    weighted_f1="weighted F1",
-    f1="F1 (class 1)",
-    auc="AUC",
-    rmse="RMSE",
-    mae="MAE",
-    r2="R²",
-    c_index="C-index",
-    result="result",
-    ece="ECE",
-    brier="Brier",
-    log_loss="log-loss",
-    aurc="AURC by probability",
-    aurc_uncertainty="AURC by uncertainty",
-)
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
     "rows of one protocol and setting. †: not separated from it, for the 95 % interval of the difference, paired by "
     "seed (Student t over the seeds that both rows have; their splits are the same), holds 0, fewer than two seeds "
     "are common, or all of them differ by the same. There is no correction for the number of comparisons, and seeds "
-    "whose splits overlap make the interval somewhat too narrow. Macro F1: over the classes that occur among labels "
-    "or predictions. -: undefined, such as the AUC where a class is absent. Parameters and seconds (training without "
-    "compilation; of a control, all it does; of the best of several rows, all of them) are of one seed."
+    "whose splits overlap make the interval somewhat too narrow. {notes}-: undefined, such as the AUC where a class is "
+    "absent. Parameters and seconds (training without compilation; of a control, all it does; of the best of several "
+    "rows, all of them) are of one seed."
 )
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
@@ -53,10 +37,7 @@ FIXED_FOOT = (
 )
 CALIBRATION_FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
-    "table.md. ECE: expected calibration error of the top-label probability, 15 bins of equal width. Brier: summed "
-    "over classes, in [0, 2]. AURC: error rate among the most confident rows, averaged over how many of them are "
-    "taken, where confidence is the top-label probability, or less of the uncertainty the model itself states (- where "
-    "it states none). A model with fewer errors has the smaller area however it ranks them: compare the two of a row."
+    "table.md. {notes}"
 )
 
 
@@ -74,7 +55,7 @@ def write(store: Store, *, figures: bool = False) -> str:
     """
     found = tables.rows(store)
     folder = store.root / "report"
-    text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{FOOT}\n"
+    text = "\n".join(_with_notes(store, group) for group in tables.grouped(found).values()) + f"\n{foot(FOOT, found)}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
     try:
@@ -88,18 +69,32 @@ def write(store: Store, *, figures: bool = False) -> str:
     return text
 
 
+def _with_notes(store: Store, group: list[Row]) -> str:
+    """A table in Markdown, and what its rows do not have in common."""
+    notes = mixture.notes(store, group)
+    return markdown(group) + (f"\n{' '.join(notes)}\n" if notes else "")
+
+
 def write_calibration(store: Store, found: list[Row], figures: bool) -> None:
     """Writes report/calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
     made = calibration_study.collect(store, found)
     if not made:
         return
     folder, table = store.root / "report", [c.row for c in made]
-    text = "\n".join(markdown(group) for group in tables.grouped(table).values()) + f"\n{CALIBRATION_FOOT}\n"
+    text = "\n".join(markdown(group) for group in tables.grouped(table).values())
+    text += f"\n{foot(CALIBRATION_FOOT, table).rstrip()}\n"
     write_bytes(folder / "calibration.md", text.encode())
     write_bytes(folder / "calibration.csv", csv(table).encode())
     stated = any("aurc_uncertainty" in row.values for row in table)
     if figures or (stated and importlib.util.find_spec("matplotlib")):
         save_figure(folder / "calibration.png", calibration_study.figure(made))
+
+
+def foot(text: str, table: list[Row]) -> str:
+    """What stands below tables, with what their metrics have to say."""
+    shown = (m for group in tables.grouped(table).values() for m in tables.columns(group))
+    notes = dict.fromkeys(note for m in shown if (note := metrics.named(m).note))
+    return text.format(notes="".join(f"{note} " for note in notes))
 
 
 def title(group: list[Row]) -> str:
@@ -131,7 +126,7 @@ def _entries(group: list[Row]):
 
 def _has_fixed(group: list[Row]) -> bool:
     """Whether the table has the column of what the fixed test rows say."""
-    return any(r.tested is not None and r.task in tables.PRIMARY for r in group)
+    return any(r.tested is not None and r.table == "main" for r in group)
 
 
 def _by_rows(row: Row, group: list[Row]) -> str:
@@ -163,8 +158,9 @@ def _plain(value, form) -> str:
 
 def _head(group: list[Row]) -> list[str]:
     shown = tables.columns(group)
-    fixed = [f"{NAMES[shown[0]]} by rows"] if _has_fixed(group) else []
-    return ["variant", "placement", *(NAMES[m] for m in shown or ["result"]), *fixed, "seeds", "parameters", "seconds"]
+    heads = [metrics.heading(m) for m in shown] or ["result"]
+    fixed = [f"{heads[0]} by rows"] if _has_fixed(group) else []
+    return ["variant", "placement", *heads, *fixed, "seeds", "parameters", "seconds"]
 
 
 def _without_result(row: Row, shown: list[str], dash: str, failed: str) -> list[str]:

@@ -21,18 +21,19 @@ import pandas as pd
 from flax import nnx
 from ml_collections import ConfigDict
 
-from fusion_jax import study
+from fusion_jax import metrics, study, tasks
 from fusion_jax.data import Dataset
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
-from fusion_jax.records import Batch
+from fusion_jax.plan import Plan
+from fusion_jax.records import EVALUATION, Batch, Context
 from fusion_jax.results.store import Store, read_json
-from fusion_jax.results.tables import LOWER_IS_BETTER, PRIMARY
 from fusion_jax.training import checkpoint
-from fusion_jax.training.build import build_model
+from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
+from fusion_jax.training.derived import structures_of, with_structures
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, scaled, whole
+from fusion_jax.training.step import Trial, known_to_model, scaled, whole
 from fusion_jax.zoo import nearest
 
 
@@ -42,7 +43,7 @@ class Restored:
 
     Attributes:
         identity: its folder's name.
-        config: as it was trained (with the width that `match_params` chose).
+        plan: as it was trained, with the width that `size` chose.
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
         ready: splits, trials and batch of all stored seeds, without those that diverged.
@@ -52,7 +53,7 @@ class Restored:
     """
 
     identity: str
-    config: dict[str, Any]
+    plan: Plan
     label: str
     data: Dataset
     ready: Prepared
@@ -66,7 +67,23 @@ class Restored:
     @property
     def primary(self) -> str:
         """The metric that ranks models of this task."""
-        return PRIMARY[self.data.target.kind]
+        task = tasks.of(self.data.target)
+        return task.primary_of(task.about(self.data.target))
+
+    def place(self, seed: int | None = None) -> int:
+        """Where a stored seed stands; the one with the best validation score if None.
+
+        Raises:
+            ValueError: the cell has no such seed.
+        """
+        if seed is None:
+            return max(range(len(self.seeds)), key=self.validation_score)
+        if seed not in self.seeds:
+            raise ValueError(
+                f"cell {self.identity} has no seed {seed}{nearest(str(seed), map(str, self.seeds))}; "
+                f"finished: {', '.join(map(str, self.seeds))}"
+            )
+        return self.seeds.index(seed)
 
     def trial(self, i: int) -> Trial:
         """What the i-th stored seed had of its own."""
@@ -81,23 +98,28 @@ class Restored:
         plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
         return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
 
+    def context(self, i: int) -> Context:
+        """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""
+        return known_to_model(jax.tree.map(lambda a: a[i], self.ready.target), self.trial(i).train_weight)
+
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
-        return self.ready.own_units(predict(self.models[i], self.batch(i)), i)
+        return self.ready.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
-        """Larger is better: the primary metric on validation rows, ties broken by the lower log-loss."""
+        """Larger is better: the primary metric on validation rows, ties broken by the task's other (log-loss)."""
         table = self.metrics[(self.metrics.seed == self.seeds[i]) & (self.metrics.part == "val")]
         value = table.set_index("metric").value
-        sign = -1 if self.primary in LOWER_IS_BETTER else 1
-        return sign * float(value[self.primary]), -float(value.get("log_loss", 0.0))
+        tie = tasks.of(self.data.target).tie
+        other = metrics.sign(tie) * float(value[tie]) if tie in value else 0.0
+        return metrics.sign(self.primary) * float(value[self.primary]), other
 
 
 @own_settings()
-def predict(model: Model, batch: Batch) -> np.ndarray:
+def predict(model: Model, batch: Batch, context: Context = EVALUATION) -> np.ndarray:
     """float32 [N, C], what one model returns in evaluation."""
     graphdef, state = nnx.split(model)
-    output = jax.jit(lambda s, b: nnx.merge(graphdef, s)(b).prediction)(state, batch)
+    output = jax.jit(lambda s, b, c: nnx.merge(graphdef, s)(b, context=c).prediction)(state, batch, context)
     return np.asarray(output, np.float32)
 
 
@@ -162,17 +184,18 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"edge set or setting is"
         )
     try:
-        config = study.resolve(ConfigDict(config)).config  # options that mechanisms have gained since
+        found = study.resolve(ConfigDict(config)).plan  # options that mechanisms have gained since
     except ValueError as error:
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]
-    config = {**config, "model": {**config["model"], "dim": width}}
+    found = dataclasses.replace(found, model=dataclasses.replace(found.model, dim=width))
     diverged = store.diverged(identity)
     seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
-    ready = prepare(config, data, seeds)
+    ready = prepare(found.data, data, seeds, **found.preparing)
     store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
-    template = build_model(config, dims, data.target, jax.random.key(0))
+    template = build_model(found.model, build_scheme(found.scheme), dims, data.target, jax.random.key(0))
+    ready = with_structures(ready, *structures_of(template))
     models = {}
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")
@@ -180,7 +203,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             models[seed] = fill(template, jax.tree.map(lambda a, i=i: a[i], saved), f"{identity}, seed {seed}")
     return Restored(
         identity,
-        config,
+        found,
         record["label"],
         data,
         ready,

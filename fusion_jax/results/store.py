@@ -8,9 +8,9 @@
     <workdir>/cells/<id>/failure.json         traceback of the last attempt, if it failed
     <workdir>/cells/<id>/<part>/              one training of some seeds:
         environment.json                      versions, git revision, device
-        cost.json                             parameters, flops, peak_bytes, seconds, best epochs; the rule of the
-                                              splits and the digest of each seed's; diverged: [seed, epoch, cause]
-                                              of finished seeds that have no result
+        cost.json                             what is predicted; parameters, flops, peak_bytes, seconds, best epochs;
+                                              the rule of the splits and the digest of each seed's; diverged: [seed,
+                                              epoch, cause] of finished seeds that have no result
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
@@ -37,13 +37,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 from etils import epath
+from pyarrow import parquet
 
 from fusion_jax import folders
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
+from fusion_jax.study.layout import of_today
 
 
 class Store:
@@ -82,19 +85,31 @@ class Store:
         held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
         write_json(self.root / "study.json", held)
 
-    def add_cell(self, identity: str, cell: Cell, source: str) -> None:
-        """One cell more in the list of cells; a study that is there keeps its own.
+    @contextlib.contextmanager
+    def listed(self, identity: str, cell: Cell, source: str) -> Iterator[None]:
+        """Runs the block with the cell in the list of cells; a study that is there keeps its own.
+
+        A cell that is there already has the label and the number of seeds it has now. One that turns out not to fit
+        (ValueError, OSError in the block) is taken off the list again, unless it has results.
 
         Raises:
             ValueError: the study is of another schema, so that its rows and the new one would not compare.
         """
-        if not (self.root / "study.json").exists():
-            return self.write_study([(identity, cell)], source)
-        study = self.read_study()
-        self._check_schema(study)
-        if identity not in [entry["id"] for entry in study["cells"]]:
-            study["cells"].append(dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config))
-            write_json(self.root / "study.json", study)
+        before = self.read_study() if (self.root / "study.json").exists() else None
+        if before is None:
+            self.write_study([(identity, cell)], source)
+        else:
+            self._check_schema(before)
+            entry = dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config)
+            cells = [entry if old["id"] == identity else old for old in before["cells"]]
+            write_json(self.root / "study.json", {**before, "cells": cells + [entry] * (entry not in cells)})
+        try:
+            yield
+        except (ValueError, OSError):
+            if not self.finished_seeds(identity):
+                cells = [entry for entry in self.read_study()["cells"] if entry["id"] != identity]
+                write_json(self.root / "study.json", {**self.read_study(), "cells": cells})
+            raise
 
     def _check_schema(self, study: Mapping[str, Any]) -> None:
         if (schema := study.get("schema", 1)) != SCHEMA:
@@ -108,7 +123,8 @@ class Store:
         path = self.root / "study.json"
         if not path.exists():
             raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study (no {path.name}): run the sweep first")
-        return read_json(path)
+        study = read_json(path)
+        return {**study, "cells": [{**cell, "config": of_today(cell["config"])} for cell in study["cells"]]}
 
     def finished_seeds(self, identity: str) -> tuple[int, ...]:
         """The seeds the cell's record lists, () without a record."""
@@ -184,6 +200,19 @@ class Store:
         found = self._read(identity, f"{name}.parquet")
         return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
 
+    def columns(self, identity: str, name: str) -> Iterator[dict[str, np.ndarray]]:
+        """The same table by its columns, of one training after another: [n], or [n, K] of lists of one length.
+
+        A `predictions` table that pandas reads has an object a row; of a study that takes longer than all else.
+        """
+        for _, content in self._read(identity, f"{name}.parquet"):
+            table = parquet.read_table(io.BytesIO(content))
+            yield {column: _array(table[column].combine_chunks()) for column in table.column_names}
+
+    def environments(self, identity: str) -> list[dict[str, Any]]:
+        """What each training depended on besides its config. Raises as `table`."""
+        return [_parsed(path, content) for path, content in self._read(identity, "environment.json")]
+
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""
         return [_parsed(path, content) for path, content in self._read(identity, "cost.json")]
@@ -228,7 +257,8 @@ class Store:
                 )
 
     def config(self, identity: str) -> dict[str, Any]:
-        return read_json(self.cell(identity) / "config.json")
+        """The full config of a cell, in the layout of today."""
+        return of_today(read_json(self.cell(identity) / "config.json"))
 
 
 @contextlib.contextmanager
@@ -259,6 +289,15 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
         if isinstance(error, OSError) and error.filename is None:  # "No space left on device": say where
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+
+
+def _array(column: pyarrow.Array) -> np.ndarray:
+    """[n] of a column, or [n, K] where its entries are lists of one length."""
+    if pyarrow.types.is_list(column.type):
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    if pyarrow.types.is_dictionary(column.type):
+        return np.array(column.dictionary.to_pylist())[column.indices.to_numpy(zero_copy_only=False)]
+    return column.to_numpy(zero_copy_only=False)
 
 
 def _plain(value):

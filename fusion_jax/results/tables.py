@@ -10,26 +10,17 @@ import dataclasses
 import json
 from typing import Any
 
-import duckdb
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from fusion_jax import zoo
+from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
-from fusion_jax.results import influence
+from fusion_jax.metrics.base import Scored
+from fusion_jax.plan import DataPlan, Plan
+from fusion_jax.results import influence, recorded
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, flatten
 
-PRIMARY = {"classes": "accuracy", "values": "rmse", "survival": "c_index"}
-SHOWN = {
-    "classes": ("accuracy", "macro_f1", "weighted_f1", "auc"),
-    "values": ("rmse", "mae", "r2"),
-    "survival": ("c_index", "auc"),
-    "calibration": ("ece", "brier", "log_loss", "aurc", "aurc_uncertainty"),
-}
-LOWER_IS_BETTER = ("rmse", "mae", "log_loss", "ece", "brier", "aurc", "aurc_uncertainty")
-DIGITS = {"aurc": 4, "aurc_uncertainty": 4}  # areas are far below the error rate; 3 for all else
 UNFINISHED = "not finished"
 PUBLISHED, KNOWN = "published", "known"  # stand for the protocol of rows that are not run: see `study.published`
 SINGLE = "best single modality (by validation)"
@@ -42,9 +33,11 @@ class Row:
 
     Attributes:
         label, placement, layer, data, protocol, setting: what the row is.
-        values: {metric: float [S]} on test rows.
+        values: {metric: float [S]} on test rows, from the stored predictions where there are any.
         parameters, seconds: of one seed; None where they mean nothing.
         error: the message of a failed cell, `UNFINISHED` where seeds are missing, "" otherwise.
+        task, primary: what is predicted, and the metric that ranks.
+        table: which metrics are shown, those of the "main" table or of "calibration".
         published: {metric: (mean, standard deviation or None)} of a row that others have published or that is known
             without running anything, which takes no part in comparisons; source: what to cite for it.
         cell: identity of the row's cell; "" of a row that is not one cell's.
@@ -64,6 +57,8 @@ class Row:
     seconds: float | None
     error: str = ""
     task: str = "classes"
+    primary: str = "accuracy"
+    table: str = "main"
     published: dict[str, tuple[float, float | None]] = dataclasses.field(default_factory=dict)
     source: str = ""
     cell: str = ""
@@ -86,25 +81,26 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
-    names = _data_names(written["cells"])
-    wanted = collections.Counter(_without_modalities(e["config"]) for e in written["cells"] if _is_single(e["config"]))
-    for entry in written["cells"]:
-        row, metrics = _row(store, entry, names)
-        found.append(row)
-        if metrics is not None and _is_single(entry["config"]):
-            singles.setdefault(_without_modalities(entry["config"]), []).append((row, metrics, entry))
-    made = [(g, _best_single(g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
+    entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
+    names = _data_names([e.plan.data for e in entries])
+    wanted = collections.Counter(_without_modalities(e.config) for e in entries if _is_single(e.plan))
+    for entry in entries:
+        found.append(row := _row(store, entry, names))
+        if row.values and _is_single(entry.plan):
+            singles.setdefault(_without_modalities(entry.config), []).append((row, entry))
+    made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _told_apart(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
             found.insert(last + 1, dataclasses.replace(row, label=label))
-    return found + [_published(entry) for entry in written.get("published", ())]
+    known = {row.data: row.task for row in found if row.values}
+    return found + [_published(entry, known.get(entry["data"])) for entry in written.get("published", ())]
 
 
-def _published(entry: dict[str, Any]) -> Row:
-    """A row without seeds, whose protocol says what it is."""
+def _published(entry: dict[str, Any], task: str | None) -> Row:
+    """A row without seeds, whose protocol says what it is; without a `task` it is of that of most of its metrics."""
     values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
-    task = next(t for t, m in PRIMARY.items() if m in values)
+    task = task or max(zoo.names("task"), key=lambda kind: len(values.keys() & metrics.of(kind).keys()))
     return Row(
         entry["label"],
         "-",
@@ -120,7 +116,18 @@ def _published(entry: dict[str, Any]) -> Row:
     )
 
 
-Single = tuple[Row, pd.DataFrame, dict[str, Any]]  # a row of one modality, its metrics, its entry in the study
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A cell in the list of the study."""
+
+    id: str
+    label: str
+    seeds: int
+    plan: Plan
+    config: dict[str, Any]
+
+
+Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
 
 
 def _without_modalities(config: dict[str, Any]) -> str:
@@ -130,69 +137,61 @@ def _without_modalities(config: dict[str, Any]) -> str:
     return json.dumps(rest, sort_keys=True)
 
 
-def _is_single(config: dict[str, Any]) -> bool:
-    modalities = config["data"]["modalities"]
-    return len(modalities) == 1 and modalities[0] != "structure" and not config["control"]["name"]
+def _is_single(plan: Plan) -> bool:
+    modalities = plan.data.modalities
+    return len(modalities) == 1 and modalities[0] != "structure" and not plan.control.name
 
 
-def _row(store: Store, entry: dict[str, Any], names: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
-    """The row of a cell and its metrics; a row without values where a file of the cell is damaged, and says which."""
-    config = entry["config"]
-    control = bool(config["control"]["name"])
+def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
+    """The row of a cell; one without values where a file of the cell is damaged, and says which."""
+    control = entry.plan.control
     about = dict(
-        label=entry["label"],
-        placement="-" if control else config["model"]["placement"],
-        data=names[_variant(config["data"])],
-        protocol=config["protocol"],
-        setting=config["data"]["setting"] or "default",
+        label=entry.label,
+        placement="-" if control.name else entry.plan.model.placement,
+        data=names[_variant(entry.plan.data)],
+        protocol=entry.plan.protocol,
+        setting=entry.plan.data.setting or "default",
     )
-    if control and config["control"]["options"].get("validation_labels") and VALIDATION_LABELS not in entry["label"]:
+    if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
         about["label"] += VALIDATION_LABELS
-    if not control and not _has_edges(config["model"]):
+    if not control.name and not _has_edges(entry.plan):
         about["placement"] += " (no graph)"
     try:
         return _read_row(store, entry, about)
     except Damaged as error:
-        return Row(**about, values={}, parameters=None, seconds=None, error=str(error)), None
+        return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
 
 
-def _read_row(store: Store, entry: dict[str, Any], about: dict[str, str]) -> tuple[Row, pd.DataFrame | None]:
-    identity = entry["id"]
-    seeds = [s for s in store.finished_seeds(identity) if s < entry["seeds"]]
+def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
+    identity = entry.id
+    seeds = [s for s in store.finished_seeds(identity) if s < entry.seeds]
     failure = store.failure(identity)
     costs = store.costs(identity) if seeds else []
-    diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry["seeds"]}
+    diverged = {s: epoch for c in costs for s, epoch, *_ in c.get("diverged", ()) if s < entry.seeds}
     seeds = [s for s in seeds if s not in diverged]
-    missing = entry["seeds"] - len(seeds) - len(diverged)
+    missing = entry.seeds - len(seeds) - len(diverged)
     error = (failure["error"] if failure else UNFINISHED) if missing else ""
     if not seeds:
-        return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged)), None
+        return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged))
     notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
     if notes:
-        about["label"] += f" ({len(seeds)} of {entry['seeds']} seeds{':' if error else ';'} {'; '.join(notes)})"
-    metrics = store.table(identity, "metrics")
-    metrics = metrics[metrics.seed.isin(seeds)]
-    test = duckdb.query(  # DuckDB takes NaN of pandas for NULL, and a NULL would come back as 0
-        "select metric, list(coalesce(value, 'nan'::double) order by seed) as value "
-        "from metrics where part = 'test' group by metric"
-    ).df()
+        about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
-    values = {m: np.asarray(v, float) for m, v in zip(test.metric, test.value, strict=True)}
-    task = next(t for t, m in PRIMARY.items() if m in values)
-    parameters = costs[0]["parameters"] or None
-    tested, known = _tested(store, identity, seeds)
-    row = Row(
+    described = recorded.about(store, identity)
+    test = recorded.measured(store, identity, "test", seeds)
+    tested, known = _tested(test.rows, test.scored)
+    return Row(
         **about,
-        values=values,
-        parameters=parameters,
+        values=test.values,
+        parameters=costs[0]["parameters"] or None,
         seconds=total / count,
-        task=task,
+        task=described["kind"],
+        primary=tasks.primary(described),
         cell=identity,
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
     )
-    return row, metrics
 
 
 def _diverged(epochs: dict[int, int]) -> str:
@@ -201,75 +200,60 @@ def _diverged(epochs: dict[int, int]) -> str:
     return "; ".join(f"{seeds} diverged at epoch {epoch}" for epoch, seeds in at.items())
 
 
-def _tested(store: Store, identity: str, seeds: list[int]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
-    if not store.has(identity, "predictions.parquet"):
+    if not rows or any(not np.array_equal(own, rows[0]) for own in rows):
         return None, {}
-    table = store.table(identity, "predictions")
-    table = table[table.part == "test"]
-    each = [table[table.seed == seed] for seed in seeds]
-    if any(not np.array_equal(t.row, each[0].row) for t in each):
-        return None, {}
-    known = [influence.of(t) for t in each]
-    shared = [m for m in known[0] if all(m in k for k in known)]
-    return each[0].row.to_numpy(), {m: np.stack([k[m] for k in known]) for m in shared}
+    return rows[0], metrics.influences(scored)
 
 
-def _variant(part: dict[str, Any]) -> str:
+def _variant(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
-    return json.dumps([part["name"], part["options"]], sort_keys=True)
+    return json.dumps([part.name, part.options], sort_keys=True)
 
 
-def _data_names(cells: list[dict[str, Any]]) -> dict[str, str]:
+def _data_names(parts: list[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it."""
-    parts = {_variant(c["config"]["data"]): c["config"]["data"] for c in cells}
+    variants = {_variant(part): part for part in parts}
     named = {}
-    for variant, part in parts.items():
-        given = ", ".join(f"{k}={v}" for k, v in sorted(part["options"].items()))
-        alone = sum(other["name"] == part["name"] for other in parts.values()) == 1
-        named[variant] = part["name"] if alone or not given else f"{part['name']} ({given})"
+    for variant, part in variants.items():
+        given = ", ".join(f"{k}={v}" for k, v in sorted(part.options.items()))
+        alone = sum(other.name == part.name for other in variants.values()) == 1
+        named[variant] = part.name if alone or not given else f"{part.name} ({given})"
     return named
 
 
-def _has_edges(model: dict[str, Any]) -> bool:
+def _has_edges(plan: Plan) -> bool:
     """Whether a model looks at edges: through its graph layers, its encoders or its fusion."""
-    layers = model["layers"] > 0 and model["layer"]["name"] != "none"
-    return layers or any("graph" in zoo.get(kind, model[kind]["name"]).info.needs for kind in ("encoder", "fusion"))
+    readers = (("encoder", plan.model.encoder), ("fusion", plan.model.fusion))
+    return plan.uses_edges or any("graph" in zoo.get(kind, part.name).info.needs for kind, part in readers)
 
 
-def _best_single(group: list[Single], modalities: int) -> Row | None:
-    """For every seed the single modality with the best validation score (ties: the lower validation log-loss).
+def _best_single(store: Store, group: list[Single], modalities: int) -> Row | None:
+    """For every seed the single modality with the best validation score (ties: the task's own, such as log-loss).
 
     The rows are of one model, and of the seeds that all have finished; None without any. Of the `modalities` that the
     study names some may have no result: the label says so.
     """
-    first, _, entry = group[0]
-    primary = PRIMARY[first.task]
-    sign = -1 if primary in LOWER_IS_BETTER else 1
-    members = [(row, table.pivot(index="seed", columns=["part", "metric"], values="value")) for row, table, _ in group]
-    seeds = sorted(set.intersection(*(set(row.seeds) for row, _ in members)))
+    first, entry = group[0]
+    seeds = sorted(set.intersection(*(set(row.seeds) for row, _ in group)))
     if not seeds:
         return None
-
-    def rank(member: tuple[Row, pd.DataFrame], seed: int) -> tuple[float, float]:
-        table = member[1]
-        tie = table.loc[seed, ("val", "log_loss")] if ("val", "log_loss") in table.columns else 0.0
-        return sign * table.loc[seed, ("val", primary)], -tie
-
-    chosen = [max(members, key=lambda m, seed=seed: rank(m, seed))[0] for seed in seeds]
+    scores = [recorded.validation(store, row.cell, seeds) for row, _ in group]
+    chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
-    wanted = max(e["seeds"] for *_, e in group)
+    wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
     label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
-    shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in members)
-    known = [m for m in first.influence if all(m in r.influence for r, _ in members)] if shared else []
+    shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in group)
+    known = [m for m in first.influence if all(m in r.influence for r, _ in group)] if shared else []
     return dataclasses.replace(
         first,
         label=label,
         values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
-        parameters=first.parameters if len({r.parameters for r, _ in members}) == 1 else None,
-        seconds=sum(r.seconds for r, _ in members),
+        parameters=first.parameters if len({r.parameters for r, _ in group}) == 1 else None,
+        seconds=sum(r.seconds for r, _ in group),
         cell="",
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
@@ -284,8 +268,8 @@ def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
         if row is None:
             labels.append("")
             continue
-        like = [flatten(g[0][2]["config"]) for g, r in made if r is not None and _place(r) == _place(row)]
-        own = flatten(group[0][2]["config"])
+        like = [flatten(g[0][1].config) for g, r in made if r is not None and _place(r) == _place(row)]
+        own = flatten(group[0][1].config)
         differing = {k for f in like for k in {**f, **own} if f.get(k) != own.get(k)}
         keys = sorted(differing - {"label", "seeds", "data.modalities"})
         labels.append(", ".join([row.label, *(f"{k}={own[k]}" for k in keys if k in own)]))
@@ -312,7 +296,7 @@ def best(
 
     Only rows of the protocol and of the setting (None: of any) with finite values take part.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = metrics.sign(metric)
     means = [
         (sign * np.mean(r.values[metric]), -i)
         for i, r in enumerate(table)
@@ -335,7 +319,7 @@ def separated(better: Row, worse: Row, metric: str) -> bool:
     too, and both intervals have to. With fewer than two common seeds nothing is known; nor where all seeds differ by
     the same and test rows are drawn anew: steps of one row in a small test part do that by chance.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = metrics.sign(metric)
     found = [by_seed(better, worse, metric), by_row(better, worse, metric)]
     if found[0] is None or (found[1] is None and np.ptp(found[0]) <= 1e-9 * np.abs(found[0]).max()):
         return False
@@ -366,12 +350,12 @@ def by_row(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
 
 
 def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of a metric if the fixed test rows were drawn anew: Wilson's for accuracy (of the mean over seeds,
-    as if it were one predictor's), by the influence of each row for others; None where it is not known."""
+    """95 % interval of a metric if the fixed test rows were drawn anew: Wilson's for a share of right rows (of the mean
+    over seeds, as if it were one predictor's), by the influence of each row for others; None where it is not known."""
     if row.tested is None or metric not in row.influence:
         return None
     mean = float(np.mean(row.values[metric]))
-    if metric == "accuracy":
+    if metrics.named(metric).share:
         return influence.wilson(mean, len(row.tested))
     half = influence.half_width(row.influence[metric].mean(0))
     return mean - half, mean + half
@@ -383,7 +367,7 @@ def cell_text(row: Row, metric: str) -> str:
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.
     """
-    digits = DIGITS.get(metric, 3)
+    digits = metrics.named(metric).digits
     if metric in row.published:
         mean, sd = row.published[metric]
         return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
@@ -407,9 +391,5 @@ def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def columns(group: list[Row]) -> list[str]:
-    """The metrics shown for a group: those of its task that some row has; F1 of class 1 where there are two."""
-    task = next((r.task for r in group if r.values or r.published), group[0].task)
-    shown = [m for m in SHOWN[task] if any(m in r.values or m in r.published for r in group)]
-    if any("f1" in r.values or "f1" in r.published for r in group):
-        shown.insert(1, "f1")
-    return shown
+    """The metrics shown for a group: those of its table that some row has."""
+    return metrics.shown((m for row in group for m in (*row.values, *row.published)), group[0].table)

@@ -20,11 +20,10 @@ from fusion_jax.graphs import Graph
 from fusion_jax.losses.base import weighted_mean
 from fusion_jax.losses.triplet import triplet
 from fusion_jax.nn.attention import masked_softmax
-from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import zeros
 from fusion_jax.nn.prototypes import Episode, class_means, cosine, episode
 from fusion_jax.nn.segment import propagate
-from fusion_jax.records import Array, Batch, Info, Output, Target
+from fusion_jax.records import EVALUATION, Array, Attention, Batch, Context, Info, Output, Target
 from fusion_jax.schemes.base import Make, Scheme, Stage
 from fusion_jax.zoo import nearest
 
@@ -70,26 +69,35 @@ class TwoEncoders(nnx.Module):
         """[..., C] -> logits [..., C]"""
         return similarity @ self.weight[...] + self.bias[...]
 
-    def __call__(self, batch: Batch, *, key: Array | None = None) -> Output:
-        """The fused prediction; `hidden` is [f_G; f_A] [N, 2 F], `weights` the similarities [N, C]."""
-        first, second = split_key(key, 2)
-        g = self.generic(batch, key=first)
-        a = self.advanced(self.for_advanced(batch, g.hidden), key=second)
+    def __call__(self, batch: Batch, *, context: Context = EVALUATION) -> Output:
+        """The fused prediction; `hidden` is [f_G; f_A] [N, 2 F], the attention "prototypes" the similarities [N, C]."""
+        first, second = context.split(2)
+        g = self.generic(batch, context=first)
+        a = self.advanced(self.for_advanced(batch, g.hidden), context=second)
         hidden = jnp.stack([g.hidden, a.hidden], axis=1)
         d = self.similarity(hidden, self.prototypes[...].astype(hidden.dtype))
         losses = {f"generic {k}": v for k, v in g.losses.items()} | {f"advanced {k}": v for k, v in a.losses.items()}
-        return Output(self.classify(d), None, a.embeddings, hidden.reshape(len(d), -1), a.mask, d, losses)
+        seen = Attention("prototypes", d, ("node", "class"), "node", "class", normalised=False)
+        return Output(
+            self.classify(d),
+            None,
+            a.embeddings,
+            hidden.reshape(len(d), -1),
+            a.mask,
+            attention=(seen, *a.attention),
+            losses=losses,
+        )
 
-    def only_generic(self, batch: Batch, *, key: Array | None = None) -> Output:
+    def only_generic(self, batch: Batch, *, context: Context = EVALUATION) -> Output:
         """The first stage: f_G alone, its prediction the cosines to its prototypes."""
-        g = self.generic(batch, key=key)
+        g = self.generic(batch, context=context)
         return dataclasses.replace(g, prediction=cosine(g.hidden, self.prototypes[0].astype(g.hidden.dtype)))
 
-    def only_advanced(self, batch: Batch, *, key: Array | None = None) -> Output:
+    def only_advanced(self, batch: Batch, *, context: Context = EVALUATION) -> Output:
         """The second stage: f_A alone with its own head; f_G, where f_A reads it, is finished."""
         if self.form == "cascaded":
             batch = self.for_advanced(batch, jax.lax.stop_gradient(self.generic(batch).hidden))
-        return self.advanced(batch, key=key)
+        return self.advanced(batch, context=context)
 
     def remember(self, hidden: Array, target: Target, weight: Array):
         """Stores the class means of hidden [N, 2, F] over the rows with weight > 0."""
@@ -131,7 +139,6 @@ class MPFNet(Scheme):
         2025,
         golden="mpfnet",
         cost="two models, + O(episodes C (shots + C) D)",
-        needs=("graph", "labels"),
     )
 
     def __init__(
@@ -165,8 +172,8 @@ class MPFNet(Scheme):
         self.ways, self.shots, self.episodes, self.shares, self.rates = ways, shots, episodes, tuple(shares), rates
 
     def build(self, make: Make, feature_dims: Mapping[str, int], target: Target, key: Array) -> TwoEncoders:
-        if target.kind != "classes" or target.level != "node":
-            raise ValueError(f"scheme 'mpfnet' classifies nodes, got {target.kind} of {target.level}s")
+        if target.words != "classes of nodes":
+            raise ValueError(f"scheme 'mpfnet' classifies nodes, got {target.words}")
         first, second = jax.random.split(key)
         generic = make(feature_dims, first)
         if generic.placement == "decision":
@@ -213,7 +220,7 @@ class MPFNet(Scheme):
     def triplet_loss(self, model, output: Output, target: Target, weight: Array, step: Array, key: Array) -> Array:
         """Of f_G, one triplet a training row."""
         del model, key
-        return triplet(output, target, weight, step=step, margin=self.margin)
+        return triplet(output, target, weight, context=Context(step=step), margin=self.margin)
 
     def episode_loss(
         self, model: TwoEncoders, output: Output, target: Target, weight: Array, step: Array, key: Array

@@ -1,21 +1,14 @@
 """Studies: every key once, the cells a study file makes of them, and what names a cell."""
 
-from fusion_jax.study.cells import (
-    SCHEMA,
-    VALIDATION_LABELS,
-    Cell,
-    expand,
-    flatten,
-    load,
-    mistakes_in,
-    published,
-    resolve,
-    set_key,
-    split,
-    tell_apart,
-)
+from fusion_jax.study.cell import Cell
+from fusion_jax.study.expand import expand
+from fusion_jax.study.files import load, mistakes_in, published, split
+from fusion_jax.study.identity import SCHEMA
+from fusion_jax.study.keys import OPEN, flatten, set_key, unknown
+from fusion_jax.study.resolve import VALIDATION_LABELS, resolve
 
 __all__ = [
+    "OPEN",
     "SCHEMA",
     "VALIDATION_LABELS",
     "Cell",
@@ -27,5 +20,5 @@ __all__ = [
     "resolve",
     "set_key",
     "split",
-    "tell_apart",
+    "unknown",
 ]

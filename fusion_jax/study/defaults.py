@@ -1,15 +1,17 @@
-"""Every key a study can set, once, with what it does: the defaults that `configs/base.py` hands on.
+"""Every key a study can set, once, with what it does. A study starts from this and changes what it is about.
 
-They lie in the package, so that it finds them wherever it is installed and whatever packages `configs` a user has.
+A new key, with the default that leaves everything as it was, leaves every stored result valid (`study.identity`).
 """
+
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from fusion_jax import zoo
 
 
-def get_config(arg: str = "") -> ConfigDict:
-    """The defaults; `arg` is a comma-separated list of fusion=, placement=, layer=, encoder=, data=, quick."""
+def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
+    """The defaults, changed as the study's argument says: see `apply`."""
     config = ConfigDict(
         dict(
             label="",  # the row's name in tables; "" derives it from what the study varies
@@ -20,12 +22,12 @@ def get_config(arg: str = "") -> ConfigDict:
                 graph="",  # name of an edge set; "" for the data set's default
                 views=(),  # one edge set a modality, by name; () where all use `graph`
                 test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
-                scale="view",  # "column": each column to unit variance; "view": one scale a modality; "row": each row
-                # divided by the sum of its absolute values, nothing fitted; "none"
+                scale="modality",  # "column": each column to unit variance; "modality": one scale for all its columns;
+                # "row": each row divided by the sum of its absolute values, nothing fitted; "none"
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),
             seeds=5,  # number of trials of every cell, seeds 0 ... seeds - 1
-            vary=("init", "dropout", "split"),  # what differs from seed to seed
+            per_seed=("init", "dropout", "split"),  # what differs from seed to seed
             protocol="honest",  # "honest": select on validation rows; "paper": on test rows, training on all others
             control=dict(name="", options=ConfigDict()),  # a file of fusion_jax/controls instead of the model
             model=dict(
@@ -63,46 +65,53 @@ def get_config(arg: str = "") -> ConfigDict:
                 clip=0.0,  # largest global norm of the gradient; 0 for no clipping
                 warmup=0,  # epochs of linear warm-up
                 decay=False,  # cosine decay to 0 over the epochs
-                steps=(),  # pairs (epoch, factor): from that epoch on the learning rate is multiplied
-                factors=ConfigDict(),  # {part of the model, such as "fusions": factor of its learning rate}
+                rate_steps=(),  # pairs (epoch, factor): from that epoch on the learning rate is multiplied
+                part_rates=ConfigDict(),  # {part of the model, such as "fusions": factor of its learning rate}
             ),
             training=dict(
                 epochs=200,
                 patience=50,  # epochs without a better validation score before a seed stops
                 chunk=50,  # epochs between two looks of the host: progress, checkpoints, early stop
-                select="accuracy",  # the epoch kept, by validation rows: accuracy (ties by loss), loss; or the last
+                select="score",  # the epoch kept, by validation rows: "score", the task's own (of classes accuracy, of
+                # equal ones the lower loss; else the loss); "loss", the lowest; "last", no row is looked at
                 select_every=1,  # epochs between two looks at the validation rows; the last one is always looked at
                 seed_axis="auto",  # vmap, map, or whichever suits the backend
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
+                snapshots=0,  # so many times, evenly spaced from before the first epoch on, parameters are kept too
             ),
-            match_params="",  # a fusion: D is chosen so that the model is as large as with that one; "" for D as it is
+            size=dict(  # how many parameters the model is to have; model.dim is chosen for it
+                like="",  # a fusion: as many as with that one, placed before the layers; "" for model.dim as it is
+                parameters=0,  # so many; 0 for model.dim as it is
+            ),
         )
     )
     config.lock()
-    for part in filter(None, arg.split(",")):
-        apply(config, part)
+    apply(config, arg, words)
     return config
 
 
-def apply(config: ConfigDict, part: str) -> None:
-    """One element of the argument: `quick`, or `kind=name`.
+def apply(config: ConfigDict, arg: str, words: Sequence[str] = ()) -> None:
+    """Changes the config as a study's argument says, a comma-separated list.
+
+    Its elements are quick, fusion=, placement=, layer=, encoder=, data=, and the study's own `words`, which are left to
+    it.
 
     Raises:
-        ValueError: an element that is neither.
+        ValueError: an element that is none of these; names the nearest.
     """
-    if part == "quick":
-        config.seeds, config.training.epochs, config.training.chunk = 2, 20, 10
-        return
-    kind, _, name = part.partition("=")
-    if kind == "placement":
-        config.model.placement = name
-    elif kind == "data":
-        config.data.name = name
-    elif kind in ("fusion", "layer", "encoder"):
-        spec = config.model[kind]
-        spec.name = name
-        with spec.options.unlocked():
-            spec.options.update(zoo.options(kind, name))
-    else:
-        known = ("quick", "fusion=", "placement=", "layer=", "encoder=", "data=")
-        raise ValueError(f"config argument {part!r}{zoo.nearest(part, known)}; expected some of {', '.join(known)}")
+    for part in filter(None, arg.split(",")):
+        kind, _, name = part.partition("=")
+        if part in words:
+            continue
+        if part == "quick":
+            config.seeds, config.training.epochs, config.training.chunk = 2, 20, 10
+        elif kind == "placement":
+            config.model.placement = name
+        elif kind == "data":
+            config.data.name = name
+        elif kind in ("fusion", "layer", "encoder"):
+            config.model[kind].name = name
+            zoo.get(kind, name)
+        else:
+            known = ("quick", "fusion=", "placement=", "layer=", "encoder=", "data=", *words)
+            raise ValueError(f"config argument {part!r}{zoo.nearest(part, known)}; expected some of {', '.join(known)}")

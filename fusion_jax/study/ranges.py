@@ -43,6 +43,8 @@ LEAST = {
     "optimizer.clip": 0,
     "optimizer.warmup": 0,
     "loss.l2": 0,
+    "size.parameters": 0,
+    "training.snapshots": 0,
 }
 
 
@@ -149,14 +151,14 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
     """Raises ValueError where a key of {dotted key: value} is out of range; names it."""
     for key, value in flat.items():
         finite(value, key)
-        if not {"options", "last", "factors", "extra"} & set(key.split(".")):  # names of their own
+        if not {"options", "last", "part_rates", "extra"} & set(key.split(".")):  # names of their own
             in_range(value, key)
         if key in LEAST and value < LEAST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")
     rate = flat["optimizer.learning_rate"]
     if not rate > 0:
         raise ValueError(f"config key 'optimizer.learning_rate' is {rate}, expected a number > 0")
-    for key in ("data.modalities", "data.views", "data.test_views", "vary", "loss.l2_parts"):
+    for key in ("data.modalities", "data.views", "data.test_views", "per_seed", "loss.l2_parts"):
         if not all(isinstance(name, str) for name in flat[key]):
             raise ValueError(f"config key {key!r} is {flat[key]}, expected names")
 

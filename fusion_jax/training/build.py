@@ -1,4 +1,4 @@
-"""From a resolved config to the objects it names: the one place that reads a config's model, scheme and loss."""
+"""From a plan to the objects it names: the model, the training loss and its L2 term."""
 
 from __future__ import annotations
 
@@ -9,92 +9,85 @@ from typing import Any
 import jax
 from flax import nnx
 
-from fusion_jax import zoo
-from fusion_jax.data import Dataset
+from fusion_jax import tasks, zoo
+from fusion_jax.losses.base import check_task
 from fusion_jax.model import Model
+from fusion_jax.plan import LossPlan, ModelPlan, Named
 from fusion_jax.records import Array, Target
 from fusion_jax.schemes.base import Scheme
-from fusion_jax.training.prepare import select_modalities
-from fusion_jax.training.step import Penalty
+from fusion_jax.training.parts import inside, leaf_names
+from fusion_jax.training.step import LossFn, Penalty
 from fusion_jax.zoo import nearest
 
-TASK_LOSS = {"classes": "cross_entropy", "values": "mse", "survival": "cox"}
-TASK_READOUT = {"node": "last", "graph": "mean"}
 
-
-def build_scheme(config: Mapping[str, Any]) -> Scheme:
-    """The scheme of a resolved config; the one that changes nothing where it names none."""
-    part = config["scheme"]
-    return zoo.make("scheme", part["name"], options=part["options"]) if part["name"] else Scheme()
+def build_scheme(scheme: Named) -> Scheme:
+    """The named scheme; the one that changes nothing for ""."""
+    return zoo.make("scheme", scheme.name, options=scheme.options) if scheme.name else Scheme()
 
 
 def build_model(
-    config: Mapping[str, Any], feature_dims: Mapping[str, int], target: Target, key: jax.Array
+    plan: ModelPlan, scheme: Scheme, feature_dims: Mapping[str, int], target: Target, key: jax.Array
 ) -> nnx.Module:
-    """The model of a resolved config, its parameters drawn from `key`; a scheme may put several into one."""
-    make = functools.partial(plain_model, config, target)
-    return build_scheme(config).build(make, feature_dims, target, key)
+    """The model, its parameters drawn from `key`; a scheme may put several into one."""
+    return scheme.build(functools.partial(plain_model, plan, target), feature_dims, target, key)
 
 
-def plain_model(config: Mapping[str, Any], target: Target, feature_dims: Mapping[str, int], key: jax.Array) -> Model:
-    """The model of a resolved config without its scheme."""
-    part = config["model"]
-    readout = part["readout"]
-    if not readout["name"]:
-        name = TASK_READOUT[target.level]
-        readout = dict(name=name, options=zoo.options("readout", name))
-    return Model(
-        feature_dims,
-        target,
-        dim=part["dim"],
-        placement=part["placement"],
-        encoder=part["encoder"],
-        fusion=part["fusion"],
-        layer=part["layer"],
-        readout=readout,
-        layers=part["layers"],
-        missing=part["missing"],
-        presence=part["presence"],
-        head=part["head"],
-        activation=part["activation"],
-        rate=part["rate"],
-        rngs=nnx.Rngs(key),
-    )
+def plain_model(plan: ModelPlan, target: Target, feature_dims: Mapping[str, int], key: jax.Array) -> Model:
+    """The model without its scheme."""
+    readout = plan.readout
+    if not readout.name:
+        name = tasks.of(target).readouts[target.level]
+        readout = Named(name, zoo.options("readout", name))
+    parts = {**vars(plan), "readout": readout}
+    return Model(feature_dims, target, **parts, rngs=nnx.Rngs(key))
 
 
-def model_builder(config: Mapping[str, Any], data: Dataset):
-    """key -> model, for a data set that is not on the device yet."""
-    features, _ = select_modalities(data, config["data"]["modalities"], config["data"]["graph"])
-    return functools.partial(build_model, config, {k: x.shape[1] for k, x in features.items()}, data.target)
+def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
+    """(output, target, weight, context) -> the loss of `loss_name` plus the weighted others.
 
+    Raises:
+        ValueError: an option that the loss does not have, a loss that is for other tasks; whatever `loss_name` raises.
+    """
+    name = loss_name(plan, model, target)
+    for each in (name, *plan.extra):
+        if (info := zoo.info("loss", each)) is not None:
+            check_task(each, info, target)
+    zoo.check_options("loss", name, plan.options)
+    main = functools.partial(zoo.get("loss", name), **plan.options)
+    extra = [(weight, zoo.get("loss", other)) for other, weight in plan.extra.items()]
 
-def build_loss(config: Mapping[str, Any], target: Target):
-    """(output, target, weight, step) -> the config's loss plus its weighted extras."""
-    part = config["loss"]
-    fusion = zoo.get("fusion", config["model"]["fusion"]["name"])
-    decision = config["model"]["placement"] == "decision"
-    own = fusion.loss if decision else None
-    if own and not part["name"] and target.kind != "classes":
-        raise ValueError(
-            f"fusion {config['model']['fusion']['name']!r} is trained with its own loss {own!r} on predictions of "
-            f"classes, this data set has {target.kind}: name a loss (loss.name={TASK_LOSS[target.kind]!r})"
-        )
-    name = part["name"] or own or TASK_LOSS[target.kind]
-    zoo.check_options("loss", name, part["options"])
-    main = functools.partial(zoo.get("loss", name), **part["options"])
-    extra = {n: (w, zoo.get("loss", n)) for n, w in part["extra"].items()}
-
-    def loss(output, target, weight, step):
-        value = main(output, target, weight, step=step)
-        return value + sum(w * f(output, target, weight, step=step) for w, f in extra.values())
+    def loss(output, target, weight, context):
+        value = main(output, target, weight, context=context)
+        return value + sum(w * f(output, target, weight, context=context) for w, f in extra)
 
     return loss
 
 
-def build_penalty(config: Mapping[str, Any]) -> Penalty | None:
-    """The L2 term of the config's loss as a function of the parameters; None where its strength is 0."""
-    strength, parts = (config["loss"][key] for key in ("l2", "l2_parts"))
-    return functools.partial(l2, strength, tuple(parts)) if strength else None
+def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:
+    """The named loss; else that of the fusion, where it fuses predictions and has one; else the task's.
+
+    Raises:
+        ValueError: the fusion's own loss is for other tasks than the target's.
+    """
+    usual, own = usual_loss(model.fusion.name, model.placement, target), tasks.of(target).loss
+    known = getattr(zoo.info("loss", usual), "tasks", ())
+    if not plan.name and usual != own and known and target.kind not in known:
+        raise ValueError(
+            f"fusion {model.fusion.name!r} is trained with its own loss {usual!r} on predictions of "
+            f"{' and '.join(known)}, this data set has {target.kind}: name a loss (loss.name={own!r})"
+        )
+    return plan.name or usual
+
+
+def usual_loss(fusion: str, placement: str, target: Target) -> str:
+    """The loss where none is named: of the fusion, where it fuses predictions and has one; else the task's."""
+    own = zoo.get("fusion", fusion).loss if placement == "decision" else None
+    return own or tasks.of(target).loss
+
+
+def build_penalty(plan: LossPlan) -> Penalty | None:
+    """The L2 term as a function of the parameters; None where its strength is 0."""
+    return functools.partial(l2, plan.l2, plan.l2_parts) if plan.l2 else None
 
 
 def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
@@ -108,19 +101,12 @@ def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
     Raises:
         ValueError: a part the model does not have.
     """
-    leaves = {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): x
-        for path, x in jax.tree_util.tree_leaves_with_path(params)
-    }
-
-    def inside(name, part):
-        return f"{name}.".startswith(f"{part}.")
-
+    leaves = dict(zip(leaf_names(params), jax.tree.leaves(params), strict=True))
     for part in parts:
-        if not any(inside(name, part) for name in leaves):
+        if not any(inside(name, [part]) for name in leaves):
             known = sorted(leaves)
             raise ValueError(
                 f"loss.l2_parts: the model has no part {part!r}{nearest(part, known)}; it has: {', '.join(known)}"
             )
-    chosen = [x for name, x in leaves.items() if not parts or any(inside(name, part) for part in parts)]
+    chosen = [x for name, x in leaves.items() if not parts or inside(name, parts)]
     return 0.5 * strength * sum((x**2).sum() for x in chosen)

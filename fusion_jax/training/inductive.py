@@ -21,19 +21,19 @@ from fusion_jax.graphs import Graph
 
 
 @dataclasses.dataclass(frozen=True)
-class Grown:
-    """The graphs of one seed, where an edge set is made again.
+class Own:
+    """The graphs of one seed, where it has its own: an edge set is made again, or links are held out.
 
     Attributes:
         training: over all N nodes, those that are yet to come without edges and not `present`.
         evaluation: over all N nodes.
         padded: the same over N + 1 nodes, the last of which is not `present` and takes up as many loops as make the
-            number of edges that of the other seeds.
+            number of edges that of the other seeds; None where evaluation has the graph of training.
     """
 
     training: Graph
     evaluation: Graph
-    padded: Graph
+    padded: Graph | None = None
 
 
 def without_nodes(graph: Graph, keep: np.ndarray) -> Graph:
@@ -87,7 +87,7 @@ def check(data: Dataset, names: Sequence[str]) -> None:
 
 def grow_all(
     data: Dataset, training: Sequence[str], evaluation: Sequence[str], seen: Sequence[np.ndarray], seeds: Sequence[int]
-) -> list[Grown]:
+) -> list[Own]:
     """The graphs of every seed, all of the same shapes where the seeds see equally many nodes.
 
     Args:
@@ -100,7 +100,7 @@ def grow_all(
     there = np.arange(n + 1) < n
     names, made = dict.fromkeys((*training, *evaluation)), {}
 
-    def one(seed: int, here: np.ndarray) -> Grown:
+    def one(seed: int, here: np.ndarray) -> Own:
         grown = {}
         for name in data.made.keys() & names:
             try:
@@ -123,7 +123,7 @@ def grow_all(
                 edges = _largest(data, name, most) + len(data.made[name].groups) * data.made[name].k * (n - most)
             return padded(_graph(grown[name][1] if name in grown else data.graphs[name], n + 1), edges, there)
 
-        return Grown(_join(training, trained), _join(evaluation, evaluated), _join(evaluation, with_room))
+        return Own(_join(training, trained), _join(evaluation, evaluated), _join(evaluation, with_room))
 
     for seed, here in zip(seeds, seen, strict=True):  # seeds often share their split
         if here.tobytes() not in made:

@@ -1,7 +1,8 @@
 """All seeds of a cell in one compiled program: `lax.scan` over a chunk of epochs, mapped over the seeds.
 
-A scheme may divide training into stages; each has a program of its own and starts from the best of the one before.
-The host looks in between chunks: progress, checkpoints, and whether every seed has stopped. The seed axis is
+A scheme may divide training into stages; each has a program of its own and starts from what the one before has kept,
+or from what its `begin` makes of that. In between chunks it is the host's turn: progress, checkpoints, and whether
+every seed has stopped. The seed axis is
 `vmap` on accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and
 a stopped seed costs nothing.
 """
@@ -19,19 +20,25 @@ import numpy as np
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
+from fusion_jax.training.snapshots import empty_buffer, epochs_of, fill, taken
+from fusion_jax.training.stages import PlannedStage, begun, plan
 from fusion_jax.training.step import (
     CAUSES,
+    HISTORY,
     LossFn,
     Penalty,
     State,
     Trial,
+    alike,
     initial_state,
     is_active,
     make_epoch,
     scaled,
+    training_loss,
     whole,
 )
 
@@ -45,13 +52,16 @@ class Trained:
         params, rest: best parameters and statistics of every seed, [S, ...].
         history: {name: float [S, T]}, NaN after a seed has stopped (in each stage). Losses are in the units that the
             model learns in: those of a regression target are standardised.
-        best_epoch: int [S], of the last stage, counted from the start of the first.
+        best_epoch: int [S], of the last stage, counted from the start of the first; where that stage has no epochs,
+            the last epoch before it (0 if there is none).
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
             epoch; the largest of the stages), compile_seconds, train_seconds.
         diverged: {place on the seed axis: (epoch, cause)} of the seeds that have no result, because their training
             loss, gradient or parameters stopped being finite at that epoch, or their predictions are not.
+        snapshots: {epoch: (params, rest)}, [S, ...]: after so many epochs, counted from the start of the first stage,
+            what was asked for. A seed that stopped before (or diverged) has its last of that stage.
     """
 
     graphdef: Any
@@ -63,6 +73,7 @@ class Trained:
     uncertainty: np.ndarray | None
     cost: dict[str, float]
     diverged: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    snapshots: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
 
 def map_seeds(fn: Callable, axis: str) -> Callable:
@@ -77,13 +88,12 @@ def map_seeds(fn: Callable, axis: str) -> Callable:
 
 
 def train(
-    build: Callable[[jax.Array], nnx.Module],
-    init_keys: jax.Array,
+    models: Sequence[nnx.Module],
     trials: Trial,
     batch: Batch,
     target: Target,
     stages: Sequence[Stage],
-    optimizer: Callable[[Stage], optax.GradientTransformation],
+    optimizer: Callable[[float, int], optax.GradientTransformation],
     loss: LossFn,
     score: LossFn,
     *,
@@ -93,36 +103,39 @@ def train(
     select_every: int = 1,
     penalty: Penalty | None = None,
     seed_axis: str = "auto",
+    snapshots: int = 0,
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
 ) -> Trained:
     """Trains every seed until its validation score stops rising, and predicts with each seed's best epoch.
 
     Args:
-        build: key -> model; called once a seed.
-        init_keys: [S] keys; trials, target: leaves [S, ...].
+        models: one a seed, with its initial values.
+        trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.
-        optimizer: of a stage. All have the same state, so that a save tells nothing of its stage but its history.
+        optimizer: (factor on the learning rate, epochs of its schedule) -> the optimiser of a stage. All have the
+            same state, so that a save tells nothing of its stage but its history.
         select_on_whole, select_every, penalty: see `step.make_epoch`.
+        snapshots: so many, evenly spaced from before the first epoch to after the last, besides those that stages ask
+            for.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
-    txs = [optimizer(stage) for stage in stages]
-    begins = np.cumsum([0] + [stage.epochs for stage in stages]).tolist()
+    plans = plan(stages, optimizer, snapshots)
+    kept = epochs_of([planned.slots for planned in plans])
     rows, outputs = len(trials.val_weight[0]), target.num_outputs
-    graphdef, state = _initial(build, init_keys, txs[0], rows, outputs)
+    graphdef, state = _initial(models, plans[0].tx, rows, outputs, len(kept))
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
-    def compile_stage(stage: Stage, tx: optax.GradientTransformation, begin: int):
-        epoch = make_epoch(graphdef, tx, loss, score, stage, patience, begin, select_on_whole, select_every, penalty)
-        length = min(chunk, stage.epochs)
+    def compile_stage(planned: PlannedStage):
+        epoch = make_epoch(graphdef, loss, score, planned, patience, select_on_whole, select_every, penalty)
+        length = max(min(chunk, planned.stage.epochs), 1)
 
         def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
             def one(state: State, trial: Trial, target: Target):
                 seen = scaled(batch, trial)
-                own = trial.graph is not None or trial.mask is not None
-                shown = whole(batch, trial) if own else seen
+                shown = seen if alike(batch, trial) else whole(batch, trial)
                 return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
 
             return map_seeds(one, seed_axis)(states, trials, target)
@@ -130,25 +143,29 @@ def train(
         return jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
 
     start = time.perf_counter()
-    programs = [compile_stage(*each) for each in zip(stages, txs, begins, strict=False)]
+    programs = [compile_stage(planned) for planned in plans]
     compile_seconds = time.perf_counter() - start
 
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
-    for run, tx, begin, end in zip(programs, txs, begins, begins[1:], strict=False):
-        if begin and _length(history) == begin:  # not where a save lies behind this stage's first epoch
-            state = _from_best(state, tx, rows, outputs, begin)
-        while bool(np.any(np.asarray(is_active(state, patience, end, begin)))):
+    for planned, run in zip(plans, programs, strict=True):
+        if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
+            if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
+                state = _start(planned, graphdef, state, trials, batch, target, loss, penalty)
+            if planned.stage.epochs == 0:
+                state, _ = run(state, trials, batch, target)
+        while bool(np.any(np.asarray(is_active(state, planned, patience)))):
             state, logs = run(state, trials, batch, target)
-            left = end - _length(history)
+            left = planned.end - _length(history)
             history.append({k: np.asarray(v)[:, :left] for k, v in logs.items()})
             at_border(state, history)
-        if end < begins[-1]:
-            _fill_up(history, end)
+        if planned.end < plans[-1].end:
+            _fill_up(history, planned.end)
     train_seconds = time.perf_counter() - start
 
-    joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
+    before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
+    joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
     costs = [cost(program, state.params) for program in programs]
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
@@ -165,6 +182,7 @@ def train(
             train_seconds=train_seconds,
         ),
         _diverged(state, joined["train_loss"]),
+        taken(state.snapshots, kept),
     )
 
 
@@ -175,34 +193,70 @@ def _diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]
             what = f"is {train_loss[i, epoch]}" if cause == 1 else "is not finite" if cause == 2 else "are not finite"
             found[i] = (epoch, f"{CAUSES[cause]} {what}")
         elif state.best_epoch[i] < 0:
-            found[i] = (int(state.epoch[i]) - 1, "no epoch has a validation score that is a number")
+            found[i] = (max(int(state.epoch[i]) - 1, 0), "no epoch has a validation score that is a number")
         elif not np.isfinite(state.best_prediction[i]).all():
             found[i] = (int(state.best_epoch[i]), "predictions are not finite")
     return found
 
 
-def _initial(build, init_keys: jax.Array, tx: optax.GradientTransformation, rows: int, outputs: int):
-    """The graph definition, and the initial state of every seed, [S, ...].
-
-    Models are built one seed after another outside jit: the small random programs are the same for every cell
-    of a study, so they are compiled once a process, while one program for all of them would be compiled anew
-    for every cell (it took as long as compiling the training step).
-    """
-    graphdef, states = None, []
-    for key in init_keys:
-        graphdef, params, rest = nnx.split(build(key), nnx.Param, ...)
-        states.append(initial_state(params, rest, tx, rows, outputs))
+def _initial(models: Sequence[nnx.Module], tx: optax.GradientTransformation, rows: int, outputs: int, kept: int):
+    """The graph definition, and the initial state of every seed, [S, ...]."""
+    states = []
+    for model in models:
+        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+        buffer = empty_buffer(params, rest, kept)
+        states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
 
 
-def _from_best(state: State, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int) -> State:
-    """The state of every seed before the stage that begins at `epoch`: the best parameters so far, all else
-    fresh; a seed that has diverged stays so."""
-    fresh = jax.vmap(lambda params, rest: initial_state(params, rest, tx, rows, outputs, epoch))
-    new = fresh(state.best_params, state.best_rest)
+def _start(
+    planned: PlannedStage,
+    graphdef: Any,
+    state: State,
+    trials: Trial,
+    batch: Batch,
+    target: Target,
+    loss: LossFn,
+    penalty: Penalty | None,
+) -> State:
+    """The state of every seed before the stage: what the stage before has kept (or its last), changed by `begin`, all
+    else fresh, but the optimiser where it is to go on. A seed that has diverged stays so, and is not shown to `begin`.
+    """
+    stage = planned.stage
+    best = stage.start == "best"
+    params, rest = (state.best_params, state.best_rest) if best else (state.params, state.rest)
+    if stage.begin is not None:
+        seeds = []
+        for i, diverged in enumerate(state.diverged.tolist()):
+            own = jax.tree.map(lambda a, i=i: a[i], (params, rest, trials, target))
+            changed = own[:2] if diverged >= 0 else _begun(planned, graphdef, *own, batch, loss, penalty)
+            seeds.append(changed)
+        params, rest = jax.tree.map(lambda *a: jnp.stack(a), *seeds)
+
+    def fresh(params, rest, buffer):
+        buffer = fill(buffer, planned.slots, planned.first, params, rest)
+        return initial_state(params, rest, planned.tx, *state.best_prediction.shape[1:], planned.first, buffer)
+
+    new = jax.vmap(fresh)(params, rest, state.snapshots)
     new = dataclasses.replace(new, diverged=state.diverged, cause=state.cause)
+    if stage.same_optimizer:
+        new = dataclasses.replace(new, opt_state=state.opt_state)
     # copies: the parameters stand in the state twice, and its buffers are given to the program
     return sharding.shard_seeds(jax.tree.map(jnp.copy, new))
+
+
+def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
+    """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
+    seen, weight = scaled(batch, trial), trial.train_weight
+    target = tasks.of(target).hide(target, weight > 0)
+    epoch = jnp.array(planned.first, jnp.int32)
+
+    def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
+        return training_loss(model, seen, target, trial, epoch, key, planned=planned, loss=loss, penalty=penalty)
+
+    key = jax.random.fold_in(trial.key, planned.first)
+    key = jax.random.fold_in(key, 3 + planned.place)  # 0, 1 and 2 are those of the epoch, see `step.training_loss`
+    return begun(planned, graphdef, params, rest, seen, target, weight, own_loss, key)
 
 
 def _length(history: list[dict[str, np.ndarray]]) -> int:

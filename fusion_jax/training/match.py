@@ -6,14 +6,15 @@ it by more than the way it fuses.
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from flax import nnx
+
+from fusion_jax.plan import ModelPlan, Named, SizePlan
 
 TOLERANCE = 0.10
 WIDEST = 1024
@@ -55,38 +56,37 @@ def nearest_width(count: Callable[[int], int | None], budget: int, *, widest: in
     return best, count(best)
 
 
-def match_width(
-    config: Mapping[str, Any], build: Callable[[Mapping[str, Any]], Callable[[jax.Array], nnx.Module]]
-) -> dict[str, Any]:
-    """The config with `model.dim` set so that its model is as large as the one `match_params` names.
+def sized(plan: ModelPlan, size: SizePlan, build: Callable[[ModelPlan, jax.Array], nnx.Module]) -> ModelPlan:
+    """The plan with the width D at which its model has the size that is asked for; as it is where none is.
 
-    The budget is the model with the fusion `match_params` (its default options) at the config's own D, placed
-    before the graph layers, all else equal.
+    With `size.like` that is the model with that fusion (its default options) at the plan's own D, placed before the
+    graph layers, all else equal; with `size.parameters` it is that number.
 
     Args:
-        build: config -> (key -> model).
+        build: (plan, key) -> model.
     Raises:
         ValueError: no width comes within 10 % of the budget; names the nearest.
     """
-    reference = copy.deepcopy(dict(config))
-    reference["model"] |= dict(fusion=dict(name=config["match_params"], options={}), placement="before")
-    budget = count_parameters(build(reference))
+    if not size.like and not size.parameters:
+        return plan
+    budget, key = size.parameters, "size.parameters"
+    if size.like:
+        like = dataclasses.replace(plan, fusion=Named(size.like), placement="before")
+        budget, key = count_parameters(functools.partial(build, like)), "size.like"
 
-    def at(dim: int) -> dict[str, Any]:
-        changed = copy.deepcopy(dict(config))
-        changed["model"]["dim"] = dim
-        return changed
+    def at(dim: int) -> ModelPlan:
+        return dataclasses.replace(plan, dim=dim)
 
     def count(dim: int) -> int | None:
         try:
-            return count_parameters(build(at(dim)))
+            return count_parameters(functools.partial(build, at(dim)))
         except ValueError:  # heads do not divide this width
             return None
 
     dim, found = nearest_width(count, budget)
     if abs(found - budget) > TOLERANCE * budget:
         raise ValueError(
-            f"match_params: {config['model']['fusion']['name']!r} has {found:,} parameters at D={dim}, the nearest to "
-            f"{budget:,}; expected within {TOLERANCE:.0%}"
+            f"{key}: {plan.fusion.name!r} has {found:,} parameters at D={dim}, the nearest to {budget:,}; expected "
+            f"within {TOLERANCE:.0%}"
         )
     return at(dim)

@@ -21,15 +21,15 @@ def make(
     clip: float = 0.0,
     warmup: int = 0,
     decay: bool = False,
-    steps: Sequence[Sequence[float]] = (),
-    factors: Mapping[str, float] | None = None,
+    rate_steps: Sequence[Sequence[float]] = (),
+    part_rates: Mapping[str, float] | None = None,
     epochs: int,
 ) -> optax.GradientTransformation:
     """`optax.<name>(schedule, **options)`, after clipping the gradient's global norm if `clip` > 0.
 
     The schedule rises linearly to `learning_rate` over `warmup` epochs, then is constant or falls as a cosine
-    to 0 at `epochs`. `steps`, pairs (epoch, factor), multiply it from that epoch on; `factors` multiply the updates
-    of parts of the model, {name of the model's attribute: factor}.
+    to 0 at `epochs`. `rate_steps`, pairs (epoch, factor), multiply it from that epoch on; `part_rates` multiply the
+    updates of parts of the model, {name of the model's attribute: factor}.
 
     Raises:
         ValueError: no such optimiser, no such option of it; at the first update, no such part of the model.
@@ -46,12 +46,12 @@ def make(
     if warmup:
         after = schedule if decay else optax.constant_schedule(learning_rate)
         schedule = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
-    if steps:
-        schedule = stepped(schedule if callable(schedule) else optax.constant_schedule(learning_rate), steps)
+    if rate_steps:
+        schedule = stepped(schedule if callable(schedule) else optax.constant_schedule(learning_rate), rate_steps)
     chain = [optax.clip_by_global_norm(clip)] if clip else []
     chain.append(factory(schedule, **options))
-    if factors:
-        chain.append(optax.stateless(lambda updates, params: scale_parts(updates, factors)))
+    if part_rates:
+        chain.append(optax.stateless(lambda updates, params: scale_parts(updates, part_rates)))
     return optax.chain(*chain) if len(chain) > 1 else chain[0]
 
 
@@ -102,5 +102,5 @@ def scale_parts(updates: Any, factors: Mapping[str, float]) -> Any:
     for name in factors:
         if name not in known:
             near = nearest(name, known)
-            raise ValueError(f"optimizer.factors: the model has no part {name!r}{near}; it has: {', '.join(known)}")
+            raise ValueError(f"optimizer.part_rates: the model has no part {name!r}{near}; it has: {', '.join(known)}")
     return jax.tree_util.tree_map_with_path(lambda path, u: u * factors.get(part(path), 1.0), updates)

@@ -1,4 +1,4 @@
-"""One training epoch of one seed: a full-batch gradient step, then a look at the validation rows.
+"""One training epoch of one seed: a full-batch gradient step, then an evaluation on the validation rows.
 
 Everything a seed has of its own is in `Trial` (fixed) and `State` (moving); both get a leading seed axis in
 `loop`. Nothing here knows of seeds.
@@ -16,13 +16,17 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Batch, Output, Target
-from fusion_jax.schemes.base import Stage
-from fusion_jax.training.metrics import readable
+from fusion_jax.records import Array, Attention, Batch, Context, Output, Target
+from fusion_jax.training.parts import restricted_to
+from fusion_jax.training.selection import readable
+from fusion_jax.training.snapshots import fill
+from fusion_jax.training.stages import PlannedStage
 
+HISTORY = ("train_loss", "val_loss", "val_score")  # what an epoch reports
 CAUSES = ("", "training loss", "gradient", "parameters")
-LossFn = Callable[[Output, Target, Array, Array], Array]  # output, target, weight [N], step -> scalar
+LossFn = Callable[[Output, Target, Array, Context], Array]  # output, target, weight [N], context -> scalar
 Penalty = Callable[[Any], Array]  # parameters -> scalar
 
 
@@ -36,9 +40,10 @@ class Trial:
         shift, scale: {modality: [d_m]}; a model sees (x - shift) * scale, fitted on training rows.
         train_weight: float [N], the weight of each training row in the loss, 0 elsewhere.
         val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
-        graph, mask: the edge set and the present modalities of training, where they are the seed's own
-            (inductive setting: what test nodes have is not there yet), else None.
-        evaluated: the edge set of evaluation where it is the seed's own, over N + 1 nodes (`inductive.Grown`), or None.
+        graph, mask: the edge set and the present modalities of training, where they are the seed's own (inductive
+            setting: what test nodes have is not there yet; links: those held out are not there), else None.
+        evaluated: the edge set of evaluation where it is the seed's own and another than `graph`, over as many nodes
+            as the batch or one more (`inductive.Own`), or None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
     """
@@ -62,6 +67,7 @@ class State:
     `best_uncertainty` [N] is NaN throughout where the model states none: the saved state has one form for all.
     `diverged` is the epoch at which the training loss, its gradient or the updated parameters were not finite, -1
     before that; `cause` says which of them (a place in `CAUSES`). A seed that has diverged trains no further.
+    `snapshots` is the buffer of what is kept on the way (see the file of that name), () where nothing is.
     """
 
     params: Any
@@ -76,6 +82,7 @@ class State:
     epoch: Array
     diverged: Array
     cause: Array
+    snapshots: Any = ()
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:
@@ -92,26 +99,63 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
 def whole(batch: Batch, trial: Trial) -> Batch:
     """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
 
-    Such an edge set has a last node that stands for no row of the data: a row without modalities is added.
+    Such an edge set may have a last node that stands for no row of the data: a row without modalities is added.
     """
     batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
     if trial.evaluated is None:
         return batch
-    features, mask = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), (batch.features, batch.mask))
+    more = trial.evaluated.num_nodes - len(batch.mask)
+    features, mask = jax.tree.map(
+        lambda x: jnp.concatenate([x, jnp.zeros_like(x[:more])]), (batch.features, batch.mask)
+    )
     return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
+
+
+def alike(batch: Batch, trial: Trial) -> bool:
+    """Whether evaluation sees what training sees; where the batch has no edge set, it has the seed's own."""
+    other = trial.mask is not None or trial.evaluated is not None
+    return not other and (trial.graph is None or batch.graph is None)
 
 
 def first_rows(output: Output, rows: int) -> Output:
     """The output without the rows behind the first `rows`, which stand for nothing."""
     if len(output.prediction) == rows:
         return output
-    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present")
-    held = {name: getattr(output, name) for name in kept}
-    return dataclasses.replace(output, **{k: None if v is None else v[:rows] for k, v in held.items()})
+    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present", "tokens", "history")
+    held = {name: getattr(output, name) for name in (*kept, "states", "evidence", "revealed")}
+    heads = tuple(dataclasses.replace(head, values=head.values[:rows]) for head in output.heads)
+    attention = tuple(a if "node" not in a.axes else _of_rows(a, rows) for a in output.attention)
+    return dataclasses.replace(output, **jax.tree.map(lambda v: v[:rows], held), heads=heads, attention=attention)
+
+
+def _of_rows(attention: Attention, rows: int) -> Attention:
+    """The weights of the first rows: what has as many entries along the axes called "node" as there are nodes."""
+    nodes = [axis for axis, name in enumerate(attention.axes) if name == "node"]
+
+    def cut(a):
+        for axis in nodes:
+            a = jax.lax.slice_in_dim(a, 0, min(rows, a.shape[axis]), axis=axis)
+        return a
+
+    held = {name: getattr(attention, name) for name in ("weights", "valid", "scores")}
+    return dataclasses.replace(attention, **jax.tree.map(cut, held))
+
+
+def known_to_model(target: Target, weight: Array, **more: Any) -> Context:
+    """What a seed's model knows: the target of its training rows, of weight > 0, all others hidden; with a key and an
+    epoch in training."""
+    train = weight > 0
+    return Context(target=tasks.of(target).hide(target, train), train=train, **more)
 
 
 def initial_state(
-    params: Any, rest: Any, tx: optax.GradientTransformation, rows: int, outputs: int, epoch: int = 0
+    params: Any,
+    rest: Any,
+    tx: optax.GradientTransformation,
+    rows: int,
+    outputs: int,
+    epoch: int = 0,
+    snapshots: Any = (),
 ) -> State:
     """The state before the first epoch of a stage, which is `epoch`; predictions are [rows, outputs]."""
     return State(
@@ -127,116 +171,175 @@ def initial_state(
         jnp.array(epoch, jnp.int32),
         jnp.array(-1, jnp.int32),
         jnp.array(0, jnp.int32),
+        snapshots,
     )
+
+
+def training_loss(
+    model: nnx.Module,
+    batch: Batch,
+    target: Target,
+    trial: Trial,
+    epoch: Array,
+    key: Array,
+    *,
+    planned: PlannedStage,
+    loss: LossFn,
+    penalty: Penalty | None = None,
+) -> Array:
+    """What a training step of the stage minimises: its loss, the losses of mechanisms, the penalty on parameters.
+
+    Rows that a mechanism has shown their own label leave the loss; side predictions add theirs, at their weight.
+    """
+    stage, weight = planned.stage, trial.train_weight
+    scheme_key, model_key = jax.random.split(key)
+    context = known_to_model(target, weight, key=model_key, step=epoch, total=planned.total)
+    output = stage.forward(model, stage.transform(batch, scheme_key), context=context)
+    now = Context(step=epoch, total=planned.total)
+    if output.revealed is not None:
+        weight = jnp.where(output.revealed, 0, weight)
+    if stage.loss is None:
+        value = loss(output, target, weight, now)
+    else:
+        loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
+        value = stage.loss(model, output, target, weight, epoch, loss_key)
+    for head in output.heads:
+        said = dataclasses.replace(output, prediction=head.values, evidence=None)
+        value = value + head.weight * loss(said, target, weight, now)
+    value = value + sum(output.losses.values(), 0.0)
+    return value if penalty is None else value + penalty(nnx.state(model, nnx.Param))
 
 
 def make_epoch(
     graphdef: Any,
-    tx: optax.GradientTransformation,
     loss: LossFn,
     score: LossFn,
-    stage: Stage,
+    planned: PlannedStage,
     patience: int,
-    begin: int,
     select_on_whole: bool = False,
     select_every: int = 1,
     penalty: Penalty | None = None,
 ) -> Callable[[State, Trial, Batch, Batch, Target], tuple[State, dict[str, Array]]]:
     """The function one epoch is: (state, trial, batch of training, whole batch, target) -> state, history.
 
-    The two batches differ in the inductive setting, or where evaluation has other edges: selection looks at the
-    first, predictions come from the second.
+    Of a stage without epochs it is the one evaluation, without a history. The two batches differ in the inductive
+    setting, or where evaluation has other edges: selection looks at the first, predictions come from the second.
 
     Args:
         loss: the training loss (without the losses mechanisms add, which are added here).
         score: larger is better, on the validation rows; a complex one is compared by its real part first.
-        stage: what is trained, on what and how (a scheme's hook); its first epoch is `begin`.
+        planned: what is trained, on what and how (a scheme's hook), and where in the run.
         select_on_whole: selection looks at the second batch too (protocol `paper`, which selects on test rows).
         select_every: selection looks at every so many epochs, and at the stage's last.
         penalty: added to the training loss of every stage; selection does not see it.
     """
+    stage, tx = planned.stage, planned.tx
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
         key = jax.random.fold_in(trial.key, state.epoch)
-        scheme_key, model_key = jax.random.split(key)
         model = nnx.merge(graphdef, params, state.rest, copy=True)
-        output = stage.forward(model, stage.transform(batch, scheme_key), key=model_key)
-        if stage.loss is None:
-            value = loss(output, target, trial.train_weight, state.epoch)
-        else:
-            loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
-            value = stage.loss(model, output, target, trial.train_weight, state.epoch, loss_key)
-        value = value + sum(output.losses.values(), 0.0)
-        if penalty is not None:
-            value = value + penalty(params)
+        value = training_loss(
+            model, batch, target, trial, state.epoch, key, planned=planned, loss=loss, penalty=penalty
+        )
         return value, nnx.split(model, nnx.Param, ...)[2]
 
-    def look(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+    def remembered(params, rest, trial: Trial, batch: Batch, target: Target):
+        """The variables after the stage's `remember`."""
+        if stage.remember is None:
+            return rest
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        stage.remember(model, batch, target, trial.train_weight)
+        return nnx.split(model, nnx.Param, ...)[2]
+
+    def evaluate(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+        """Prediction and uncertainty of all rows; loss, readable score and score of the validation rows."""
         model = nnx.merge(graphdef, params, rest, copy=True)
         rows = len(trial.val_weight)
-        output = first_rows(stage.forward(model, whole if select_on_whole else batch), rows)
+        context, now = known_to_model(target, trial.train_weight), Context(step=state.epoch, total=planned.total)
+        output = first_rows(stage.forward(model, whole if select_on_whole else batch, context=context), rows)
         same = select_on_whole or whole is batch
-        shown = output if same else first_rows(stage.forward(model, whole), rows)
+        shown = output if same else first_rows(stage.forward(model, whole, context=context), rows)
         unsure = state.best_uncertainty if shown.uncertainty is None else shown.uncertainty
-        val_loss = loss(output, target, trial.val_weight, state.epoch)
-        new = score(output, target, trial.val_weight, state.epoch)
-        seen = (shown.prediction, unsure, val_loss, readable(new))
-        return *(a.astype(jnp.float32) for a in seen), new.astype(jnp.complex64)
+        val_loss = loss(output, target, trial.val_weight, now)
+        new = score(output, target, trial.val_weight, now)
+        found = (shown.prediction, unsure, val_loss, readable(new))
+        return *(a.astype(jnp.float32) for a in found), new.astype(jnp.complex64)
 
-    def unseen(state: State):
+    def skip_evaluation(state: State):
+        """In the place of `evaluate`, at an epoch that selection does not look at."""
         nan = jnp.array(jnp.nan, jnp.float32)
         never = nan.astype(jnp.complex64)  # a score that is no number is never better
         return state.best_prediction, state.best_uncertainty, nan, nan, never
 
-    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
-        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
-        updates, opt_state = tx.update(only(grads, stage.trains), state.opt_state, state.params)
-        params = optax.apply_updates(state.params, only(updates, stage.trains))
-        if stage.remember is not None:
-            model = nnx.merge(graphdef, params, rest, copy=True)
-            stage.remember(model, batch, target, trial.train_weight)
-            rest = nnx.split(model, nnx.Param, ...)[2]
-        seen = functools.partial(look, params, rest, state, trial, batch, whole, target)
-        if select_every > 1:
-            done = state.epoch + 1 - begin
-            due = (done % select_every == 0) | (done == stage.epochs)
-            predicted, unsure, val_loss, val_score, new = jax.lax.cond(due, seen, lambda: unseen(state))
-        else:
-            predicted, unsure, val_loss, val_score, new = seen()
-        finite = [all_finite(tree) for tree in (value, only(grads, stage.trains), params)]
-        cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
-        better = (new > state.best_score) & (cause == 0)  # false for NaN: a diverged epoch is never the best
+    def best_after(state: State, params, rest, epoch: Array, finite: Array, predicted, unsure, score) -> dict:
+        """The fields of the best, which is this epoch if it is `finite`, and better or the one to be kept."""
+        better = finite if stage.keep == "last" else finite & (score > state.best_score)  # false for NaN
 
         def pick(a, b):
             return jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)
 
-        state = State(
-            params,
-            rest,
-            opt_state,
-            pick(params, state.best_params),
-            pick(rest, state.best_rest),
-            pick(predicted, state.best_prediction),
-            pick(unsure, state.best_uncertainty),
-            jnp.where(better, new, state.best_score),
-            jnp.where(better, state.epoch, state.best_epoch),
-            state.epoch + 1,
-            jnp.where(cause > 0, state.epoch, -1),
-            cause,
+        return dict(
+            best_params=pick(params, state.best_params),
+            best_rest=pick(rest, state.best_rest),
+            best_prediction=pick(predicted, state.best_prediction),
+            best_uncertainty=pick(unsure, state.best_uncertainty),
+            best_score=jnp.where(better, score, state.best_score),
+            best_epoch=jnp.where(better, epoch, state.best_epoch),
         )
-        return state, dict(train_loss=value, val_loss=val_loss, val_score=val_score)
+
+    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+        def moving(tree):
+            return restricted_to(tree, stage.trains, stage.freezes)
+
+        (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
+        updates, opt_state = tx.update(moving(grads), state.opt_state, state.params)
+        params = optax.apply_updates(state.params, moving(updates))
+        rest = remembered(params, rest, trial, batch, target)
+        evaluation = functools.partial(evaluate, params, rest, state, trial, batch, whole, target)
+        if select_every > 1:
+            done = state.epoch + 1 - planned.first
+            due = (done % select_every == 0) | (done == stage.epochs)
+            found = jax.lax.cond(due, evaluation, lambda: skip_evaluation(state))
+        else:
+            found = evaluation()
+        predicted, unsure, val_loss, val_score, new = found
+        finite = [all_finite(tree) for tree in (value, moving(grads), params)]
+        cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
+        state = dataclasses.replace(
+            state,
+            params=params,
+            rest=rest,
+            opt_state=opt_state,
+            epoch=state.epoch + 1,
+            diverged=jnp.where(cause > 0, state.epoch, -1),
+            cause=cause,
+            snapshots=fill(state.snapshots, planned.slots, state.epoch + 1, params, rest),
+            **best_after(state, params, rest, state.epoch, cause == 0, predicted, unsure, new),
+        )
+        return state, dict(zip(HISTORY, (value, val_loss, val_score), strict=True))
 
     def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         nothing = jnp.array(jnp.nan, jnp.float32)
-        skipped = dict(train_loss=nothing, val_loss=nothing, val_score=nothing)
         return jax.lax.cond(
-            is_active(state, patience, begin + stage.epochs, begin),
+            is_active(state, planned, patience),
             lambda s: train(s, trial, batch, whole, target),
-            lambda s: (s, skipped),
+            lambda s: (s, dict.fromkeys(HISTORY, nothing)),
             state,
         )
 
-    return epoch
+    def evaluate_once(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+        rest = remembered(state.params, state.rest, trial, batch, target)
+        predicted, unsure, _, _, new = evaluate(state.params, rest, state, trial, batch, whole, target)
+        last = jnp.maximum(state.epoch - 1, 0)  # the epoch it stands behind; the first, where there is none
+        state = dataclasses.replace(
+            state,
+            rest=rest,
+            snapshots=fill(state.snapshots, planned.slots, state.epoch, state.params, rest),
+            **best_after(state, state.params, rest, last, jnp.array(True), predicted, unsure, new),
+        )
+        return state, {}
+
+    return epoch if stage.epochs else evaluate_once
 
 
 def all_finite(tree: Any) -> Array:
@@ -244,28 +347,12 @@ def all_finite(tree: Any) -> Array:
     return functools.reduce(jnp.logical_and, [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)], jnp.array(True))
 
 
-def only(tree: Any, parts: tuple[str, ...]) -> Any:
-    """The gradients or updates with 0 outside the named top-level parts of the model; as they are with ()."""
-    if not parts:
-        return tree
+def is_active(state: State, planned: PlannedStage, patience: int) -> Array:
+    """Whether a seed still trains in a stage.
 
-    def name(path):
-        return jax.tree_util.keystr(path[:1], simple=True)
-
-    known = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
-    if missing := sorted(set(parts) - known):
-        raise ValueError(f"a stage trains {missing}, the model has the parts {sorted(known)}")
-
-    def keep(path, x):
-        return x if name(path) in parts else jnp.zeros_like(x)
-
-    return jax.tree_util.tree_map_with_path(keep, tree)
-
-
-def is_active(state: State, patience: int, epochs: int, begin: int = 0) -> Array:
-    """Whether a seed still trains in a stage from epoch `begin` to `epochs`.
-
-    It does where epochs are left, the score was better within the last `patience` of them, and it has not diverged.
+    It does where epochs are left, the score was better within the last `patience` of them (unless the stage keeps its
+    last epoch in any case), and it has not diverged.
     """
-    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, begin)
-    return (state.epoch < epochs) & (waited < patience) & (state.diverged < 0)
+    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, planned.first)
+    patient = (waited < patience) | (planned.stage.keep == "last")
+    return (state.epoch < planned.end) & patient & (state.diverged < 0)

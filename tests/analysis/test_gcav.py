@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from flax import nnx
 
-from fusion_jax.analysis.gcav import RANDOM, concept_vector, gcav, minibatches, modules, t_test
+from fusion_jax.analysis.gcav import concept_vector, gcav, minibatches, modules, t_test
 from fusion_jax.analysis.gcav.concepts import concept
+from fusion_jax.analysis.gcav.report import RANDOM, report
 from fusion_jax.analysis.gcav.taps import gradients, states
 from fusion_jax.results.restore import restore
+from fusion_jax.results.store import read_json
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
@@ -163,43 +165,71 @@ def test_a_concept_with_too_few_nodes_is_refused(cell, monkeypatch):
 @pytest.mark.parametrize(
     "concepts,options,match",
     [
-        ([], {}, "expected one or more different ones"),
-        (["degree", "degree"], {}, "expected one or more different ones"),
-        (["degree"], dict(repeats=1), "at least 2"),
+        ((), {}, "expected one or more different ones"),
+        (("degree", "degree"), {}, "expected one or more different ones"),
+        (("degree",), dict(repeats=1), "at least 2"),
+        (("degree",), dict(examples=9), "examples=9, expected at least 10"),
+        (("degree",), dict(steps=0), "steps=0, expected at least 1"),
     ],
 )
 def test_bad_questions_are_refused(cell, concepts, options, match):
     with pytest.raises(ValueError, match=match):
-        gcav(cell, 0, concepts, **options)
+        gcav(cell, 0, concepts=concepts, **options)
 
 
 def test_every_concept_gets_scores_at_every_layer_of_streams_too(trained):
     after = restore(trained[0], trained[1][1])
-    result = gcav(after, 0, ["label:2"], target="2", **QUICK)
+    result = gcav(after, 0, concepts=("label:2",), target="2", **QUICK)
+    table, summary = result.tables["layers"], result.tables["summary"]
     layers = [f"{kind} m{m}" for kind in ("encoder", "stream 1") for m in range(3)] + ["fusion"]
-    assert list(result.table.layer) == layers * 2
-    assert list(dict.fromkeys(result.table.concept)) == ["label:2", RANDOM]
+    assert list(table.layer) == layers * 2
+    assert list(dict.fromkeys(table.concept)) == ["label:2", RANDOM]
     for score in ("tcav", "tgcav"):
-        assert result.table[score].between(0, 1).all()
-    own = result.table[result.table.concept == "label:2"].tcav.to_numpy()
-    line = result.summary.query("concept == 'label:2' and score == 'tcav'").iloc[0]
+        assert table[score].between(0, 1).all()
+    own = table[table.concept == "label:2"].tcav.to_numpy()
+    line = summary.query("concept == 'label:2' and score == 'tcav'").iloc[0]
     np.testing.assert_allclose([line["mean"], line["std"]], [own.mean(), own.std()])
     np.testing.assert_allclose(line["range_ratio"], np.ptp(own) / own.mean())
-    accuracy = result.table.groupby("concept").cav_accuracy.mean()
+    accuracy = table.groupby("concept").cav_accuracy.mean()
     assert accuracy["label:2"] > accuracy[RANDOM] + 0.05  # the modalities carry the label
+
+
+def test_a_report_says_which_concept_stands_out_and_what_was_looked_at(cell):
+    result = gcav(cell, 0, concepts=("degree", "missing:m1"), target="1", **QUICK)
+    means = result.tables["summary"].query("score == 'tgcav'").set_index("concept")["mean"]
+    clearest = (means - means[RANDOM]).abs().idxmax()
+    assert f"{clearest} speaks most clearly" in result.sentence and f"{means[clearest]:.3f}" in result.sentence
+    assert result.facts == dict(target="1", examples=30, left_out=())
+    assert "Class 1, 30 nodes" in result.note
+
+
+@pytest.mark.parametrize("mean,side", [(0.9, "for"), (0.2, "against")])
+def test_a_concept_speaks_for_or_against_a_class(mean, side):
+    rows = [dict(concept=c, score=s, mean=m) for c, m in (("degree", mean), (RANDOM, 0.5)) for s in ("tcav", "tgcav")]
+    found = report(pd.DataFrame(dict(layer=["fusion"])), pd.DataFrame(rows), "8", 30, ("encoder a",))
+    assert (
+        f"degree speaks most clearly, {side} class 8: its TGCAV is {mean:.3f} on average over 1 layers"
+        in found.sentence
+    )
+    assert found.note.endswith("Left out, the class does not depend on them: encoder a.")
 
 
 def test_the_command_writes_tables_and_a_figure_into_the_cell(trained):
     store, identities = trained
-    where = [f"--workdir={store.root}", f"--cell={identities[0]}", "--concept=degree", "--target=1"]
-    status, text = command("experiments.analyse", *where, "--repeats=2", "--examples=12", "--epochs=1", "--steps=5")
+    where = [f"--workdir={store.root}", f"--cell={identities[0]}", "--analysis=gcav"]
+    quick = [f"--option={text}" for text in ("target=1", "repeats=2", "examples=12", "epochs=1", "steps=5")]
+    status, text = command("experiments.analyse", *where, "--option", "concepts=degree", *quick)
     assert status == 0, text
-    assert "| degree | TGCAV |" in text
-    folder = store.cell(identities[0]) / "analyse" / "class-1"
-    names = ["analyse.json", "figure.png", "summary.csv", "table.csv", "table.md"]
+    assert "| degree | tgcav |" in text
+    folder = store.cell(identities[0]) / "analyses" / "gcav"
+    names = ["analysis.json", "layers.csv", "layers.png", "report.md", "summary.csv"]
     assert sorted(p.name for p in folder.iterdir()) == names
-    assert len(pd.read_csv(folder / "table.csv")) == 2 * 5
-    status, text = command("experiments.analyse", *where[:2], "--concept=missing:m9")
+    assert len(pd.read_csv(folder / "layers.csv")) == 2 * 5
+    about = read_json(folder / "analysis.json")
+    assert about["options"]["steps"] == 5 and about["options"]["concepts"] == ["degree"] and about["examples"] == 12
+    best = restore(store, identities[0])
+    assert about["cell"] == best.identity and about["seed"] == best.seeds[best.place()]
+    status, text = command("experiments.analyse", *where, "--option=concepts=missing:m9")
     assert status == 2 and "error: concept 'missing:m9'" in text
     status, text = command("experiments.analyse", *where, "--seed=9")
     assert status == 2 and "has no seed 9" in text

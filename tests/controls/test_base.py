@@ -8,16 +8,16 @@ import pytest
 from scipy.special import softmax
 
 import fusion_jax.controls
-from experiments.train import run_cell
-from fusion_jax import study, zoo
+from fusion_jax import metrics, study, zoo
 from fusion_jax.controls.base import in_one_unit, spread
 from fusion_jax.data.base import Split
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Info
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
-from fusion_jax.training import metrics
+from fusion_jax.run.cell import run_cell
 from tests import tiny
+from tests.metrics import made
 
 CONTROLS = zoo.names("control")
 FEATURES = [name for name in CONTROLS if "graph" not in zoo.get("control", name).info.needs]
@@ -190,7 +190,8 @@ def test_every_metric_can_be_computed_from_what_is_stored(tmp_path):
     identity = run_cell(cell, store, data)["identity"]
     stored, table = store.table(identity, "metrics"), store.table(identity, "predictions")
     test = table[(table.part == "test") & (table.seed == 1)]
-    found = metrics.classification(np.stack(test.prediction.to_list()), test.labels.to_numpy())
+    rows = made.classes(np.stack(test.prediction.to_list()), test.labels.to_numpy())
+    found = {name: value for name, (value,) in metrics.scores([rows]).items()}
     kept = stored[(stored.part == "test") & (stored.seed == 1)].set_index("metric").value
     assert found == {name: kept[name] for name in found}
 

@@ -193,5 +193,5 @@ def test_a_split_has_a_digest_of_its_rows_and_parts():
 def test_a_control_has_no_dropout_that_could_vary():
     d = dataset()
     varied = ("split", "init", "dropout"), ("split", "init"), ("split",)
-    made = [tiny.cell(control__name="rbf_svm", vary=vary).identity(d) for vary in varied]
+    made = [tiny.cell(control__name="rbf_svm", per_seed=vary).identity(d) for vary in varied]
     assert made[0] == made[1] != made[2]

@@ -11,6 +11,7 @@ from fusion_jax.data import synthetic_temporal
 from fusion_jax.encoders.functional_time import CODES, FunctionalTime
 from fusion_jax.encoders.functional_time.time_codes import Bochner, FlexibleMercer, Mercer
 from fusion_jax.graphs import Graph
+from fusion_jax.records import Context, needs_of
 from tests.helpers import assign, to_float64
 
 T = np.random.default_rng(0).uniform(0, 300, size=12)
@@ -117,7 +118,7 @@ def test_shape_gradients_and_seeds(code, times):
     both = jax.tree.map(lambda *a: jnp.stack(a), first, nnx.split(build(1))[1])
 
     def loss(state):
-        y = nnx.merge(graphdef, state, copy=True)(x, graph, key=jax.random.key(0))
+        y = nnx.merge(graphdef, state, copy=True)(x, graph, context=Context(key=jax.random.key(0)))
         assert y.shape == (6, 8) and y.dtype == jnp.float32
         return (y * jnp.arange(8, dtype=jnp.float32)).sum()
 
@@ -188,19 +189,17 @@ def test_refusals_name_the_encoder():
             make(**wrong)
     with pytest.raises(ValueError, match="functional_time"):
         FunctionalTime(1, 8, times="nodes", rngs=nnx.Rngs(0))
-    x = jnp.ones((3, 5))
-    with pytest.raises(ValueError, match="no graph"):
-        make()(x, None)
-    with pytest.raises(ValueError, match="weight"):
-        make()(x, Graph.create(np.array([0]), np.array([1]), 3, {"weight": np.ones(1)}))
+    assert needs_of(make()) == ("graph", "edge_time")
+    assert needs_of(make(times="nodes")) == ("graph",), "the times are the nodes' own"
 
 
 def test_it_reads_what_a_time_blind_encoder_cannot():
     """Planted periodicity: far above 1/C after short training, where the linear encoder stays there."""
     from configs.ablations import temporal
-    from experiments.train import metric_table, train_model
     from fusion_jax import data, study
-    from fusion_jax.training.prepare import prepare
+    from fusion_jax.results.recorded import metric_table
+    from fusion_jax.run.model import train_model
+    from tests import tiny
 
     config = temporal.get_config()
     config.model.dim, config.training.epochs, config.training.patience, config.training.chunk = 16, 60, 60, 60
@@ -210,8 +209,8 @@ def test_it_reads_what_a_time_blind_encoder_cannot():
     for cell in study.expand(config, temporal.sweep):
         if cell.label in ("linear (no times)", "mercer"):
             with jax.numpy_dtype_promotion("standard"), jax.enable_x64(False):  # as outside tests
-                ready = prepare(cell.config, planted, (0,))
-                table = metric_table(train_model(cell.config, planted, ready, None).prediction, planted, ready)
+                ready = tiny.prepared(cell.plan, planted, (0,))
+                table = metric_table(train_model(cell.plan, planted, ready).prediction, planted, ready)
             accuracy[cell.label] = float(table[(table.part == "test") & (table.metric == "accuracy")].value.iloc[0])
     bound = synthetic_temporal.bayes_accuracy(degree=5, signal=0.9)
     assert accuracy["linear (no times)"] < 0.4

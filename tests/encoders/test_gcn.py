@@ -8,6 +8,7 @@ from flax import nnx
 from fusion_jax.encoders.gcn import GCN
 from fusion_jax.graphs import Graph
 from fusion_jax.layers import gcn as layer
+from fusion_jax.records import Context
 from tests.helpers import to_float64
 
 N, D = 6, 4
@@ -39,8 +40,8 @@ def test_layers(data, hidden):
 def test_dropout_is_between_the_layers_only(data):
     graph, _, x = data
     one, two = (to_float64(GCN(5, D, hidden=hidden, rngs=nnx.Rngs(0))) for hidden in ((), (3,)))
-    np.testing.assert_array_equal(one(x, graph), one(x, graph, key=jax.random.key(0)))
-    assert not np.array_equal(two(x, graph), two(x, graph, key=jax.random.key(0)))
+    np.testing.assert_array_equal(one(x, graph), one(x, graph, context=Context(key=jax.random.key(0))))
+    assert not np.array_equal(two(x, graph), two(x, graph, context=Context(key=jax.random.key(0))))
 
 
 def test_symmetric_is_the_graph_layer(data):
@@ -58,5 +59,3 @@ def test_refusals(data):
         GCN(5, D, norm="col", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="graph 'gcn'.*norm='col'"):
         layer.GCN(D, norm="col", rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="needs a graph"):
-        GCN(5, D, rngs=nnx.Rngs(0))(data[2])

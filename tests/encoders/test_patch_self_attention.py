@@ -28,7 +28,7 @@ def test_the_order_of_patches_does_not_matter_and_logits_are_not_scaled():
     np.testing.assert_allclose(module(patches[:, ::-1].reshape(N, -1)), module(X), rtol=1e-5)
     logits = np.einsum("npd,nld->npl", module.query(patches), module.key(patches))
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    np.testing.assert_allclose(module.attention(X)[1], weights, rtol=1e-5)
+    np.testing.assert_allclose(module.attend(X)[1], weights, rtol=1e-5)
 
 
 def test_features_must_be_whole_patches():

@@ -8,13 +8,13 @@ from flax import nnx
 
 from fusion_jax.encoders.vae import VAE, divergence
 from fusion_jax.model import Model
-from fusion_jax.records import Batch, Target
+from fusion_jax.plan import LayerPlan, Named
+from fusion_jax.records import EVALUATION, Batch, Context, Target
 from tests.helpers import parameters, small_graph
 
 N, DIM = 7, 4
 X = jnp.asarray(np.random.default_rng(0).normal(size=(N, 6)), jnp.float32)
 PRESENT = jnp.asarray([1, 1, 0, 1, 1, 1, 0], bool)
-SPEC = dict(name="mean", options={})
 
 
 def test_divergence():
@@ -26,12 +26,12 @@ def test_divergence():
 def test_absent_rows_do_not_count_and_beta_and_weight_are_factors():
     module = VAE(6, DIM, beta=3.0, weight=0.5, rngs=nnx.Rngs(0))
     error, kld = (float(v) for v in module.terms(X, PRESENT, jnp.zeros((N, DIM), X.dtype)))
-    assert module.losses(X, PRESENT)["vae"] == pytest.approx(0.5 * (error + 3 * kld) / 5, rel=1e-6)
+    assert module.losses(X, PRESENT, EVALUATION)["vae"] == pytest.approx(0.5 * (error + 3 * kld) / 5, rel=1e-6)
     other = jnp.where(PRESENT[:, None], X, 100)
-    assert module.losses(other, PRESENT)["vae"] == module.losses(X, PRESENT)["vae"]
-    assert module.losses(X, jnp.zeros(N, bool))["vae"] == 0
-    noisy = module.losses(X, PRESENT, key=jax.random.key(0))["vae"]
-    assert np.isfinite(noisy) and noisy != module.losses(X, PRESENT)["vae"]
+    assert module.losses(other, PRESENT, EVALUATION)["vae"] == module.losses(X, PRESENT, EVALUATION)["vae"]
+    assert module.losses(X, jnp.zeros(N, bool), EVALUATION)["vae"] == 0
+    noisy = module.losses(X, PRESENT, context=Context(key=jax.random.key(0)))["vae"]
+    assert np.isfinite(noisy) and noisy != module.losses(X, PRESENT, EVALUATION)["vae"]
 
 
 @pytest.mark.parametrize("joint", [False, True])
@@ -43,17 +43,19 @@ def test_the_model_trains_it_on_its_own_loss_and_on_the_task_only_if_joint(joint
         Target("survival", time=np.ones(N), event=np.ones(N, bool)),
         dim=DIM,
         placement="before",
-        encoder=dict(name="vae", options={"joint": joint}),
-        fusion=SPEC,
-        layer=dict(name="gcn", options={}),
-        readout=dict(name="last", options={}),
+        encoder=Named("vae", {"joint": joint}),
+        fusion=Named("mean"),
+        layer=LayerPlan("gcn"),
+        readout=Named("last"),
         layers=1,
         rngs=nnx.Rngs(0),
     )
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
     def grads(of):
-        run = jax.grad(lambda p: of(nnx.merge(graphdef, p, rest, copy=True)(batch, key=jax.random.key(1))))
+        run = jax.grad(
+            lambda p: of(nnx.merge(graphdef, p, rest, copy=True)(batch, context=Context(key=jax.random.key(1))))
+        )
         return parameters(nnx.merge(graphdef, run(params), rest))
 
     own = grads(lambda output: output.losses["vae"])

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.fusion.biofusionnet import BioFusionNet, attend
 from fusion_jax.graphs import Graph
-from tests.helpers import parameters, small_graph
+from tests.helpers import parameters, shown, small_graph
 
 N, D = 7, 8
 NO_EDGES = Graph.create(np.zeros(0, int), np.zeros(0, int), N)
@@ -41,8 +41,8 @@ def query_and_key_gradients(module, x, mask, graph) -> list[np.ndarray]:
 def test_alone_all_weights_are_one_and_no_query_or_key_learns():
     module, (x, mask) = build(), inputs(2)
     fused = module(x, mask, NO_EDGES)
-    for name, weights in fused.weights.items():
-        np.testing.assert_array_equal(weights, np.ones(N), err_msg=name)
+    for attention in fused.attention:
+        np.testing.assert_array_equal(attention.weights, np.ones(N), err_msg=attention.name)
     assert not any(g.any() for g in query_and_key_gradients(module, x, mask, NO_EDGES))
     kernels = [g for g in query_and_key_gradients(module, x, mask, small_graph(N)) if g.ndim == 2]
     assert all(g.any() for g in kernels)
@@ -51,7 +51,7 @@ def test_alone_all_weights_are_one_and_no_query_or_key_learns():
 def test_co_attention_is_not_scaled():
     module, (x, mask) = build(), inputs(2)
     co = module.comodel.co_attention
-    weights = module(x, mask, small_graph(N)).weights["co_img"]
+    weights = shown(module(x, mask, small_graph(N)), "co_img")
     graph = small_graph(N).looped
     logits = (co.img_query(x[:, 0])[graph.receivers] * co.gene_key(x[:, 1])[graph.senders]).sum(-1)
     for node in range(N):
@@ -63,7 +63,7 @@ def test_a_sender_without_a_modality_is_no_key_and_no_key_gives_zero():
     module, (x, mask) = build(), inputs(2)
     graph = small_graph(N).looped
     gone = mask.at[2, 1].set(False)
-    weights = module(x, gone, small_graph(N)).weights
+    weights = {a.name: np.asarray(a.weights) for a in module(x, gone, small_graph(N)).attention}
     from_gone = np.asarray(graph.senders) == 2
     assert from_gone.sum() > 1
     for name in ("co_img", "cross_img", "refine_gene"):
@@ -104,7 +104,7 @@ def test_each_modality_has_its_own_edges():
     module, (x, mask) = build(), inputs(2)
     edges = np.asarray(small_graph(N).senders), np.asarray(small_graph(N).receivers)
     graph = Graph.create(*edges, N, views=(small_graph(N), NO_EDGES))
-    weights = module(x, mask, graph).weights
+    weights = {a.name: np.asarray(a.weights) for a in module(x, mask, graph).attention}
     assert {len(weights[name]) for name in ("co_img", "cross_img", "refine_gene")} == {N}
     assert {len(weights[name]) for name in ("co_gene", "cross_gene", "refine_img")} == {small_graph(N).looped.num_edges}
 

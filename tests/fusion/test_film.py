@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.film import Film
-from tests.helpers import to_float64
+from fusion_jax.records import Context
+from tests.helpers import state, to_float64
 
 N, M, D = 6, 3, 4
 
@@ -27,8 +28,8 @@ def test_generator_of_zeros_leaves_the_anchor_alone():
     assert np.abs(module(other, mask).out - module(x, mask).out).max() > 1e-3
     module.decoder_linear.kernel.set_value(0 * module.decoder_linear.kernel[...])
     np.testing.assert_array_equal(module(other, mask).out, module(x, mask).out)
-    np.testing.assert_array_equal(module(x, mask).weights[:, :, 0], 1.0)
-    np.testing.assert_array_equal(module(x, mask).weights[:, :, 1], 0.0)
+    np.testing.assert_array_equal(state(module(x, mask), "gamma"), 1.0)
+    np.testing.assert_array_equal(state(module(x, mask), "beta"), 0.0)
 
 
 def test_anchor_is_a_choice_of_order():
@@ -43,7 +44,8 @@ def test_without_others_the_learned_shift_modulates():
     module.decoder_linear.bias.set_value(0.3 * np.arange(2 * 2 * D, dtype=float))
     x, mask = inputs()
     mask[:, 1:] = False
-    film = module(x, mask).weights
+    fused = module(x, mask)
+    film = np.stack([state(fused, "gamma"), state(fused, "beta")], 2)
     expected = np.asarray(module.decoder_linear.bias[...]).reshape(2, 2, D) + np.array([1.0, 0.0])[:, None]
     np.testing.assert_allclose(film, np.broadcast_to(expected, film.shape), rtol=1e-14)
 
@@ -52,8 +54,8 @@ def test_rows_without_anchor_are_not_in_the_batch_statistics():
     x, mask = inputs()
     mask[4:, 0] = False
     whole, part = build(), build()
-    out = whole(x, mask, key=jax.random.key(0)).out
-    np.testing.assert_allclose(out[:4], part(x[:4], mask[:4], key=jax.random.key(0)).out, rtol=1e-12)
+    out = whole(x, mask, context=Context(key=jax.random.key(0))).out
+    np.testing.assert_allclose(out[:4], part(x[:4], mask[:4], context=Context(key=jax.random.key(0))).out, rtol=1e-12)
     for a, b in zip(whole.blocks, part.blocks, strict=True):
         np.testing.assert_allclose(a.bn1.mean[...], b.bn1.mean[...], rtol=1e-12)
         assert np.abs(a.bn1.mean[...]).max() > 0

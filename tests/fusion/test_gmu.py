@@ -6,7 +6,7 @@ from flax import nnx
 from scipy.special import expit
 
 from fusion_jax.fusion.gmu import GMU
-from tests.helpers import assign, to_float64
+from tests.helpers import assign, shown, to_float64
 
 N, D = 5, 4
 
@@ -24,7 +24,7 @@ def test_bimodal_unit():
     h1, h2 = (np.tanh(x[:, m] @ np.asarray(module.kernel[...])[m]) for m in range(2))
     fused = module(x, mask)
     np.testing.assert_allclose(fused.out, z * h1 + (1 - z) * h2, rtol=1e-12)
-    np.testing.assert_allclose(fused.weights, np.stack([z, 1 - z], 1), rtol=1e-12)
+    np.testing.assert_allclose(shown(fused, "gates"), np.stack([z, 1 - z], -1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("modalities", [1, 3])
@@ -51,8 +51,8 @@ def test_missing_modality_leaves_the_gate():
     module, x, mask = setting(3)
     mask[0, 1] = False
     fused = module(x, mask)
-    np.testing.assert_array_equal(np.asarray(fused.weights)[~mask], 0)
-    assert (np.asarray(fused.weights)[mask] > 0).all()
+    np.testing.assert_array_equal(shown(fused, "gates").swapaxes(1, 2)[~mask], 0)
+    assert (shown(fused, "gates").swapaxes(1, 2)[mask] > 0).all()
 
 
 def test_zero_gate_halves_every_modality():

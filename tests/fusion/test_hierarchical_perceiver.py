@@ -8,6 +8,7 @@ from flax import nnx
 
 from fusion_jax.fusion.hierarchical_perceiver import HierarchicalPerceiver
 from fusion_jax.fusion.hierarchical_perceiver.blocks import Block, Grouping, HiP, regroup
+from fusion_jax.records import Context
 from tests.helpers import to_float64
 
 N, M, D = 5, 3, 8
@@ -75,11 +76,11 @@ def test_reconstruction_starts_as_the_bias(inputs):
 
 def test_loss_is_the_mean_over_present_entries(inputs):
     x, mask = inputs
-    losses = build(hide=0.0, reconstruction=0.5)(x, mask, key=jax.random.key(0)).losses
+    losses = build(hide=0.0, reconstruction=0.5)(x, mask, context=Context(key=jax.random.key(0))).losses
     present = np.asarray(x)[np.asarray(mask)]  # the reconstruction starts at 0
     np.testing.assert_allclose(losses["reconstruction"], 0.5 * (present**2).mean(), rtol=1e-12)
     assert build()(x, mask).losses == {}
-    assert build(reconstruction=0.0)(x, mask, key=jax.random.key(0)).losses == {}
+    assert build(reconstruction=0.0)(x, mask, context=Context(key=jax.random.key(0))).losses == {}
 
 
 def test_hiding_changes_the_loss_and_not_the_output(inputs):
@@ -89,7 +90,7 @@ def test_hiding_changes_the_loss_and_not_the_output(inputs):
         module = build(hide=hide)
         for layer in module.hip.unembed:
             layer.kernel[...] += 0.1
-        outs.append(jax.jit(lambda x, module=module: module(x, mask, key=jax.random.key(0)))(x))
+        outs.append(jax.jit(lambda x, module=module: module(x, mask, context=Context(key=jax.random.key(0))))(x))
     np.testing.assert_array_equal(outs[0].out, outs[1].out)
     assert not np.allclose(outs[0].losses["reconstruction"], outs[1].losses["reconstruction"])
 

@@ -11,6 +11,7 @@ from flax import nnx
 from fusion_jax.fusion.ista_net import IstaNet, hop_means, patch_width
 from fusion_jax.fusion.ista_net.token_network import TokenBlock, sinusoid, tokenize
 from fusion_jax.graphs import Graph
+from fusion_jax.records import Context
 from tests import helpers
 
 N, M, D = 6, 3, 8
@@ -28,7 +29,9 @@ def net(**options):
 
 def run(fusion, x, mask, graph, key=None):
     graphdef, state = nnx.split(fusion)
-    return jax.jit(lambda state, *args: nnx.merge(graphdef, state)(*args, key=key).out)(state, x, mask, graph)
+    return jax.jit(lambda state, *args: nnx.merge(graphdef, state)(*args, context=Context(key=key)).out)(
+        state, x, mask, graph
+    )
 
 
 def test_windows_are_strided():

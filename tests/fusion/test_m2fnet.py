@@ -8,6 +8,7 @@ from flax import nnx
 from fusion_jax.fusion.m2fnet import M2FNet
 from fusion_jax.graphs import Graph
 from tests import helpers
+from tests.helpers import shown
 
 N, M, D = 6, 3, 8
 
@@ -38,7 +39,7 @@ def test_equal_keys():
     fusion, graph = net(), helpers.small_graph(N, 15)
     x = inputs().at[:, 1].set(0.7)
     mask = jnp.ones((N, M), bool).at[jnp.array([0, 2]), 1].set(False)
-    weights = np.asarray(fusion(x, mask, graph).weights)[:, 0, 0]  # [E', H]
+    weights = shown(fusion(x, mask, graph), "fusion")[:, 0, 0]  # [E', H]
     senders, receivers = np.asarray(graph.looped.senders), np.asarray(graph.looped.receivers)
     has = np.asarray(mask[senders, 1])
     count = np.bincount(receivers, has, minlength=N)[receivers]

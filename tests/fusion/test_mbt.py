@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.mbt import MBT
+from fusion_jax.records import Context
 from tests.helpers import to_float64
 
 N, M, D = 3, 3, 8
@@ -71,7 +72,7 @@ def test_dropped_last_layer_is_one_layer_less():
         setattr(flat, name, getattr(deep, name))
     x, mask = inputs()
     expected = flat(x, mask).out
-    np.testing.assert_allclose(deep(x, mask, key=jax.random.key(0)).out, expected, rtol=1e-12)
+    np.testing.assert_allclose(deep(x, mask, context=Context(key=jax.random.key(0))).out, expected, rtol=1e-12)
     assert np.abs(deep(x, mask).out - expected).max() > 1e-3
 
 

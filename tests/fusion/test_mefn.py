@@ -26,6 +26,11 @@ def fuse(x, mask=None, graph=None, **options):
     return module(x, np.ones(x.shape[:2], bool) if mask is None else mask, graph)
 
 
+def fused_belief(fused):
+    """b of p = b + u / C."""
+    return np.exp(fused.out) - fused.uncertainty[:, None] / C
+
+
 def dempster(first, second):
     """The reduced rule as it is published: conflict, then division by 1 - C."""
     (b, u), (c, w) = first, second
@@ -40,27 +45,27 @@ def test_is_the_left_fold_of_the_published_rule():
     state = belief[:, 0], uncertainty[:, 0]
     for m in range(1, M):
         state = dempster(state, (belief[:, m], uncertainty[:, m]))
-    np.testing.assert_allclose(fused.weights["fused_belief"], state[0], rtol=1e-11)
-    np.testing.assert_allclose(fused.weights["fused_uncertainty"], state[1], rtol=1e-11)
+    np.testing.assert_allclose(fused_belief(fused), state[0], rtol=1e-11)
+    np.testing.assert_allclose(fused.uncertainty, state[1], rtol=1e-11)
     np.testing.assert_allclose(np.exp(fused.out), state[0] + state[1][:, None] / C, rtol=1e-11)
     np.testing.assert_allclose(jax.nn.softmax(fused.out), np.exp(fused.out), rtol=1e-11)
 
 
 def test_masses_sum_to_one_and_order_does_not_count():
-    fused = fuse(X, MASK).weights
-    for b, u in (("belief", "uncertainty"), ("fused_belief", "fused_uncertainty")):
-        np.testing.assert_allclose(fused[b].sum(-1) + fused[u], 1, rtol=1e-12)
-    assert (np.asarray(fused["fused_evidence"]) >= 0).all()
+    fused = fuse(X, MASK)
+    np.testing.assert_allclose(fused.uncertainty, C / (fused.evidence.fused.sum(-1) + C), rtol=1e-12)
+    np.testing.assert_allclose(fused_belief(fused).sum(-1) + fused.uncertainty, 1, rtol=1e-12)
+    assert (np.asarray(fused.evidence.fused) >= 0).all()
     order = [2, 0, 3, 1]
     np.testing.assert_allclose(fuse(X[:, order], MASK[:, order]).out, fuse(X, MASK).out, rtol=1e-12)
 
 
 def test_agreeing_views_lower_the_uncertainty():
-    same = fuse(np.repeat(X[:, :1], M, axis=1)).weights
-    assert (same["fused_uncertainty"] < same["uncertainty"].min(1)).all()
+    same = fuse(np.repeat(X[:, :1], M, axis=1))
+    assert (same.uncertainty < same.evidence.uncertainty.min(1)).all()
     agree = np.where(np.arange(C) == 1, 3.0, -4.0) + 0.1 * X
-    weights = fuse(agree).weights
-    assert (weights["fused_uncertainty"] <= weights["uncertainty"].min(1)).all()
+    fused = fuse(agree)
+    assert (fused.uncertainty <= fused.evidence.uncertainty.min(1)).all()
 
 
 def test_missing_modality_is_the_vacuous_opinion():
@@ -70,8 +75,8 @@ def test_missing_modality_is_the_vacuous_opinion():
         alone = fuse(X[n : n + 1, MASK[n]]) if MASK[n].any() else None
         expected = np.full(C, -np.log(C)) if alone is None else alone.out[0]
         np.testing.assert_allclose(fused.out[n], expected, rtol=1e-12)
-    assert fused.weights["fused_uncertainty"][0] == 1 and not np.asarray(fused.weights["fused_belief"][0]).any()
-    assert (np.asarray(fused.weights["uncertainty"])[~MASK] == 1).all()
+    assert fused.uncertainty[0] == 1 and not np.asarray(fused.evidence.fused[0]).any()
+    assert (np.asarray(fused.evidence.uncertainty)[~MASK] == 1).all()
     assert np.abs(fuse(np.where(MASK[..., None], X, 0)).out - fused.out).max() > 0.1
 
 
@@ -85,7 +90,7 @@ def test_extremes_in_float32():
 
         def total(x, module=module):
             fused = module(x, jnp.ones(x.shape[:2], bool))
-            return fused.out[:, 0].sum() + fused.weights["fused_evidence"].sum(), fused
+            return fused.out[:, 0].sum() + fused.evidence.fused.sum(), fused
 
         grad, fused = jax.grad(total, has_aux=True)(jnp.asarray(x)[None])
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((grad, fused)))
@@ -111,13 +116,13 @@ def test_neighbours():
     """Opinions of senders join: a node without any edge keeps its own, others get more certain if all agree."""
     graph = small_graph(N, 12)
     agree = np.where(np.arange(C) == 1, 3.0, -4.0) + 0.1 * X
-    alone, joined = fuse(agree).weights, fuse(agree, graph=graph, neighbours=True).weights
+    alone, joined = fuse(agree), fuse(agree, graph=graph, neighbours=True)
     received = np.bincount(np.asarray(graph.receivers)[np.asarray(graph.senders != graph.receivers)], minlength=N) > 0
     assert received.any() and not received.all()
-    less = np.asarray(joined["fused_uncertainty"]) < np.asarray(alone["fused_uncertainty"])
+    less = np.asarray(joined.uncertainty) < np.asarray(alone.uncertainty)
     np.testing.assert_array_equal(less, received)
     loops = fuse(agree, graph=graph.looped, neighbours=True)
-    np.testing.assert_allclose(loops.weights["fused_belief"], joined["fused_belief"], rtol=1e-12)
+    np.testing.assert_allclose(loops.evidence.fused, joined.evidence.fused, rtol=1e-12)
     with pytest.raises(ValueError, match="mefn.*graph"):
         fuse(X, neighbours=True)
 
@@ -129,7 +134,7 @@ def test_calibrated_opinion_joins_the_fold():
     silent = assign(module, values, partial=True)(X, MASK)
     np.testing.assert_allclose(silent.out, fuse(X, MASK).out, rtol=1e-12)
     loud = assign(module, {"head.bias": np.asarray([9.0, -9, -9])}, partial=True)(X, MASK)
-    u, v = loud.weights["fused_uncertainty"], silent.weights["fused_uncertainty"]
+    u, v = loud.uncertainty, silent.uncertainty
     assert u[0] == v[0] == 1, "no modality, no calibrated opinion either"
     assert (np.exp(loud.out[1:, 0]) > np.exp(silent.out[1:, 0])).all()
     with pytest.raises(ValueError, match="learned_calibrator"):
@@ -164,4 +169,4 @@ def test_mutual_attention_sees_the_others_only():
     attention = module.calibration.attention
     other = attention.out(attention.value(jnp.asarray(x[1, 3])))  # the only key: weight 1
     np.testing.assert_allclose(fused.tokens[1, 1], x[1, 1] + other, rtol=1e-11)
-    assert (np.asarray(fused.weights["uncertainty"])[~mask] == 1).all()
+    assert (np.asarray(fused.evidence.uncertainty)[~mask] == 1).all()

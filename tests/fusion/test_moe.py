@@ -8,7 +8,8 @@ import scipy.stats
 from flax import nnx
 
 from fusion_jax.fusion.moe import MoE, chance_in_top_k, cv_squared
-from tests.helpers import to_float64
+from fusion_jax.records import Context
+from tests.helpers import shown, to_float64
 
 N, M, D, E = 8, 3, 4, 2
 
@@ -54,8 +55,8 @@ def test_one_expert_a_node_is_the_expert_of_the_largest_logit():
     best = logits.argmax(1)
     fused = module(x, mask)
     np.testing.assert_allclose(fused.out, expert_outputs(module, x)[np.arange(N), best], rtol=1e-12)
-    np.testing.assert_array_equal(fused.weights.reshape(N, -1).argmax(1), best)
-    np.testing.assert_array_equal(fused.weights.max((1, 2)), 1.0)
+    np.testing.assert_array_equal(shown(fused, "gates").argmax(1), best)
+    np.testing.assert_array_equal(shown(fused, "gates").max(1), 1.0)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -65,7 +66,8 @@ def test_experts_of_missing_modalities_are_never_chosen(training):
     mask[0, 1:] = False  # two experts left for k = 3
     mask[1, 0] = False
     mask[2] = False
-    weights = np.asarray(module(x, mask, key=jax.random.key(0) if training else None).weights)
+    fused = module(x, mask, context=Context(key=jax.random.key(0) if training else None))
+    weights = shown(fused, "gates").reshape(*mask.shape, E)
     assert (weights[~mask] == 0).all()
     np.testing.assert_allclose(weights.sum((1, 2)), [1, 1, 0, 1, 1, 1, 1, 1], rtol=1e-12)
     np.testing.assert_array_equal((weights > 0).sum((1, 2)), [2, 3, 0, 3, 3, 3, 3, 3])

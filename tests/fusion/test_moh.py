@@ -11,7 +11,8 @@ from fusion_jax.fusion.moh_llama import MoHLlama
 from fusion_jax.fusion.moh_vit import MoHViT
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.head_router import HeadRouter, load_balance, top_k_mask
-from tests.helpers import assign, parameters, to_float64
+from fusion_jax.records import Context
+from tests.helpers import assign, parameters, shown, to_float64
 
 N, M, D, H = 6, 3, 16, 8
 RNG = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def test_uniform_router_is_multi_head_attention(shared, routed):
     q, k, v = np.split(np.asarray(module.qkv(X)).reshape(N, M, 3, H, -1), 3, axis=2)
     heads, _ = attend(jnp.asarray(q[:, :, 0]), jnp.asarray(k[:, :, 0]), jnp.asarray(v[:, :, 0]), MASK)
     tokens = np.where(MASK[..., None], module.proj(heads.reshape(N, M, D)), 0)
-    np.testing.assert_allclose(fused.weights["gates"], 1, rtol=1e-12)
+    np.testing.assert_allclose(shown(fused, "gates"), 1, rtol=1e-12)
     np.testing.assert_allclose(fused.tokens, tokens, rtol=1e-12, atol=1e-12)
 
 
@@ -83,22 +84,22 @@ def test_load_balance_of_the_module():
     """k where the router is uniform, times the option; nothing in evaluation; absent tokens do not count."""
     module = zero_routers(build(MoH, shared=2, routed=3, balance=0.5))
     key = jax.random.key(0)
-    np.testing.assert_allclose(module(X, MASK, key=key).losses["load_balance"], 0.5 * 3, rtol=1e-12)
+    np.testing.assert_allclose(module(X, MASK, context=Context(key=key)).losses["load_balance"], 0.5 * 3, rtol=1e-12)
     assert module(X, MASK).losses == {}
     module = build(MoH, balance=1.0)
     other = np.where(MASK[..., None], X, 9.0)
-    losses = [module(x, MASK, key=key).losses["load_balance"] for x in (X, other)]
+    losses = [module(x, MASK, context=Context(key=key)).losses["load_balance"] for x in (X, other)]
     assert losses[0] == losses[1]
     p = np.asarray(module.router(jnp.asarray(X))[1])[MASK]
     f = np.asarray(module.router(jnp.asarray(X))[0][..., 2:] > 0)[MASK]
     np.testing.assert_allclose(losses[0], 6 * (p.mean(0) * f.mean(0)).sum(), rtol=1e-12)
-    assert losses[0] != module(X, FULL, key=key).losses["load_balance"]
+    assert losses[0] != module(X, FULL, context=Context(key=key)).losses["load_balance"]
 
 
 @pytest.mark.parametrize("cls", [MoH, MoHViT, MoHLlama])
 def test_masked_modality_has_no_attention(cls):
     fused = build(cls)(X, MASK)
-    attention = np.asarray(fused.weights["attention"])  # [N, H, M, M]
+    attention = shown(fused, "attention")  # [N, H, M, M]
     assert not np.moveaxis(attention, -1, 1)[~MASK].any()
     np.testing.assert_allclose(attention[:5].sum(-1), 1, rtol=1e-12)
     assert not np.asarray(fused.out[5]).any()
@@ -126,25 +127,25 @@ def test_vit_temperature_starts_at_its_constant():
 
 def test_vit_attention_ignores_the_length_of_queries_and_keys():
     module = build(MoHViT)
-    attention = module(X, FULL).weights["attention"]
+    attention = shown(module(X, FULL), "attention")
     assign(module, {"qkv.kernel": np.asarray(module.qkv.kernel[...]) * 3}, partial=True)
-    np.testing.assert_allclose(module(X, FULL).weights["attention"], attention, rtol=1e-10)
+    np.testing.assert_allclose(shown(module(X, FULL), "attention"), attention, rtol=1e-10)
 
 
 def test_llama_ranks_whatever_the_scale_of_the_queries():
     """Scaling the query projection of all routed heads changes neither scores nor the heads that are on."""
     module = build(MoHLlama)
-    before = module(X, FULL).weights
+    before = module(X, FULL)
     kernel = np.array(module.q_proj.kernel[...])
     kernel[:, D // 2 :] *= 5
     assign(module, {"q_proj.kernel": kernel}, partial=True)
-    after = module(X, FULL).weights
-    np.testing.assert_allclose(after["router"], before["router"], rtol=1e-10)
-    np.testing.assert_array_equal(after["gates"], before["gates"])
+    after = module(X, FULL)
+    np.testing.assert_allclose(shown(after, "router"), shown(before, "router"), rtol=1e-10)
+    np.testing.assert_array_equal(shown(after, "gates"), shown(before, "gates"))
     kernel[:, D // 2 : D // 2 + 2] *= 100  # one head alone: now it is on everywhere
     assign(module, {"q_proj.kernel": kernel}, partial=True)
-    assert (module(X, FULL).weights["gates"][..., H // 2] == 1).all()
-    assert not (np.asarray(before["gates"][..., H // 2]) == 1).all()
+    assert (shown(module(X, FULL), "gates")[..., H // 2] == 1).all()
+    assert not (shown(before, "gates")[..., H // 2] == 1).all()
 
 
 def test_llama_rotation_is_relative():

@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.mult import MulT, positions
+from fusion_jax.records import Context
 from tests.helpers import to_float64
 
 SMALL = dict(width=4, heads=2, layers=1, memory_layers=1)
@@ -122,5 +123,5 @@ def test_dropout_needs_a_key():
     model = build(m=2)
     args = x[None, :2], mask[None, :2]
     np.testing.assert_array_equal(model(*args).out, model(*args).out)
-    first, second = (model(*args, key=jax.random.key(i)).out for i in (0, 1))
+    first, second = (model(*args, context=Context(key=jax.random.key(i))).out for i in (0, 1))
     assert np.abs(first - second).max() > 1e-3

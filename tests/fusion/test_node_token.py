@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.node_token import NodeToken
-from tests.helpers import assign, to_float64
+from fusion_jax.records import Context
+from tests.helpers import assign, shown, to_float64
 
 N, M, D = 5, 3, 8
 
@@ -29,7 +30,7 @@ def module():
 
 def test_weights_are_the_tokens_row(module, nodes):
     x, mask = nodes
-    weights = np.asarray(module(x, mask).weights)  # [N, B, H, 1 + M]
+    weights = shown(module(x, mask), "token")  # [N, B, H, 1 + M]
     assert weights.shape == (N, 2, 4, 1 + M)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
     np.testing.assert_array_equal(weights[..., 1:].transpose(0, 3, 1, 2)[~mask], 0)
@@ -38,7 +39,7 @@ def test_weights_are_the_tokens_row(module, nodes):
 def test_empty_node_sees_itself_only(module, nodes):
     x, mask = nodes
     fused = module(x, mask)
-    np.testing.assert_array_equal(fused.weights[0], np.broadcast_to(np.eye(1 + M)[0], (2, 4, 1 + M)))
+    np.testing.assert_array_equal(shown(fused, "token")[0], np.broadcast_to(np.eye(1 + M)[0], (2, 4, 1 + M)))
     other = module(x[::-1], np.zeros_like(mask))
     np.testing.assert_allclose(other.out, np.broadcast_to(fused.out[0], (N, D)), rtol=1e-12)
 
@@ -74,11 +75,11 @@ def test_out_is_normalised(module, nodes):
 
 def test_dropout_is_for_training_only(module, nodes):
     x, mask = nodes
-    calm, one, again = module(x, mask), *(module(x, mask, key=jax.random.key(s)) for s in (1, 1))
+    calm, one, again = module(x, mask), *(module(x, mask, context=Context(key=jax.random.key(s))) for s in (1, 1))
     np.testing.assert_array_equal(one.out, again.out)
     assert not np.allclose(calm.out, one.out)
     off = to_float64(NodeToken(M, D, rate=0.0, rngs=nnx.Rngs(0)))
-    np.testing.assert_array_equal(off(x, mask).out, off(x, mask, key=jax.random.key(1)).out)
+    np.testing.assert_array_equal(off(x, mask).out, off(x, mask, context=Context(key=jax.random.key(1))).out)
 
 
 def test_heads_must_divide_the_width():

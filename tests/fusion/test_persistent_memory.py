@@ -7,7 +7,7 @@ from flax import nnx
 
 from fusion_jax.fusion.persistent_memory import AllAttentionLayer, PersistentMemory
 from fusion_jax.nn.attention import attend
-from tests.helpers import assign, to_float64
+from tests.helpers import assign, shown, to_float64
 
 N, M, D, H, P = 5, 3, 8, 2, 6
 
@@ -50,7 +50,7 @@ def test_no_memory_is_plain_attention(data):
 def test_weights(data):
     """Rows sum to 1; a node without modalities has all of it on the memory, masked modalities have none."""
     x, mask = data
-    weights = np.asarray(fusion()(x, mask).weights)
+    weights = shown(fusion()(x, mask), "memory")
     assert weights.shape == (N, 2, H, M, M + P)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
     assert not weights[0, ..., :M].any()
@@ -62,7 +62,7 @@ def test_zero_queries_are_uniform(data):
     x, mask = data
     module = fusion(layers=1)
     assign(module, {"layers.0.proj_query.kernel": np.zeros((D, D))}, partial=True)
-    weights = np.asarray(module(x, mask).weights)[:, 0]
+    weights = shown(module(x, mask), "memory")[:, 0]
     present = np.asarray(mask).sum(1)
     seen = np.concatenate([np.asarray(mask), np.ones((N, P), bool)], axis=1)
     expected = seen / (present + P)[:, None]

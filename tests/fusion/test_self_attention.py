@@ -7,7 +7,7 @@ from flax import nnx
 from fusion_jax.fusion.free_query import FreeQuery
 from fusion_jax.fusion.node_query import NodeQuery
 from fusion_jax.fusion.self_attention import SelfAttention
-from tests.helpers import assign, to_float64
+from tests.helpers import assign, shown, to_float64
 
 N, M, D = 6, 4, 5
 REDUCTIONS = ["sum", "mean", "max"]
@@ -30,7 +30,7 @@ def nodes():
 def test_rows_sum_to_one_over_the_keys(nodes):
     """The batch axis in front moves the thread's "axis 1": columns must not sum to 1."""
     x, mask = nodes
-    weights = np.asarray(build(SelfAttention)(x, mask).weights)
+    weights = shown(build(SelfAttention)(x, mask), "attention")
     seen = mask.any(-1)
     np.testing.assert_allclose(weights[seen].sum(-1), 1, rtol=1e-12)
     assert abs(weights[1].sum(-2) - 1).max() > 1e-3
@@ -44,7 +44,7 @@ def test_without_scores_attention_is_the_mean(zero, nodes):
     module = assign(build(SelfAttention), {f"{zero}.kernel": np.zeros((D, D))}, partial=True)
     fused = module(x, mask)
     uniform = mask[:, None] / np.maximum(mask.sum(-1), 1)[:, None, None]
-    np.testing.assert_allclose(fused.weights, np.broadcast_to(uniform, (N, M, M)), rtol=1e-12)
+    np.testing.assert_allclose(shown(fused, "attention"), np.broadcast_to(uniform, (N, M, M)), rtol=1e-12)
     v = x @ np.asarray(module.value.kernel[...])
     mean = np.where(mask[..., None], v, 0).sum(1) / np.maximum(mask.sum(-1), 1)[:, None]
     np.testing.assert_allclose(fused.out, mean, rtol=1e-12, atol=1e-14)
@@ -95,7 +95,7 @@ def test_scales_agree_only_where_p_is_d(cls, options, nodes):
             module = build(cls, width=width, scale=scale, **options)
             if cls is FreeQuery:  # its start, std 0.02, is too small to tell the scales apart
                 assign(module, {"query": np.linspace(-1, 1, width)}, partial=True)
-            weights.append(module(x, mask).weights)
+            weights.append(module(x, mask).attention[0].weights)
         assert np.allclose(*weights, rtol=1e-12, atol=0) is same
         assert module(x, mask).out.shape == (N, width)
 
@@ -110,7 +110,7 @@ def test_free_query_is_a_node_query_of_a_constant(nodes):
     for n in range(N):
         one = node.attend(state, x[n], mask[n])
         np.testing.assert_allclose(whole.out[n], one.out, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(whole.weights[n], one.weights, rtol=1e-12)
+        np.testing.assert_allclose(shown(whole, "query")[n], shown(one, "query"), rtol=1e-12)
 
 
 def test_node_query_reads_its_own_node_only(nodes):
@@ -119,10 +119,10 @@ def test_node_query_reads_its_own_node_only(nodes):
     module = build(NodeQuery)
     fused = module(x, mask)
     changed = np.where(np.arange(N)[:, None, None] == 1, x, -3 * x)
-    np.testing.assert_array_equal(module(changed, mask).weights[1], fused.weights[1])
-    assert not np.allclose(module(changed, mask).weights[2], fused.weights[2])
+    np.testing.assert_array_equal(shown(module(changed, mask), "query")[1], shown(fused, "query")[1])
+    assert not np.allclose(shown(module(changed, mask), "query")[2], shown(fused, "query")[2])
     by_hand = module.attend(x[2, mask[2]].mean(0), x[2], mask[2])
-    np.testing.assert_allclose(fused.weights[2], by_hand.weights, rtol=1e-12)
+    np.testing.assert_allclose(shown(fused, "query")[2], shown(by_hand, "query"), rtol=1e-12)
 
 
 @pytest.mark.parametrize("cls", [SelfAttention, FreeQuery, NodeQuery])

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.fusion.selfdoc import CrossModalityLayer, Selfdoc, partner
 from fusion_jax.graphs import Graph
-from tests.helpers import assign, small_graph, to_float64
+from tests.helpers import assign, shown, small_graph, to_float64
 
 N, M, D, H = 7, 2, 8, 2
 
@@ -89,14 +89,14 @@ def test_missing_modalities():
     graph, rng = small_graph(N), np.random.default_rng(3)
     mask = jnp.asarray(rng.random((N, 3)) < 0.6).at[0].set(jnp.array([True, False, False]))
     module = to_float64(Selfdoc(3, D, heads=H, rngs=nnx.Rngs(0)))
-    weights = np.asarray(module(streams(m=3), mask, graph).weights["attention"])[0]  # [4, E', 3, H]
+    weights = [a.weights[0] for a in module(streams(m=3), mask, graph).attention[1:]]  # four of [E', 3, H]
     senders, receivers = np.asarray(graph.looped.senders), np.asarray(graph.looped.receivers)
     pair = np.asarray(mask) & (np.asarray(mask).sum(1, keepdims=True) > 1)
     own = np.asarray(mask)[senders]
     allowed = pair[senders], own, pair[senders] & pair[receivers], own
     for step, seen in zip(weights, allowed, strict=True):
         assert (step[~seen] == 0).all() and (step[seen] > 0).all()
-    np.testing.assert_array_equal(module(streams(m=3), mask, graph).weights["gate"] > 0, mask)
+    np.testing.assert_array_equal(shown(module(streams(m=3), mask, graph), "gate") > 0, mask)
 
 
 def test_nothing_in_common(layer):
@@ -122,8 +122,8 @@ def test_options():
     """Softmax gates sum to 1 over what is present; the feed-forward changes the output; a typo is refused."""
     x, mask, graph = streams(m=3), jnp.ones((N, 3), bool).at[1, 0].set(False), small_graph(N)
     fused = to_float64(Selfdoc(3, D, heads=H, gate="softmax", ffn=True, rngs=nnx.Rngs(0)))(x, mask, graph)
-    np.testing.assert_allclose(fused.weights["gate"].sum(1), 1, rtol=1e-12)
-    assert fused.weights["gate"][1, 0] == 0
+    np.testing.assert_allclose(shown(fused, "gate").sum(1), 1, rtol=1e-12)
+    assert shown(fused, "gate")[1, 0] == 0
     plain = to_float64(Selfdoc(3, D, heads=H, gate="softmax", rngs=nnx.Rngs(0)))(x, mask, graph)
     assert np.abs(plain.tokens - fused.tokens).max() > 1e-3
     with pytest.raises(ValueError, match="selfdoc.*gate"):

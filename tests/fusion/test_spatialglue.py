@@ -9,7 +9,7 @@ from flax import nnx
 
 from fusion_jax.fusion.spatialglue import SpatialGlue
 from fusion_jax.graphs import Graph
-from tests.helpers import small_graph, to_float64
+from tests.helpers import shown, small_graph, to_float64
 
 N, M, D = 7, 3, 4
 
@@ -79,7 +79,7 @@ def test_three_modalities_against_dense_matrices():
     fused = module(x, mask, graph)
     np.testing.assert_allclose(fused.tokens, np.stack(tokens, 1), rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(fused.out, out, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose(fused.weights["modalities"], across, rtol=1e-10)
+    np.testing.assert_allclose(shown(fused, "modalities"), across, rtol=1e-10)
     np.testing.assert_allclose(fused.losses["reconstruction"], reconstruction, rtol=1e-10)
     np.testing.assert_allclose(fused.losses["correspondence"], correspondence, rtol=1e-10)
 
@@ -90,8 +90,8 @@ def test_one_graph_for_both_gives_equal_weights_and_is_refused():
     with pytest.raises(ValueError, match="SpatialGlue needs one edge set a modality.*data.views"):
         build()(x, mask, graph)
     fused = build()(x, mask, dataclasses.replace(graph, views=(graph,) * M))
-    np.testing.assert_allclose(fused.weights["graphs"], 0.5, rtol=1e-14)
-    different = build()(x, mask, with_views()).weights["graphs"]
+    np.testing.assert_allclose(shown(fused, "graphs"), 0.5, rtol=1e-14)
+    different = shown(build()(x, mask, with_views()), "graphs")
     assert np.abs(different - 0.5).max() > 1e-3
 
 

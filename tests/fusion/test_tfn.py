@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.tfn import TFN
+from fusion_jax.records import Context
 from tests.helpers import assign, parameters, to_float64
 
 
@@ -73,6 +74,6 @@ def test_dropout_is_on_the_tensor():
     x, _ = inputs(2, 2, 2)
     mask = np.ones((2, 2), bool)
     model = to_float64(TFN(2, 2, rate=1 - 1e-12, rngs=nnx.Rngs(0)))
-    out = model(x, mask, key=jax.random.key(0)).out
+    out = model(x, mask, context=Context(key=jax.random.key(0))).out
     np.testing.assert_array_equal(out, np.zeros((2, 2)))  # biases start at 0
     assert np.abs(model(x, mask).out).max() > 0

@@ -9,7 +9,8 @@ from flax import nnx
 from fusion_jax.fusion.transformer_decoder import TransformerDecoder
 from fusion_jax.nn.attention import attend
 from fusion_jax.nn.transformer import DecoderLayer, EncoderLayer
-from tests.helpers import to_float64
+from fusion_jax.records import Context
+from tests.helpers import shown, to_float64
 
 N, M, D = 5, 4, 8
 
@@ -28,7 +29,7 @@ def build(modalities=M, **options):
 
 def test_weights_sum_to_one_and_are_zero_where_masked(inputs):
     x, mask = inputs
-    weights = build(heads=2)(x, mask).weights
+    weights = shown(build(heads=2)(x, mask), "cross")
     assert weights.shape == (N, 2, M)
     anything = np.asarray(mask.any(1, keepdims=True), float)
     np.testing.assert_allclose(weights.sum(-1), np.repeat(anything, 2, 1), atol=1e-12)
@@ -41,7 +42,7 @@ def test_one_modality_leaves_the_query_path_unused(inputs):
     other.layer.multihead_attn.query.kernel[...] += 1.0
     a, b = module(x[:, :1], mask[:, :1]), other(x[:, :1], mask[:, :1])
     np.testing.assert_array_equal(a.out, b.out)
-    assert np.asarray(a.weights[mask[:, 0]] == 1).all()
+    assert (shown(a, "cross")[mask[:, 0]] == 1).all()
     with pytest.raises(AssertionError):  # with more keys the query path matters
         np.testing.assert_array_equal(build()(x, mask).out, _shift_query(build())(x, mask).out)
 
@@ -57,7 +58,7 @@ def test_zero_query_weights_give_the_mean(inputs):
     module.layer.multihead_attn.query.kernel[...] *= 0
     count = np.maximum(np.asarray(mask).sum(1), 1)
     uniform = np.asarray(mask) / count[:, None]
-    np.testing.assert_allclose(module(x, mask).weights, np.repeat(uniform[:, None], 2, 1), atol=1e-12)
+    np.testing.assert_allclose(shown(module(x, mask), "cross"), np.repeat(uniform[:, None], 2, 1), atol=1e-12)
 
 
 def test_modality_order_has_no_influence(inputs):
@@ -116,7 +117,7 @@ def test_dropout_only_with_a_key(inputs):
     x, mask = inputs
     module = build(rate=0.5)
     np.testing.assert_array_equal(module(x, mask).out, build(rate=0.0)(x, mask).out)
-    assert not np.allclose(module(x, mask).out, module(x, mask, key=jax.random.key(1)).out)
+    assert not np.allclose(module(x, mask).out, module(x, mask, context=Context(key=jax.random.key(1))).out)
 
 
 def test_encoder_layer_norm_first_differs_and_both_follow_their_formula(inputs):

@@ -8,7 +8,7 @@ from flax import nnx
 from fusion_jax.fusion.transformer_decoder import TransformerDecoder
 from fusion_jax.fusion.transformer_decoder_edges import TransformerDecoderEdges
 from fusion_jax.graphs import Graph
-from tests.helpers import small_graph, to_float64
+from tests.helpers import shown, small_graph, to_float64
 
 N, M, D = 6, 3, 8
 
@@ -37,7 +37,7 @@ def test_without_edges_it_is_the_node_version(inputs, module):
     alone = Graph.create(np.zeros(0, int), np.zeros(0, int), N)
     fused, node = module(x, mask, alone), sharing_layer(module)(x, mask)
     np.testing.assert_allclose(fused.out, node.out, atol=1e-12)
-    np.testing.assert_allclose(jnp.stack(fused.weights, -1), node.weights, atol=1e-12)
+    np.testing.assert_allclose(np.stack([a.weights for a in fused.attention], -1), shown(node, "cross"), atol=1e-12)
 
 
 def neighbours(graph, node):
@@ -64,7 +64,7 @@ def test_softmax_over_all_modalities_of_all_senders(inputs, module, views):
 def test_weights_sum_to_one_over_edges_and_modalities(inputs, module):
     x, mask = inputs
     graph = small_graph(N, 14)
-    weights = jnp.stack(module(x, mask, graph).weights, 1)  # [E, M, H]
+    weights = np.stack([a.weights for a in module(x, mask, graph).attention], 1)  # [E, M, H]
     receivers, senders = np.asarray(graph.looped.receivers), np.asarray(graph.looped.senders)
     for i in range(N):
         own = np.asarray(weights)[receivers == i]

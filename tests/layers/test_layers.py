@@ -11,6 +11,7 @@ from fusion_jax.layers.gat import GAT
 from fusion_jax.layers.gcn import GCN
 from fusion_jax.layers.sage import Sage
 from fusion_jax.layers.sgc import Sgc
+from fusion_jax.records import EVALUATION, Context
 from tests.helpers import to_float64
 
 N, D, OUT = 6, 4, 8
@@ -79,9 +80,10 @@ def test_gat_and_its_attention(data, out, merge):
     y = np.einsum("ijh,jhd->ihd", weights, h)
     y = y.mean(1) if merge == "mean" else y.reshape(N, -1)
     np.testing.assert_allclose(layer(x, graph), y + np.linspace(0.5, 1.5, out or D), rtol=1e-12)
-    exported = layer.attention(x, graph)
-    ids = np.asarray(graph.looped.receivers), np.asarray(graph.looped.senders)
-    np.testing.assert_allclose(exported, weights[ids], rtol=1e-12)
+    (exported,) = layer.attention(x, graph, None, EVALUATION)
+    ids = np.asarray(exported.receivers), np.asarray(exported.senders)
+    np.testing.assert_allclose(exported.weights, weights[ids], rtol=1e-12)
+    np.testing.assert_allclose(exported.scores, score[ids], rtol=1e-12)
 
 
 def test_gat_drops_each_attention_weight_of_each_head_by_itself(data):
@@ -90,7 +92,7 @@ def test_gat_drops_each_attention_weight_of_each_head_by_itself(data):
     layer.linear.kernel.set_value(jnp.ones((D, OUT)))
     ones = jnp.full((N, D), 1 / D)  # every value 1: a node's output is the sum of its weights that are left
     count = np.asarray(jnp.diff(graph.looped.row_ptr))
-    kept = np.stack([np.asarray(layer(ones, graph, key=jax.random.key(k))) for k in range(400)])
+    kept = np.stack([np.asarray(layer(ones, graph, context=Context(key=jax.random.key(k)))) for k in range(400)])
     kept = kept.reshape(400, N, 2, -1) * count[:, None, None] * 0.4
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-9)
     assert (kept == kept[..., :1]).all(), "a head's weight is kept or dropped for the whole vector"
@@ -107,9 +109,9 @@ def test_gat_drops_values_and_not_the_scores_they_make(data):
     layer = to_float64(GAT(D, OUT, heads=2, value_rate=0.6, rngs=nnx.Rngs(0)))
     h = (x @ np.asarray(layer.linear.kernel[...])).reshape(N, 2, -1)
     weights = np.zeros((N, N, 2))
-    looped = graph.looped
-    weights[np.asarray(looped.receivers), np.asarray(looped.senders)] = layer.attention(x, graph)
-    y = np.asarray(layer(x, graph, key=jax.random.key(0))).reshape(N, 2, -1)
+    (attention,) = layer.attention(x, graph, None, EVALUATION)
+    weights[np.asarray(attention.receivers), np.asarray(attention.senders)] = attention.weights
+    y = np.asarray(layer(x, graph, context=Context(key=jax.random.key(0)))).reshape(N, 2, -1)
     values = np.stack([np.linalg.solve(weights[:, :, k], y[:, k]) for k in range(2)], 1)
     ratio = values / h * 0.4  # 1 or 0
     np.testing.assert_allclose(ratio, np.round(ratio), atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses import adaptive_margin as loss
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Context, Output, Target
 
 N, M, D, C = 9, 2, 4, 3
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])
@@ -103,7 +103,7 @@ def test_hidden_labels_and_missing_modalities():
 
     def value(embeddings, labels=LABELS):
         out = model(mask=mask, embeddings=embeddings)
-        return loss.adaptive_margin(out, target(labels), weight, step=3)
+        return loss.adaptive_margin(out, target(labels), weight, context=Context(step=3))
 
     run = jax.jit(jax.value_and_grad(value))
     expected, grad = run(plain.embeddings)
@@ -127,35 +127,40 @@ def test_padding_and_traced_step():
 
     longer = model(prediction=pad(out.prediction), embeddings=pad(out.embeddings), mask=pad(out.mask))
     run = jax.jit(loss.adaptive_margin)
-    plain = run(out, target(), weight, step=jnp.asarray(5))
-    padded = run(longer, target(np.concatenate([LABELS, [0, 0]])), pad(weight), step=jnp.asarray(5))
+    plain = run(out, target(), weight, context=Context(step=jnp.asarray(5)))
+    padded = run(longer, target(np.concatenate([LABELS, [0, 0]])), pad(weight), context=Context(step=jnp.asarray(5)))
     np.testing.assert_allclose(plain, padded, rtol=1e-12)
-    assert plain != run(out, target(), weight, step=jnp.asarray(6))
+    assert plain != run(out, target(), weight, context=Context(step=jnp.asarray(6)))
 
 
 def test_mean_over_modalities():
     """Each modality counts once; one without any triplet, by its mask or by the labels, not at all."""
     out, weight = model(), jnp.ones(N)
-    alone = [loss.adaptive_margin(model(mask=out.mask.at[:, 1 - m].set(False)), target(), weight) for m in range(M)]
+    alone = [
+        loss.adaptive_margin(model(mask=out.mask.at[:, 1 - m].set(False)), target(), weight, context=EVALUATION)
+        for m in range(M)
+    ]
     assert alone[0] != alone[1]
-    np.testing.assert_allclose(loss.adaptive_margin(out, target(), weight), sum(alone) / 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        loss.adaptive_margin(out, target(), weight, context=EVALUATION), sum(alone) / 2, rtol=1e-12
+    )
     positive, negative, found = loss.triplets(jnp.asarray(LABELS), jnp.ones(N, bool), C, 0)
     z = out.embeddings[:, 0] / jnp.linalg.norm(out.embeddings[:, 0], axis=-1, keepdims=True)
     np.testing.assert_allclose(loss.embedding_loss(z, z[positive], z[negative], found), alone[0], rtol=1e-12)
-    assert loss.adaptive_margin(out, target(np.zeros(N, int)), weight) == 0
+    assert loss.adaptive_margin(out, target(np.zeros(N, int)), weight, context=EVALUATION) == 0
 
 
 def test_scale_of_the_embeddings_does_not_matter():
     """They are normalised, so e^(4 d) cannot overflow."""
     out, weight = model(), jnp.ones(N)
     large = model(embeddings=out.embeddings * 1e6)
-    a, b = (loss.adaptive_margin(o, target(), weight) for o in (out, large))
+    a, b = (loss.adaptive_margin(o, target(), weight, context=EVALUATION) for o in (out, large))
     np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
 def test_refusals():
     out, weight = model(), jnp.ones(N)
     with pytest.raises(ValueError, match="adaptive_margin"):
-        loss.adaptive_margin(out, target(), weight, margin_grad="none")
+        loss.adaptive_margin(out, target(), weight, margin_grad="none", context=EVALUATION)
     with pytest.raises(ValueError, match="adaptive_margin"):
-        loss.adaptive_margin(out, target(level="graph"), weight)
+        loss.adaptive_margin(out, target(level="graph"), weight, context=EVALUATION)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import zoo
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Output, Target
 
 N, C = 4, 3
 TARGETS = {
@@ -22,4 +22,4 @@ def test_a_task_it_is_not_defined_for_is_refused(name, kind):
     output = Output(streams[:, 0], streams, streams, streams[:, 0], np.ones((N, 2), bool))
     if kind != DEFINED[name]:
         with pytest.raises(ValueError, match=f"{name}.*{kind}"):
-            zoo.get("loss", name)(output, TARGETS[kind], np.ones(N), step=0)
+            zoo.get("loss", name)(output, TARGETS[kind], np.ones(N), context=EVALUATION)

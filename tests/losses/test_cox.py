@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.cox import ORDERS, cox, cumulative_logsumexp
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Output, Target
 
 N = 11
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def traced(risk=RISK, time=TIME, event=EVENT, weight=WEIGHT, **options):
     n = len(risk)
     output = Output(jnp.asarray(risk)[:, None], None, jnp.zeros((n, 1, 1)), None, jnp.ones((n, 1), bool))
     target = Target("survival", time=jnp.asarray(time), event=jnp.asarray(event))
-    return cox(output, target, jnp.asarray(weight), **options)
+    return cox(output, target, jnp.asarray(weight), context=EVALUATION, **options)
 
 
 def written_out(risk, by, event, weight) -> float:
@@ -118,4 +118,4 @@ def test_refusals():
         loss(event_weight=0.0)
     output = Output(jnp.zeros((2, 2)), None, jnp.zeros((2, 1, 1)), None, jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="'classes'"):
-        cox(output, Target("classes", labels=jnp.zeros(2, int), num_outputs=2), jnp.ones(2))
+        cox(output, Target("classes", labels=jnp.zeros(2, int), num_outputs=2), jnp.ones(2), context=EVALUATION)

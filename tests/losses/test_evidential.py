@@ -11,24 +11,29 @@ from scipy import integrate, stats
 
 from fusion_jax.fusion.mefn import MEFN
 from fusion_jax.losses.evidential import evidential, kl_to_uniform, perceptual, risk
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Context, Evidence, Output, Target
 
 N, M, C = 6, 3, 4
 RNG = np.random.default_rng(0)
 STREAMS = jnp.asarray(RNG.normal(size=(N, M, C)))
 MASK = jnp.asarray(RNG.random((N, M)) < 0.6).at[0].set(False)
-TARGET = Target("classes", jnp.asarray(RNG.integers(0, C, N)), num_outputs=C)
+TARGET = Target("classes", labels=jnp.asarray(RNG.integers(0, C, N)), num_outputs=C)
 WEIGHT = jnp.asarray([1.0, 1, 1, 0, 2, 1])
 
 
 def output(streams, mask=MASK):
     fused = MEFN(M, C, rngs=nnx.Rngs(0))(streams, mask)
-    return Output(fused.out, streams, streams, None, mask, fused.weights)
+    return Output(fused.out, streams, streams, None, mask, uncertainty=fused.uncertainty, evidence=fused.evidence)
+
+
+def held(logits):
+    """What `mefn_calibrated` holds: opinions of the modalities, none of them combined."""
+    return Evidence(logits, jnp.ones((N, M)))
 
 
 def test_missing_modalities_and_hidden_labels_do_not_count():
     def loss(streams):
-        return evidential(output(streams), TARGET, WEIGHT, step=20)
+        return evidential(output(streams), TARGET, WEIGHT, context=Context(step=20))
 
     value, grad = jax.value_and_grad(loss)(STREAMS)
     gone = ~MASK | (WEIGHT == 0)[:, None]
@@ -36,15 +41,18 @@ def test_missing_modalities_and_hidden_labels_do_not_count():
     assert not np.asarray(grad)[gone].any() and np.asarray(grad)[~gone].any()
     labels = TARGET.labels.at[3].set((TARGET.labels[3] + 1) % C)
     other = dataclasses.replace(TARGET, labels=labels)
-    assert evidential(output(STREAMS), other, WEIGHT, step=20) == value
+    assert evidential(output(STREAMS), other, WEIGHT, context=Context(step=20)) == value
 
 
 def test_annealing():
     """lambda = min(1, step / annealing): linear up to `annealing`, constant after, steps traced or not."""
-    at = [float(evidential(output(STREAMS), TARGET, WEIGHT, step=s, annealing=10.0)) for s in (0, 5, 10, 30)]
+    at = [
+        float(evidential(output(STREAMS), TARGET, WEIGHT, context=Context(step=s), annealing=10.0))
+        for s in (0, 5, 10, 30)
+    ]
     np.testing.assert_allclose(at[1] - at[0], at[2] - at[1], rtol=1e-9)
     assert at[2] > at[1] and at[3] == at[2]
-    traced = jax.jit(lambda s: evidential(output(STREAMS), TARGET, WEIGHT, step=s, annealing=10.0))
+    traced = jax.jit(lambda s: evidential(output(STREAMS), TARGET, WEIGHT, context=Context(step=s), annealing=10.0))
     np.testing.assert_allclose(traced(jnp.int32(5)), at[1], rtol=1e-12)
 
 
@@ -73,20 +81,24 @@ def test_perceptual_term_weighs_by_uncertainty_and_stops_there():
 
 def test_without_a_fused_opinion_the_prediction_is_evidence():
     """Any fusion at `decision` can be trained with it: the prediction is one more row of logits."""
-    plain = dataclasses.replace(output(STREAMS), prediction=STREAMS[:, 0], weights=None)
+    plain = dataclasses.replace(output(STREAMS), prediction=STREAMS[:, 0], evidence=None)
     view = risk(jax.nn.softplus(STREAMS[:, 0]) + 1, jax.nn.one_hot(TARGET.labels, C, dtype=STREAMS.dtype), 1.0)
     none = dataclasses.replace(plain, present=jnp.zeros_like(MASK))
     expected = (view * WEIGHT).sum() / WEIGHT.sum()
-    np.testing.assert_allclose(evidential(none, TARGET, WEIGHT, step=99, upl=0.0), expected, rtol=1e-10)
-    held = dataclasses.replace(plain, streams=None, weights={"logits": STREAMS})  # as of mefn_calibrated
-    np.testing.assert_allclose(evidential(held, TARGET, WEIGHT), evidential(plain, TARGET, WEIGHT), rtol=1e-12)
+    np.testing.assert_allclose(
+        evidential(none, TARGET, WEIGHT, context=Context(step=99), upl=0.0), expected, rtol=1e-10
+    )
+    heads = dataclasses.replace(plain, streams=None, evidence=held(STREAMS))  # as of mefn_calibrated
+    np.testing.assert_allclose(*(evidential(o, TARGET, WEIGHT, context=EVALUATION) for o in (heads, plain)), rtol=1e-12)
 
 
 def test_refusals():
     out = output(STREAMS)
     with pytest.raises(ValueError, match="evidential.*values"):
-        evidential(out, Target("values", values=STREAMS[:, 0], num_outputs=C), WEIGHT)
+        evidential(out, Target("values", values=STREAMS[:, 0], num_outputs=C), WEIGHT, context=EVALUATION)
     with pytest.raises(ValueError, match="decision"):
-        evidential(dataclasses.replace(out, streams=None), TARGET, WEIGHT)
+        evidential(dataclasses.replace(out, streams=None, evidence=None), TARGET, WEIGHT, context=EVALUATION)
     with pytest.raises(ValueError, match="classes"):
-        evidential(dataclasses.replace(out, streams=None, weights={"logits": STREAMS[..., :2]}), TARGET, WEIGHT)
+        evidential(
+            dataclasses.replace(out, streams=None, evidence=held(STREAMS[..., :2])), TARGET, WEIGHT, context=EVALUATION
+        )

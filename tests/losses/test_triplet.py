@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.triplet import margin_loss, triplet
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Context, Output, Target
 
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 2])
 Z = np.random.default_rng(0).normal(size=(9, 4))
@@ -25,9 +25,9 @@ def test_it_pulls_a_class_together():
     """Far clusters have loss 0; the same states with labels mixed have not."""
     apart = 10 * np.eye(3)[LABELS]
     weight = jnp.ones(9)
-    assert triplet(output(apart), target(), weight) == 0
-    assert triplet(output(apart), target(np.roll(LABELS, 1)), weight) > 0.5
-    assert triplet(output(np.zeros((9, 4))), target(), weight, margin=0.3) == pytest.approx(0.3)
+    assert triplet(output(apart), target(), weight, context=EVALUATION) == 0
+    assert triplet(output(apart), target(np.roll(LABELS, 1)), weight, context=EVALUATION) > 0.5
+    assert triplet(output(np.zeros((9, 4))), target(), weight, context=EVALUATION, margin=0.3) == pytest.approx(0.3)
 
 
 def test_nodes_without_weight_have_no_influence():
@@ -36,7 +36,9 @@ def test_nodes_without_weight_have_no_influence():
     other[6:8], z[6:8] = 2, 9.0
 
     def run(z, labels):
-        return jax.value_and_grad(lambda z: triplet(output(z), target(labels), weight))(jnp.asarray(z))
+        return jax.value_and_grad(lambda z: triplet(output(z), target(labels), weight, context=EVALUATION))(
+            jnp.asarray(z)
+        )
 
     value, grad = run(Z, LABELS)
     again, _ = run(z, other)
@@ -44,11 +46,11 @@ def test_nodes_without_weight_have_no_influence():
 
 
 def test_classes_of_one_node_alone_give_nothing():
-    assert triplet(output(), target(), jnp.asarray([1.0, 1, 1] + [0] * 6)) == 0
+    assert triplet(output(), target(), jnp.asarray([1.0, 1, 1] + [0] * 6), context=EVALUATION) == 0
 
 
 def test_the_partners_turn_with_the_step():
-    values = {float(triplet(output(), target(), jnp.ones(9), step=s)) for s in range(3)}
+    values = {float(triplet(output(), target(), jnp.ones(9), context=Context(step=s))) for s in range(3)}
     assert len(values) == 3
 
 
@@ -61,7 +63,9 @@ def test_weights_average():
 
 def test_refusals():
     with pytest.raises(ValueError, match="triplet.*values"):
-        triplet(output(), Target("values", values=jnp.zeros((9, 1))), jnp.ones(9))
+        triplet(output(), Target("values", values=jnp.zeros((9, 1))), jnp.ones(9), context=EVALUATION)
     with pytest.raises(ValueError, match="triplet.*decision"):
         bare = output()
-        triplet(Output(bare.prediction, None, bare.embeddings, None, bare.mask), target(), jnp.ones(9))
+        triplet(
+            Output(bare.prediction, None, bare.embeddings, None, bare.mask), target(), jnp.ones(9), context=EVALUATION
+        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.losses.vcdn import vcdn
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Context, Output, Target
 
 N, M, C = 6, 3, 2
 
@@ -33,14 +33,16 @@ def test_sum_over_views_and_the_fused_prediction(case):
     output, target, weight = case
     fused = entropy(output.prediction, target.labels, weight)
     views = sum(entropy(output.streams[:, m], target.labels, np.where(output.mask[:, m], weight, 0)) for m in range(M))
-    np.testing.assert_allclose(vcdn(output, target, weight), views + fused, rtol=1e-12)
-    np.testing.assert_allclose(vcdn(output, target, weight, gamma=0.5), views + 0.5 * fused, rtol=1e-12)
+    np.testing.assert_allclose(vcdn(output, target, weight, context=EVALUATION), views + fused, rtol=1e-12)
+    np.testing.assert_allclose(
+        vcdn(output, target, weight, context=EVALUATION, gamma=0.5), views + 0.5 * fused, rtol=1e-12
+    )
     for step, factor in ((9, 0), (10, 1)):
-        value = vcdn(output, target, weight, step=step, pretraining=10)
+        value = vcdn(output, target, weight, context=Context(step=step), pretraining=10)
         np.testing.assert_allclose(value, views + factor * fused, rtol=1e-12)
 
 
 def test_without_views_it_is_refused(case):
     output, target, weight = case
     with pytest.raises(ValueError, match="placement 'decision'"):
-        vcdn(dataclasses.replace(output, streams=None), target, weight)
+        vcdn(dataclasses.replace(output, streams=None), target, weight, context=EVALUATION)

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from experiments.merge import markdown, merge
 from fusion_jax import zoo
-from fusion_jax.merging import base
+from fusion_jax.merging import base, merge
 from fusion_jax.merging.average import average
 from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
+from fusion_jax.results.answers import markdown
 from fusion_jax.results.restore import predict, restore
 from fusion_jax.training.step import scaled
 from tests.cells import tiny_cell, train_cells
@@ -87,7 +87,10 @@ def test_the_ensemble_averages_probabilities(family):
     parents, anchor = family
     expected = np.mean([softmax(p.prediction, -1) for p in parents], 0)
     np.testing.assert_allclose(softmax(ensemble(parents, anchor).prediction, -1), expected, rtol=1e-5)
-    mean = ensemble(parents, anchor, probabilities=False).prediction
+    assert parents[0].classes
+    values = [dataclasses.replace(p, classes=False) for p in parents]
+    mean = ensemble(values, anchor).prediction
+    np.testing.assert_array_equal(mean, ensemble(parents, anchor, probabilities=False).prediction)
     np.testing.assert_allclose(mean, np.mean([p.prediction for p in parents], 0), rtol=1e-6)
 
 
@@ -147,17 +150,24 @@ def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
     both = len(np.union1d(*known))
     assert both > len(known[0]) == len(known[1])
     result = merge([cell], ["ensemble", "average"], epochs=1)
-    assert list(result.table.labels) == [len(known[0])] * 3 + [both] * 3
-    text = markdown(result, "classes")
+    assert list(result.tables["table"].labels) == [len(known[0])] * 3 + [both] * 3
+    text = markdown(result)
     assert f"from the labels of {both} rows, a network from {len(known[0])}." in text and "protocol paper" not in text
     assert f"| 2 | {both} |" in next(line for line in text.splitlines() if line.startswith("| ensemble"))
 
 
+def test_finetuning_starts_from_the_merged_network_at_a_factor_of_the_cells_rate(cell):
+    still, moved = (merge([cell], ["average"], epochs=1, rate=rate).tables["table"] for rate in (0.0, 1.0))
+    loss = still.set_index("name").log_loss
+    np.testing.assert_allclose(loss["average, finetuned"], loss["average"], rtol=1e-5)
+    assert abs(moved.set_index("name").log_loss["average, finetuned"] - loss["average"]) > 1e-4
+
+
 def test_of_one_split_no_predictor_knows_more_labels_and_selection_on_test_is_said(tmp_path):
     with as_users_run():
-        store, (identity,) = train_cells(tmp_path, [tiny_cell(vary=("init",), protocol="paper")])
+        store, (identity,) = train_cells(tmp_path, [tiny_cell(per_seed=("init",), protocol="paper")])
         result = merge([restore(store, identity)], ["ensemble"], epochs=0)
-    assert result.table.labels.nunique() == 1 and result.note.startswith("All networks share one split")
+    assert result.tables["table"].labels.nunique() == 1 and result.note.startswith("All networks share one split")
     assert "selected on test rows (protocol paper)" in result.note
 
 
@@ -165,7 +175,7 @@ def test_the_seeds_of_two_cells_of_one_shape_merge(trained):
     store, identities = trained
     cells = [restore(store, identities[0]), restore(store, identities[2])]
     result = merge(cells, ["average"], epochs=0)
-    assert list(result.table.kind) == ["network"] * 3 + ["mean", "merged"]
+    assert list(result.tables["table"].kind) == ["network"] * 3 + ["mean", "merged"]
 
 
 @pytest.mark.parametrize(

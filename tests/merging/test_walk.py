@@ -1,15 +1,22 @@
 """The walk through a model: a network whose neurons were permuted by hand comes back to the anchor exactly."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax.fusion.single import Single
+from fusion_jax.fusion.sum import Sum
 from fusion_jax.merging.base import leaves
 from fusion_jax.merging.ot_fusion.rules import Rules
 from fusion_jax.merging.ot_fusion.walk import Walk, align
 from fusion_jax.model import Model
+from fusion_jax.nn.alignment import States
+from fusion_jax.plan import LayerPlan
+from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.records import Batch, Target
 from tests.helpers import small_graph
 
@@ -17,7 +24,7 @@ N, D, DIMS = 24, 6, {"a": 5, "b": 4}
 
 
 def spec(name, **options):
-    return {"name": name, "options": options}
+    return LayerPlan(name, options)
 
 
 def build(fusion, placement, layer, encoder="linear", missing="mask", **forms):
@@ -208,7 +215,7 @@ def test_layers_are_compared_behind_the_models_own_activation(batch):
         (dict(placement="decision", fusion=spec("late_logits")), "placements .*'decision'"),
         (dict(head="none"), "no rule for a model whose last graph layer predicts"),
         (dict(layer=spec("gat", heads=2, merge="mean")), "no rule for the graph layer 'gat' with averaged heads"),
-        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the graph 'neighborhood_attention'"),
+        (dict(layer=spec("neighborhood_attention", heads=2)), "no rule for the layer 'neighborhood_attention'"),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(batch, change, match):
@@ -221,3 +228,116 @@ def test_too_few_training_nodes_to_compare_are_an_error(batch):
     model = build(spec("mean"), "before", spec("gcn"))
     with pytest.raises(ValueError, match="1 is too few"):
         align(model, model, Walk(Rules(), batch, np.arange(N) == 0, 200, 0))
+
+
+def test_soft_maps_of_attention_keep_to_whole_heads_where_blocks_are_asked_for(batch):
+    """Two unlike networks: with one head the layer has one block, and the rule changes nothing."""
+    for heads, same in ((2, False), (1, True)):
+        anchor = build(spec("mean"), "before", spec("gat", heads=heads))
+        graphdef, state = nnx.split(anchor)
+        other = nnx.merge(graphdef, jax.tree.map(lambda a: jnp.flip(a), state))
+        found = []
+        for rule in ("reference", "blocks"):
+            walk = Walk(Rules(heads=rule), batch, np.ones(N, bool), 200, 0)
+            found.append(leaves(align(other, anchor, walk))["layers/0/linear/kernel"])
+        assert np.array_equal(*found) == same
+
+
+def test_a_join_weighs_what_the_anchor_computes(batch):
+    """The published rule: the stream and the attention's output are the anchor's."""
+    form = dict(fusion=spec("node_token", heads=1), placement="before", layer=spec("none"))
+    asked = []
+
+    class Asked(Rules):
+        def encoder(self, block0, block1, t_in, acts, before, heads=1):
+            asked.append((acts, before))
+            return super().encoder(block0, block1, t_in, acts, before, heads)
+
+    anchor = build(**form)
+    graphdef, state = nnx.split(anchor)
+    other = nnx.merge(graphdef, jax.tree.map(lambda a: jnp.flip(a), state))
+    align(other, anchor, Walk(Asked(), batch, np.ones(N, bool), 200, 0))
+    for acts, _ in asked:
+        np.testing.assert_array_equal(acts["attended"], acts["o"][1])
+        assert not np.array_equal(*acts["o"])
+    ours = [asked[0][1]]
+    align(anchor, anchor, Walk(Asked(), batch, np.ones(N, bool), 200, 0))
+    np.testing.assert_array_equal(ours[0], asked[2][1])
+
+
+def test_a_query_of_the_node_itself_is_not_compared_with_keys_row_by_row(batch):
+    model = build(spec("node_query"), "before", spec("gcn"))
+    walk = Walk(Rules(qk="joint"), batch, np.ones(N, bool), 10, 0)
+    with pytest.raises(ValueError, match="qk='joint' compares Q and K row by row; node_query has one query a node"):
+        align(model, model, walk)
+
+
+def test_the_queries_of_node_query_are_the_means_of_what_is_there(batch):
+    fusion = build(spec("node_query"), "before", spec("gcn")).fusions[0]
+    given = []
+
+    class Told(Walk):
+        def attention(self, parts, t_in, x, rows, queries=None, asking=None):
+            given.append((queries, asking))
+            return t_in
+
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(N, 2, D)), jnp.float32)
+    mask = jnp.asarray(np.arange(2 * N).reshape(N, 2) % 3 > 0)
+    t = fusion.align(fusion, Told(Rules(), batch, np.ones(N, bool), 10, 0), [np.eye(D), 3 * np.eye(D)], both(x, mask))
+    np.testing.assert_array_equal(t, 2 * np.eye(D))
+    (queries, asking) = given[0]
+    np.testing.assert_allclose(queries[1], np.nanmean(np.where(mask[..., None], x, np.nan), 1), rtol=1e-6)
+    np.testing.assert_array_equal(asking, mask.any(1))
+
+
+def test_a_fusion_without_parameters_hands_a_map_on():
+    maps = [np.eye(2), 3 * np.eye(2)]
+    for fusion, expected in ((Single(2, 2, index=1, rngs=nnx.Rngs(0)), 3), (Sum(2, 2, rngs=nnx.Rngs(0)), 2)):
+        np.testing.assert_array_equal(fusion.align(fusion, None, maps, None), expected * np.eye(2))
+
+
+def both(x, mask):
+    """The states of two equal networks around a fusion."""
+    return States((x, x), (None, None), mask, np.asarray(mask), None)
+
+
+def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch):
+    """Training nodes that have something: of the modality, of each modality, of any, and behind a layer."""
+    told = {}
+
+    def telling(base, kind):
+        def align(self, anchor, walk, *given):
+            *maps, told[kind] = given
+            told[kind, "maps"] = maps[0] if maps else None
+            return np.eye(D)
+
+        return type(base.__name__, (base,), dict(align=align))
+
+    model = build(spec("mean"), "before", spec("gcn"))
+    graph, mask = batch.graph, np.asarray(batch.mask)
+    senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
+    late = receivers[senders != receivers][0]
+    alone = mask & (np.arange(N) != late)[:, None]  # has nothing until it receives
+    batch = dataclasses.replace(batch, mask=jnp.asarray(alone))
+    for module, kind in ((model.encoders[0], "encoder"), (model.fusions[0], "fusion"), (model.layers[0], "layer")):
+        module.__class__ = telling(type(module), kind)
+    model.readout = telling(HistoGraph, "readout")(D, 3, heads=2, rngs=nnx.Rngs(0))
+    nodes = (np.arange(N) % 3 < 2) | (np.arange(N) == late)
+    align(model, model, Walk(Rules(), batch, nodes, 200, 0))
+    x, y = told["encoder"].x, told["encoder"].y
+    np.testing.assert_array_equal(x[0], np.where(alone[:, :1], batch.features["a"], 0))
+    np.testing.assert_array_equal(y[1], model.encoders[0](x[1]))
+    np.testing.assert_array_equal(told["encoder"].rows, nodes & alone[:, 0])
+    np.testing.assert_array_equal(told["fusion"].rows, nodes[:, None] & alone)
+    np.testing.assert_array_equal(told["fusion"].mask, alone)
+    assert len(told["fusion", "maps"]) == 2
+    state = model.fusions[0](told["fusion"].x[0], told["fusion"].mask, graph).out
+    np.testing.assert_array_equal(told["fusion"].y[0], state)
+    np.testing.assert_array_equal(told["layer"].x[0], state)
+    behind = np.asarray(model.layers[0].reached(jnp.asarray(alone.any(1)), graph))
+    assert not told["layer"].mask[late] and behind[late]
+    np.testing.assert_array_equal(told["layer"].rows, nodes & behind)
+    readout = told["readout"]
+    assert len(told["readout", "maps"]) == 3 and readout.x[0].shape == (N, 3, D) and readout.y[0].shape == (1, D)
+    np.testing.assert_array_equal(readout.x[0][:, 0], state)
+    assert readout.graph.present[late]

@@ -82,9 +82,9 @@ def test_the_gate():
     steps = module.attention(history, graph)
     read, last, gate = module.parts(steps, graph)
     assert gate == 0.5
-    close(module(history, graph), (read + last) / 2)
+    close(module(history, graph).out, (read + last) / 2)
     for a, want in ((-1e3, last), (1e3, read)):
-        close(assign(module, {"gate_logit": np.float64(a)}, partial=True)(history, graph), want)
+        close(assign(module, {"gate_logit": np.float64(a)}, partial=True)(history, graph).out, want)
     close(last, jnp.stack([steps.states[:4, -1].mean(0), steps.states[4:, -1].mean(0)]))
     assert not np.allclose(last, jnp.stack([history[:4, -1].mean(0), history[4:, -1].mean(0)]))
 
@@ -92,8 +92,8 @@ def test_the_gate():
 def test_core_has_neither_residual_nor_gate():
     module, history, graph = build(form="core"), states(), batch()
     attended = module.attention(history, graph).attended
-    close(module(history, graph), jnp.stack([attended[:4].mean(0), attended[4:].mean(0)]))
-    close(build(HistoGraphNode, form="core")(history, graph), attended)
+    close(module(history, graph).out, jnp.stack([attended[:4].mean(0), attended[4:].mean(0)]))
+    close(build(HistoGraphNode, form="core")(history, graph).out, attended)
 
 
 def test_guard_acts_only_where_the_sum_nearly_vanishes():
@@ -124,9 +124,9 @@ def test_blocks_and_one_matrix_agree():
 
 def test_over_edges_is_over_the_graph_where_all_are_neighbours():
     history, graph = states(), complete(N)
-    close(build(over="edges")(history, graph), build()(history, graph))
+    close(build(over="edges")(history, graph).out, build()(history, graph).out)
     few = Graph.create(np.array([0]), np.array([1]), N)
-    assert not np.allclose(build(over="edges")(history, few), build()(history, few))
+    assert not np.allclose(build(over="edges")(history, few).out, build()(history, few).out)
 
 
 def test_dropout_falls_on_the_attention_only():
@@ -147,5 +147,3 @@ def test_refusals(cls, name):
         with pytest.raises(ValueError, match=found) as error:
             cls(D, L, **options, rngs=nnx.Rngs(0))
         assert f"readout {name!r}" in str(error.value)
-    with pytest.raises(ValueError, match="it needs a graph"):
-        cls(D, L, rngs=nnx.Rngs(0))(jnp.zeros((3, L, D)), None)

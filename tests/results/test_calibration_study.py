@@ -9,17 +9,23 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
+from fusion_jax import metrics
+from fusion_jax.metrics.aurc import risk_coverage
+from fusion_jax.metrics.ece import reliability
 from fusion_jax.results import calibration_study, report, tables
-from fusion_jax.results.calibration import measures, reliability, risk_coverage
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, resolve
-from fusion_jax.training.metrics import classification
 from tests import tiny
+from tests.metrics import made as rows_of
 
 RNG = np.random.default_rng(0)
 ROWS, TEST = 60, slice(20, 60)
 LABELS = RNG.integers(3, size=ROWS)
 PART = np.where(np.arange(ROWS) < 20, "train", "test")
+
+
+def scores(z, table):
+    return metrics.scores([rows_of.classes(z[TEST], LABELS[TEST])], table)
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def made(tmp_path):
         right = RNG.normal(size=(seeds, ROWS, 3)) + 2 * np.eye(3)[LABELS]
         logits[label] = np.float32(np.log(softmax(right, -1)))
         for s, z in enumerate(logits[label]):
-            values = [(s, "test", k, v) for k, v in classification(z[TEST], LABELS[TEST]).items()]
+            values = [(s, "test", k, v) for k, (v,) in scores(z, "main").items()]
             table = pd.DataFrame(values, columns=["seed", "part", "metric", "value"])
             lines = dict(seed=s, row=np.arange(ROWS), part=pd.Categorical(PART), labels=LABELS, prediction=list(z))
             if s in uncertainty:
@@ -57,13 +63,12 @@ def test_a_row_has_the_means_of_its_seeds_on_test_rows(made):
     report.write(store)
     lines = {line["variant"]: line for line in csv.DictReader(io.StringIO(read(store, "calibration.csv")))}
     for label, z in logits.items():
-        each = [measures(softmax(s[TEST].astype(float), -1), LABELS[TEST]) for s in z]
+        each = [scores(s, "calibration") for s in z]
+        assert list(each[0]) == ["ece", "brier", "log_loss", "aurc"]
         for name in each[0]:
-            values = [e[name] for e in each]
+            values = [e[name][0] for e in each]
             assert float(lines[label][f"{name}_mean"]) == pytest.approx(np.mean(values), rel=1e-12)
             assert float(lines[label][f"{name}_sd"]) == pytest.approx(np.std(values, ddof=1), rel=1e-12)
-        losses = [classification(s[TEST], LABELS[TEST])["log_loss"] for s in z]
-        assert float(lines[label]["log_loss_mean"]) == pytest.approx(np.mean(losses), rel=1e-12)
     assert lines["plain"]["aurc_uncertainty_mean"] == ""
     stated = lines["stated"]
     assert float(stated["aurc_uncertainty_mean"]) == pytest.approx(float(stated["aurc_mean"]), rel=1e-9)

@@ -10,6 +10,7 @@ from configs import base
 from fusion_jax import study
 from fusion_jax.results import report, tables
 from fusion_jax.results.store import Store
+from tests import tiny
 
 VALUES = dict(accuracy=(0.99, 0.01), auc=(1.0, 0.0))
 ROW = dict(label="A_B", source="Someone, 2021, Table 2", data="digits", values=VALUES)
@@ -90,10 +91,8 @@ def test_a_known_figure_is_shown_beside_what_is_run_and_is_no_protocol_of_its_ow
         study.published(types.SimpleNamespace(KNOWN=({**known, "values": dict(accuracy=(0.75, 0.1))},)))
 
 
-def test_an_encoder_that_reads_edges_is_not_without_graph():
-    model = base.get_config().model.to_dict()
-    assert tables._has_edges(model)
-    model["layers"] = 0
-    assert not tables._has_edges(model)
-    model["encoder"]["name"] = "gcn"
-    assert tables._has_edges(model)
+def test_an_encoder_that_reads_edges_is_not_without_graph(tmp_path):
+    changes = {}, dict(model__layers=0), dict(model__layers=0, model__encoder__name="gcn")
+    store = Store(tmp_path, create=True)
+    store.write_study([(f"{i:016x}", tiny.cell(**c)) for i, c in enumerate(changes)], "test")
+    assert [row.placement for row in tables.rows(store)] == ["before", "before (no graph)", "before"]

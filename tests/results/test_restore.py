@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import run_cell
 from fusion_jax.data import splits
 from fusion_jax.data.base import Splits
 from fusion_jax.results.restore import fill, only_cell, restore
 from fusion_jax.results.store import Store, read_json, write_json
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training import checkpoint
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run

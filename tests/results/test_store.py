@@ -15,7 +15,9 @@ from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
 
-CELL = Cell({"model": {"dim": 8}, "training": {}}, "a row", 2)
+CELL = Cell(
+    {"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}, "loss": {"options": {}}}, "a row", 2
+)
 ID = "0123456789abcdef"
 
 
@@ -192,7 +194,7 @@ def test_a_folder_without_a_study_says_so(tmp_path):
 
 
 def test_the_study_lists_its_cells_in_order(store):
-    other = Cell({"model": {"dim": 9}, "training": {}}, "another", 5)
+    other = Cell({**CELL.config, "model": {"dim": 9}}, "another", 5)
     store.write_study([("b", other), ("a", CELL)], "configs/x.py")
     study = store.read_study()
     assert study["source"] == "configs/x.py"
@@ -203,14 +205,16 @@ def test_the_study_lists_its_cells_in_order(store):
 
 
 def test_a_cell_joins_a_study_of_its_own_schema_only(store):
-    store.add_cell("a", CELL, "configs/x.py")
-    store.add_cell("b", CELL, "configs/x.py")
+    for identity in ("a", "b"):
+        with store.listed(identity, CELL, "configs/x.py"):
+            pass
     study = store.read_study()
     assert [c["id"] for c in study["cells"]] == ["a", "b"] and study["schema"] == SCHEMA == 2
     del study["schema"]  # as schema 1 wrote it
     write_json(store.root / "study.json", study)
     with pytest.raises(ValueError, match=r"study.json lists cells of schema 1, this revision trains cells of schema 2"):
-        store.add_cell("c", CELL, "configs/x.py")
+        with store.listed("c", CELL, "configs/x.py"):
+            pytest.fail("a cell of another schema was begun")
     assert [c["id"] for c in store.read_study()["cells"]] == ["a", "b"], "it is read as it is"
     write(store, (0,))
     assert read_json(store.cell(ID) / "record.json")["schema"] == SCHEMA

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.train import metric_table, prediction_table, run_cell
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
 from fusion_jax.records import Target
 from fusion_jax.results import report, tables
+from fusion_jax.results.recorded import metric_table, prediction_table
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.study import Cell, resolve
-from fusion_jax.training.prepare import prepare
 from tests import tiny
 
 VALUES = np.array([0.5, 0.52, 0.57, 0.61])
@@ -148,13 +148,13 @@ def study(tmp_path, cells, cost=None):
     """A store with made-up predictions of the tiny data set, [S, N, C] a cell, as `experiments.train` writes them."""
     store, data, entries = Store(tmp_path, create=True), tiny.dataset(), []
     for i, (label, seeds, changes) in enumerate(cells):
-        config = resolve(tiny.config(**changes)).config
-        ready = prepare(config, data, tuple(range(seeds)))
+        cell = resolve(tiny.config(**changes))
+        ready = tiny.prepared(cell.plan, data, tuple(range(seeds)))
         logits = np.random.default_rng(i).normal(size=(seeds, 60, 2)) + np.eye(2)[data.target.labels]
         lost = [s for s, *_ in (cost or {}).get(label, ())]
         parts = dict(metrics=metric_table(logits, data, ready), predictions=prediction_table(logits, data, ready))
         parts = {name: table[~table.seed.isin(lost)] for name, table in parts.items()}
-        entry = (f"{i:016x}", Cell(config, label, seeds))
+        entry = (f"{i:016x}", Cell(cell.config, label, seeds))
         about = dict(parameters=9, seconds=1.0, seeds=seeds, diverged=(cost or {}).get(label, []))
         store.write_part(*entry, tuple(range(seeds)), parts, about)
         entries.append(entry)
@@ -162,7 +162,7 @@ def study(tmp_path, cells, cost=None):
     return store
 
 
-SAME = {"vary": ("init", "dropout")}
+SAME = {"per_seed": ("init", "dropout")}
 
 
 def test_whether_test_rows_are_fixed_is_seen_from_the_predictions(tmp_path):
@@ -263,7 +263,7 @@ def test_under_protocol_paper_the_best_single_modality_was_selected_on_test(tmp_
 
 def test_the_best_single_modality_carries_what_its_choice_carries(tmp_path):
     cost = {"single: m1": [[1, 0, "loss"]]}
-    store = study(tmp_path, [single("m0", vary=("init",)), single("m1", vary=("init",))], cost)
+    store = study(tmp_path, [single("m0", per_seed=("init",)), single("m1", per_seed=("init",))], cost)
     m0, m1, best = tables.rows(store)
     assert best.label == f"{tables.SINGLE} (2 of 3 seeds)" and best.seeds == (0, 2)
     for i, seed in enumerate(best.seeds):
@@ -287,7 +287,7 @@ def test_a_deterministic_control_on_a_published_split(tmp_path):
         splits.fixed(rows[:20], rows[20:30], rows[30:], "published"),
         Provenance("made here", "none"),
     )
-    cell, store = tiny.cell(control__name="rbf_svm", seeds=3, vary=("split",)), Store(tmp_path, create=True)
+    cell, store = tiny.cell(control__name="rbf_svm", seeds=3, per_seed=("split",)), Store(tmp_path, create=True)
     store.write_study([(run_cell(cell, store, data)["identity"], cell)], "test")
     (found,) = tables.rows(store)
     assert len(found.tested) == 30 and (found.values["accuracy"] == found.values["accuracy"][0]).all()

@@ -12,8 +12,6 @@ from fusion_jax.nn.prototypes import class_means, cosine, episode
 from fusion_jax.records import Batch, Output, Target
 from fusion_jax.schemes.mpfnet import MPFNet, amplified, remember
 from fusion_jax.training import step
-from fusion_jax.training.build import build_model
-from fusion_jax.training.prepare import prepare
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-mpfnet")
@@ -28,10 +26,9 @@ def data():
 
 def prepared(data, **options):
     """A model in evaluation with its prototypes, its batch, target and training weight."""
-    config = tiny.cell(**CELL, scheme__options=options).config
-    ready = prepare(config, data, (0,))
-    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
-    model = build_model(config, dims, data.target, jax.random.key(0))
+    plan = tiny.cell(**CELL, scheme__options=options).plan
+    ready = tiny.prepared(plan, data, (0,))
+    model = tiny.model(plan, data, ready)
     trial, target = (jax.tree.map(lambda a: a[0], tree) for tree in (ready.trials, ready.target))
     batch = step.scaled(ready.batch, trial)
     remember(model, batch, target, trial.train_weight)

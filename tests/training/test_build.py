@@ -36,7 +36,7 @@ def test_it_sums_the_parts_that_are_named():
     assert l2(0.5, ("layers.1", "encoders", "encoders.0"), params) == 0.25 * (8 + 9), "each parameter once"
     with pytest.raises(ValueError, match="loss.l2_parts: the model has no part 'layer'.*it has: encoders.0.w"):
         l2(0.5, ("layers", "layer"), params)
-    assert build_penalty(tiny.cell().config) is None
+    assert build_penalty(tiny.cell().plan.loss) is None
 
 
 @pytest.mark.parametrize(("parts", "prefix"), [((), ""), (("layers.0", "head"), ("layers.0.", "head."))])

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import train as experiment
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training import compilation
 from tests import tiny
 
@@ -82,7 +82,7 @@ def test_a_cell_trains_under_switches_set_for_other_code(tmp_path):
     found = []
     with tiny.as_users_run():
         store = Store(tmp_path / "plain", create=True)
-        identity = experiment.run_cell(made, store, data)["identity"]
+        identity = run_cell(made, store, data)["identity"]
         found.append(np.stack(store.table(identity, "predictions").prediction))
         with (
             jax.disable_jit(),
@@ -95,7 +95,7 @@ def test_a_cell_trains_under_switches_set_for_other_code(tmp_path):
         ):
             store = Store(tmp_path / "strict", create=True)
             with pytest.warns(UserWarning, match="JAX_DISABLE_JIT, JAX_DEBUG_NANS, JAX_DEBUG_INFS is set"):
-                experiment.run_cell(made, store, data)
+                run_cell(made, store, data)
             assert jax.config.jax_disable_jit and jax.config.jax_debug_nans, "outside of a cell they hold"
         found.append(np.stack(store.table(identity, "predictions").prediction))
     np.testing.assert_array_equal(*found)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import train as experiment
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store, read_json
+from fusion_jax.run.cell import run_cell
 from fusion_jax.schemes.base import Scheme, Stage
 from fusion_jax.training.build import build_loss
 from tests import tiny
@@ -42,16 +42,16 @@ def hurt(how, value, output, at):
 @pytest.fixture
 def spoil(row, monkeypatch):
     def spoil(how):
-        def build(config, target):
-            loss = build_loss(config, target)
+        def build(plan, model, target):
+            loss = build_loss(plan, model, target)
 
-            def spoiled(output, target, weight, step):
+            def spoiled(output, target, weight, context):
                 own = (weight[row] > 0) & (weight.sum() > 1)
-                return hurt(how, loss(output, target, weight, step), output, own & (step == EPOCH))
+                return hurt(how, loss(output, target, weight, context), output, own & (context.step == EPOCH))
 
             return spoiled
 
-        monkeypatch.setattr(experiment, "build_loss", build)
+        monkeypatch.setattr("fusion_jax.run.model.build_loss", build)
 
     return spoil
 
@@ -97,7 +97,7 @@ def test_a_seed_that_diverges_stops_and_its_siblings_go_on(data, spoil, how, cau
 def test_what_is_stored_of_a_cell_some_of_whose_seeds_diverged(data, spoil, tmp_path):
     spoil("loss")
     store, few = Store(tmp_path, create=True), tiny.cell(seeds=3)
-    identity = experiment.run_cell(few, store, data)["identity"]
+    identity = run_cell(few, store, data)["identity"]
     assert store.finished_seeds(identity) == (0, 1, 2)
     assert store.diverged(identity) == {BAD: (EPOCH, "training loss is inf")}
     part, _ = store.parts(identity)[0]
@@ -105,8 +105,8 @@ def test_what_is_stored_of_a_cell_some_of_whose_seeds_diverged(data, spoil, tmp_
     assert set(store.table(identity, "metrics").seed) == set(store.table(identity, "predictions").seed) == {0, 2}
     history = store.table(identity, "history")
     assert history[history.seed == BAD].epoch.max() == EPOCH
-    assert experiment.run_cell(few, store, data)["seeds"] == (), "a seed that diverged is not trained again"
-    assert experiment.run_cell(dataclasses.replace(few, seeds=4), store, data)["seeds"] == (3,)
+    assert run_cell(few, store, data)["seeds"] == (), "a seed that diverged is not trained again"
+    assert run_cell(dataclasses.replace(few, seeds=4), store, data)["seeds"] == (3,)
     store.write_study([(identity, few)], "test")
     found = restore(store, identity, data=data)
     assert found.seeds == (0, 2, 3)
@@ -117,17 +117,21 @@ def test_what_is_stored_of_a_cell_some_of_whose_seeds_diverged(data, spoil, tmp_
 
 
 def test_a_cell_all_of_whose_seeds_diverged_fails_and_leaves_no_save(data, tmp_path, monkeypatch):
-    def build(config, target):
-        del config, target
-        return lambda output, target, weight, step: jnp.where(step == EPOCH, jnp.nan, (output.prediction**2).mean())
+    def build(plan, model, target):
+        del plan, model, target
 
-    monkeypatch.setattr(experiment, "build_loss", build)
+        def loss(output, target, weight, context):
+            return jnp.where(context.step == EPOCH, jnp.nan, (output.prediction**2).mean())
+
+        return loss
+
+    monkeypatch.setattr("fusion_jax.run.model.build_loss", build)
     made = tiny.cell(seeds=2, training__checkpoint_seconds=0.0)
     store, identity = Store(tmp_path, create=True), made.identity(data)
     for _ in range(2):  # the second attempt begins anew, too
         expected = r"every seed diverged, seed 0 at epoch 4 \(training loss is nan\), seed 1 at .*learning_rate.*clip"
         with pytest.raises(FloatingPointError, match=expected):
-            experiment.run_cell(made, store, data)
+            run_cell(made, store, data)
         assert store.finished_seeds(identity) == ()
         assert not [p for p in tmp_path.rglob("*") if p.name.startswith((".partial", "step-"))]
 
@@ -149,7 +153,7 @@ class Spoiled(Scheme):
 def test_a_seed_that_diverged_in_one_stage_does_not_begin_the_next(data, row, monkeypatch):
     scheme = Spoiled()
     scheme.row = row
-    monkeypatch.setattr(experiment, "build_scheme", lambda config: scheme)
+    monkeypatch.setattr("fusion_jax.run.model.build_scheme", lambda named: scheme)
     trained = tiny.train(data, (0, BAD))
     assert trained.diverged == {1: (1, "training loss is nan")}
     loss = trained.history["train_loss"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments.train import run_cell, train_model
 from fusion_jax import study
 from fusion_jax.data import load
 from fusion_jax.results.store import Store
-from fusion_jax.training.prepare import prepare
+from fusion_jax.run.cell import run_cell
+from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("graph-task")
 DATA = dict(graphs=120, dim=4)
@@ -42,8 +42,8 @@ def cell(changes=()):
 
 
 def train(data, changes=()):
-    config = cell(changes).config
-    return train_model(config, data, prepare(config, data, (0, 1)), None)
+    plan = cell(changes).plan
+    return tiny.trained(plan, data, (0, 1))
 
 
 def same(a, b) -> bool:
@@ -107,7 +107,7 @@ def test_inductive_training_does_not_see_test_graphs(data):
 
 def test_what_a_seed_is_given(data):
     """Weights and targets of graphs, masks and edges of nodes; the scaler knows the training graphs only."""
-    ready = prepare(cell({"data.setting": "inductive"}).config, data, (0, 1))
+    ready = tiny.prepared(cell({"data.setting": "inductive"}).plan, data, (0, 1))
     n_node = data.graphs["trees"].n_node
     assert ready.trials.train_weight.shape == ready.trials.val_weight.shape == (2, 120)
     assert ready.target.labels.shape == (2, 120)

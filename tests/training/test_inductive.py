@@ -10,7 +10,6 @@ import pytest
 from flax import nnx
 
 from configs import base
-from experiments.train import fit_control, train_model
 from fusion_jax import study
 from fusion_jax.controls.label_propagation import LabelPropagation
 from fusion_jax.data import __main__ as listing
@@ -19,9 +18,9 @@ from fusion_jax.data import load as load_data
 from fusion_jax.data.base import Dataset, Neighbours, Provenance, Split, Splits, edge_set
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Batch, Target
-from fusion_jax.training.build import build_model
+from fusion_jax.run.control import fit_control
+from fusion_jax.run.model import train_model
 from fusion_jax.training.inductive import padded
-from fusion_jax.training.prepare import prepare
 from fusion_jax.training.step import scaled, whole
 from tests import tiny
 
@@ -164,15 +163,15 @@ def test_training_is_blind_to_test_rows_whatever_the_edge_set(name):
     for edges in data.graphs:
         if not len(data.graphs[edges].senders):
             continue
-        config = cell(name, data__graph=edges, data__modalities=names).config
-        before, after = prepare(config, data, SEEDS), prepare(config, changed, SEEDS)
+        plan = cell(name, data__graph=edges, data__modalities=names).plan
+        before, after = tiny.prepared(plan, data, SEEDS), tiny.prepared(plan, changed, SEEDS)
         for i in range(len(SEEDS)):
             assert same(seen_in_training(before, data, i), seen_in_training(after, data, i)), edges
         assert same(before.trials.train_weight, after.trials.train_weight) and same(before.target, after.target)
         if edges != data.default_graph:
             continue
         with tiny.as_users_run():
-            a, b = (train_model(config, d, r, None) for d, r in ((data, before), (changed, after)))
+            a, b = (train_model(plan, d, r, None) for d, r in ((data, before), (changed, after)))
         assert same((a.params, a.rest), (b.params, b.rest))
         assert all(np.array_equal(v, b.history[k], equal_nan=True) for k, v in a.history.items())
         test = data.split(0).test
@@ -231,7 +230,7 @@ def pairs(senders, receivers) -> set:
 
 def test_the_graph_of_training_is_that_of_a_data_set_of_the_seen_nodes_alone():
     data = blobs()
-    ready = prepare(cell("digits", data__graph="near").config, data, SEEDS)
+    ready = tiny.prepared(cell("digits", data__graph="near").plan, data, SEEDS)
     for i, seed in enumerate(SEEDS):
         here = seen_rows(data, seed)
         ids = np.flatnonzero(here)
@@ -252,10 +251,10 @@ def test_the_graph_of_training_is_that_of_a_data_set_of_the_seen_nodes_alone():
 def test_seeds_that_see_different_numbers_of_nodes_train_together_as_alone():
     data = blobs(missing=True)
     changes = dict(data__graph="either", data__views=("near_a", "ring"), model__placement="after")
-    config = cell("digits", **changes).config
+    plan = cell("digits", **changes).plan
     with tiny.as_users_run():
-        together = train_model(config, data, prepare(config, data, SEEDS), None)
-        alone = [train_model(config, data, prepare(config, data, (s,)), None) for s in SEEDS]
+        together = tiny.trained(plan, data, SEEDS)
+        alone = [tiny.trained(plan, data, (s,)) for s in SEEDS]
     for i in range(len(SEEDS)):
         assert same(jax.tree.map(lambda a, i=i: a[i], together.params), jax.tree.map(lambda a: a[0], alone[i].params))
         np.testing.assert_allclose(together.prediction[i], alone[i].prediction[0], rtol=1e-6, atol=1e-6)
@@ -265,10 +264,9 @@ def test_seeds_that_see_different_numbers_of_nodes_train_together_as_alone():
 def test_the_row_that_makes_edges_equal_in_number_changes_no_prediction(layer):
     data = blobs()
     views = dict(data__graph="either", data__views=("near_a", "near"), model__placement="after")
-    config = cell("digits", model__layer__name=layer, **views).config
-    ready = prepare(config, data, SEEDS)
-    dims = {k: x.shape[1] for k, x in data.features.items()}
-    model = build_model(config, dims, data.target, jax.random.key(0))
+    plan = cell("digits", model__layer__name=layer, **views).plan
+    ready = tiny.prepared(plan, data, SEEDS)
+    model = tiny.model(plan, data, ready)
     graphdef, state = nnx.split(model)
     run = jax.jit(lambda batch: nnx.merge(graphdef, state)(batch).prediction)
     for i in range(len(SEEDS)):
@@ -286,12 +284,9 @@ def test_what_a_test_node_is_told_does_not_depend_on_the_other_test_nodes():
     features = {m: x.copy() for m, x in data.features.items()}
     for x in features.values():
         x[test[1:]] += 50
-    config = cell("digits", data__modalities=("b", "a")).config
+    plan = cell("digits", data__modalities=("b", "a")).plan
     with tiny.as_users_run():
-        a, b = (
-            train_model(config, d, prepare(config, d, (0,)), None)
-            for d in (data, dataclasses.replace(data, features=features))
-        )
+        a, b = (tiny.trained(plan, d, (0,)) for d in (data, dataclasses.replace(data, features=features)))
     others = np.setdiff1d(np.arange(60), test[1:])
     np.testing.assert_array_equal(a.prediction[:, others], b.prediction[:, others])
     assert not np.array_equal(a.prediction[:, test[1:]], b.prediction[:, test[1:]])
@@ -299,10 +294,10 @@ def test_what_a_test_node_is_told_does_not_depend_on_the_other_test_nodes():
 
 def test_protocol_paper_selects_on_test_rows_that_training_has_not_met():
     data = one_split(blobs())
-    config = cell("digits", protocol="paper", training__epochs=5, training__chunk=5).config
-    ready = prepare(config, data, SEEDS)
+    plan = cell("digits", protocol="paper", training__epochs=5, training__chunk=5).plan
+    ready = tiny.prepared(plan, data, SEEDS)
     with tiny.as_users_run():
-        trained = train_model(config, data, ready, None)
+        trained = train_model(plan, data, ready, None)
     test = data.split(0).test
     for i in range(len(SEEDS)):
         right = (trained.prediction[i].argmax(-1) == data.target.labels)[test].sum()
@@ -314,9 +309,9 @@ def test_protocol_paper_selects_on_test_rows_that_training_has_not_met():
 
 def test_controls_are_given_the_graph_of_evaluation_of_their_seed():
     data = blobs(missing=False)
-    config = cell("digits", control__name="label_propagation").config
-    ready = prepare(config, data, SEEDS)
-    scores = fit_control(config, data, ready)
+    plan = cell("digits", control__name="label_propagation").plan
+    ready = tiny.prepared(plan, data, SEEDS)
+    scores, _ = fit_control(plan, data, ready)
     assert not np.array_equal(ready.evaluated[0].senders, ready.evaluated[1].senders)
     for i, split in enumerate(ready.splits):
         labels = np.full(60, -1)
@@ -337,19 +332,19 @@ def test_an_edge_set_that_cannot_be_made_again_is_refused_by_name():
         dict(data__views=("ring", "ring"), data__test_views=("ring", "mine")),
     ):
         with pytest.raises(ValueError, match="data set 'blobs', edge set 'mine': it was made from.*'inductive'"):
-            prepare(cell("digits", **changes).config, undeclared, SEEDS)
-    assert prepare(cell("digits").config, undeclared, SEEDS).batch.graph is not None
-    assert prepare(cell("digits", data__graph="mine", data__setting="transductive").config, undeclared, SEEDS)
+            tiny.prepared(cell("digits", **changes).plan, undeclared, SEEDS)
+    assert tiny.prepared(cell("digits").plan, undeclared, SEEDS).batch.graph is not None
+    assert tiny.prepared(cell("digits", data__graph="mine", data__setting="transductive").plan, undeclared, SEEDS)
     joined = dataclasses.replace(
         undeclared, graphs={"mine": graphs.union([data.graphs["ring"], graphs.knn(x, 3)])}, default_graph="mine"
     )
     with pytest.raises(ValueError, match="edge set 'mine': it was made from"):
-        prepare(cell("digits").config, joined, SEEDS)
+        tiny.prepared(cell("digits").plan, joined, SEEDS)
 
 
 def test_too_few_seen_nodes_for_their_neighbours_are_named():
     with pytest.raises(ValueError, match="data set 'blobs', edge set 'near', setting 'inductive', seed 0.*k=20"):
-        prepare(cell("digits").config, blobs(k=20, missing=False), SEEDS)
+        tiny.prepared(cell("digits").plan, blobs(k=20, missing=False), SEEDS)
 
 
 @pytest.mark.parametrize(

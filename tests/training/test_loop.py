@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import train as experiment
 from fusion_jax.data import splits
 from fusion_jax.data.base import edge_set
 from fusion_jax.records import Batch
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.loop import map_seeds
 from fusion_jax.training.prepare import prepare
@@ -60,7 +60,7 @@ def with_labels(data, rows):
 
 
 def test_test_labels_have_no_influence_at_all(data, base):
-    one_split = dict(vary=("init", "dropout"))
+    one_split = dict(per_seed=("init", "dropout"))
     before = tiny.train(data, SEEDS, **one_split)
     split = data.split(0)
     assert same(before, tiny.train(with_labels(data, split.test), SEEDS, **one_split))
@@ -97,8 +97,8 @@ def test_dropout_is_drawn_anew_every_epoch(data):
     assert all(len(np.unique(v)) == 1 for v in still.history["val_loss"])
 
 
-def test_without_vary_all_seeds_are_equal(data, base):
-    equal = tiny.train(data, SEEDS, vary=())
+def test_without_per_seed_all_seeds_are_equal(data, base):
+    equal = tiny.train(data, SEEDS, per_seed=())
     assert all(same(equal, equal, 0, i) for i in range(1, 4))
     assert not any(same(base, base, 0, i) for i in range(1, 4))
 
@@ -226,7 +226,7 @@ def test_the_score_that_selects_counts_the_rows_of_its_protocol(data, base, prot
         np.testing.assert_allclose(best, correct + 1 / (1 + loss), rtol=1e-6)
 
 
-INDUCTIVE = {"data__setting": "inductive", "vary": ("init", "dropout")}
+INDUCTIVE = {"data__setting": "inductive", "per_seed": ("init", "dropout")}
 
 
 @pytest.fixture(scope="module")
@@ -287,14 +287,15 @@ def files(folder):
 def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monkeypatch):
     store, trained = Store(tmp_path, create=True), []
     monkeypatch.setattr(
-        experiment, "prepare", lambda config, data, seeds: trained.append(seeds) or prepare(config, data, seeds)
+        "fusion_jax.run.cell.prepare",
+        lambda part, data, seeds, **more: trained.append(seeds) or prepare(part, data, seeds, **more),
     )
-    first = experiment.run_cell(tiny.cell(seeds=2), store, data)
+    first = run_cell(tiny.cell(seeds=2), store, data)
     folder = store.cell(first["identity"])
     old = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files(folder / "seeds-0000-0001")}
     assert len(old) > 4
-    second = experiment.run_cell(tiny.cell(seeds=3), store, data)
-    third = experiment.run_cell(tiny.cell(seeds=3), store, data)
+    second = run_cell(tiny.cell(seeds=3), store, data)
+    third = run_cell(tiny.cell(seeds=3), store, data)
     assert trained == [(0, 1), (2,)] and third["seeds"] == ()
     assert first["identity"] == second["identity"] and store.finished_seeds(first["identity"]) == (0, 1, 2)
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in old} == old

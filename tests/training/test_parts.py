@@ -10,8 +10,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.data.base import edge_set
-from fusion_jax.training import optimizers
-from fusion_jax.training.prepare import prepare
+from fusion_jax.training.parts import leaf_names, restricted_to
 from fusion_jax.training.step import scaled
 from tests import tiny
 
@@ -27,25 +26,30 @@ def data():
 RING = dict(data__views=("planted", "planted"), data__test_views=("ring", "ring"))
 
 
-def test_steps_and_factors():
-    tx = optimizers.make("sgd", 0.1, steps=((2, 0.5), (3, 0.1)), factors={"b": 3.0}, epochs=9)
-    params = {"a": jnp.zeros(2), "b": {"c": jnp.zeros(2)}}
-    state, moved = tx.init(params), []
-    for _ in range(5):
-        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
-        moved.append((float(updates["a"][0]), float(updates["b"]["c"][1])))
-    rates = np.array([0.1, 0.1, 0.05, 0.005, 0.005])
-    np.testing.assert_allclose(moved, np.stack([-rates, -3 * rates], 1), rtol=1e-6)
+def test_what_is_restricted_is_0_elsewhere():
+    """Paths end at dots: part 1 is not part 10. () trains all, and what is frozen does not move in any case."""
+    tree = {"a": {"1": jnp.float32(1.0), "10": jnp.float32(2.0)}, "b": jnp.float32(3.0)}
+
+    def left(trains, freezes):
+        return [float(x) for x in jax.tree.leaves(restricted_to(tree, trains, freezes))]
+
+    assert leaf_names(tree) == ["a.1", "a.10", "b"] and restricted_to(tree, (), ()) is tree
+    assert left(("a",), ()) == [1, 2, 0] and left(("a.1",), ()) == [1, 0, 0] and left((), ("a.1",)) == [0, 2, 3]
+    assert left(("a", "b"), ("a.10", "b")) == [1, 0, 0] and left(("a.10",), ("a",)) == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"a stage trains \['a.2'\].*did you mean.*the parts \['a', 'b'\]"):
+        left(("a.2", "b"), ())
+    with pytest.raises(ValueError, match=r"a stage freezes \['bb'\].*did you mean 'b'"):
+        left((), ("bb",))
 
 
 def test_a_factor_is_of_a_part_of_the_model(data):
     params = tiny.train(data, (0,), training__epochs=1).params
-    still = tiny.train(data, (0,), training__epochs=1, optimizer__factors={"head": 0.0}).params
+    still = tiny.train(data, (0,), training__epochs=1, optimizer__part_rates={"head": 0.0}).params
     for path, moved in nnx.to_flat_state(params):
         same = np.array_equal(moved, dict(nnx.to_flat_state(still))[path])
         assert same == (path[0] != "head"), path
     with pytest.raises(ValueError, match="no part 'heads'.*did you mean 'head'"):
-        tiny.train(data, (0,), training__epochs=1, optimizer__factors={"heads": 0.0})
+        tiny.train(data, (0,), training__epochs=1, optimizer__part_rates={"heads": 0.0})
 
 
 def test_the_last_epoch_is_kept_where_selection_is_off(data):
@@ -58,8 +62,8 @@ def test_the_last_epoch_is_kept_where_selection_is_off(data):
 
 def test_evaluation_on_other_edges(data):
     """Trained on the one edge set, predicted on the other; parameters are those that the first alone gives."""
-    after, config = dict(model__placement="after"), tiny.cell(**RING, model__placement="after").config
-    ready = prepare(config, data, (0,))
+    after = dict(model__placement="after")
+    ready = tiny.prepared(tiny.cell(**RING, **after).plan, data, (0,))
     own = jax.tree.map(lambda a: a[0], ready.trials)
     assert own.graph.view(0).num_edges == len(data.graphs["planted"].senders)
     assert ready.batch.graph.view(1).num_edges == 60
@@ -76,7 +80,7 @@ def test_evaluation_on_other_edges(data):
 @pytest.mark.parametrize("protocol", ["honest", "paper"])
 def test_selection_looks_at_the_edges_of_its_protocol(data, protocol):
     config = dict(**RING, model__placement="after", protocol=protocol, training__epochs=1, training__select="loss")
-    trained, ready = tiny.train(data, (0,), **config), prepare(tiny.cell(**config).config, data, (0,))
+    trained, ready = tiny.train(data, (0,), **config), tiny.prepared(tiny.cell(**config).plan, data, (0,))
     own = jax.tree.map(lambda a: a[0], ready.trials)
     model = nnx.merge(trained.graphdef, *jax.tree.map(lambda a: a[0], (trained.params, trained.rest)))
     shown = own if protocol == "honest" else dataclasses.replace(own, graph=None)
@@ -89,7 +93,7 @@ def test_selection_looks_at_the_edges_of_its_protocol(data, protocol):
 def test_test_patients_are_not_in_the_graph_that_is_trained_on(data):
     """Inductive: absent under `honest` and, although they select the epoch there, under `paper`."""
     for protocol in ("honest", "paper"):
-        ready = prepare(tiny.cell(data__setting="inductive", protocol=protocol).config, data, (0,))
+        ready = tiny.prepared(tiny.cell(data__setting="inductive", protocol=protocol).plan, data, (0,))
         rows = data.split(0).test
         assert not np.asarray(ready.trials.mask[0])[rows].any()
         assert np.array_equal(np.flatnonzero(~np.asarray(ready.trials.graph.present[0])), rows)

@@ -1,7 +1,6 @@
 """What leaves the host: splits, scalers, weights, hidden labels, the graph of the inductive setting."""
 
 import dataclasses
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +11,8 @@ from flax import nnx
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
 from fusion_jax.graphs import Graph
-from fusion_jax.records import Batch, Target
-from fusion_jax.training.build import build_model
-from fusion_jax.training.prepare import hide, prepare, select_split, without_nodes
-from fusion_jax.training.step import scaled
+from fusion_jax.records import Batch
+from fusion_jax.training.prepare import select_split, without_nodes
 from tests import tiny
 
 
@@ -24,178 +21,8 @@ def data():
     return tiny.dataset()
 
 
-def with_features(data, change, rows):
-    """The data set with other features in the given rows."""
-    features = {}
-    for name, x in data.features.items():
-        x = x.copy()
-        x[rows] = change(x[rows])
-        features[name] = x
-    return dataclasses.replace(data, features=features)
-
-
-@pytest.mark.parametrize("scale", ["column", "view"])
-def test_scalers_are_fitted_on_present_training_rows_only(data, scale):
-    config = tiny.cell(data__scale=scale).config
-    ready = prepare(config, data, (0, 1))
-    for i, split in enumerate(ready.splits):
-        for m, (name, x) in enumerate(data.features.items()):
-            rows = [r for r in split.train if data.mask[r, m]]
-            assert 0 < len(rows) < len(split.train)
-            deviation = x[rows].std(0) if scale == "column" else np.sqrt(x[rows].var(0).mean()) * np.ones(x.shape[1])
-            np.testing.assert_allclose(ready.trials.shift[name][i], x[rows].mean(0), rtol=1e-5, atol=1e-7)
-            np.testing.assert_allclose(ready.trials.scale[name][i], 1 / deviation, rtol=1e-5)
-    others = np.setdiff1d(np.arange(60), ready.splits[0].train)
-    changed = prepare(config, with_features(data, lambda x: 7 - 3 * x, others), (0,))
-    trained = prepare(config, with_features(data, lambda x: 7 - 3 * x, ready.splits[0].train), (0,))
-    for name in data.features:
-        np.testing.assert_array_equal(changed.trials.scale[name][0], ready.trials.scale[name][0])
-        np.testing.assert_array_equal(changed.trials.shift[name][0], ready.trials.shift[name][0])
-        assert not np.allclose(trained.trials.shift[name][0], ready.trials.shift[name][0])
-
-
-def test_what_has_no_spread_in_training_is_0_everywhere_and_scale_none_changes_nothing(data):
-    """A column whose unit training rows do not tell would reach the model raw where it does vary: 1e4 here."""
-    train = data.split(0).train
-    others = np.setdiff1d(np.arange(60), train)
-    features = {k: x.copy() for k, x in data.features.items()}
-    features["m0"][:] = 0.1
-    features["m0"][others] = 1e4
-    features["m1"][:, 2] = 3
-    features["m1"][others, 2] = 1e4
-    flat = dataclasses.replace(data, features=features)
-    with pytest.warns(UserWarning) as said:
-        ready = prepare(tiny.cell(data__scale="column").config, flat, (0,))
-    seen = scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
-    np.testing.assert_array_equal(seen.features["m0"], 0)
-    np.testing.assert_array_equal(seen.features["m1"][:, 2], 0)
-    assert np.abs(seen.features["m1"]).max() < 10
-    texts = [str(warning.message) for warning in said]
-    assert [t.split(":")[0] for t in texts] == [f"data set 'synthetic', modality '{m}', seed 0" for m in ("m0", "m1")]
-    assert "no column varies over the training rows" in texts[0] and "some of its 6 columns" in texts[1]
-    with pytest.warns(UserWarning, match="modality 'm0', seed 0: no column varies"):
-        ready = prepare(tiny.cell(data__scale="view").config, flat, (0,))
-    np.testing.assert_array_equal(ready.trials.scale["m0"][0], 0)
-    ready = prepare(tiny.cell(data__scale="none").config, data, (0,))
-    seen = scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
-    np.testing.assert_array_equal(seen.features["m1"], np.where(data.mask[:, 1:], data.features["m1"], 0))
-
-
-@pytest.mark.parametrize("scale", ["column", "view"])
-@pytest.mark.parametrize("unit", [1e-30, 1e-7, 1e7, 1e30])
-def test_standardised_features_do_not_depend_on_the_unit(data, scale, unit):
-    config = tiny.cell(data__scale=scale).config
-    other = dataclasses.replace(data, features={k: x * np.float32(unit) for k, x in data.features.items()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        a, b = (
-            scaled(r.batch, jax.tree.map(lambda a: a[0], r.trials))
-            for r in (prepare(config, d, (0,)) for d in (data, other))
-        )
-    for name in data.features:
-        assert 0.5 < np.std(b.features[name]) < 2
-        np.testing.assert_allclose(a.features[name], b.features[name], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("scale", ["column", "view"])
-def test_standardised_features_do_not_depend_on_the_origin(data, scale):
-    """But for rounding: x + 1e4 and its mean are known to 2^-11 each, in units of x."""
-    config = tiny.cell(data__scale=scale).config
-    moved = dataclasses.replace(data, features={k: x + np.float32(1e4) for k, x in data.features.items()})
-    ready = [prepare(config, d, (0,)) for d in (data, moved)]
-    a, b = (scaled(r.batch, jax.tree.map(lambda a: a[0], r.trials)) for r in ready)
-    for name in data.features:
-        rounding = 2**-10 * np.abs(ready[0].trials.scale[name]).max()
-        np.testing.assert_allclose(a.features[name], b.features[name], rtol=1e-3, atol=1.01 * rounding)
-
-
-def test_one_scale_for_all_columns_is_warned_of_where_it_leaves_nothing_of_them(data):
-    wide = {"m0": data.features["m0"] * np.array([1, 1, 1, 1e6, 1, 1], np.float32), "m1": data.features["m1"]}
-    wide = dataclasses.replace(data, features=wide)
-    with pytest.warns(UserWarning) as said:
-        prepare(tiny.cell(data__scale="view").config, wide, (0, 1))
-    (text,) = [str(warning.message) for warning in said]
-    assert "modality 'm0', seeds 0, 1: column 3 has so much more spread" in text and "data.scale='column'" in text
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        prepare(tiny.cell(data__scale="column").config, wide, (0, 1))
-        prepare(tiny.cell(data__scale="view").config, data, (0, 1))
-
-
-def without_m1_in_training(data, seed=0):
-    """The data set without modality m1 in any training row, rows that have nothing else among the others."""
-    mask = data.mask.copy()
-    train = data.split(seed).train
-    mask[train] = [True, False]
-    others = np.setdiff1d(np.arange(60), train)
-    mask[others] = [True, True]
-    mask[others[::2], 0] = False
-    return dataclasses.replace(data, mask=mask), others[::2]
-
-
-@pytest.mark.parametrize("setting", ["transductive", "inductive"])
-def test_a_modality_that_no_training_row_has_is_missing_everywhere_and_said_once(data, setting):
-    lacking, bare = without_m1_in_training(data)
-    with pytest.warns(UserWarning) as said:
-        ready = prepare(tiny.cell(data__setting=setting, vary=("init",)).config, lacking, (0, 1))
-    assert [str(w.message) for w in said] == [
-        "data set 'synthetic', modality 'm1', seeds 0, 1: no training row has it; it is treated as missing everywhere"
-    ]
-    trial = jax.tree.map(lambda a: a[0], ready.trials)
-    for seen in (scaled(ready.batch, trial), scaled(ready.batch, dataclasses.replace(trial, graph=None, mask=None))):
-        assert not np.asarray(seen.mask)[:, 1].any() and not np.asarray(seen.mask)[bare].any()
-        np.testing.assert_array_equal(seen.features["m1"], 0)
-    assert np.asarray(seen.mask)[:, 0].any()
-
-
-def test_only_the_seeds_that_lack_a_modality_are_said_to(data):
-    lacking, _ = without_m1_in_training(data, seed=1)
-    with pytest.warns(UserWarning, match="modality 'm1', seed 1: no training row has it"):
-        ready = prepare(tiny.cell().config, lacking, (0, 1))
-    np.testing.assert_array_equal(ready.trials.known, [[True, True], [True, False]])
-    assert prepare(tiny.cell().config, data, (0, 1)).trials.known is None
-
-
-@pytest.mark.filterwarnings("ignore:data set 'synthetic'")
-@pytest.mark.parametrize("missing", ["mask", "zeros", "mean", "learned"])
-def test_what_an_unknown_modality_holds_reaches_no_prediction(data, missing):
-    """Nor does a row that is left without any modality fail."""
-    lacking, _ = without_m1_in_training(data)
-    loud = {"m0": lacking.features["m0"], "m1": lacking.features["m1"] * 1e6}
-    loud = dataclasses.replace(lacking, features=loud)
-    with tiny.as_users_run():
-        a, b = (tiny.train(d, (0,), model__missing=missing, model__fusion__name="concat_mlp") for d in (lacking, loud))
-    assert np.isfinite(a.prediction).all()
-    np.testing.assert_array_equal(a.prediction, b.prediction)
-
-
-@pytest.mark.parametrize(("shift", "unit"), [(0, 1), (1e4, 1), (0, 1e5), (-300, 1e-6), (1e9, 1e-2)])
-def test_values_are_standardised_on_training_rows_in_float64(data, shift, unit):
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=(60, 2)) * [1, 1000]
-    target = Target("values", values=y * unit + shift, num_outputs=2)
-    ready = prepare(tiny.cell().config, dataclasses.replace(data, target=target), (0, 1))
-    for i, split in enumerate(ready.splits):
-        mean, std = y[split.train].mean(0), y[split.train].std(0)
-        seen = np.isin(np.arange(60), np.concatenate([split.train, split.val]))[:, None]
-        learned = np.asarray(ready.target.values[i])
-        np.testing.assert_allclose(learned, np.where(seen, (y - mean) / std, 0), atol=2e-5)
-        assert learned.dtype == np.float32
-        back = np.where(seen, ready.own_units(learned, i), y * unit + shift)
-        np.testing.assert_allclose(back, y * unit + shift, rtol=1e-12, atol=1e-6 * unit * 1000)
-
-
-def test_a_value_that_is_constant_in_training_is_predicted_as_that(data):
-    values = np.full((60, 1), 1e-7)
-    values[data.split(0).test] = 2e-7
-    constant = dataclasses.replace(data, target=Target("values", values=values))
-    ready = prepare(tiny.cell().config, constant, (0,))
-    np.testing.assert_allclose(ready.own_units(np.zeros((1, 1)), 0), 1e-7, rtol=1e-12)
-    assert np.isfinite(ready.target.values).all()
-
-
 def test_labels_outside_training_and_selection_do_not_reach_the_device(data):
-    ready = prepare(tiny.cell().config, data, (0, 1))
+    ready = tiny.prepared(tiny.cell().plan, data, (0, 1))
     for i, split in enumerate(ready.splits):
         seen = np.isin(np.arange(60), np.concatenate([split.train, split.val]))
         assert data.target.labels[split.test].any(), "some test label must differ from what stands for hidden"
@@ -204,31 +31,22 @@ def test_labels_outside_training_and_selection_do_not_reach_the_device(data):
         np.testing.assert_array_equal(np.flatnonzero(ready.trials.val_weight[i]), split.val)
 
 
-def test_hidden_survival_times_are_1_without_event():
-    time, event = np.array([3.0, 4, 5], np.float32), np.array([True, True, False])
-    hidden = hide(Target("survival", time=time, event=event), np.array([True, False, False]))
-    np.testing.assert_array_equal(hidden.time, [3, 1, 1])
-    np.testing.assert_array_equal(hidden.event, [True, False, False])
-    values = hide(Target("values", values=np.ones((3, 2), np.float32), num_outputs=2), np.array([False, True, False]))
-    np.testing.assert_array_equal(values.values, [[0, 0], [1, 1], [0, 0]])
-
-
 def test_class_weights_are_1_over_C_times_share(data):
     labels = data.target.labels
     train = np.sort(np.concatenate([np.flatnonzero(labels == 0)[:8], np.flatnonzero(labels == 1)[:2]]))
     rest = np.setdiff1d(np.arange(60), train)
     uneven = dataclasses.replace(data, splits=splits.fixed(train, rest[:10], rest[10:], "8 and 2 labels"))
-    weight = np.asarray(prepare(tiny.cell(loss__class_weights=True).config, uneven, (0,)).trials.train_weight[0])
+    weight = np.asarray(tiny.prepared(tiny.cell(loss__class_weights=True).plan, uneven, (0,)).trials.train_weight[0])
     expected = np.zeros(60)
     expected[train] = np.where(labels[train] == 0, 10 / (2 * 8), 10 / (2 * 2))
     np.testing.assert_allclose(weight, expected, rtol=1e-6)
-    plain = np.asarray(prepare(tiny.cell().config, uneven, (0,)).trials.train_weight[0])
+    plain = np.asarray(tiny.prepared(tiny.cell().plan, uneven, (0,)).trials.train_weight[0])
     np.testing.assert_array_equal(plain, np.isin(np.arange(60), train))
 
 
 def test_protocol_paper_trains_on_validation_rows_and_selects_on_test_rows(data):
     honest = data.split(0)
-    ready = prepare(tiny.cell(protocol="paper").config, data, (0,))
+    ready = tiny.prepared(tiny.cell(protocol="paper").plan, data, (0,))
     np.testing.assert_array_equal(
         np.flatnonzero(ready.trials.train_weight[0]), np.sort(np.concatenate([honest.train, honest.val]))
     )
@@ -238,20 +56,20 @@ def test_protocol_paper_trains_on_validation_rows_and_selects_on_test_rows(data)
     np.testing.assert_array_equal(split.train, [1, 4])
 
 
-@pytest.mark.parametrize("vary", [(), ("init",), ("dropout",), ("split",), ("init", "dropout", "split")])
-def test_seeds_differ_in_what_vary_names_and_in_nothing_else(data, vary):
-    ready = prepare(tiny.cell(vary=vary).config, data, (3, 4))
+@pytest.mark.parametrize("per_seed", [(), ("init",), ("dropout",), ("split",), ("init", "dropout", "split")])
+def test_seeds_differ_in_what_per_seed_names_and_in_nothing_else(data, per_seed):
+    ready = tiny.prepared(tiny.cell(per_seed=per_seed).plan, data, (3, 4))
     same = dict(
         init=bool((jax.random.key_data(ready.init_keys[0]) == jax.random.key_data(ready.init_keys[1])).all()),
         dropout=bool((jax.random.key_data(ready.trials.key[0]) == jax.random.key_data(ready.trials.key[1])).all()),
         split=np.array_equal(ready.splits[0].train, ready.splits[1].train),
     )
-    assert same == {what: what not in vary for what in same}
+    assert same == {what: what not in per_seed for what in same}
 
 
 def test_what_a_seed_gets_does_not_depend_on_the_other_seeds(data):
-    config = tiny.cell(data__setting="inductive").config
-    alone, among = prepare(config, data, (2,)), prepare(config, data, (0, 1, 2))
+    plan = tiny.cell(data__setting="inductive").plan
+    alone, among = tiny.prepared(plan, data, (2,)), tiny.prepared(plan, data, (0, 1, 2))
     for a, b in zip(jax.tree.leaves(alone.trials), jax.tree.leaves(among.trials), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
@@ -284,9 +102,8 @@ def induced(graph, keep):
 
 @pytest.mark.parametrize("layer", ["gcn", "gat", "sage"])
 def test_a_model_on_the_graph_without_nodes_is_the_model_on_the_induced_subgraph(data, layer):
-    config = tiny.cell(model__layer__name=layer, model__placement="after", model__fusion__name="mean").config
-    dims = {k: x.shape[1] for k, x in data.features.items()}
-    model = build_model(config, dims, data.target, jax.random.key(0))
+    plan = tiny.cell(model__layer__name=layer, model__placement="after", model__fusion__name="mean").plan
+    model = tiny.model(plan, data, tiny.prepared(plan, data, (0,)))
     keep = np.random.default_rng(1).random(60) < 0.7
     graph = data.graph()
     features = {k: jnp.asarray(x) for k, x in data.features.items()}
@@ -302,7 +119,7 @@ def test_a_model_on_the_graph_without_nodes_is_the_model_on_the_induced_subgraph
 
 
 def test_inductive_training_sees_training_and_validation_nodes_only(data):
-    ready = prepare(tiny.cell(data__setting="inductive").config, data, (0,))
+    ready = tiny.prepared(tiny.cell(data__setting="inductive").plan, data, (0,))
     split = ready.splits[0]
     there = np.isin(np.arange(60), np.concatenate([split.train, split.val]))
     np.testing.assert_array_equal(ready.trials.mask[0], data.mask & there[:, None])
@@ -310,7 +127,7 @@ def test_inductive_training_sees_training_and_validation_nodes_only(data):
     assert there[s[s != r]].all() and there[r[s != r]].all()
     np.testing.assert_array_equal(ready.batch.mask, data.mask)
     assert ready.batch.graph.num_edges == data.graph().num_edges
-    assert prepare(tiny.cell().config, data, (0,)).trials.graph is None
+    assert tiny.prepared(tiny.cell().plan, data, (0,)).trials.graph is None
 
 
 @pytest.mark.parametrize(
@@ -326,48 +143,22 @@ def test_inductive_training_sees_training_and_validation_nodes_only(data):
 )
 def test_what_the_data_set_does_not_have_is_refused_by_name(data, changes, message):
     with pytest.raises(ValueError) as error:
-        prepare(tiny.cell(**changes).config, data, (0,))
+        tiny.prepared(tiny.cell(**changes).plan, data, (0,))
     assert message in str(error.value)
 
 
 def test_structure_is_a_modality_like_any_other(data):
-    ready = prepare(tiny.cell(data__modalities=("m1", "structure")).config, data, (0,))
+    ready = tiny.prepared(tiny.cell(data__modalities=("m1", "structure")).plan, data, (0,))
     assert list(ready.batch.features) == ["m1", "structure"]
     assert ready.batch.features["structure"].shape == (60, 59)
     np.testing.assert_array_equal(ready.batch.mask[:, 0], data.mask[:, 1])
     assert np.asarray(ready.batch.mask[:, 1]).all()
     with pytest.raises(ValueError, match="no modality 'structure'"):
-        prepare(tiny.cell(data__modalities=("structure",)).config, tiny.dataset(degree=0), (0,))
+        tiny.prepared(tiny.cell(data__modalities=("structure",)).plan, tiny.dataset(degree=0), (0,))
 
 
 def test_one_edge_set_a_modality(data):
     two = dataclasses.replace(data, graphs={**data.graphs, "other": tiny.dataset(seed=5).graphs["planted"]})
-    ready = prepare(tiny.cell(data__views=("planted", "other")).config, two, (0,))
+    ready = tiny.prepared(tiny.cell(data__views=("planted", "other")).plan, two, (0,))
     for m, name in enumerate(("planted", "other")):
         np.testing.assert_array_equal(ready.batch.graph.view(m).senders, two.graphs[name].senders)
-
-
-def test_scale_row_divides_each_present_row_by_the_sum_of_its_absolute_values(data):
-    data = with_features(data, lambda x: 0 * x, np.flatnonzero(data.mask.all(1))[:1])
-    ready = prepare(tiny.cell(data__scale="row").config, data, (0, 1))
-    for m, (name, x) in enumerate(data.features.items()):
-        present, total = data.mask[:, m], np.abs(x).sum(1, keepdims=True)
-        expected = np.where(present[:, None] & (total > 0), x / np.where(total > 0, total, 1), x)
-        assert (total[present] == 0).sum() == 1 and not present.all() and (x < 0).any()
-        np.testing.assert_allclose(ready.batch.features[name], expected, rtol=1e-6)
-        np.testing.assert_array_equal(ready.batch.features[name][~present], x[~present])
-        np.testing.assert_array_equal(ready.trials.shift[name], 0)
-        np.testing.assert_array_equal(ready.trials.scale[name], 1)
-    nan = {k: np.where(data.mask[:, [m]], x, np.nan) for m, (k, x) in enumerate(data.features.items())}
-    other = prepare(tiny.cell(data__scale="row").config, dataclasses.replace(data, features=nan), (0,))
-    for m, name in enumerate(data.features):
-        rows = data.mask[:, m]
-        np.testing.assert_array_equal(other.batch.features[name][rows], ready.batch.features[name][rows])
-
-
-def test_the_mean_of_features_that_are_not_standardised_is_not_0(data):
-    for scale, warned in (("none", True), ("row", True), ("view", False)):
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            prepare(tiny.cell(data__scale=scale, model__missing="mean").config, data, (0,))
-        assert any("model.missing='mean' fills" in str(w.message) for w in said) is warned

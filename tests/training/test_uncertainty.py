@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train import run_cell
 from fusion_jax.nn.evidence import evidence
 from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.prepare import prepare
 from fusion_jax.training.step import scaled
 from tests import tiny
 
@@ -31,7 +30,7 @@ def trained(data):
 
 def outputs(trained, data, i, **changes):
     """What the kept model of one seed returns, in evaluation, for the whole batch."""
-    ready = prepare(tiny.cell(**MEFN, **changes).config, data, SEEDS)
+    ready = tiny.prepared(tiny.cell(**MEFN, **changes).plan, data, SEEDS)
     trial = dataclasses.replace(jax.tree.map(lambda a: a[i], ready.trials), graph=None, mask=None)
     params, rest = jax.tree.map(lambda a: a[i], (trained.params, trained.rest))
     return nnx.merge(trained.graphdef, params, rest)(scaled(ready.batch, trial))
@@ -45,7 +44,7 @@ def test_it_is_that_of_the_best_epochs_predictions(data, changes):
     for i in range(3):
         out = outputs(trained, data, i, **changes)
         np.testing.assert_allclose(trained.uncertainty[i], out.uncertainty, rtol=1e-5)
-        np.testing.assert_array_equal(out.uncertainty, out.weights["fused_uncertainty"])
+        np.testing.assert_allclose(out.uncertainty, 2 / (out.evidence.fused.sum(-1) + 2), rtol=1e-5)
 
 
 def test_where_one_modality_is_present_it_is_k_over_the_sum_of_its_alpha(data):

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments.train import run_cell, train_model
-from fusion_jax import study
+from fusion_jax import merging, study
 from fusion_jax.data import load
-from fusion_jax.merging import base as merging
 from fusion_jax.merging.average import average
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
-from fusion_jax.training.prepare import prepare
+from fusion_jax.run.cell import run_cell
+from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("values-task")
 DATA = dict(nodes=300, dim=4)
@@ -62,12 +61,12 @@ def test_it_beats_what_a_node_alone_can_tell(data, tmp_path):
 
 
 def test_test_values_change_no_parameter(data):
-    made = cell({"training.epochs": 3, "training.chunk": 3}).config
+    plan = cell({"training.epochs": 3, "training.chunk": 3}).plan
     both = np.intersect1d(*(data.split(seed).test for seed in (0, 1)))
     values = data.target.values.copy()
     values[both] += 5
     other = dataclasses.replace(data, target=dataclasses.replace(data.target, values=values))
-    a, b = (train_model(made, d, prepare(made, d, (0, 1)), None) for d in (data, other))
+    a, b = (tiny.trained(plan, d, (0, 1)) for d in (data, other))
     for x, y in zip(jax.tree.leaves((a.params, a.prediction)), jax.tree.leaves((b.params, b.prediction)), strict=True):
         np.testing.assert_array_equal(x, y)
 
@@ -75,11 +74,11 @@ def test_test_values_change_no_parameter(data):
 def test_a_loss_of_classes_is_refused(data):
     """late_logits brings a cross-entropy of its own; with a loss named it serves regression too."""
     late = {"model.placement": "decision", "model.fusion.name": "late_logits", "training.epochs": 2}
-    made = cell(late).config
+    plan = cell(late).plan
     with pytest.raises(ValueError, match="this data set has values: name a loss"):
-        train_model(made, data, prepare(made, data, (0,)), None)
-    made = cell({**late, "loss.name": "mse"}).config
-    trained = train_model(made, data, prepare(made, data, (0,)), None)
+        tiny.trained(plan, data, (0,))
+    plan = cell({**late, "loss.name": "mse"}).plan
+    trained = tiny.trained(plan, data, (0,))
     assert trained.prediction.shape == (1, 300, 1)
 
 
@@ -126,8 +125,13 @@ def test_networks_are_merged_in_the_units_of_the_anchor(data, tmp_path):
     target = dataclasses.replace(data.target, values=data.target.values * 50 + 300)
     _, _, restored = results(dataclasses.replace(data, target=target), tmp_path / "s", {"training.epochs": 5})
     assert not np.array_equal(restored.ready.units[0].shift, restored.ready.units[1].shift)
-    parents, anchor = merging.parents_of([restored])
+    parents, anchor = merging.base.parents_of([restored])
     for i, parent in enumerate(parents):
-        again = merging.merged(parent.model, parents, anchor).prediction
+        again = merging.base.merged(parent.model, parents, anchor).prediction
         np.testing.assert_allclose(again, restored.prediction(i), rtol=1e-4)
     assert 200 < average(parents, anchor).prediction.mean() < 400
+    found = merging.merge([restored], ["ensemble", "average"], epochs=0)
+    rmse = found.tables["table"].set_index("name").rmse
+    best = rmse[["ensemble", "average"]].idxmin()
+    assert rmse["ensemble"] <= rmse["mean of the networks"], "the ensemble of values is their mean"
+    assert f"{best!r}" in found.sentence and f"rmse {rmse[best]:.3f}" in found.sentence

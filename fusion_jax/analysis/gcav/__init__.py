@@ -4,16 +4,15 @@ Reference: He, Sinha, Xiong, Zhang, "GCAV: A Global Concept Activation Vector Fr
 in Interpretability", ICCV 2025; code Zhenghao-He/GCAV, commit 7f95181. Golden `gcav`. TCAV, which it starts from:
 Kim et al., "Interpretability Beyond Feature Attribution", ICML 2018.
 
-Layers are the states of one trained model (`_taps`), concepts sets of nodes given by a rule (`_concepts`).
+Layers are the states of one trained model (`taps`), concepts sets of nodes given by a rule (`concepts`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,8 +25,10 @@ from scipy import stats
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import train_test_split
 
+from fusion_jax.analysis.base import Report
 from fusion_jax.analysis.gcav import modules
 from fusion_jax.analysis.gcav.concepts import LEAST, concept, label
+from fusion_jax.analysis.gcav.report import RANDOM, report
 from fusion_jax.analysis.gcav.taps import gradients, states
 from fusion_jax.records import Info
 from fusion_jax.results.restore import Restored
@@ -40,39 +41,16 @@ INFO = Info(
     golden="gcav",
     cost="O(nodes of the class) backward passes, and small networks of width E",
 )
-RANDOM = "random"
+OF = "cell"
 NOISY, NOISE = 100, 0.1  # noisy copies of a concept vector, and their deviation in units of the vector's own
-
-
-@dataclasses.dataclass(frozen=True)
-class Concepts:
-    """What GCAV found.
-
-    Attributes:
-        table: a row a concept and layer: cav_accuracy (of the linear classifiers on nodes they did not see),
-            reconstruction (cosine of what the autoencoder makes of the layer's vectors), tcav, tcav_std, tgcav,
-            tgcav_std (mean and deviation over the repeats), p_tcav, p_tgcav (t-test against random concepts).
-            The concept "random" holds those.
-        summary: a row a concept and score ("tcav" or "tgcav"): mean, std, cv = std / mean and
-            range_ratio = (max - min) / mean over the layers.
-        target: the class's name.
-        examples: how many of its nodes were looked at.
-        left_out: layers that the class's loss does not depend on.
-    """
-
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    target: str
-    examples: int
-    left_out: tuple[str, ...]
 
 
 @own_settings()
 def gcav(
     cell: Restored,
     place: int,
-    concepts: Sequence[str],
     *,
+    concepts: tuple[str, ...] = ("degree",),
     target: str = "",
     repeats: int = 10,
     examples: int = 100,
@@ -81,14 +59,21 @@ def gcav(
     steps: int = 1000,
     fusion_epochs: int = 30,
     seed: int = 0,
-) -> Concepts:
+) -> Report:
     """TCAV and TGCAV of concepts for one class, over the layers of one seed's model.
 
     The widths of the paper (2048 in common, 4096 hidden, for images) become the largest layer's width E and 2 E.
 
+    The report's table "layers" has a row a concept and layer: cav_accuracy (of the linear classifiers on nodes they did
+    not see), reconstruction (cosine of what the autoencoder makes of the layer's vectors), tcav, tcav_std, tgcav,
+    tgcav_std (mean and deviation over the repeats), p_tcav, p_tgcav (t-test against random concepts); the concept
+    "random" holds those. "summary" has a row a concept and score ("tcav" or "tgcav"): mean, std, cv = std / mean and
+    range_ratio = (max - min) / mean over the layers. Facts: target (the class's name), examples (how many of its nodes
+    were looked at) and left_out (layers that the class's loss does not depend on).
+
     Args:
         place: which stored seed.
-        concepts: rules, see `_concepts`.
+        concepts: rules, see `concepts`: missing:<modality>, degree (top decile), label:<class>.
         target: the class, a name or number; "" for the one with most nodes.
         repeats: R >= 2, concept vectors a layer, each against another set of random nodes.
         examples: nodes of the class, and of a concept, at most.
@@ -99,12 +84,16 @@ def gcav(
         ValueError: not a node classification cell, no concept, one named twice, fewer than two repeats, a bad
             rule, a concept or class with too few nodes.
     """
-    if cell.data.target.kind != "classes" or cell.data.target.level != "node":
+    if cell.data.target.words != "classes of nodes":
         raise ValueError("gcav looks at the classes of nodes; this cell's task is another")
     if not concepts or len(set(concepts)) != len(concepts):
         raise ValueError(f"gcav: concepts={list(concepts)}, expected one or more different ones")
     if repeats < 2:
         raise ValueError(f"gcav: repeats={repeats}, expected at least 2: one vector has no spread")
+    given = dict(examples=examples, epochs=epochs, steps=steps, fusion_epochs=fusion_epochs)
+    for option, value in given.items():
+        if value < (least := LEAST if option == "examples" else 1):
+            raise ValueError(f"gcav: {option}={value}, expected at least {least}")
     sets = {rule: concept(cell, rule, place) for rule in concepts}
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     chosen = _target(cell, target)
@@ -128,8 +117,9 @@ def gcav(
         joint = [modules.tcav(g, d(fused)) for g, d in zip(slopes, decoders, strict=True)]
         scores[name] = dict(tcav=np.asarray(jnp.stack(local)), tgcav=np.asarray(jnp.stack(joint)))  # [L, R]
     table = _table(names, layers, scores, accuracy, similar)
+    summary = _summary(table)
     name = cell.data.class_names[chosen] if cell.data.class_names else str(chosen)
-    return Concepts(table, _summary(table), name, len(nodes), left_out)
+    return report(table, summary, name, len(nodes), left_out)
 
 
 def _target(cell: Restored, target: str) -> int:

@@ -21,7 +21,7 @@ from fusion_jax.nn.mlp import MLP
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.presence import reached, sending
 from fusion_jax.nn.segment import at_receivers, at_senders, segment_softmax, segment_sum
-from fusion_jax.records import Array, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
 from fusion_jax.zoo import nearest
 
 CODES = ("bochner", "mercer", "mercer_flexible")
@@ -122,11 +122,12 @@ class FunctionalTime(Encoder):
             self.code = Bochner(k, scales=scales, tied=tied, rngs=rngs)
         else:
             self.code = dict(mercer=Mercer, mercer_flexible=FlexibleMercer)[code](k, degree, scales=scales, rngs=rngs)
-        self.attention = EventAttention(dim + k, heads, rate=rate, rngs=rngs)
+        self.event_attention = EventAttention(dim + k, heads, rate=rate, rngs=rngs)
         self.mlp = MLP(dim + k, dim, dim, rate=rate, rngs=rngs)  # its residual needs equal widths, which it has not
         self.norm1, self.norm2 = (layer_norm(dim + k, epsilon=EPSILON, rngs=rngs) for _ in range(2))
         self.norm3 = layer_norm(dim, epsilon=EPSILON, rngs=rngs)
         self.times, self.rate = times, rate
+        self.needs = self.info.needs if times == "edges" else ("graph",)
 
     def tokens(self, x: Array, graph: Graph, present: Array | None) -> tuple[Array, Array, Array]:
         """What stands for the nodes [N, D + k] and for the events [E, D + k], and which of those are seen [E]."""
@@ -143,16 +144,23 @@ class FunctionalTime(Encoder):
         """[..., D] and [...] -> [..., D + k]"""
         return jnp.concatenate([states, self.code(t)], axis=-1)
 
-    def __call__(self, x, graph=None, present=None, *, key=None):
-        if graph is None or (self.times == "edges" and "time" not in graph.edges):
-            found = "no graph" if graph is None else f"edge arrays {sorted(graph.edges)}"
-            raise ValueError(f"encoder 'functional_time' reads the times of edges; this data set has {found}")
-        keys = split_key(key, 5)
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        return self._encode(x, graph, present, context)[0]
+
+    def attention(self, x, graph, present, context):
+        """The weights [E', H] on the edges of `graph.looped`, before dropout."""
+        _, weights, seen = self._encode(x, graph, present, context)
+        ends = graph.looped.senders, graph.looped.receivers
+        return (Attention("events", weights, ("edge", "head"), "node", "node", *ends, valid=seen[:, None]),)
+
+    def _encode(self, x: Array, graph: Graph, present: Array | None, context: Context) -> tuple[Array, Array, Array]:
+        """What the call returns, the weights of the attention [E', H], and the events that are seen, bool [E']."""
+        keys = split_key(context.key, 5)
         nodes, events, seen = self.tokens(x, graph.looped, present)
         nodes, events = dropout(nodes, self.rate, keys[0]), dropout(events, self.rate, keys[1])
-        h, _ = self.attention(self.norm1(nodes), events, graph.looped, seen, key=keys[2])
+        h, weights = self.event_attention(self.norm1(nodes), events, graph.looped, seen, key=keys[2])
         h = self.mlp(self.norm2(h), key=keys[3])
-        return self.norm3(dropout(h, self.rate, keys[4]))
+        return self.norm3(dropout(h, self.rate, keys[4])), weights, seen
 
     def reached(self, present, graph):
         if self.times == "nodes":  # a node without the modality has no time: it hears of nothing

@@ -15,7 +15,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.fusion.hierarchical_perceiver.blocks import HiP
 from fusion_jax.nn.dropout import split_key
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class HierarchicalPerceiver(Fusion):
@@ -47,7 +47,7 @@ class HierarchicalPerceiver(Fusion):
         hide: probability in [0, 1) of hiding a modality from the pass the loss comes from.
         rate: dropout in the self-attentions.
 
-    `weights` [N, 1, n_p, K] are what the middle block's latents read of the K latents before it.
+    Attention "middle" [N, 1, n_p, K] is what the middle block's latents read of the K latents before it.
 
     Raises:
         ValueError: levels that do not fit each other, heads that do not divide a width.
@@ -121,14 +121,14 @@ class HierarchicalPerceiver(Fusion):
         for width in dims:
             check_heads(name, width, heads)
 
-    def nodes(self, x, mask, graph=None, *, key=None):
+    def nodes(self, x, mask, graph, context):
         hip, n, present = self.hip, len(x), mask
-        down, hide, up, up_again = split_key(key, 4)
-        second = key is not None and self.reconstruction
+        down, hide, up, up_again = split_key(context.key, 4)
+        second = context.key is not None and self.reconstruction
         if second:  # both passes as one batch of 2 N: a third fewer products for the compiler
             x = jnp.concatenate([x, x])
             present = jnp.concatenate([mask, mask & jax.random.bernoulli(hide, 1 - self.hide, mask.shape)])
-        latents, weights, alive = hip.encode(self._inputs(x), present, key=down)
+        latents, weights, seen, alive = hip.encode(self._inputs(x), present, key=down)
         # not the upper blocks: the compiler drops those of the first pass where nobody asks for its tokens
         last, _ = hip.decode(*_rows((latents, alive), slice(n)), key=up)
         out = latents[hip.middle][:n, 0].mean(-2)
@@ -138,7 +138,9 @@ class HierarchicalPerceiver(Fusion):
             last, alive = hip.decode(*_rows((latents, alive), slice(n, None)), key=up_again)
             error = self._error(hip.reconstruct(last[-1], alive), x[:n], mask)
             losses["reconstruction"] = self.reconstruction * error
-        return Fused(out, tokens, weights[:n], losses)
+        axes = ("node", "head", "latent", "latent")
+        middle = Attention("middle", weights[:n], axes, "latent", "latent", valid=seen[:n, None, None])
+        return Fused(out, tokens, (middle,), losses)
 
     def _inputs(self, x: Array) -> list[Array]:
         return [x[..., m, None, :] for m in range(x.shape[-2])]  # [N, 1, D] each

@@ -266,20 +266,21 @@ class HiP(nnx.Module):
     def __call__(self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None) -> HiPOutput:
         """One [..., n_m, c_m] a modality, present bool [..., M] or None for all there."""
         down, up = split_key(key, 2)
-        latents, weights, mask = self.encode(inputs, present, key=down)
+        latents, weights, _, mask = self.encode(inputs, present, key=down)
         latents, mask = self.decode(latents, mask, key=up)
         return HiPOutput(latents, weights, self.reconstruct(latents[-1], mask))
 
     def encode(
         self, inputs: Sequence[Array], present: Array | None = None, *, key: Array | None = None
-    ) -> tuple[list[Array], Array, Array | None]:
-        """Blocks 0..p: their latents, what the processor's read, and which of its latents count."""
+    ) -> tuple[list[Array], Array, Array | None, Array | None]:
+        """Blocks 0..p: their latents, what the processor's read, what they can (bool [..., K]), which of them count."""
         tokens = [self._embed(m, x) + p for m, (x, p) in enumerate(zip(inputs, self._positions(), strict=True))]
         z, mask, read, latents = self.grouping.group(tokens), self._token_mask(inputs, present), None, []
         for i, k in enumerate(split_key(key, self.middle + 1)):
+            seen = self.blocks[i].regroup(z, mask)[1]
             z, mask, read = self._block(i, z, None, mask, k)
             latents.append(z)
-        return latents, read[..., 0, :, :, :], mask
+        return latents, read[..., 0, :, :, :], None if seen is None else seen[..., 0, :], mask
 
     def decode(
         self, latents: Sequence[Array], mask: Array | None, *, key: Array | None = None

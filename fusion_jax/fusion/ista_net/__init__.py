@@ -15,7 +15,7 @@ from fusion_jax.fusion.ista_net.token_network import TokenNetwork, tokenize
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.segment import propagate
-from fusion_jax.records import Array, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 def hop_means(x: Array, mask: Array, graph: Graph, hops: int) -> tuple[Array, Array]:
@@ -50,8 +50,8 @@ class IstaNet(Fusion):
     in all), joints are the D / C patches of C channels a modality's features are cut into, entities are
     modalities. A token spans all hops, one patch and `entity_window` modalities: U = (D / C) ceil(M /
     entity_window) tokens. A missing modality is 0 in the input and after every block, and the divisors of S
-    and of the final mean count what is present (ours). `weights` are the maps S [N, L, H, U, U'] of the L
-    blocks, summed over u, not softmaxed.
+    and of the final mean count what is present (ours). Attention "maps" [N, L, H, U', U] are the maps S of
+    the L blocks, a row for what u' takes of every u; they do not sum to 1 and may be negative.
 
     Args:
         hops: T - 1 >= 0, hops of neighbours beside the node itself; in the paper T is the number of frames,
@@ -105,6 +105,8 @@ class IstaNet(Fusion):
         entity_window = modalities if entity_window is None else entity_window
         _check(modalities, dim, channels, entity_window, kernels, norm)
         self.hops, self.channels, self.rearrange = hops, channels, rearrange
+        if entity_window == modalities:  # every token spans them all
+            self.symmetries = ("nodes", "modalities")
         self.window = (hops + 1, 1, entity_window)
         tokens = dim // channels * -(-modalities // entity_window)
         self.net = TokenNetwork(
@@ -122,8 +124,8 @@ class IstaNet(Fusion):
             rngs=rngs,
         )
 
-    def nodes(self, x, mask, graph=None, *, key=None):
-        key, shuffle = split_key(key, 2)
+    def nodes(self, x, mask, graph, context):
+        key, shuffle = split_key(context.key, 2)
         x, there = hop_means(x, mask, graph, self.hops)  # [N, T, M, D], [N, T, M]
         if self.rearrange and shuffle is not None:
             order = jnp.broadcast_to(jnp.arange(x.shape[2]), (x.shape[0], x.shape[2]))
@@ -133,7 +135,9 @@ class IstaNet(Fusion):
         there = jnp.broadcast_to(there[:, :, None], x.shape[:4])
         tokens, present = tokenize(x, self.window), tokenize(there[..., None], self.window)[..., 0]
         out, weights = self.net(tokens, present, key=key)
-        return Fused(out, weights=weights)
+        axes = ("node", "block", "head", "token", "token")
+        maps = Attention("maps", weights.swapaxes(-2, -1), axes, "token", "token", normalised=False)
+        return Fused(out, attention=(maps,))
 
 
 def _check(modalities, dim, channels, entity_window, kernels, norm):

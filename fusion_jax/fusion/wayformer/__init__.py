@@ -17,7 +17,7 @@ from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.init import normal, stack
 from fusion_jax.nn.neighbours import neighbours
 from fusion_jax.nn.transformer import GLOROT, DecoderLayer
-from fusion_jax.records import Fused, Info
+from fusion_jax.records import Attention, Fused, Info
 
 PLACES = ("early", "late", "hierarchical")
 
@@ -31,7 +31,7 @@ class Wayformer(Fusion):
     layer with one query. Each layer is z <- LN(z + MHA(z)); z <- LN(z + W2 relu(W1 z)). The paper has a position
     an axis; neighbours have no order, so here p_m only tells the node itself from the others.
 
-    `weights` [N, H, T, S]: where the query looks in the encoded scene; (T, S) is (M, K), with latents (M, R) for
+    Attention "scene" [N, H, T S]: where the query looks in the encoded scene; (T, S) is (M, K), with latents (M, R) for
     late fusion and (1, R) or (M, R / M) otherwise.
 
     Args:
@@ -104,8 +104,8 @@ class Wayformer(Fusion):
         self.decoder = DecoderLayer(dim, heads, hidden, self_attention=False, rate=rate, rngs=rngs)
         self.context, self.pos_on_kv = context, pos_on_kv
 
-    def nodes(self, x, mask, graph=None, *, key=None):
-        scene_key, decoder_key = split_key(key, 2)
+    def nodes(self, x, mask, graph, context):
+        scene_key, decoder_key = split_key(context.key, 2)
         table = neighbours(graph, self.context)
         tokens = jax.nn.relu(jax.vmap(lambda f, x: f(x), in_axes=(0, 1), out_axes=1)(self.projection, x))
         tokens = table.gather(tokens, graph).swapaxes(1, 2)  # [N, M, K, D]
@@ -115,11 +115,14 @@ class Wayformer(Fusion):
             scene, seen = self.scene(tokens, seen, position, key=scene_key)
         else:
             scene, seen = self.scene(tokens + position, seen, key=scene_key)
-        n, grid = x.shape[0], seen.shape[1:]
+        n = x.shape[0]
         query = jnp.broadcast_to(self.query[...], (n, *self.query.shape))
         flat, flat_mask = scene.reshape(n, -1, x.shape[-1]), seen.reshape(n, -1)
         out, weights = self.decoder(query, flat, None, flat_mask, key=decoder_key)
-        return Fused(out[:, 0], weights=weights.reshape(n, -1, *grid))
+        scene = Attention(
+            "scene", weights[:, :, 0], ("node", "head", "token"), "node", "token", valid=flat_mask[:, None]
+        )
+        return Fused(out[:, 0], attention=(scene,))
 
 
 def check_options(modalities: int, place: str, attention: str, latents: int | None, depth: int):

@@ -1,8 +1,8 @@
 """Merges networks in weight space after matching their neurons by optimal transport, layer by layer.
 
 Reference: Imfeld, Graldi, Giordano, Hofmann, Anagnostidis, Singh, "Transformer Fusion with Optimal Transport",
-ICLR 2024; code graldij/transformer-fusion, commit 204ae23. Golden `ot-fusion`. The rules are in `_rules.py`, the
-way through our parameters in `_walk.py`.
+ICLR 2024; code graldij/transformer-fusion, commit 204ae23. Golden `ot-fusion`. The rules are in `rules.py`, the way
+through a model in `walk.py`; what happens inside a mechanism it says itself (its `align`).
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ class Rules:
                 raise ValueError(f"ot_fusion: {option}={value!r}{nearest(value, allowed)}; expected one of {allowed}")
         if self.reg is None:
             object.__setattr__(self, "reg", REG[self.cost])
-        if self.reg <= 0:
-            raise ValueError(f"ot_fusion: reg={self.reg}, expected a positive number")
+        if not isinstance(self.reg, int | float) or self.reg <= 0:
+            raise ValueError(f"ot_fusion: reg={self.reg!r}, expected a positive number")
 
     def costs(self, kernels: Pair, acts: Pair) -> np.ndarray:
         """Distances [n0, n1] of neurons; kernels [in, n] already in the anchor's input coordinates, acts [S, n]."""

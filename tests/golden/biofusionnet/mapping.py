@@ -9,7 +9,7 @@ from fusion_jax.encoders.vae import VAE, sample
 from fusion_jax.fusion.biofusionnet import CoDualCrossAttention
 from fusion_jax.graphs import Graph
 from fusion_jax.losses.cox import cox
-from fusion_jax.records import Output, Target
+from fusion_jax.records import EVALUATION, Output, Target
 from tests.helpers import assign, prefixed
 from tests.torch_names import torch_encoder_layer, torch_linear
 
@@ -91,4 +91,4 @@ def weighted_cox(case):
         ("loss_time_sorted_independent", weight, "time"),
         ("loss_time_sorted_unit_weight_independent", one, "time"),
     ):
-        yield name, cox(output, target, w, order=order), case[name]
+        yield name, cox(output, target, w, context=EVALUATION, order=order), case[name]

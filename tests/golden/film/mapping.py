@@ -5,7 +5,8 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.film import Film
-from tests.helpers import assign, linear
+from fusion_jax.records import Context
+from tests.helpers import assign, linear, state
 
 
 def build(case):
@@ -27,8 +28,12 @@ def build(case):
 
 def outputs(case, key=None):
     module, x, mask = build(case)
-    fused = module(x, mask, key=key)
-    yield "film", fused.weights.reshape(case["out/film"].shape), case["out/film"]
+    fused = module(x, mask, context=Context(key=key))
+    yield (
+        "film",
+        np.stack([state(fused, "gamma"), state(fused, "beta")], 2).reshape(case["out/film"].shape),
+        case["out/film"],
+    )
     last = len(module.blocks) - 1
     yield f"block_{last}", fused.out, case[f"out/block_{last}"]
     for i in range(last):  # a shorter row of the same blocks ends where the longer one passes
@@ -36,7 +41,7 @@ def outputs(case, key=None):
         shorter.blocks = nnx.List(list(shorter.blocks)[: i + 1])
         shorter.decoder_linear.kernel.set_value(module.decoder_linear.kernel[:, : 2 * x.shape[2] * (i + 1)])
         shorter.decoder_linear.bias.set_value(module.decoder_linear.bias[: 2 * x.shape[2] * (i + 1)])
-        yield f"block_{i}", shorter(x, mask, key=key).out, case[f"out/block_{i}"]
+        yield f"block_{i}", shorter(x, mask, context=Context(key=key)).out, case[f"out/block_{i}"]
     if key is not None:
         for i, block in enumerate(module.blocks):
             yield f"running_mean_{i}", block.bn1.mean[...], case[f"out/running_mean_{i}"]

@@ -11,7 +11,8 @@ from fusion_jax.fusion.free_query import FreeQuery
 from fusion_jax.fusion.node_query import NodeQuery
 from fusion_jax.fusion.node_token import NodeToken
 from fusion_jax.fusion.self_attention import SelfAttention
-from tests.helpers import assign, linear, prefixed
+from fusion_jax.records import EVALUATION
+from tests.helpers import assign, linear, prefixed, shown
 
 # What the suffixes of the reference's outputs mean.
 SCALES = {"sqrtp": "sqrt_p", "sqrtD": "sqrt_D", "noscale": "none"}
@@ -51,27 +52,27 @@ def pooling_options(case):
             module = self_attention_of(case, reduction, suffix)
             yield f"pool_{reduction}_{suffix}", module(x, mask).out, out[f"pool_{reduction}"]
         # The rows of absent queries are stored too, with what stood in x, which `__call__` zeroes.
-        fused = module.nodes(jnp.asarray(x), jnp.asarray(mask))
-        yield f"weights_{suffix}", fused.weights, out["weights"]
+        fused = module.nodes(jnp.asarray(x), jnp.asarray(mask), None, EVALUATION)
+        yield f"weights_{suffix}", shown(fused, "attention"), out["weights"]
         yield f"Z_{suffix}", fused.tokens, out["Z"]
         # A misreading of the thread (mean over a token's features), not a fusion output; `__call__` masks it.
         yield f"pool_features_mean_{suffix}", module(x, mask).tokens.mean(-1), out["pool_features_mean"]
         free = one_query_of(FreeQuery, case, suffix, {"query": case["param/free_query"]})
         fused = free(x, mask)
         yield f"free_query_{suffix}", fused.out, out["free_query"]
-        yield f"free_query_weights_{suffix}", fused.weights, out["free_query_weights"]
+        yield f"free_query_weights_{suffix}", shown(fused, "query"), out["free_query_weights"]
         node = one_query_of(NodeQuery, case, suffix, {"query.kernel": case["param/W_q_node"]})
         # The stored state is not the mean of the modalities, so the node's own entry is used.
         fused = jax.vmap(node.attend)(case["in/node"], x, mask)
         yield f"node_query_{suffix}", fused.out, out["node_query"]
-        yield f"node_query_weights_{suffix}", fused.weights, out["node_query_weights"]
+        yield f"node_query_weights_{suffix}", shown(fused, "query"), out["node_query_weights"]
 
 
 def hand(case):
     x = case["in/x"]
     mask = case["in/mask"].astype(bool) if "in/mask" in case else jnp.ones(x.shape[:2], bool)
     fused = self_attention_of(case, "sum", "noscale")(x, mask)
-    yield "weights_noscale", fused.weights, case["out/weights_noscale"]
+    yield "weights_noscale", shown(fused, "attention"), case["out/weights_noscale"]
     yield "Z_noscale", fused.tokens, case["out/Z_noscale"]
     yield "pool_sum", fused.out, case["out/pool_sum"]
 
@@ -122,7 +123,7 @@ def node_token(case):
     for b in range(blocks):
         for h in range(heads):
             name = f"block{b}_head{h}_token_weights"
-            yield name, fused.weights[:, b, h], case[f"out/{name}"]
+            yield name, shown(fused, "token")[:, b, h], case[f"out/{name}"]
 
 
 def baselines_concat(case):

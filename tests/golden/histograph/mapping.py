@@ -51,9 +51,9 @@ def common(case, form):
     yield "alpha_softmax_variant", jax.nn.softmax(steps.c), case["alpha_softmax_variant"]
     yield "H", steps.summed, case["H"]
     yield "Z", steps.attended, case["Z"]
-    yield "graph_embedding", module(history, graph), case["graph_embedding"]
+    yield "graph_embedding", module(history, graph).out, case["graph_embedding"]
     last = case["Z_residual_norm"] if form == "gated" else case["Z"]
-    yield "node readout", build(HistoGraphNode, case, form)(history, graph), last
+    yield "node readout", build(HistoGraphNode, case, form)(history, graph).out, last
     if form == "gated":
         read, mean, gate = module.parts(steps, graph)
         yield "Z_residual_norm", steps.out, last

@@ -8,15 +8,13 @@ from flax import nnx
 from fusion_jax.fusion.m2fnet import M2FNet
 from fusion_jax.graphs import Graph
 from fusion_jax.losses import adaptive_margin as loss
-from tests.helpers import assign, parameters
+from tests.helpers import assign, parameters, shown
 from tests.torch_names import torch_attention, torch_linear
-
-HEADS = 2  # the README's, where a case stores no weights to read it from
 
 
 def build(case, names, layers, relus):
     """`names[l]` are the prefixes of layer l's attentions and linear map in the case."""
-    heads = case["out/weights"].shape[1] if "out/weights" in case else HEADS
+    heads = int(case["option/heads"])
     dim = case["in/text"].shape[-1]
     fusion = M2FNet(len(names[0]), dim, layers=layers, heads=heads, relus=relus, rngs=nnx.Rngs(0))
     values = {}
@@ -62,7 +60,7 @@ def fusion_attention_text_audio(case):
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     real = kept.reshape(-1)[receivers]
     b, i, j = (receivers // length)[real], (receivers % length)[real], (senders % length)[real]
-    yield "weights along edges", fused.weights[real, 0, 0], case["out/weights"][b, :, i, j]
+    yield "weights along edges", shown(fused, "fusion")[real, 0, 0], case["out/weights"][b, :, i, j]
 
 
 def three_modality_fusion_numpy(case):

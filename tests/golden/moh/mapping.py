@@ -5,7 +5,8 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion import moh, moh_llama, moh_vit
-from tests.helpers import assign, linear
+from fusion_jax.records import Context
+from tests.helpers import assign, linear, shown
 
 # The reference has the rotary tables and the attention softmax in float32.
 RTOL = {"llama": 1e-6}
@@ -40,14 +41,14 @@ def projections(case):
 def compare(case, module):
     x = case["x"]
     mask = np.ones(x.shape[:2], bool)
-    fused = module(x, mask, key=jax.random.key(0))
+    fused = module(x, mask, context=Context(key=jax.random.key(0)))
     yield "y", fused.tokens, case["y"]
     yield "out", fused.out, case["y"].mean(1)
     if "router_prob" not in case:
         return
-    router, shared = np.asarray(fused.weights["router"]), int(case["cfg_shared"])
+    router, shared = shown(fused, "router"), int(case["cfg_shared"])
     yield "router_prob", router, case["router_prob"]
-    chosen = np.asarray(fused.weights["gates"])[..., shared:] > 0
+    chosen = shown(fused, "gates")[..., shared:] > 0
     index = np.argsort(np.where(chosen, -router, np.inf), axis=-1, kind="stable")
     yield "router_topk_index", index[..., : int(case["cfg_routed"])], case["router_topk_index"]
     yield "heads on", chosen.sum(-1), np.full(x.shape[:2], int(case["cfg_routed"]))
@@ -104,5 +105,5 @@ def llama(case):
     names = ("q_proj", "k_proj", "v_proj", "o_proj")
     assign(module, {f"{n}.kernel": case[f"param/{n}.weight"].T for n in names})
     yield from compare(case, module)
-    weights = module(case["x"], np.ones(case["x"].shape[:2], bool)).weights
-    yield "query_norm_routed", weights["norms"], case["query_norm_routed"]
+    *_, router = module(case["x"], np.ones(case["x"].shape[:2], bool)).attention
+    yield "query_norm_routed", router.scores, case["query_norm_routed"]

@@ -8,9 +8,9 @@ from flax import nnx
 from fusion_jax.fusion.two_gates import TwoGates
 from fusion_jax.losses.triplet import margin_loss
 from fusion_jax.nn.prototypes import cosine
-from fusion_jax.records import Batch, Output, Target
+from fusion_jax.records import EVALUATION, Batch, Output, Target
 from fusion_jax.schemes.mpfnet import TwoEncoders, remember
-from tests.helpers import assign, to_float64
+from tests.helpers import assign, shown, to_float64
 
 
 def triplet(case):
@@ -41,7 +41,7 @@ class Leaky(nnx.Module):
     def __init__(self, weight, leak):
         self.kernel, self.leak = nnx.Param(jnp.asarray(weight)), float(leak)
 
-    def __call__(self, batch, *, key=None):
+    def __call__(self, batch, *, context=EVALUATION):
         z = batch.features["x"] @ self.kernel[...]
         hidden = jnp.maximum(z, 0) + self.leak * z
         return Output(hidden, None, hidden[:, None], hidden, batch.mask)
@@ -67,9 +67,9 @@ def prototype_fusion_independent(case):
     for i, name in enumerate(("gfe", "afe")):
         yield f"proto_{name}", model.prototypes[i], case[f"proto_{name}"]
         yield f"sim_{name}", cosine(hidden[n:, i], model.prototypes[i]), case[f"sim_{name}"]
-    yield "sim_parallel", output.weights[n:], case["sim_parallel"]
+    yield "sim_parallel", shown(output, "prototypes")[n:], case["sim_parallel"]
     yield "prob_parallel", jax.nn.softmax(output.prediction[n:]), case["prob_parallel"]
     model, output = fused("cascaded", "W_afe_cascade")
     yield "proto_cascade", model.prototypes[1], case["proto_cascade"]
-    yield "sim_cascade", output.weights[n:], case["sim_cascade"]
+    yield "sim_cascade", shown(output, "prototypes")[n:], case["sim_cascade"]
     yield "prob_cascade", jax.nn.softmax(output.prediction[n:]), case["prob_cascade"]

@@ -5,7 +5,8 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.persistent_memory import AllAttentionLayer, PersistentMemory, PersistentVectors
-from tests.helpers import assign, linear, prefixed
+from fusion_jax.records import EVALUATION
+from tests.helpers import assign, linear, prefixed, shown
 from tests.torch_names import torch_norm
 
 RAMP_SIZE = 2  # of the soft mask, in tokens; the README names it, no array holds it
@@ -70,9 +71,9 @@ def modality_tokens_numpy(case):
     values |= torch_norm("norm1", case, "param/norm1")
     assign(fusion, prefixed("layers.0", values) | {"embedding": np.zeros(x.shape[1:])})
     # not `fusion(...)`, which zeroes masked tokens: the reference has the outputs of masked queries too
-    fused = fusion.nodes(jnp.asarray(x), jnp.asarray(mask))
+    fused = fusion.nodes(jnp.asarray(x), jnp.asarray(mask), None, EVALUATION)
     yield "y", fused.tokens, case["out/y"]
-    yield "weights", fused.weights[:, 0], case["out/weights"]
+    yield "weights", shown(fused, "memory")[:, 0], case["out/weights"]
     present = mask[..., None]
     mean = np.where(present, case["out/y"], 0).sum(1) / np.maximum(present.sum(1), 1)
     yield "out", fusion(jnp.asarray(x), jnp.asarray(mask)).out, mean

@@ -5,7 +5,7 @@ from flax import nnx
 
 from fusion_jax.fusion.spatialglue import SpatialGlue
 from fusion_jax.graphs import Graph
-from tests.helpers import assign
+from tests.helpers import assign, shown
 
 
 def graph_of(adjacency, views=()):
@@ -27,11 +27,11 @@ def encoder_overall(case):
             values[f"{ours}.{name}.kernel"] = case[f"param/atten_{theirs}.{name}"]
     assign(module, values)
     fused = module(x, np.ones(x.shape[:2], bool), graph)
-    yield "alpha", fused.weights["modalities"], case["out/alpha"]
+    yield "alpha", shown(fused, "modalities"), case["out/alpha"]
     yield "emb_latent_combined", fused.out, case["out/emb_latent_combined"]
     decoded = module.reconstruct(fused.out, graph)
     for m, o in enumerate(omics):
-        yield f"alpha_{o}", fused.weights["graphs"][:, m], case[f"out/alpha_{o}"]
+        yield f"alpha_{o}", shown(fused, "graphs")[:, m], case[f"out/alpha_{o}"]
         yield f"emb_latent_{o}", fused.tokens[:, m], case[f"out/emb_latent_{o}"]
         yield f"emb_recon_{o}", decoded[:, m], case[f"out/emb_recon_{o}"]
         across = module.through(fused.tokens[:, m], 1 - m, graph)

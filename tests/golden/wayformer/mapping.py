@@ -10,8 +10,6 @@ from fusion_jax.fusion.wayformer.scene_encoder import ATTENTIONS, GridEncoder, S
 from tests.helpers import assign, prefixed
 from tests.torch_names import torch_attention, torch_linear, torch_norm
 
-HEADS = 2  # the README says so; no array's shape does
-
 # our order of modalities is the reference's order of tokens, which differs with the place of fusion
 EARLY = ("agent_histories", "agent_interactions", "road_graphs", "traffic_lights")
 LATE = ("agent_histories", "road_graphs", "agent_interactions", "traffic_lights")
@@ -46,7 +44,7 @@ def factorized(case):
     order = tuple(n.split("_")[-1] for n in names)
     attention = next(a for a in ATTENTIONS if layer_axes(a, depth) == order)
     hidden = case["param/0.tfm_layer.linear1.bias"].size
-    encoder = GridEncoder(x.shape[-1], HEADS, hidden, depth, attention=attention, rngs=nnx.Rngs(0))
+    encoder = GridEncoder(x.shape[-1], int(case["option/heads"]), hidden, depth, attention=attention, rngs=nnx.Rngs(0))
     for i in range(depth):
         assign(encoder.layers[i], _layer(case, f"param/{i}.tfm_layer."))
     states = encoder.states(jnp.asarray(x), jnp.asarray(mask))
@@ -72,7 +70,7 @@ def _scene(case, modal, cross):
     scene = SceneEncoder(
         len(ENCODERS),
         case["in/road_graphs"].shape[-1],
-        HEADS,
+        int(case["option/heads"]),
         case[first].size,
         depths,
         latents=((1, latents[0]),) * 2 if latents else None,

@@ -1,0 +1,98 @@
+"""How predictions are scored: one metric a file. base.py is the contract.
+
+Metrics are found by walking this folder and the entry points `fusion_jax.metric`; what is scored by itself within a
+target of several has its name before the metric's, "colour: accuracy".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fusion_jax import tasks, zoo
+from fusion_jax.metrics.base import Metric, Scored
+
+
+def known() -> dict[str, Metric]:
+    """{name: a metric of that name}, of all there are."""
+    return dict(_walked(tuple(zoo.names("metric"))).values())
+
+
+@functools.cache
+def named(name: str) -> Metric:
+    """A metric of that name, for its heading, direction and digits.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    plain, there = name.rpartition(": ")[2], known()
+    if plain not in there:
+        raise ValueError(f"no metric named {plain!r}{zoo.nearest(plain, there)}; there are: {', '.join(there)}")
+    return there[plain]
+
+
+def heading(name: str) -> str:
+    """What stands over the column of a metric."""
+    prefix, colon, _ = name.rpartition(": ")
+    return prefix + colon + named(name).heading
+
+
+def sign(name: str) -> int:
+    """1 where more of a metric is better, -1 where less is."""
+    return 1 if named(name).higher else -1
+
+
+def shown(names: Iterable[str], table: str) -> list[str]:
+    """Those of the names that a table shows, in the order of its columns; several targets as they come."""
+    there = known()
+    parts = {name: name.rpartition(": ") for name in names}
+    prefixes = list(dict.fromkeys(prefix for prefix, _, _ in parts.values()))
+    chosen = [name for name, (_, _, plain) in parts.items() if plain in there and there[plain].table == table]
+    return sorted(chosen, key=lambda name: (prefixes.index(parts[name][0]), there[parts[name][2]].rank, name))
+
+
+def of(task: str, table: str = "main") -> dict[str, Metric]:
+    """{name: metric} of a task in the order of the table's columns; in "main" at the end what breaks its ties."""
+    return dict(_of(task, table, tuple(zoo.names("metric"))))
+
+
+def scores(each: Sequence[Scored], table: str = "main") -> dict[str, np.ndarray]:
+    """{name: float [S]} of the metrics that a table shows, of several seeds; without those that do not apply to all."""
+    return _of_all(each, table, lambda metric, rows: metric(rows))
+
+
+def influences(each: Sequence[Scored]) -> dict[str, np.ndarray]:
+    """{name: psi [S, N]} of the metrics of the main table, on N rows that all seeds share, where it is known."""
+    return _of_all(each, "main", lambda metric, rows: metric.influence(rows))
+
+
+def _of_all(each: Sequence[Scored], table: str, value: Callable[[Metric, Scored], Any]) -> dict[str, np.ndarray]:
+    found: dict[str, list] = {}
+    for rows in each:
+        for prefix, part, columns in tasks.of(rows.target).parts(rows.target):
+            own = rows if not prefix else Scored(part, rows.prediction[:, columns], rows.uncertainty)
+            for name, metric in of(part.kind, table).items():
+                found.setdefault(f"{prefix}: {name}" if prefix else name, []).append(value(metric, own))
+    return {name: np.array(v) for name, v in found.items() if all(number is not None for number in v)}
+
+
+@functools.cache
+def _of(task: str, table: str, files: tuple[str, ...]) -> tuple[tuple[str, Metric], ...]:
+    own = tasks.of(task)
+    chosen = [
+        (name, metric)
+        for file, (name, metric) in (_walked(files) | _walked(own.metrics)).items()
+        if (zoo.short(task) in metric.tasks or file in own.metrics)
+        and (metric.table == table or (table == "main" and name == own.tie))
+    ]
+    return tuple(sorted(chosen, key=lambda pair: (pair[1].table != table, pair[1].rank, pair[0])))
+
+
+@functools.cache
+def _walked(files: tuple[str, ...]) -> dict[str, tuple[str, Metric]]:
+    """{file: (name, metric)}."""
+    made = {file: zoo.get("metric", file)() for file in files}
+    return {file: (metric.name or zoo.short(file), metric) for file, metric in made.items()}

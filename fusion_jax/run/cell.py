@@ -1,0 +1,109 @@
+"""One cell, from its plan to its folder. Read this first: everything a study does happens here, in order.
+
+1. find which seeds are still missing;
+2. split, fit scalers, hide labels (`fusion_jax.training.prepare`);
+3. train all missing seeds in one compiled program (`run.model`, `fusion_jax.training.loop`), or fit a control;
+4. record predictions and metrics, write everything by atomic rename, the record last (`fusion_jax.results.store`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from fusion_jax import tasks
+from fusion_jax.data.base import Dataset
+from fusion_jax.data.fingerprint import split_digest
+from fusion_jax.plan import Plan
+from fusion_jax.results.environment import revision
+from fusion_jax.results.recorded import history_table, metric_table, prediction_table
+from fusion_jax.results.store import Store
+from fusion_jax.run.control import fit_control
+from fusion_jax.run.model import at_its_size, train_model
+from fusion_jax.study import Cell
+from fusion_jax.training.checkpoint import Partial
+from fusion_jax.training.compilation import own_settings
+from fusion_jax.training.prepare import prepare, split_of
+
+Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, at the end of every chunk of epochs
+
+
+@own_settings()
+def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None = None) -> dict[str, Any]:
+    """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
+
+    A seed that diverges is kept as such: `diverged` of the part's cost.json has [seed, epoch, cause], no table but the
+    history has a line of it, and it is not trained again.
+
+    Raises:
+        ValueError: the plan does not fit the data set, or stored seeds were trained on another split than the data
+            set draws now; whatever training raises. Nothing is stored then.
+        FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
+    """
+    start = time.perf_counter()
+    plan, identity = cell.plan, cell.identity(data)
+    done = store.finished_seeds(identity)
+    check_splits(plan, data, store, identity)
+    seeds = tuple(s for s in range(cell.seeds) if s not in done)
+    if not seeds:
+        return dict(identity=identity, seeds=(), seconds=0.0)
+    if not plan.control.name:
+        plan = at_its_size(plan, data)
+    prepared = prepare(plan.data, data, seeds, **plan.preparing)
+    cost: dict[str, Any] = dict(parameters=0)
+    tables, checkpoint, uncertainty, diverged, partial = {}, None, None, {}, None
+    if plan.control.name:
+        prediction, used = fit_control(plan, data, prepared)
+    else:
+        used, partial = prepared, _partial(plan, store, identity, seeds, progress)
+        trained = train_model(plan, data, prepared, partial)
+        diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
+        if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
+            partial.clear()  # else the next attempt would go on from the diverged state
+            raise FloatingPointError(_all_diverged(cell.label, list(diverged.values())))
+        prediction, uncertainty = trained.prediction, trained.uncertainty
+        tables["history"] = history_table(trained.history, seeds)
+        trained.cost["train_seconds"] += partial.before
+        cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=plan.model.dim)
+        checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
+    tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
+    tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
+    cost |= dict(
+        target=tasks.of(data.target).about(data.target),
+        seconds=time.perf_counter() - start,
+        seeds=len(seeds),
+        split_rule=data.splits.rule,
+        data=data.fingerprint,
+        diverged=list(diverged.values()),
+        splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
+    )
+    store.write_part(identity, cell, seeds, tables, cost, checkpoint)
+    if partial is not None:
+        partial.clear()
+    return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+
+
+def check_splits(plan: Plan, data: Dataset, store: Store, identity: str) -> None:
+    """Raises ValueError where the stored seeds of a cell were trained on another split than the data set draws now."""
+    draw = dict(per_seed=plan.per_seed, protocol=plan.protocol)
+    store.check_splits(identity, {seed: split_of(data, seed, **draw) for seed in store.finished_seeds(identity)})
+
+
+def _partial(plan: Plan, store: Store, identity: str, seeds: tuple[int, ...], progress: Progress | None) -> Partial:
+    """Where the state of the cell is saved while it trains; another revision of the code does not go on from it."""
+    name = f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}"
+    return Partial(store.cell(identity) / name, plan.training.checkpoint_seconds, progress)
+
+
+def _all_diverged(label: str, diverged: list[list]) -> str:
+    """What to say of a cell of which no seed has a result: [seed, epoch, cause] each."""
+    shown = [f"seed {seed} at epoch {epoch} ({cause})" for seed, epoch, cause in diverged]
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return (
+        f"{label}: every seed diverged, {', '.join(shown[:3])}{more}; try a lower optimizer.learning_rate, or "
+        "optimizer.clip=1.0"
+    )

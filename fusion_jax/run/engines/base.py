@@ -1,0 +1,58 @@
+"""The contract of an engine: jobs in, outcomes out, in whatever order they are finished.
+
+An engine is a generator named like its file,
+
+    def serial(jobs: Iterable[Job], *, workers: int) -> Iterator[Outcome]
+
+which calls `run_job` once a job, wherever it likes: a job and an outcome can be pickled. A failing cell is an outcome,
+and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from typing import Any
+
+from fusion_jax.data.base import Dataset
+from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
+from fusion_jax.study import Cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One cell to be run.
+
+    Attributes:
+        identity, cell, store: the cell and the study's folder.
+        data: its data set; or why that cannot be loaded.
+        trouble: what of the stored cell cannot be read; None where nothing is wrong with it.
+    """
+
+    identity: str
+    cell: Cell
+    store: Store
+    data: Dataset | Exception
+    trouble: Exception | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a job: what `run_cell` returned, or the error with its trace."""
+
+    job: Job
+    result: dict[str, Any] | None
+    error: str = ""
+    trace: str = ""
+
+
+def run_job(job: Job) -> Outcome:
+    """Runs one cell; whatever goes wrong in it becomes the outcome."""
+    try:
+        for reason in (job.trouble, job.data):
+            if isinstance(reason, Exception):
+                raise reason
+        return Outcome(job, run_cell(job.cell, job.store, job.data))
+    except Exception as error:
+        return Outcome(job, None, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

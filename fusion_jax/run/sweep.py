@@ -1,0 +1,120 @@
+"""Runs or resumes a study: every cell of it, finished ones skipped, failing ones recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from fusion_jax import zoo
+from fusion_jax.data import Dataset, loader_of
+from fusion_jax.data import load as load_data
+from fusion_jax.folders import Damaged
+from fusion_jax.results.store import Store
+from fusion_jax.run.cell import check_splits
+from fusion_jax.run.engines.base import Job, Outcome
+from fusion_jax.study import Cell
+
+Datasets = Mapping[str, Dataset | Exception]
+
+
+def data_key(cell: Cell) -> str:
+    """What names the data set of a cell: its name and options."""
+    return repr((cell.plan.data.name, sorted(cell.plan.data.options.items())))
+
+
+def load_all(cells: Sequence[Cell]) -> dict[str, Dataset | Exception]:
+    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others."""
+    found: dict[str, Dataset | Exception] = {}
+    for cell in cells:
+        key, part = data_key(cell), cell.plan.data
+        if key not in found:
+            loader_of(part.name, part.options)  # an unknown name is a mistake in the study, no failure
+            try:
+                found[key] = load_data(part.name, **part.options)
+            except (OSError, ImportError, ValueError) as error:
+                found[key] = error
+    return found
+
+
+def identify(cells: Sequence[Cell], datasets: Datasets, there: Sequence[Mapping] = ()) -> list[tuple[str, Cell]]:
+    """Every cell with its identity; cells that come to be the same on their data set once, under the first's label.
+
+    A cell whose data set cannot be loaded keeps the identity it has among the cells that are `there`, in the study of
+    the folder.
+    """
+    known = {plain_cell(entry["config"]): entry["id"] for entry in there}
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        data = datasets[data_key(cell)]
+        if isinstance(data, Exception):
+            identity = known.get(plain_cell(cell.config)) or cell.identity("not loaded")
+        else:
+            identity = cell.identity(data)
+        unique.setdefault(identity, cell)
+    return list(unique.items())
+
+
+def plain_cell(config: Mapping) -> str:
+    """The config as it is written, but for how many seeds are wanted and the label."""
+    return json.dumps({k: v for k, v in config.items() if k not in ("seeds", "label")}, sort_keys=True)
+
+
+def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) -> Exception | None:
+    """What of the stored cell cannot be read; None where nothing is wrong with it.
+
+    Raises:
+        ValueError: stored seeds were trained on another split than the data set draws now.
+    """
+    try:
+        if store.finished_seeds(identity) and not isinstance(data, Exception):
+            check_splits(cell.plan, data, store, identity)
+        return None
+    except Damaged as error:
+        return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
+
+
+def run(
+    cells: Sequence[Cell],
+    store: Store,
+    source: str,
+    *,
+    published: Sequence[dict] = (),
+    engine: str = "serial",
+    workers: int = 1,
+    begin: Callable[[int, int], None] = lambda cells, waiting: None,
+    done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
+) -> int:
+    """Runs the cells that are not finished; returns how many failed.
+
+    Args:
+        source: the study file, kept with the study.
+        published: rows of others, kept for the report.
+        engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        begin: called with the number of cells and how many of them are to be run.
+        done: called with every outcome, and with why a failure could not be recorded ("" where it was).
+    Raises:
+        ValueError: an unknown data set or option; stored seeds were trained on another split.
+    """
+    datasets = load_all(cells)
+    there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
+    identified = identify(cells, datasets, there)
+    broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
+    store.write_study(identified, source, published)
+    waiting = [
+        Job(i, c, store, datasets[data_key(c)], broken[i])
+        for i, c in identified
+        if broken[i] or set(range(c.seeds)) - set(store.finished_seeds(i))
+    ]
+    begin(len(identified), len(waiting))
+    failed = 0
+    for outcome in zoo.get("engine", engine)(waiting, workers=workers):
+        problem = ""
+        if outcome.result is None:
+            failed += 1
+            try:
+                store.write_failure(outcome.job.identity, outcome.job.cell, outcome.error, outcome.trace)
+            except OSError as error:
+                problem = str(error)
+        done(outcome, problem)
+    return failed

@@ -1,0 +1,70 @@
+"""From a study's sweep to its cells, each with a name of its own in tables.
+
+`sweep(add)` or `sweep(add, arg)` calls `add({dotted key: value, ...}, label="")` once a cell; `arg` is what stands
+after the colon of `--config=FILE:arg`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fusion_jax.study.cell import Cell
+from fusion_jax.study.identity import NOT_IDENTITY
+from fusion_jax.study.keys import flatten, set_key
+from fusion_jax.study.resolve import resolve
+
+
+def expand(config: ConfigDict, sweep=None, arg: str = "") -> list[Cell]:
+    """The cells of a study: one a call of `add`, or the config itself without a sweep; equal cells once.
+
+    Raises:
+        ValueError: an unknown key (names the nearest), a value of another type, an unknown mechanism or option.
+    """
+    if sweep is None:
+        return [resolve(config)]
+    cells: list[Cell] = []
+
+    def add(overrides: Mapping[str, Any] | None = None, *, label: str = ""):
+        cell_config = config.copy_and_resolve_references()
+        cell_config.lock()
+        for key, value in (overrides or {}).items():
+            set_key(cell_config, key, value)
+        if label:
+            cell_config.label = label
+        cells.append(resolve(cell_config))
+
+    sweep(add, arg) if len(inspect.signature(sweep).parameters) > 1 else sweep(add)
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        unique.setdefault(cell.identity(""), cell)
+    return with_distinct_labels(list(unique.values()))
+
+
+def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
+    """The cells, those that share a row's name told apart by the keys in which they differ."""
+
+    def place(cell: Cell):
+        plan = cell.plan
+        # whether edges are used is said in tables beside the placement
+        placement = "-" if plan.control.name else (plan.model.placement, plan.uses_edges)
+        data = json.dumps([plan.data.name, plan.data.options, plan.data.setting], sort_keys=True)
+        return cell.label, placement, plan.protocol, data
+
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(place(cell), []).append(cell)
+    named = {}
+    for group in groups.values():
+        flat = [flatten(c.config) for c in group]
+        differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
+        keys = sorted(differing - set(NOT_IDENTITY))
+        for cell, own in zip(group, flat, strict=True):
+            extra = ", ".join(f"{k}={own[k]}" for k in keys if k in own)
+            named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
+    return [named[id(c)] for c in cells]

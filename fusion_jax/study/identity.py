@@ -1,0 +1,125 @@
+"""What names a cell in the store: a hash of all that decides its numbers, and of nothing else.
+
+Counted are the data set's fingerprint (`data.fingerprint`), what the config leaves to the data set as it is used (the
+modalities in their order, the edge set, the setting, the edge sets of evaluation), every value of the config, and the
+`version` of every mechanism that is used, where it is not 1 (of a mechanism outside the package its file's sha256 too);
+of the loss and the readout that the task or the fusion brings as of those that the config names.
+
+Not counted: the number of seeds, the label, what only concerns running (chunks, checkpoints), for a control what only
+models read, and what came later: a key or an option that schema 2 had not counts only where it differs from the
+default it was introduced with (`frozen.json`; the mechanism's own for one that does not stand there yet). So a new key
+or option leaves every stored result valid, and a new default of an old one does not pass for the old. Splits of seeds
+other than 0 do not count, since seeds may be added later: each stored seed keeps the digest of its own
+(`Store.check_splits`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fusion_jax import tasks, zoo
+from fusion_jax.data.base import Dataset
+from fusion_jax.records import Target
+from fusion_jax.study import layout
+from fusion_jax.training.build import usual_loss
+
+SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
+
+NOT_IDENTITY = ("label", "seeds")  # how a row is told from the others, and how often it is tried
+_RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
+_OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "size")
+SECTIONS = {  # key: kind of the mechanism that it names
+    "model.encoder": "encoder",
+    "model.fusion": "fusion",
+    "model.layer": "layer",
+    "model.readout": "readout",
+    "control": "control",
+    "scheme": "scheme",
+    "loss": "loss",
+}
+
+
+def identity(config: Mapping[str, Any], data: Dataset | str) -> str:
+    """16 hex digits of the sha256 over what the module says.
+
+    Args:
+        config: resolved.
+        data: the data set; or a text that stands for it, and then the config counts as it is written.
+    """
+    counted, target = {k: v for k, v in config.items() if k not in NOT_IDENTITY}, None
+    if not isinstance(data, str):
+        counted["data"] = _as_used(counted["data"], data)
+        data, target = data.fingerprint, data.target
+    counted["training"] = {k: v for k, v in counted["training"].items() if k not in _RUNTIME}
+    if counted["control"]["name"]:  # a control reads none of these
+        counted = {k: v for k, v in counted.items() if k not in _OF_MODELS}
+        counted["per_seed"] = [what for what in counted["per_seed"] if what != "dropout"]
+    counted = layout.of_then(counted)
+    for kind, section in _named(counted):
+        section["options"] = _counted_options(kind, section["name"], section["options"])
+    versions = {f"{kind}/{name}": zoo.version(kind, name) for kind, name in _used(counted, target)}
+    if changed := {name: version for name, version in versions.items() if version != [1]}:
+        counted["versions"] = changed
+    text = json.dumps([SCHEMA, data, counted], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and section of every mechanism that a config names."""
+    for path, kind in SECTIONS.items():
+        section: Any = config
+        for part in path.split("."):
+            section = section.get(part, {})
+        if section.get("name"):
+            yield kind, section
+
+
+def _used(config: Mapping[str, Any], target: Target | None) -> Iterator[tuple[str, str]]:
+    """Kind and name of every mechanism that takes part; where the target is known also of those that it brings."""
+    for kind, section in _named(config):
+        yield kind, section["name"]
+    if target is not None:
+        yield "task", target.kind
+    model, loss = config.get("model"), config.get("loss", {})
+    for name in loss.get("extra", {}):
+        yield "loss", name
+    if model and target is not None:
+        if not loss["name"]:
+            yield "loss", usual_loss(model["fusion"]["name"], model["placement"], target)
+        if not model["readout"]["name"]:
+            yield "readout", tasks.of(target).readouts[target.level]
+
+
+def _counted_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that schema 2 had, and of later ones those that differ from what they were introduced with."""
+    frozen, own = _frozen(), f"{kind}/{name}"
+    first = frozen["schema 2"]["options"].get(own, ())
+    introduced = {k: _json(v) for k, v in zoo.options(kind, name).items()} | frozen["later"].get(own, {})
+    counted = {k: v for k, v in options.items() if k in first or k not in introduced or v != introduced[k]}
+    return counted | {k: v for k, v in layout.GONE.get(kind, {}).items() if k in first}
+
+
+@functools.cache
+def _frozen() -> dict[str, Any]:
+    return json.loads(importlib.resources.files(__package__).joinpath("frozen.json").read_text(encoding="utf-8"))
+
+
+def _json(value: Any) -> Any:
+    """The value as it is after a round trip through JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """The `data` keys of a config with what they leave to the data set filled in."""
+    return {
+        **part,
+        "modalities": list(part["modalities"]) or list(data.features),
+        "graph": part["graph"] or data.default_graph,
+        "test_views": list(part["test_views"]) or list(part["views"]),
+        "setting": part["setting"] or data.setting,
+    }

@@ -1,0 +1,67 @@
+"""The structures of a cell's graphs: made for all seeds together, before training and before a cell is restored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fusion_jax.graphs import Graph
+from fusion_jax.model import Model
+from fusion_jax.structures.base import Structure, derive
+from fusion_jax.training.prepare import Prepared
+
+
+def with_structures(prepared: Prepared, structures: Iterable[Structure], views: Iterable[Structure] = ()) -> Prepared:
+    """The prepared cell, each of its graphs with what the model's mechanisms declare.
+
+    Where training has graphs of its own (inductive setting, or other edges in evaluation), what evaluation has goes on
+    from each seed's training: a partition keeps its parts, and nodes that were not there join them.
+
+    Args:
+        structures: of the edge set that the modalities share.
+        views: of the edge set each modality works on.
+    Raises:
+        ValueError: the cell has no graph.
+    """
+    wanted = tuple(structures), tuple(views)
+    if not any(wanted):
+        return prepared
+    count, trials = len(prepared.seeds), prepared.trials
+    if prepared.evaluated[0] is None:
+        names = ", ".join(map(str, dict.fromkeys(wanted[0] + wanted[1])))
+        raise ValueError(f"the model needs {names}, made from a graph; this data set has none")
+    if trials.graph is None:
+        (graph,) = derive(prepared.evaluated[:1], *wanted)
+        batch = dataclasses.replace(prepared.batch, graph=graph)
+        return dataclasses.replace(prepared, batch=batch, evaluated=(graph,) * count)
+    training = derive(_each(trials.graph, count), *wanted)
+    if prepared.batch.graph is None and trials.evaluated is None:  # a seed evaluates on the edge set it is trained on
+        return dataclasses.replace(
+            prepared, trials=dataclasses.replace(trials, graph=_stacked(training)), evaluated=tuple(training)
+        )
+    evaluated = derive(prepared.evaluated, *wanted, earlier=training)
+    own = evaluated
+    if trials.evaluated is not None:
+        own = derive(_each(trials.evaluated, count), *wanted, earlier=training)
+    trials = dataclasses.replace(trials, graph=_stacked(training), evaluated=_stacked(own))
+    batch = dataclasses.replace(prepared.batch, graph=None)
+    return dataclasses.replace(prepared, batch=batch, trials=trials, evaluated=tuple(evaluated))
+
+
+def structures_of(model: nnx.Module) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
+    """What mechanisms read of the shared edge set and of each modality's, in the one model or the several there are."""
+    models = [part for _, part in nnx.iter_modules(model) if isinstance(part, Model)]
+    each = [part.structures() for part in models]
+    return tuple(tuple(dict.fromkeys(s for found in side for s in found)) for side in zip(*each, strict=True))
+
+
+def _each(graph: Graph, count: int) -> list[Graph]:
+    return [jax.tree.map(lambda a, i=i: a[i], graph) for i in range(count)]
+
+
+def _stacked(graphs: list[Graph]) -> Graph:
+    return jax.tree.map(lambda *a: jnp.stack(a), *graphs)

@@ -1,0 +1,162 @@
+"""Flags of the commands: what sets what, and mistakes in one line before anything is trained."""
+
+import functools
+
+import pytest
+
+from fusion_jax.results.tables import rows
+from tests import studies, tiny
+from tests.studies import LR, cells, run
+
+pytestmark = pytest.mark.xdist_group("command-line")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    with tiny.as_users_run():
+        yield
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """write(*cells): a study file of these changes of the tiny cell."""
+    return functools.partial(studies.write, tmp_path)
+
+
+def test_dry_run_lists_the_cells_and_touches_nothing(study_file, tmp_path):
+    workdir = tmp_path / "results"
+    status, out = run(study_file(LR, {"model.fusion.name": "gmu", "model.placement": "after"}), workdir, "--dry_run")
+    assert status == 0 and not workdir.exists()
+    lines = out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["logistic_regression", "-", "synthetic", "seeds=2"],
+        ["gmu", "after", "synthetic", "seeds=2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"model.dmi": 3}, "no config key 'model.dmi' (did you mean 'model.dim'?)"),
+        ({"model.fusion.name": "gmuu"}, "did you mean 'gmu'"),
+        ({"data.name": "syntetic", "data.options": {}}, "did you mean 'synthetic'"),
+        ({"data.options": {"node": 60}}, "has no option 'node' (did you mean 'nodes'?)"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused_before_anything_is_trained(study_file, tmp_path, cell, message):
+    status, out = run(study_file(LR, cell), tmp_path / "results")
+    assert status == 2 and out.startswith("error:") and message in " ".join(out.split())
+    assert not list(tmp_path.glob("results/cells/*"))
+    dry = run(study_file(LR, cell), tmp_path / "results", "--dry_run")
+    assert dry[0] == 2 and message in " ".join(dry[1].split())
+
+
+@pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])
+def test_a_misspelt_command_line_names_the_nearest(module, tmp_path):
+    def refused(*args):
+        status, out = tiny.command(module, *args, f"--workdir={tmp_path}/results")
+        assert status == 2 and not (tmp_path / "results").exists()
+        return out
+
+    assert "(did you mean 'model.dim'?)" in refused("--config=configs/base.py", "--config.model.dmi=3")
+    assert "(did you mean 'configs/base.py'?)" in refused("--config=configs/bse.py")
+    assert "(did you mean 'quick'?)" in refused("--config=configs/base.py:quik")
+
+
+def test_a_results_folder_that_cannot_be_written_is_a_clear_error(study_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, out = run(study_file(LR), tmp_path / "file" / "results")
+    assert status == 2 and "error: cannot write results to" in out and "Traceback" not in out
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_one_cell_by_the_train_command(study_file, tmp_path):
+    file = study_file(LR)  # its sweep is not looked at
+    args = (f"--config={file}", f"--workdir={tmp_path}/results", "--config.control.name=logistic_regression")
+    status, out = tiny.command("experiments.train", *args)
+    assert status == 0 and "logistic_regression" in out and "accuracy" in out
+    store, ids = cells(tmp_path / "results")
+    assert store.finished_seeds(ids["logistic_regression"]) == (0, 1)
+    table = store.table(ids["logistic_regression"], "metrics")
+    assert f"{table[(table.part == 'test') & (table.metric == 'accuracy')].value.mean():.4f}" in out
+
+
+PLAIN = """
+from fusion_jax.study import defaults
+
+def get_config(arg=""):
+    config = defaults.get_config(arg)
+    config.data.name = "synthetic"
+    config.seeds, config.model.dim, config.model.layers = 1, 4, 1
+    config.training.epochs = config.training.chunk = 1
+    return config
+"""
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A study that names no options."""
+    (tmp_path / "plain.py").write_text(PLAIN)
+    return f"--config={tmp_path}/plain.py"
+
+
+def test_options_are_set_though_the_study_does_not_name_them(plain, tmp_path):
+    options = ["--config.model.fusion.options.hidden=8", "--config.data.options.nodes=80"]
+    more = ["--config.model.layer.last.norm=row", "--config.optimizer.options.b1=0.5"]
+    status, out = tiny.command("experiments.train", plain, f"--workdir={tmp_path}/r", *options, *more)
+    assert status == 0, out
+    store, ids = cells(tmp_path / "r")
+    (identity,) = ids.values()
+    assert list(ids) == ["concat_mlp(hidden=8)"] and store.table(identity, "predictions").row.nunique() == 80
+    config = store.config(identity)
+    assert config["model"]["fusion"]["options"]["hidden"] == 8 and config["data"]["options"] == {"nodes": 80}
+    assert config["model"]["layer"]["last"] == {"norm": "row"} and config["optimizer"]["options"]["b1"] == 0.5
+
+
+@pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("model.fusion.options.hiden=8", "fusion 'concat_mlp' has no option 'hiden' (did you mean 'hidden'?)"),
+        ("data.options.node=80", "data set 'synthetic' has no option 'node' (did you mean 'nodes'?)"),
+        ("model.fusion.option.hidden=8", "no config key 'model.fusion.option.hidden' (did you mean"),
+        ("model.fusion.options.rate=much", "'model.fusion.options.rate' is 'much', expected a float such as 0.0"),
+        ("vary=('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
+        ("training.epochs=0", "'training.epochs' is 0, expected at least 1"),
+        ("model.rate=2.0", "'model.rate' is 2.0, expected a number in [0, 1)"),
+    ],
+)
+def test_a_wrong_option_or_a_value_out_of_range_is_one_line(plain, tmp_path, module, flag, message):
+    status, out = tiny.command(module, plain, f"--workdir={tmp_path}/r", f"--config.{flag}")
+    assert status == 2 and len(out.splitlines()) == 1 and out.startswith("error: ") and message in out, out
+    assert not list(tmp_path.glob("r/cells/*"))
+
+
+def test_a_sweep_without_a_study_file_is_one_line(tmp_path):
+    status, out = tiny.command("experiments.sweep", f"--workdir={tmp_path}/r")
+    assert status == 2 and len(out.splitlines()) == 1 and out.startswith("error: ") and "--config" in out, out
+
+
+def test_more_seeds_by_the_train_command_train_the_missing_ones_and_are_reported(study_file, tmp_path):
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r", "--config.control.name=logistic_regression")
+    for seeds in (2, 4):
+        status, out = tiny.command("experiments.train", *args, f"--config.seeds={seeds}")
+        assert status == 0, out
+        store, ids = cells(tmp_path / "r")
+        (row,) = rows(store)
+        assert row.seeds == tuple(range(seeds)) and row.label == "logistic_regression"
+    assert [seeds for _, seeds in store.parts(*ids.values())] == [[0, 1], [2, 3]]
+
+
+def test_a_cell_that_does_not_fit_is_no_row_of_the_study(study_file, tmp_path):
+    args = (f"--config={study_file(LR)}", f"--workdir={tmp_path}/r")
+    wrong = [["--config.model.readout.name=mean"], ["--config.data.modalities=('m0','m9')"]]
+    messages = ["readout 'mean' is for graph tasks", "has no modality 'm9'"]
+    for flags, message in zip(wrong, messages, strict=True):
+        status, out = tiny.command("experiments.train", *args, *flags)
+        assert status == 2 and message in out and cells(tmp_path / "r")[1] == {}, out
+    assert tiny.command("experiments.train", *args, "--config.control.name=rbf_svm")[0] == 0
+    for flags in wrong:
+        assert tiny.command("experiments.train", *args, *flags)[0] == 2
+    store, ids = cells(tmp_path / "r")
+    assert list(ids) == ["rbf_svm"] and [row.error for row in rows(store)] == [""]

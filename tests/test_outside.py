@@ -1,0 +1,176 @@
+"""A user's own mechanism is one file anywhere, named by its path: of every kind, trained and restored."""
+
+import numpy as np
+import pytest
+
+from fusion_jax import data, zoo
+from fusion_jax.results.restore import restore
+from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
+from tests import tiny
+
+FILES = {
+    "fusion": """
+from flax import nnx
+from fusion_jax.fusion.base import Fusion
+from fusion_jax.records import Fused, Info
+
+class MyFusion(Fusion):
+    info = Info("Mine", cost="O(N M D)")
+
+    def __init__(self, modalities, dim, *, factor=0.5, rngs):
+        del modalities, dim, rngs
+        self.factor = factor
+
+    def node(self, x, mask, context):
+        del mask, context
+        return Fused(self.factor * x.sum(0))
+""",
+    "layer": """
+from flax import nnx
+from fusion_jax.layers.base import GraphLayer
+from fusion_jax.nn.presence import only
+from fusion_jax.nn.segment import propagate
+from fusion_jax.records import EVALUATION, Info
+
+class MyLayer(GraphLayer):
+    info = Info("Mine", cost="O(E D)")
+
+    def __init__(self, dim, out=None, *, rngs):
+        self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)
+
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        del context
+        return self.linear(propagate(only(x, present), graph))
+""",
+    "encoder": """
+from flax import nnx
+from fusion_jax.encoders.base import Encoder
+from fusion_jax.records import EVALUATION, Info
+
+class MyEncoder(Encoder):
+    info = Info("Mine", cost="O(N d D)")
+
+    def __init__(self, in_dim, dim, *, rngs):
+        self.linear = nnx.Linear(in_dim, dim, use_bias=False, rngs=rngs)
+
+    def __call__(self, x, graph=None, present=None, context=EVALUATION):
+        del graph, present, context
+        return self.linear(x)
+""",
+    "readout": """
+from fusion_jax.readouts.base import Readout
+from fusion_jax.records import EVALUATION, Info, Read
+
+class MyReadout(Readout):
+    info = Info("Mine", cost="O(N L D)")
+
+    def __init__(self, dim, layers, *, rngs):
+        del dim, layers, rngs
+
+    def __call__(self, history, graph, context=EVALUATION):
+        del graph, context
+        return Read(history.mean(1))
+""",
+    "loss": """
+import jax
+import jax.numpy as jnp
+from fusion_jax.losses.base import weighted_mean
+from fusion_jax.records import Info
+
+INFO = Info("Mine", cost="O(N C)")
+
+def my_loss(output, target, weight, *, context, power=2.0):
+    del context
+    p = jnp.take_along_axis(jax.nn.softmax(output.prediction), target.labels[:, None], axis=-1)[:, 0]
+    return weighted_mean((1 - p) ** power, weight)
+""",
+    "scheme": """
+import dataclasses
+from fusion_jax.records import Info
+from fusion_jax.schemes.base import Scheme
+
+class MyScheme(Scheme):
+    info = Info("Mine", cost="O(1)")
+
+    def __init__(self, *, factor=0.9):
+        self.factor = factor
+
+    def transform(self, batch, key):
+        del key
+        return dataclasses.replace(batch, features={k: self.factor * x for k, x in batch.features.items()})
+""",
+    "control": """
+import numpy as np
+from fusion_jax.controls.base import Control
+from fusion_jax.records import Info
+
+class MyControl(Control):
+    info = Info("Mine", cost="O(N)")
+
+    def predict(self, x, labels, split, graph, classes, seed):
+        share = np.bincount(labels[split.train], minlength=classes) + 1.0
+        return np.tile(np.log(share / share.sum()), (len(x), 1))
+""",
+    "data": """
+import dataclasses
+from fusion_jax.data import synthetic
+
+def load(nodes: int = 60, name: str = "mine"):
+    made = synthetic.load(nodes=nodes, modalities=2, classes=2, dim=6, missing=0.2, redundant=0.6, unique=0.6)
+    return dataclasses.replace(made, name=name)
+""",
+}
+KEYS = {
+    "fusion": "model__fusion__name",
+    "layer": "model__layer__name",
+    "encoder": "model__encoder__name",
+    "readout": "model__readout__name",
+    "loss": "loss__name",
+    "scheme": "scheme__name",
+    "control": "control__name",
+    "data": "data__name",
+}
+
+
+def write(folder, kind: str) -> str:
+    path = folder / f"my_{kind}.py"
+    path.write_text(f'"""A {kind} of my own."""\n{FILES[kind]}')
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_one_file_and_no_other_edit(kind, tmp_path):
+    changes = {KEYS[kind]: write(tmp_path, kind)}
+    if kind == "data":
+        changes["data__options"] = {"nodes": 70}
+    cell = tiny.cell(seeds=1, training__epochs=2, **changes)
+    loaded = data.load(cell.plan.data.name, **cell.plan.data.options)
+    store = Store(tmp_path / "results", create=True)
+    with tiny.as_users_run():
+        identity = run_cell(cell, store, loaded)["identity"]
+        store.write_study([(identity, cell)], "test")
+        predicted = np.stack(store.table(identity, "predictions").prediction)
+        assert predicted.shape == (len(loaded.target), 2) and np.isfinite(predicted).all()
+        if kind != "control":
+            restored = restore(store, identity, data=loaded)
+            np.testing.assert_allclose(restored.prediction(0), predicted, rtol=1e-5, atol=1e-6)
+
+
+def test_options_are_checked_and_filled_in_as_of_any_other(tmp_path):
+    path = write(tmp_path, "fusion")
+    assert tiny.cell(model__fusion__name=path).plan.model.fusion.options == {"factor": 0.5}
+    with pytest.raises(ValueError, match="has no option 'factr'.*did you mean 'factor'"):
+        tiny.cell(model__fusion__name=path, model__fusion__options={"factr": 1.0})
+    assert tiny.cell(model__fusion__name=path).label == "my_fusion", "a table shows the file's name"
+
+
+def test_what_is_wrong_with_the_file_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no fusion file '.*nowhere.py'"):
+        zoo.get("fusion", str(tmp_path / "nowhere.py"))
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(ValueError, match="fusion file '.*broken.py': ModuleNotFoundError"):
+        zoo.get("fusion", str(tmp_path / "broken.py"))
+    (tmp_path / "other.py").write_text("class Another:\n    pass\n")
+    with pytest.raises(ValueError, match="other.py defines no class or function named like its file"):
+        zoo.get("fusion", str(tmp_path / "other.py"))
