@@ -24,7 +24,6 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).pa
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
 
-
 LARGE = 1.2e9  # bytes
 
 

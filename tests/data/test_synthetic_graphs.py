@@ -70,6 +70,8 @@ def test_the_seed_decides_everything():
         (dict(smallest=7), "smallest=7, expected at least 8"),
         (dict(largest=7), "largest=7, expected at least 8"),
         (dict(modalities=1), "modalities=1, expected at least 2"),
+        (dict(dim=0), "dim=0, expected at least 1"),
+        (dict(leaves=1), "leaves=1, expected at least 2"),
         (dict(missing=1.0), "missing=1.0"),
         (dict(noise=-1), "noise=-1"),
         (dict(train=1.0), "train=1.0"),
