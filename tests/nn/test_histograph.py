@@ -105,6 +105,15 @@ def test_all_steps_by_hand(form, over):
         close(steps.out[rows], attended if form == "core" else layer_norm(p, "ln", attended + summed), 1e-9)
 
 
+@pytest.mark.parametrize("guard", [0.0, 0.5])
+def test_the_weights_of_the_layers_are_shown_of_graphs_that_have_nodes(guard):
+    made, _ = module(guard=guard)
+    (shown,) = made.shown(made(HISTORY, BATCH), BATCH)
+    assert (shown.name, shown.axes, shown.queries, shown.keys) == ("layers", ("graph", "layer"), "graph", "layer")
+    np.testing.assert_array_equal(shown.weights, made(HISTORY, BATCH).alpha)
+    assert np.asarray(shown.valid)[:, 0].tolist() == [True, True, False, True] and shown.normalised == (guard == 0)
+
+
 def test_absent_nodes_are_in_no_mean_and_no_attention():
     made, _ = module(over="edges")
     other = HISTORY.at[1].set(9.0)
@@ -137,11 +146,9 @@ def test_options_are_checked(options, message):
         module(**options)
 
 
-def test_it_needs_a_graph_and_takes_the_width_it_is_given():
+def test_it_takes_the_width_it_is_given():
     made, p = module(width=None, heads=1)
     assert p["emb_hist.kernel"].shape == (DIM, DIM) and made(HISTORY, BATCH).out.shape == (N, DIM)
-    with pytest.raises(ValueError, match="readout 'histograph' averages over the nodes of a graph: it needs a graph"):
-        made(HISTORY, None)
     wide = HistoryAttention(
         "histograph", DIM, 4, heads=1, rate=0.0, form="gated", guard=0.0, over="graph", rngs=nnx.Rngs(0)
     )

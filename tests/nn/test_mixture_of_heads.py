@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.nn.head_router import HeadRouter
 from fusion_jax.nn.init import LECUN_NORMAL
-from fusion_jax.nn.mixture_of_heads import mix, split_qkv
+from fusion_jax.nn.mixture_of_heads import mix, routing, split_qkv
 from tests.nn.reference import close, drawn, normal
 
 N, M, H, D = 2, 3, 4, 8
@@ -35,6 +35,21 @@ def test_heads_are_gated_projected_and_averaged(routed, training):
     close(fused.out, np.stack([tokens[i, np.asarray(MASK)[i]].mean(0) for i in range(N)]))
     loss = {"load_balance": 0.01 * router.balance_loss(probabilities, MASK)} if routed and training else {}
     assert jax.tree.all(jax.tree.map(np.allclose, fused.losses, loss))
-    assert fused.weights["attention"] is attention
-    close(fused.weights["gates"], gates)
-    close(fused.weights["router"], probabilities)
+    shown = {a.name: a for a in fused.attention}
+    assert list(shown) == ["attention", "gates", "router"] and shown["attention"].weights is attention
+    close(shown["gates"].weights, gates)
+    close(shown["router"].weights, probabilities)
+
+
+def test_what_is_shown_names_its_axes_and_who_can_be_seen():
+    attention, gates, p = jnp.zeros((N, H, M, M)), jnp.ones((N, M, H)), jnp.ones((N, M, 2))
+    seen, gate, router = routing(attention, MASK, gates, p, scores=2 * p)
+    assert seen.axes == ("node", "head", "modality", "modality") and (seen.queries, seen.keys) == ("modality",) * 2
+    np.testing.assert_array_equal(np.broadcast_to(seen.valid, attention.shape)[:, 1, 2], MASK)
+    assert gate.axes == ("node", "modality", "head") and (gate.queries, gate.keys) == ("modality", "head")
+    assert router.axes == ("node", "modality", "candidate") and (router.queries, router.keys) == (
+        "modality",
+        "candidate",
+    )
+    assert [a.normalised for a in (seen, gate, router)] == [True, False, True]
+    assert gate.scores is None and router.scores[0, 0, 0] == 2 and routing(attention, MASK, gates, p)[2].scores is None

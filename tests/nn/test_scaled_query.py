@@ -34,10 +34,12 @@ def test_one_query_reads_what_is_there(mask):
     weights[mask] = softmax(0.7 * np.asarray(KEYS)[mask] @ QUERY)
     y, found = read(QUERY, keys, values, jnp.asarray(mask), 0.7)
     close(y, weights @ np.asarray(VALUES))
-    close(found, weights)
+    close(found.weights, weights)
+    assert (found.name, found.axes, found.queries, found.keys) == ("query", ("modality",), "node", "modality")
+    np.testing.assert_array_equal(found.valid, mask)
     derivatives(lambda q, k, v: read(q, k, v, jnp.asarray(mask), 0.7)[0], QUERY, KEYS, VALUES)
 
 
 def test_nothing_is_read_where_nothing_is():
-    for a in read(QUERY, KEYS, VALUES, jnp.zeros(4, bool), 1.0):
-        assert not np.asarray(a).any()
+    y, found = read(QUERY, KEYS, VALUES, jnp.zeros(4, bool), 1.0)
+    assert not np.asarray(y).any() and not np.asarray(found.weights).any()
