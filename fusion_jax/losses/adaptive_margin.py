@@ -7,7 +7,7 @@ re-implementation iosonopersia/Multimodal-Emotion-Recognition at a279b917, golde
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import counted, epoch_of, weighted_mean
+from fusion_jax.losses.base import epoch_of, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
@@ -46,7 +46,6 @@ def adaptive_margin(
     """
     if target.words != "classes of nodes":
         raise ValueError(f"loss 'adaptive_margin' forms triplets from classes of nodes, got {target.words}")
-    output, target = counted(output, target, weight)
     z = jnp.where(output.mask[..., None], output.embeddings, 0)
     z = z * jax.lax.rsqrt(jnp.maximum((z**2).sum(-1, keepdims=True), 1e-12))
 

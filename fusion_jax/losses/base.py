@@ -11,13 +11,10 @@ accident. The module constant `INFO` is its entry in the catalogue, and names th
 
 from __future__ import annotations
 
-import dataclasses
-
-import jax
 import jax.numpy as jnp
 
 from fusion_jax import tasks
-from fusion_jax.records import Array, Context, Info, Output, Target
+from fusion_jax.records import Array, Context, Info, Target
 
 
 def check_task(loss: str, info: Info, target: Target) -> None:
@@ -25,20 +22,6 @@ def check_task(loss: str, info: Info, target: Target) -> None:
     if info.tasks and target.kind not in info.tasks and tasks.of(target).loss != loss:
         kinds = " and ".join(info.tasks)
         raise ValueError(f"loss {loss!r} is defined for {kinds}, the task is {target.kind!r} (loss.name)")
-
-
-def counted(output: Output, target: Target, weight: Array) -> tuple[Output, Target]:
-    """Both with 0 in every row of weight 0, so that what stands there, NaN included, reaches no gradient either."""
-    rows = weight > 0
-
-    def keep(a):
-        return None if a is None else jnp.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, 0)
-
-    fields = ("prediction", "streams", "hidden", "uncertainty") + (("embeddings",) if target.level == "node" else ())
-    kept = {field: keep(getattr(output, field)) for field in fields}
-    if output.evidence is not None:
-        kept["evidence"] = jax.tree.map(keep, output.evidence)
-    return dataclasses.replace(output, **kept), tasks.of(target).hide(target, rows)
 
 
 def epoch_of(context: Context) -> Array | int:

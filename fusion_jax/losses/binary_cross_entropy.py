@@ -2,7 +2,7 @@
 
 import jax
 
-from fusion_jax.losses.base import check_task, counted, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: sigmoid cross-entropy", cost="O(N C)", tasks=("labels", "links"))
@@ -16,7 +16,6 @@ def binary_cross_entropy(output: Output, target: Target, weight: Array, *, conte
     """
     del context
     check_task("binary_cross_entropy", INFO, target)
-    output, target = counted(output, target, weight)
     z = output.prediction
     y = target.labels.reshape(z.shape).astype(z.dtype)
     each = -y * jax.nn.log_sigmoid(z) - (1 - y) * jax.nn.log_sigmoid(-z)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.losses.base import check_task, counted
+from fusion_jax.losses.base import check_task
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
@@ -48,7 +48,6 @@ def cox(
     if not event_weight > 0:
         raise ValueError(f"loss 'cox': event_weight={event_weight}, expected a number > 0")
     check_task("cox", INFO, target)
-    output, target = counted(output, target, weight)
     seen = weight > 0
     risk = jnp.where(seen, output.prediction[:, 0], 0)
     weight = weight.astype(risk.dtype) * jnp.where(target.event, event_weight, 1.0).astype(risk.dtype)

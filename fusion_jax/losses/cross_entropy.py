@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_task, counted, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)", tasks=("classes",))
@@ -23,7 +23,6 @@ def cross_entropy(
     """
     del context
     check_task("cross_entropy", INFO, target)
-    output, target = counted(output, target, weight)
     classes = output.prediction.shape[-1]
     onehot = jax.nn.one_hot(target.labels, classes, dtype=output.prediction.dtype)
     y = (1 - smoothing) * onehot + smoothing / classes

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from fusion_jax.losses.base import check_task, counted, epoch_of, weighted_mean
+from fusion_jax.losses.base import check_task, epoch_of, weighted_mean
 from fusion_jax.nn.evidence import CAP, evidence
 from fusion_jax.records import Array, Context, Info, Output, Target
 
@@ -50,7 +50,6 @@ def evidential(
             number of classes in them.
     """
     check_task("evidential", INFO, target)
-    output, target = counted(output, target, weight)
     logits = _views(output)
     y = jax.nn.one_hot(target.labels, logits.shape[-1], dtype=logits.dtype)
     annealed = jnp.minimum(jnp.asarray(epoch_of(context)).astype(logits.dtype) / annealing, 1)

@@ -1,6 +1,6 @@
 """Mean squared error, the loss of regression."""
 
-from fusion_jax.losses.base import check_task, counted, weighted_mean
+from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info("Folklore: mean squared error", cost="O(N K)", tasks=("values",))
@@ -14,5 +14,4 @@ def mse(output: Output, target: Target, weight: Array, *, context: Context) -> A
     """
     del context
     check_task("mse", INFO, target)
-    output, target = counted(output, target, weight)
     return weighted_mean(((output.prediction - target.values) ** 2).mean(-1), weight)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 
 from fusion_jax.losses.adaptive_margin import distance, triplets
-from fusion_jax.losses.base import counted, epoch_of, weighted_mean
+from fusion_jax.losses.base import epoch_of, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(
@@ -34,7 +34,6 @@ def triplet(output: Output, target: Target, weight: Array, *, context: Context, 
     if target.words != "classes of nodes" or output.hidden is None:
         found = target.words + (" at placement 'decision'" if output.hidden is None else "")
         raise ValueError(f"loss 'triplet' forms triplets of nodes' states from their classes, got {found}")
-    output, target = counted(output, target, weight)
     positive, negative, found = triplets(target.labels, weight > 0, target.num_outputs, epoch_of(context))
     z = output.hidden
     return margin_loss(z, z[positive], z[negative], found.astype(z.dtype), margin=margin)

@@ -6,7 +6,7 @@ Reference: Wang et al., MOGONET, Nature Communications 2021; code txWang/MOGONET
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.losses.base import check_task, counted, epoch_of, weighted_mean
+from fusion_jax.losses.base import check_task, epoch_of, weighted_mean
 from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.records import Array, Context, Info, Output, Target
 
@@ -34,7 +34,6 @@ def vcdn(
     check_task("vcdn", INFO, target)
     if output.streams is None:
         raise ValueError("loss 'vcdn' needs placement 'decision': there is one prediction a modality")
-    output, target = counted(output, target, weight)
     fused = cross_entropy(output, target, weight, context=context)
     own = -jnp.take_along_axis(jax.nn.log_softmax(output.streams), target.labels[:, None, None], axis=-1)[..., 0]
     present = weight[:, None] * output.present.astype(weight.dtype)
