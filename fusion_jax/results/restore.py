@@ -212,6 +212,24 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     )
 
 
+def snapshots(store: Store, cell: Restored) -> dict[int, tuple[Model, ...]]:
+    """{epoch: a model a seed} along a cell's training: after so many epochs, 0 before the first.
+
+    Raises:
+        ValueError: none were kept (`training.snapshots`, or a scheme's).
+    """
+    found: dict[int, dict[int, Model]] = {}
+    for part, seeds in store.parts(cell.identity):
+        if not (part / "snapshots").exists():
+            raise ValueError(f"cell {cell.identity} has no snapshots: train it with training.snapshots=N")
+        for epoch, saved in checkpoint.restore(part / "snapshots").items():
+            for i, seed in enumerate(seeds):
+                own = jax.tree.map(lambda a, i=i: a[i], saved)
+                name = f"{cell.identity}, seed {seed}, epoch {epoch}"
+                found.setdefault(int(epoch), {})[seed] = fill(cell.models[0], own, name)
+    return {epoch: tuple(found[epoch][seed] for seed in cell.seeds) for epoch in sorted(found)}
+
+
 def fill(template: Model, saved: Mapping[str, Any], name: str) -> Model:
     """A copy of `template` with the values of a checkpoint {"params": ..., "rest": ...} of one seed.
 
