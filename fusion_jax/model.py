@@ -30,7 +30,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import normal, stack
 from fusion_jax.nn.pooling import graph_mean
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import (
     EVALUATION,
@@ -313,7 +313,7 @@ class Model(nnx.Module):
         if self.missing == "mask":
             reached = [encoder.reached(mask[:, m], view) for m, (encoder, (_, view, *_)) in enumerate(calls)]
             present = jnp.stack(reached, axis=1)
-            return only(x, present), present
+            return zero_absent(x, present), present
         if self.missing == "zeros":
             x = jnp.where(mask[..., None], x, 0)
         if self.missing == "learned":
@@ -383,7 +383,7 @@ class Model(nnx.Module):
         h = layer(*given)
         h = h if predicts or one.whole_block else ACTIVATIONS[self.activation](h)
         present = self.behind(layer, present, graph)
-        return only(h, present), present
+        return zero_absent(h, present), present
 
     def __call__(self, batch: Batch, *, context: Context = EVALUATION, tap: Tap = untouched) -> Output:
         """Predictions for all nodes (or graphs).

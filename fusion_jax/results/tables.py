@@ -89,7 +89,7 @@ def rows(store: Store) -> list[Row]:
         if row.values and _is_single(entry.plan):
             singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
-    for (group, row), label in zip(made, _told_apart(made), strict=True):
+    for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
             found.insert(last + 1, dataclasses.replace(row, label=label))
@@ -260,7 +260,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     )
 
 
-def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
+def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
     """Labels of the best single modalities: those that would stand beside one another say in which keys they differ."""
     labels = []
     for group, row in made:

@@ -235,7 +235,7 @@ def _start(
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
     """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
     seen, weight = scaled(batch, trial), trial.train_weight
-    target = tasks.of(target).hide(target, weight > 0)
+    target = tasks.of(target).hide_unseen(target, weight > 0)
     epoch = jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:

@@ -186,7 +186,7 @@ def prepare(
         )
         units.append(task.units(data.target, split.train))
         target = task.learned(data.target, units[-1])
-        targets.append(task.hide(target, _among(np.concatenate([split.train, split.val]), len(target))))
+        targets.append(task.hide_unseen(target, _among(np.concatenate([split.train, split.val]), len(target))))
     warn_of_lacks(data.name, features, mask, fitted_on, part.scale)
     if missing == "mean" and part.scale in ("none", "row") and not mask.all():
         warnings.warn(

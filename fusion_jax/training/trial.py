@@ -78,4 +78,4 @@ def known_to_model(target: Target, weight: Array, **more: Any) -> Context:
     """What a seed's model knows: the target of its training rows, of weight > 0, all others hidden; with a key and an
     epoch in training."""
     train = weight > 0
-    return Context(target=tasks.of(target).hide(target, train), train=train, **more)
+    return Context(target=tasks.of(target).hide_unseen(target, train), train=train, **more)

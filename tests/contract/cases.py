@@ -46,7 +46,7 @@ def context(rows: int = N, key: jax.Array | None = None) -> Context:
     """What mechanisms may know, labels of the first nodes too; with a key that of training."""
     train = jnp.asarray(TRAIN[:rows])
     target = Target("classes", labels=jnp.asarray(LABELS[:rows]), num_outputs=C)
-    target = tasks.of(target).hide(target, train)
+    target = tasks.of(target).hide_unseen(target, train)
     epoch = {} if key is None else dict(step=jnp.int32(2), total=10)
     return Context(key=key, target=target, train=train, **epoch)
 

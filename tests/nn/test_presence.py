@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusion_jax.nn.presence import only, reached, reached_by_weight, sending
+from fusion_jax.nn.presence import reached, reached_by_weight, sending, zero_absent
 from tests.nn.reference import N, close, graph, normal
 
 PRESENT = np.array([False, True, False, False, False, True])  # 1 sends to itself and to 0
@@ -12,11 +12,11 @@ PRESENT = np.array([False, True, False, False, False, True])  # 1 sends to itsel
 
 def test_what_is_absent_is_0_even_if_it_is_nan():
     x = normal(N, 2, 3)
-    assert only(x, None) is x
+    assert zero_absent(x, None) is x
     hidden = jnp.where(PRESENT[:, None, None], x, jnp.nan)
-    close(only(hidden, jnp.asarray(PRESENT)), np.where(PRESENT[:, None, None], x, 0))
+    close(zero_absent(hidden, jnp.asarray(PRESENT)), np.where(PRESENT[:, None, None], x, 0))
     each = np.arange(2 * N).reshape(N, 2) % 3 > 0
-    close(only(x, jnp.asarray(each)), np.where(each[..., None], x, 0))
+    close(zero_absent(x, jnp.asarray(each)), np.where(each[..., None], x, 0))
 
 
 def test_edges_that_send():

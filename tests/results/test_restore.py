@@ -52,7 +52,7 @@ def test_training_saw_fewer_nodes_than_the_whole_batch(cell):
 def test_splits_are_those_of_the_stored_table(trained, cell):
     table = trained[0].table(trained[1][0], "predictions")
     test = table[(table.seed == 1) & (table.part == "test")].row
-    np.testing.assert_array_equal(cell.ready.splits[1].test, test)
+    np.testing.assert_array_equal(cell.prepared.splits[1].test, test)
 
 
 def test_what_a_checkpoint_lacks_or_has_too_much_is_listed(trained, cell):

@@ -77,7 +77,7 @@ def test_what_is_hidden_cannot_be_told(kind):
     """Rows that are not seen are the same whatever they hold (pairs of nodes, which are given, aside); others stay."""
     task, (a, b) = tasks.of(kind), (target(kind, seed) for seed in range(2))
     for hide in (SEEN, jnp.asarray(SEEN)):
-        hidden = [jax.tree.map(np.asarray, task.hide(t, hide)) for t in (a, b)]
+        hidden = [jax.tree.map(np.asarray, task.hide_unseen(t, hide)) for t in (a, b)]
         for (name, before), (_, after), (_, other) in zip(*map(arrays_of, (a, *hidden)), strict=True):
             assert after.dtype == before.dtype
             np.testing.assert_array_equal(after[SEEN], before[SEEN])
@@ -121,7 +121,7 @@ def test_its_loss_is_finite_and_reads_no_row_without_weight(kind):
     found, slope = jax.value_and_grad(value)(z, held)
     assert found.shape == () and np.isfinite(found) and np.isfinite(slope).all()
     assert np.asarray(slope)[SEEN].any() and not np.asarray(slope)[~SEEN].any()
-    other = tasks.of(held).hide(held, jnp.asarray(SEEN))
+    other = tasks.of(held).hide_unseen(held, jnp.asarray(SEEN))
     assert value(jnp.where(SEEN[:, None], z, 7), other) == found
 
 

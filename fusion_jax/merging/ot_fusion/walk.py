@@ -23,7 +23,7 @@ from fusion_jax.layers.base import GraphLayer
 from fusion_jax.merging.ot_fusion.rules import Rules, last, mapped, standardise, through
 from fusion_jax.model import ACTIVATIONS, Model
 from fusion_jax.nn.alignment import Alignment, Map, Pair, States, name_of, no_rule, put, read, write
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.readouts.base import Readout
 from fusion_jax.records import Array, Batch
 
@@ -204,7 +204,7 @@ def _layer(walk: Walk, model: Model, layers: Pair, t_in: Map, x: Pair, graph: Gr
     y, before = _both(layers, x, lambda layer, a: layer(a, graph, present)), present
     present = model.behind(layers[1], present, graph)
     t = layers[0].align(layers[1], walk, t_in, States(x, y, before, _rows(walk, present), graph))
-    return t, tuple(only(ACTIVATIONS[model.activation](a), present) for a in y), present
+    return t, tuple(zero_absent(ACTIVATIONS[model.activation](a), present) for a in y), present
 
 
 def _readout(walk: Walk, models: Pair, maps: list[Map], history: list[Pair], present: Array | None) -> Map:
