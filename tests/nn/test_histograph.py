@@ -73,7 +73,10 @@ def test_many_small_graphs_in_blocks_and_a_few_in_one_matrix_are_the_same():
         attend_within(q, k, v, g, rate=0.0, key=None) for g in (many, dataclasses.replace(many, largest=0))
     )
     close(blocks, whole)
-    assert "16,16" not in str(jax.make_jaxpr(lambda q: attend_within(q, k, v, many, rate=0.0, key=None))(q))
+    uneven = Graph.create([0], [1], np.array([13, 1, 1, 1]))  # 4 blocks of 13 x 13 are more than 16 x 16
+    for graph, whole in ((many, False), (uneven, True)):
+        run = jax.make_jaxpr(lambda q, graph=graph: attend_within(q, k, v, graph, rate=0.0, key=None))
+        assert ("16,16" in str(run(q))) == whole
 
 
 @pytest.mark.parametrize("over", ["graph", "edges"])
