@@ -15,7 +15,7 @@ def commands() -> dict[str, str]:
     found = {}
     for path in sorted(pathlib.Path(__file__).parent.glob("[!_]*.py")):
         text = path.read_text(encoding="utf-8")
-        if '__name__ == "__main__"' in text and not path.stem.startswith("bench_"):
+        if '__name__ == "__main__"' in text and not path.stem.startswith(("bench_", "mutants")):
             found[path.stem] = text.split('"""')[1].split("\n")[0]
     return found
 

@@ -21,7 +21,7 @@ from fusion_jax import study, zoo
 from fusion_jax.data import loader_of
 from fusion_jax.results import report
 from fusion_jax.results.lock import exclusive
-from fusion_jax.results.recorded import primary_values
+from fusion_jax.results.measured import primary_values
 from fusion_jax.results.store import Store
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run

@@ -118,7 +118,8 @@ def version(kind: str, name: str) -> list[Any]:
 def name_of(mechanism: Any) -> str:
     """The name of a mechanism, or of an instance of one: that of its file."""
     kind = mechanism if inspect.isclass(mechanism) else type(mechanism)
-    return kind.__module__.rpartition(".")[2]
+    path = pathlib.Path(sys.modules[kind.__module__].__file__)
+    return path.parent.name if path.stem == "__init__" else path.stem
 
 
 def options(kind: str, name: str) -> dict[str, Any]:
@@ -148,11 +149,14 @@ def make(kind: str, name: str, *args, options: dict[str, Any] | None = None, **f
     """Builds a mechanism: `get(kind, name)(*args, **options, **fixed)` after checking the options.
 
     Raises:
-        ValueError: unknown kind, name or option.
+        ValueError: unknown kind, name or option, or options of a type that the mechanism cannot use.
     """
     given = {k: _as_tuple(v) for k, v in (options or {}).items()}
     check_options(kind, name, given)
-    return get(kind, name)(*args, **given, **fixed)
+    try:
+        return get(kind, name)(*args, **given, **fixed)
+    except TypeError as error:
+        raise ValueError(f"{kind} {name!r} cannot be made with the options {given}: {error}") from error
 
 
 def _as_tuple(value: Any) -> Any:

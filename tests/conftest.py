@@ -1,14 +1,49 @@
-"""Settings of all tests: x64, no implicit promotion, one compilation cache for all workers, quick compilation."""
+"""Settings of all tests: x64, no implicit promotion, one compilation cache for all workers, quick compilation.
 
+Nothing that was compiled is ever dropped by itself, so that a worker would grow to several GB. What belongs together (a
+module, in it the tests of one xdist group) runs together, and what it compiled is dropped behind it once the process is
+large; what others need of it comes back from the cache on disk.
+"""
+
+import ctypes
+import gc
 import importlib.metadata
 import os
 import pathlib
 
+import psutil
+
 FAST_COMPILATION = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # later versions do not know it, and refuse to start
     FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")  # a third of the time, measured on transformers
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # beside other workers, threads mostly wait for each other
+    os.environ.setdefault(threads, "1")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
+
+LARGE = 1.2e9  # bytes
+
+
+def place(item) -> tuple:
+    group = item.get_closest_marker("xdist_group")
+    return item.path, group and (group.args, tuple(group.kwargs.items()))
+
+
+def pytest_collection_modifyitems(items):
+    order = {place: i for i, place in enumerate(dict.fromkeys(map(place, items)))}
+    items.sort(key=lambda item: order[place(item)])
+
+
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is not None and place(nextitem) == place(item):
+        return
+    if psutil.Process().memory_info().rss > LARGE:
+        import jax  # not before the settings above are made
+
+        jax.clear_caches()
+        gc.collect()
+        if os.name == "posix" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)  # glibc keeps what is freed in small pieces

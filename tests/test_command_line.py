@@ -4,6 +4,8 @@ import functools
 
 import pytest
 
+from fusion_jax.results.lock import exclusive
+from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
 from tests import studies, tiny
 from tests.studies import LR, cells, run
@@ -160,3 +162,13 @@ def test_a_cell_that_does_not_fit_is_no_row_of_the_study(study_file, tmp_path):
         assert tiny.command("experiments.train", *args, *flags)[0] == 2
     store, ids = cells(tmp_path / "r")
     assert list(ids) == ["rbf_svm"] and [row.error for row in rows(store)] == [""]
+
+
+@pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])
+def test_a_folder_that_another_run_writes_to_is_refused(study_file, tmp_path, module):
+    store = Store(tmp_path / "r", create=True)
+    args = (f"--config={study_file(LR)}", f"--workdir={store.root}", "--config.control.name=rbf_svm")
+    with exclusive(store.root):
+        status, out = tiny.command(module, *args)
+    assert status == 2 and len(out.splitlines()) == 1 and "is writing results here" in out, out
+    assert not (store.root / "study.json").exists() and not list((store.root / "cells").iterdir())

@@ -13,6 +13,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     ("arrays", "folders", "terminal", "zoo"),
     ("graphs",),
     ("records", "plan"),
+    ("types",),
     ("nn", "structures"),
     ("tasks",),
     ("metrics",),

@@ -92,7 +92,7 @@ def test_the_released_models_give_the_authors_numbers(outputs, rosmap, j):
     for name, value, theirs in (
         ("embedding", ours.embeddings[test].swapaxes(0, 1), reference["embedding_te"]),
         ("view logits", ours.streams.swapaxes(0, 1), reference["view_logits_all"]),
-        ("tensor", state(ours, "product")[test, 0], reference["cross_omics_tensor_te"]),
+        ("tensor", state(ours, "fusion 1: product")[test, 0], reference["cross_omics_tensor_te"]),
         ("fused logits", ours.prediction, reference["fused_logits_all"]),
         ("fused logits, test", ours.prediction[test], reference["fused_logits_te"]),
         ("probabilities", jax.nn.softmax(ours.prediction[test]), reference["fused_prob_te"]),

@@ -16,7 +16,7 @@ from fusion_jax.records import Batch
 from fusion_jax.results.restore import predict, restore
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("order")

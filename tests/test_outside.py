@@ -29,7 +29,7 @@ class MyFusion(Fusion):
     "layer": """
 from flax import nnx
 from fusion_jax.layers.base import GraphLayer
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.segment import propagate
 from fusion_jax.records import EVALUATION, Info
 
@@ -41,7 +41,7 @@ class MyLayer(GraphLayer):
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del context
-        return self.linear(propagate(only(x, present), graph))
+        return self.linear(propagate(zero_absent(x, present), graph))
 """,
     "encoder": """
 from flax import nnx

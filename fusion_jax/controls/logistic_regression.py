@@ -13,7 +13,7 @@ class LogisticRegression(Control):
     modalities alike, at most 2,000 iterations.
     """
 
-    info = Info("Folklore: regularised linear classifier on the concatenation", cost="O(N sum d)", needs=("labels",))
+    info = Info("Folklore: regularised linear classifier on the concatenation", cost="O(N sum d)")
 
     def predict(self, x, labels, split, graph, classes, seed):
         del graph

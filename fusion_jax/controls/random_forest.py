@@ -23,7 +23,7 @@ class RandomForest(Control):
         ValueError: fewer than one tree.
     """
 
-    info = Info("Breiman, Random Forests", 2001, cost="O(trees N log N sqrt(sum d))", needs=("labels",))
+    info = Info("Breiman, Random Forests", 2001, cost="O(trees N log N sqrt(sum d))")
 
     def __init__(self, *, trees: int = 500, validation_labels: bool = False):
         super().__init__(validation_labels=validation_labels)

@@ -15,7 +15,7 @@ class RbfSvm(Control):
     log-loss and calibration mean nothing; accuracy, F1 and AUC do.
     """
 
-    info = Info("Folklore: RBF SVM on the concatenation", cost="O(N_train^2 sum d)", needs=("labels",))
+    info = Info("Folklore: RBF SVM on the concatenation", cost="O(N_train^2 sum d)")
     probabilities = False
 
     def predict(self, x, labels, split, graph, classes, seed):

@@ -29,6 +29,7 @@ class FreeQuery(Fusion):
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs):
         del modalities  # the weights are shared: any number will do

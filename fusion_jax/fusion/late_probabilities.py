@@ -20,6 +20,7 @@ class LateProbabilities(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (sum rule)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned

@@ -22,6 +22,7 @@ class LateProduct(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (product rule)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned

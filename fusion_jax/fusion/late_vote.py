@@ -30,6 +30,7 @@ class LateVote(Fusion):
     info = Info("Kittler et al., On Combining Classifiers (majority vote)", 1998, cost="O(N M C)")
     placements = ("decision",)
     loss = "stream_cross_entropy"
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, tie: float = 0.01, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned

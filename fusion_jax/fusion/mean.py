@@ -19,6 +19,7 @@ class Mean(Fusion):
     """
 
     info = Info("Folklore: averaging", cost="O(N M D)")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, rngs: nnx.Rngs):
         del modalities, dim, rngs  # nothing is learned

@@ -53,6 +53,7 @@ class MEFN(Fusion):
     )
     placements = ("decision",)
     loss = "evidential"
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class MoH(Fusion):
         cost="O(N M D (M + D))",
     )
     placements = ("before", "after", "interleaved")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class NodeQuery(Fusion):
     """
 
     info = Info('Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2)")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, scale: str = "sqrt_p", width: int | None = None, rngs: nnx.Rngs):
         del modalities  # the weights are shared: any number will do

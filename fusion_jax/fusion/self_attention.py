@@ -35,6 +35,7 @@ class SelfAttention(Fusion):
         'Forum thread "Feature fusion with self-attention"', golden="forum-selfattention", cost="O(N M D^2 + N M^2 D)"
     )
     placements = ("before", "after", "interleaved", "decision")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,

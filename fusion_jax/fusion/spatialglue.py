@@ -14,7 +14,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import masked_softmax
-from fusion_jax.nn.presence import only, reached
+from fusion_jax.nn.presence import reached, zero_absent
 from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.records import Array, Attention, Fused, Info
 
@@ -43,7 +43,7 @@ def smooth(h: Array, graph: Graph, present: Array | None = None) -> Array:
         scale = jax.lax.rsqrt(degree(graph, h.dtype))  # every node has its loop
         return propagate(h, graph, scale[graph.senders] * scale[graph.receivers])
     scale = jax.lax.rsqrt(jnp.maximum(propagate(present.astype(h.dtype), graph), 1))[..., None]
-    return scale * propagate(scale * only(h, present), graph)
+    return scale * propagate(scale * zero_absent(h, present), graph)
 
 
 class SpatialGlue(Fusion):

@@ -41,6 +41,7 @@ class TransformerDecoder(Fusion):
         cost="O(N M D^2)",
     )
     placements = ("before", "after")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,

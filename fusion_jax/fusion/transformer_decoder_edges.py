@@ -49,6 +49,7 @@ class TransformerDecoderEdges(Fusion):
         needs=("graph",),
     )
     placements = ("before", "after")
+    symmetries = ("nodes", "modalities")
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class TwoGates(Fusion):
         cost="O(N M D^2)",
     )
     placements = ("before", "after", "interleaved", "decision")
+    symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, hidden: int | None = None, rngs: nnx.Rngs):
         del modalities  # any number: the gates are shared

@@ -11,7 +11,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.alignment import follow
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.nn.presence import only, sending
+from fusion_jax.nn.presence import sending, zero_absent
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_softmax
 from fusion_jax.records import EVALUATION, Array, Attention, Info
 from fusion_jax.zoo import nearest
@@ -61,7 +61,7 @@ class GAT(GraphLayer):
         self.heads, self.merge, self.rate, self.value_rate = heads, merge, rate, value_rate
 
     def _values_and_attention(self, x: Array, graph: Graph, present: Array | None):
-        h = self.linear(only(x, present)).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
+        h = self.linear(zero_absent(x, present)).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
         sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
         received = (h * self.att_receiver[...]).sum(-1)
         logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)

@@ -8,7 +8,7 @@ from flax import nnx
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.adjacency import check_norm, convolve
 from fusion_jax.nn.alignment import follow
-from fusion_jax.nn.presence import only, reached_by_weight
+from fusion_jax.nn.presence import reached_by_weight, zero_absent
 from fusion_jax.records import EVALUATION, Info
 
 
@@ -36,7 +36,10 @@ class GCN(GraphLayer):
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del context
-        return convolve(only(x, present) @ self.linear.kernel[...], graph, self.norm, present) + self.linear.bias[...]
+        return (
+            convolve(zero_absent(x, present) @ self.linear.kernel[...], graph, self.norm, present)
+            + self.linear.bias[...]
+        )
 
     def reached(self, present, graph):
         return reached_by_weight(present, graph)

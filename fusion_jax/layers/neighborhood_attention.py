@@ -11,7 +11,7 @@ from flax import nnx
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.neighborhood import nearest, neighbor_edge_attend, table_attend
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.records import EVALUATION, Array, Attention, Info
 
@@ -105,7 +105,7 @@ class NeighborhoodAttention(GraphLayer):
 
     def _projected(self, x: Array, present: Array | None) -> tuple[Array, Array, Array]:
         """Queries, keys and values [N, H, d]."""
-        qkv = self.qkv(only(x, present)).reshape(x.shape[0], 3, self.heads, -1)
+        qkv = self.qkv(zero_absent(x, present)).reshape(x.shape[0], 3, self.heads, -1)
         return qkv[:, 0], qkv[:, 1], qkv[:, 2]
 
     def __call__(self, x, graph, present=None, context=EVALUATION):

@@ -4,7 +4,7 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.alignment import follow
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.records import EVALUATION, Info
 
 
@@ -18,7 +18,7 @@ class None_(GraphLayer):
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del graph, context
-        return self.linear(only(x, present))
+        return self.linear(zero_absent(x, present))
 
     def reached(self, present, graph):
         del graph

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.alignment import follow
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.records import EVALUATION, Info
 
@@ -30,7 +30,7 @@ class Sage(GraphLayer):
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del context
-        x = only(x, present)
+        x = zero_absent(x, present)
         count = degree(graph, x.dtype) if present is None else propagate(present.astype(x.dtype), graph)
         mean = propagate(x, graph) / jnp.maximum(count, 1)[:, None]
         return self.own(x) + self.neighbour(mean)

@@ -52,9 +52,9 @@ def cox(
     risk = jnp.where(seen, output.prediction[:, 0], 0)
     weight = weight.astype(risk.dtype) * jnp.where(target.event, event_weight, 1.0).astype(risk.dtype)
     by = target.time.astype(risk.dtype) if order == "time" else jax.lax.stop_gradient(risk)
-    counted = jnp.where(seen & target.event, weight, 0)
-    total = counted.sum()
-    likelihood = (counted * (risk - log_risk_set(risk, jnp.where(seen, weight, 1), by, seen))).sum()
+    events = jnp.where(seen & target.event, weight, 0)
+    total = events.sum()
+    likelihood = (events * (risk - log_risk_set(risk, jnp.where(seen, weight, 1), by, seen))).sum()
     return -likelihood / jnp.where(total > 0, total, 1)
 
 

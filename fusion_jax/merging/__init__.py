@@ -90,7 +90,7 @@ def merge(
     for name in (*mergings, *options):
         zoo.check_options("merging", name, dict(options.get(name, {})))
     parents, anchor = base.parents_of(cells)
-    rows = base.unseen_rows(parents)
+    rows = base.common_test_rows(parents)
     own_labels = [np.union1d(p.split.train, p.split.val) for p in parents]
     together = len(functools.reduce(np.union1d, own_labels))
     networks = [(p.name, 1, len(known), p.prediction) for p, known in zip(parents, own_labels, strict=True)]

@@ -21,7 +21,7 @@ from fusion_jax.model import Model
 from fusion_jax.records import Batch
 from fusion_jax.results.restore import Restored, predict
 from fusion_jax.tasks.values import Units
-from fusion_jax.training.step import Trial
+from fusion_jax.training.trial import Trial
 
 MIN_ROWS = 10  # fewer rows that no parent has seen say nothing
 
@@ -157,7 +157,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
     for cell in cells[1:]:
         if cell.data.fingerprint != cells[0].data.fingerprint:
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} were trained on different data")
-        if list(cell.ready.batch.features) != list(cells[0].ready.batch.features):
+        if list(cell.prepared.batch.features) != list(cells[0].prepared.batch.features):
             raise ValueError(f"cells {cells[0].identity} and {cell.identity} use different modalities")
         if len({"row" == c.plan.data.scale for c in (cell, cells[0])}) > 1:  # no map of columns undoes it
             raise ValueError(f"of cells {cells[0].identity} and {cell.identity} one has data.scale='row', one has not")
@@ -167,7 +167,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
     anchor = max(range(len(members)), key=lambda n: scores[n])
     anchor_cell, anchor_seed = members[anchor]
     target = anchor_cell.trial(anchor_seed)
-    units = [None if cell.ready.units is None else cell.ready.units[i] for cell, i in members]
+    units = [None if cell.prepared.units is None else cell.prepared.units[i] for cell, i in members]
     raw = []
     for (cell, i), score in zip(members, scores, strict=True):
         name = f"seed {cell.seeds[i]}" if len(cells) == 1 else f"{cell.identity} seed {cell.seeds[i]}"
@@ -178,7 +178,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
                 cell.models[i],
                 anchor_cell.batch(anchor_seed),
                 anchor_cell.seen(anchor_seed),
-                cell.ready.splits[i],
+                cell.prepared.splits[i],
                 prediction,
                 tasks.of(cell.data.target).probabilities,
                 score,
@@ -200,7 +200,7 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
     return parents, anchor
 
 
-def unseen_rows(parents: Sequence[Parent]) -> np.ndarray:
+def common_test_rows(parents: Sequence[Parent]) -> np.ndarray:
     """The rows that are test rows of every parent.
 
     Where seeds have splits of their own, a merged network knows the labels of all of them: a test row of one

@@ -150,7 +150,7 @@ def overriding(kind: str, base: type, method: str) -> list[str]:
     return [n for n in zoo.names(kind) if getattr(zoo.get(kind, n), method) is not getattr(base, method)]
 
 
-def no_rule(walk: Alignment, kind: str, base: type, mechanism: Any) -> ValueError:
+def no_rule(walk: Alignment | type[Alignment], kind: str, base: type, mechanism: Any) -> ValueError:
     """What is raised for a mechanism that does not say how it is aligned; names those that do."""
     known = ", ".join(overriding(kind, base, "align"))
     return ValueError(f"{walk.name} has no rule for the {kind} {name_of(mechanism)!r}; it knows: {known}")

@@ -9,7 +9,7 @@ from fusion_jax.nn.segment import propagate
 from fusion_jax.records import Array
 
 
-def only(x: Array, present: Array | None) -> Array:
+def zero_absent(x: Array, present: Array | None) -> Array:
     """x [N, ..., F] with 0 where `present` bool [N, ...] is false, NaN in its place included; as it is with None."""
     if present is None:
         return x

@@ -3,7 +3,8 @@
 All message passing of the project goes through this file, so that a faster kernel is a change in one place.
 Sums over edges are products with a sparse matrix in CSR form whose rows are receivers: on a CPU that runs the
 compiled sparse kernel (7 times a sorted `segment_sum`, measured by `experiments/bench_segment.py`), elsewhere a
-sorted segment sum. Gradients use the reverse order stored in the graph, so no unsorted scatter is ever made.
+sorted segment sum. Gradients use the reverse order stored in the graph, so no unsorted scatter is ever made; they are
+first derivatives in reverse mode, and JAX refuses others.
 """
 
 from __future__ import annotations
@@ -81,6 +82,11 @@ def _weighted_sum_bwd(saved, g):
 _weighted_sum.defvjp(_weighted_sum_fwd, _weighted_sum_bwd)
 
 
+def _flat(x: Array) -> Array:
+    """[K, ...] -> [K, F]; -1 for F cannot be worked out where K is 0."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
 def _order(graph: Graph):
     return graph.senders, graph.receivers, graph.row_ptr, graph.by_sender, graph.sender_ptr
 
@@ -98,7 +104,7 @@ def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
         weight = jnp.ones(graph.num_edges, x.dtype)
     if weight.ndim == 2:
         return jnp.stack([propagate(x[:, h], graph, weight[:, h]) for h in range(weight.shape[1])], axis=1)
-    y = _weighted_sum(weight.astype(x.dtype), x.reshape(x.shape[0], -1), *_order(graph))
+    y = _weighted_sum(weight.astype(x.dtype), _flat(x), *_order(graph))
     return y.reshape(graph.num_nodes, *x.shape[1:])
 
 
@@ -116,8 +122,7 @@ _edge_sum.defvjp(
 
 def segment_sum(data: Array, graph: Graph) -> Array:
     """Sum of data [E, ...] over the edges each node receives, [N, ...]."""
-    flat = data.reshape(data.shape[0], -1)
-    return _edge_sum(flat, graph.receivers, graph.row_ptr).reshape(graph.num_nodes, *data.shape[1:])
+    return _edge_sum(_flat(data), graph.receivers, graph.row_ptr).reshape(graph.num_nodes, *data.shape[1:])
 
 
 @jax.custom_vjp
@@ -146,14 +151,12 @@ _gather_receivers.defvjp(
 
 def at_senders(x: Array, graph: Graph) -> Array:
     """x of every edge's sender: [N, ...] -> [E, ...]."""
-    flat = x.reshape(x.shape[0], -1)
-    return _gather_senders(flat, *_order(graph)).reshape(graph.num_edges, *x.shape[1:])
+    return _gather_senders(_flat(x), *_order(graph)).reshape(graph.num_edges, *x.shape[1:])
 
 
 def at_receivers(x: Array, graph: Graph) -> Array:
     """x of every edge's receiver: [N, ...] -> [E, ...]."""
-    flat = x.reshape(x.shape[0], -1)
-    return _gather_receivers(flat, graph.receivers, graph.row_ptr).reshape(graph.num_edges, *x.shape[1:])
+    return _gather_receivers(_flat(x), graph.receivers, graph.row_ptr).reshape(graph.num_edges, *x.shape[1:])
 
 
 def segment_max(data: Array, graph: Graph) -> Array:

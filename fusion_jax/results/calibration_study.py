@@ -10,7 +10,7 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.metrics.aurc import risk_coverage
 from fusion_jax.metrics.brier import confidence
 from fusion_jax.metrics.ece import reliability
-from fusion_jax.results import recorded
+from fusion_jax.results import measured
 from fusion_jax.results.figures import new_figure
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
@@ -49,7 +49,7 @@ def _has(store: Store, row: Row) -> bool:
 
 
 def _calibrated(store: Store, row: Row) -> Calibrated:
-    found = recorded.scored(store, row.cell, "test")
+    found = measured.scored(store, row.cell, "test")
     each, tops, risks = [found[seed][1] for seed in row.seeds], [], []
     values = metrics.scores(each, "calibration")
     for rows in each:

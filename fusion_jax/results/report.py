@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax import metrics
-from fusion_jax.results import calibration_study, tables
+from fusion_jax.results import calibration_study, mixture, tables
 from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
@@ -55,7 +55,7 @@ def write(store: Store, *, figures: bool = False) -> str:
     """
     found = tables.rows(store)
     folder = store.root / "report"
-    text = "\n".join(markdown(group) for group in tables.grouped(found).values()) + f"\n{foot(FOOT, found)}\n"
+    text = "\n".join(_with_notes(store, group) for group in tables.grouped(found).values()) + f"\n{foot(FOOT, found)}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
     try:
@@ -67,6 +67,12 @@ def write(store: Store, *, figures: bool = False) -> str:
     except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
         warnings.warn(f"the report is not written: {error}", stacklevel=2)
     return text
+
+
+def _with_notes(store: Store, group: list[Row]) -> str:
+    """A table in Markdown, and what its rows do not have in common."""
+    notes = mixture.notes(store, group)
+    return markdown(group) + (f"\n{' '.join(notes)}\n" if notes else "")
 
 
 def write_calibration(store: Store, found: list[Row], figures: bool) -> None:

@@ -33,7 +33,7 @@ from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.derived import structures_of, with_structures
 from fusion_jax.training.prepare import Prepared, prepare
-from fusion_jax.training.step import Trial, known_to_model, scaled, whole
+from fusion_jax.training.trial import Trial, known_to_model, scaled, whole
 from fusion_jax.zoo import nearest
 
 
@@ -46,9 +46,9 @@ class Restored:
         plan: as it was trained, with the width that `size` chose.
         label: the row's name.
         data: the data set, checked to be the one the cell was trained on.
-        ready: splits, trials and batch of all stored seeds, without those that diverged.
+        prepared: splits, trials and batch of all stored seeds, without those that diverged.
         models: one a seed, with the parameters and statistics of its best epoch. Of a regression target they return
-            standardised values (`ready.units`); `prediction` is in its own units.
+            standardised values (`prepared.units`); `prediction` is in its own units.
         metrics: the stored table: seed, part, metric, value.
     """
 
@@ -56,13 +56,13 @@ class Restored:
     plan: Plan
     label: str
     data: Dataset
-    ready: Prepared
+    prepared: Prepared
     models: tuple[Model, ...]
     metrics: pd.DataFrame
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return self.ready.seeds
+        return self.prepared.seeds
 
     @property
     def primary(self) -> str:
@@ -87,24 +87,24 @@ class Restored:
 
     def trial(self, i: int) -> Trial:
         """What the i-th stored seed had of its own."""
-        return jax.tree.map(lambda a: a[i], self.ready.trials)
+        return jax.tree.map(lambda a: a[i], self.prepared.trials)
 
     def seen(self, i: int) -> Batch:
         """What the i-th seed's model saw in training: in the inductive setting without the test nodes."""
-        return scaled(self.ready.batch, self.trial(i))
+        return scaled(self.prepared.batch, self.trial(i))
 
     def batch(self, i: int) -> Batch:
         """The whole batch under the i-th seed's scaler: what its predictions were made from."""
         plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
-        return dataclasses.replace(whole(self.ready.batch, plain), graph=self.ready.evaluated[i])
+        return dataclasses.replace(whole(self.prepared.batch, plain), graph=self.prepared.evaluated[i])
 
     def context(self, i: int) -> Context:
         """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""
-        return known_to_model(jax.tree.map(lambda a: a[i], self.ready.target), self.trial(i).train_weight)
+        return known_to_model(jax.tree.map(lambda a: a[i], self.prepared.target), self.trial(i).train_weight)
 
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
-        return self.ready.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
+        return self.prepared.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
 
     def validation_score(self, i: int) -> tuple[float, float]:
         """Larger is better: the primary metric on validation rows, ties broken by the task's other (log-loss)."""
@@ -166,9 +166,9 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"{os.fspath(store.root)!r} has no finished cell {identity!r}{nearest(identity, known)}; "
             f"finished: {', '.join(known) or 'none'}"
         )
-    config = store.config(identity)
-    if config["control"]["name"]:
-        raise ValueError(f"cell {identity} is the control {config['control']['name']!r}: it has no parameters")
+    stored = study.Cell(store.config(identity), "", 0)
+    if control := stored.plan.control.name:
+        raise ValueError(f"cell {identity} is the control {control!r}: it has no parameters")
     record = read_json(store.cell(identity) / "record.json")
     if (schema := record.get("schema", 1)) != study.SCHEMA:
         raise ValueError(
@@ -176,26 +176,26 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"model was trained on can't be made again, train it anew"
         )
     if data is None:
-        data = load_data(config["data"]["name"], **config["data"]["options"])
-    if study.Cell(config, "", 0).identity(data) != identity:
+        data = load_data(stored.plan.data.name, **stored.plan.data.options)
+    if stored.identity(data) != identity:
         raise ValueError(
             f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
             f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
-            f"edge set or setting is"
+            f"edge set or setting is (or a mechanism of it computes other numbers since: its version is another)"
         )
     try:
-        found = study.resolve(ConfigDict(config)).plan  # options that mechanisms have gained since
+        found = study.resolve(ConfigDict(stored.config)).plan  # options that mechanisms have gained since
     except ValueError as error:
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]
     found = dataclasses.replace(found, model=dataclasses.replace(found.model, dim=width))
     diverged = store.diverged(identity)
     seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
-    ready = prepare(found.data, data, seeds, **found.preparing)
-    store.check_splits(identity, dict(zip(seeds, ready.splits, strict=True)))
-    dims = {name: x.shape[1] for name, x in ready.batch.features.items()}
+    prepared = prepare(found.data, data, seeds, **found.preparing)
+    store.check_splits(identity, dict(zip(seeds, prepared.splits, strict=True)))
+    dims = {name: x.shape[1] for name, x in prepared.batch.features.items()}
     template = build_model(found.model, build_scheme(found.scheme), dims, data.target, jax.random.key(0))
-    ready = with_structures(ready, *structures_of(template))
+    prepared = with_structures(prepared, *structures_of(template))
     models = {}
     for part, part_seeds in store.parts(identity):
         saved = checkpoint.restore(part / "checkpoint")
@@ -206,10 +206,28 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
         found,
         record["label"],
         data,
-        ready,
+        prepared,
         tuple(models[s] for s in seeds),
         store.table(identity, "metrics"),
     )
+
+
+def snapshots(store: Store, cell: Restored) -> dict[int, tuple[Model, ...]]:
+    """{epoch: a model a seed} along a cell's training: after so many epochs, 0 before the first.
+
+    Raises:
+        ValueError: none were kept (`training.snapshots`, or a scheme's).
+    """
+    found: dict[int, dict[int, Model]] = {}
+    for part, seeds in store.parts(cell.identity):
+        if not (part / "snapshots").exists():
+            raise ValueError(f"cell {cell.identity} has no snapshots: train it with training.snapshots=N")
+        for epoch, saved in checkpoint.restore(part / "snapshots").items():
+            for i, seed in enumerate(seeds):
+                own = jax.tree.map(lambda a, i=i: a[i], saved)
+                name = f"{cell.identity}, seed {seed}, epoch {epoch}"
+                found.setdefault(int(epoch), {})[seed] = fill(cell.models[0], own, name)
+    return {epoch: tuple(found[epoch][seed] for seed in cell.seeds) for epoch in sorted(found)}
 
 
 def fill(template: Model, saved: Mapping[str, Any], name: str) -> Model:

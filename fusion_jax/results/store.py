@@ -16,6 +16,7 @@
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
                                               where the model states one
         checkpoint/                           Orbax: best parameters and statistics, [S, ...]
+        snapshots/                            Orbax: {epoch: the same along training}, where some were asked for
 
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
 folder does only where the file system renames folders, which object storage does file by file: there too a part
@@ -47,6 +48,7 @@ from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
 from fusion_jax.study.layout import of_today
+from fusion_jax.training.checkpoint import save
 
 
 class Store:
@@ -144,9 +146,13 @@ class Store:
         seeds: tuple[int, ...],
         tables: dict[str, pd.DataFrame],
         cost: dict[str, Any],
-        checkpoint: dict[str, Any] | None = None,
+        saved: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds one training of `seeds` to a cell: all of it or nothing."""
+        """Adds one training of `seeds` to a cell: all of it or nothing.
+
+        Args:
+            saved: {name of a folder: pytree of arrays}, kept as Orbax checkpoints.
+        """
         folder = self.cell(identity)
         folder.mkdir(parents=True, exist_ok=True)
         part = f"seeds-{seeds[0]:04d}-{seeds[-1]:04d}"
@@ -155,10 +161,8 @@ class Store:
                 write_parquet(temporary / f"{name}.parquet", table)
             write_json(temporary / "cost.json", cost)
             write_json(temporary / "environment.json", environment())
-            if checkpoint is not None:
-                from fusion_jax.training.checkpoint import save
-
-                save(temporary / "checkpoint", checkpoint)
+            for name, tree in (saved or {}).items():
+                save(temporary / name, tree)
             written = folders.digests(temporary)
         write_json(folder / "config.json", cell.config)
         parts = [] if not self.finished_seeds(identity) else self._record(identity)
@@ -208,6 +212,10 @@ class Store:
         for _, content in self._read(identity, f"{name}.parquet"):
             table = parquet.read_table(io.BytesIO(content))
             yield {column: _array(table[column].combine_chunks()) for column in table.column_names}
+
+    def environments(self, identity: str) -> list[dict[str, Any]]:
+        """What each training depended on besides its config. Raises as `table`."""
+        return [_parsed(path, content) for path, content in self._read(identity, "environment.json")]
 
     def costs(self, identity: str) -> list[dict[str, Any]]:
         """What each training has cost. Raises as `table`."""

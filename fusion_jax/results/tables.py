@@ -17,7 +17,7 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
-from fusion_jax.results import influence, recorded
+from fusion_jax.results import influence, measured
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, flatten
 
@@ -83,13 +83,13 @@ def rows(store: Store) -> list[Row]:
     written = store.read_study()
     entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
     names = _data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.config) for e in entries if _is_single(e.plan))
+    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
         if row.values and _is_single(entry.plan):
-            singles.setdefault(_without_modalities(entry.config), []).append((row, entry))
+            singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
-    for (group, row), label in zip(made, _told_apart(made), strict=True):
+    for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
             found.insert(last + 1, dataclasses.replace(row, label=label))
@@ -130,11 +130,10 @@ class Entry:
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
 
 
-def _without_modalities(config: dict[str, Any]) -> str:
+def _without_modalities(plan: Plan) -> str:
     """What rows that differ in their modality alone have in common."""
-    rest = {k: v for k, v in config.items() if k not in ("label", "seeds")}
-    rest["data"] = {k: v for k, v in config["data"].items() if k != "modalities"}
-    return json.dumps(rest, sort_keys=True)
+    rest = dataclasses.replace(plan, data=dataclasses.replace(plan.data, modalities=()))
+    return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
 def _is_single(plan: Plan) -> bool:
@@ -177,8 +176,8 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     if notes:
         about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
-    described = recorded.about(store, identity)
-    test = recorded.measured(store, identity, "test", seeds)
+    described = measured.about(store, identity)
+    test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
     return Row(
         **about,
@@ -239,7 +238,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     seeds = sorted(set.intersection(*(set(row.seeds) for row, _ in group)))
     if not seeds:
         return None
-    scores = [recorded.validation(store, row.cell, seeds) for row, _ in group]
+    scores = [measured.validation(store, row.cell, seeds) for row, _ in group]
     chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
     wanted = max(e.seeds for _, e in group)
@@ -261,7 +260,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     )
 
 
-def _told_apart(made: list[tuple[list[Single], Row | None]]) -> list[str]:
+def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
     """Labels of the best single modalities: those that would stand beside one another say in which keys they differ."""
     labels = []
     for group, row in made:

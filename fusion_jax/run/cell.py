@@ -23,7 +23,8 @@ from fusion_jax.results.environment import revision
 from fusion_jax.results.recorded import history_table, metric_table, prediction_table
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
-from fusion_jax.run.model import at_its_size, train_model
+from fusion_jax.run.model import train_model
+from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import own_settings
@@ -55,7 +56,7 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
         plan = at_its_size(plan, data)
     prepared = prepare(plan.data, data, seeds, **plan.preparing)
     cost: dict[str, Any] = dict(parameters=0)
-    tables, checkpoint, uncertainty, diverged, partial = {}, None, None, {}, None
+    tables, saved, uncertainty, diverged, partial = {}, {}, None, {}, None
     if plan.control.name:
         prediction, used = fit_control(plan, data, prepared)
     else:
@@ -69,7 +70,9 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=plan.model.dim)
-        checkpoint = dict(params=nnx.to_pure_dict(trained.params), rest=nnx.to_pure_dict(trained.rest))
+        saved["checkpoint"] = _plain(trained.params, trained.rest)
+        if trained.snapshots:
+            saved["snapshots"] = {str(epoch): _plain(*kept) for epoch, kept in trained.snapshots.items()}
     tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
     tables["metrics"] = metric_table(prediction, data, used, leave_out=diverged)
     cost |= dict(
@@ -77,10 +80,11 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
         seconds=time.perf_counter() - start,
         seeds=len(seeds),
         split_rule=data.splits.rule,
+        data=data.fingerprint,
         diverged=list(diverged.values()),
         splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
     )
-    store.write_part(identity, cell, seeds, tables, cost, checkpoint)
+    store.write_part(identity, cell, seeds, tables, cost, saved)
     if partial is not None:
         partial.clear()
     return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
@@ -96,6 +100,11 @@ def _partial(plan: Plan, store: Store, identity: str, seeds: tuple[int, ...], pr
     """Where the state of the cell is saved while it trains; another revision of the code does not go on from it."""
     name = f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}"
     return Partial(store.cell(identity) / name, plan.training.checkpoint_seconds, progress)
+
+
+def _plain(params: Any, rest: Any) -> dict[str, Any]:
+    """Parameters and statistics as plain dictionaries."""
+    return dict(params=nnx.to_pure_dict(params), rest=nnx.to_pure_dict(rest))
 
 
 def _all_diverged(label: str, diverged: list[list]) -> str:

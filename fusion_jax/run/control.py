@@ -12,7 +12,7 @@ from fusion_jax.controls.base import Control
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.plan import Plan
 from fusion_jax.training.prepare import Prepared
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 
 
 def fit_control(plan: Plan, data: Dataset, prepared: Prepared) -> tuple[np.ndarray, Prepared]:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import optax
-from flax import nnx
 
-from fusion_jax import zoo
 from fusion_jax.data.base import Dataset
-from fusion_jax.fusion.base import Fusion
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
+from fusion_jax.run.begin import begin
 from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import structures_of, with_structures
-from fusion_jax.training.match import sized
-from fusion_jax.training.prepare import Prepared, select_modalities
+from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
-from fusion_jax.training.step import known_to_model, scaled
 
 Build = Callable[[jax.Array], Model]  # key -> model
 
@@ -39,10 +35,6 @@ def train_model(
     Raises:
         ValueError: whatever of the plan does not fit the data set.
     """
-    if prepared.evaluated[0] is None and plan.uses_edges:
-        raise ValueError(
-            f"data set {data.name!r} has no graph for layer {plan.model.layer.name!r}: set model.layer.name to 'none'"
-        )
     scheme, training = build_scheme(plan.scheme), plan.training
     dims = {name: x.shape[1] for name, x in prepared.batch.features.items()}
     build = build or functools.partial(build_model, plan.model, scheme, dims, data.target)
@@ -75,34 +67,7 @@ def train_model(
     return dataclasses.replace(trained, prediction=np.stack(own))
 
 
-def begin(models: Sequence[nnx.Module], prepared: Prepared) -> None:
-    """Lets every seed's fusions write what they keep of the training batch, where one does (`Fusion.begin`).
-
-    Raises:
-        ValueError: the model is a scheme's own, which holds such a fusion and has no `begin`.
-    """
-    fusions = [part for _, part in nnx.iter_modules(models[0]) if isinstance(part, Fusion)]
-    beginning = [zoo.name_of(fusion) for fusion in fusions if type(fusion).begin is not Fusion.begin]
-    if not beginning:
-        return
-    if not hasattr(models[0], "begin"):
-        raise ValueError(f"fusion {beginning[0]!r} begins before training, which the scheme's model has no place for")
-    for i, model in enumerate(models):
-        trial, target = jax.tree.map(lambda a, i=i: a[i], (prepared.trials, prepared.target))
-        key = jax.random.fold_in(trial.key, 2**32 - 1)  # epochs count from 0
-        model.begin(scaled(prepared.batch, trial), known_to_model(target, trial.train_weight, key=key))
-
-
 def optimizer_of(plan: Plan, factor: float, epochs: int) -> optax.GradientTransformation:
     """The plan's optimiser over so many epochs, at a factor of its learning rate."""
     own = {**vars(plan.optimizer), "learning_rate": plan.optimizer.learning_rate * factor}
     return optimizers.make(**own, epochs=epochs)
-
-
-def at_its_size(plan: Plan, data: Dataset) -> Plan:
-    """The plan with the width at which its model has the size that is asked for (`match.sized`)."""
-    features, _ = select_modalities(data, plan.data.modalities, plan.data.graph)
-    dims = {name: x.shape[1] for name, x in features.items()}
-    scheme = build_scheme(plan.scheme)
-    model = sized(plan.model, plan.size, lambda part, key: build_model(part, scheme, dims, data.target, key))
-    return dataclasses.replace(plan, model=model)

@@ -62,7 +62,9 @@ def identity(config: Mapping[str, Any], data: Dataset | str) -> str:
     counted = layout.of_then(counted)
     for kind, section in _named(counted):
         section["options"] = _counted_options(kind, section["name"], section["options"])
-    versions = {f"{kind}/{name}": zoo.version(kind, name) for kind, name in _used(counted, target)}
+    versions = {f"{kind}/{zoo.short(name)}": zoo.version(kind, name) for kind, name in _used(counted, target)}
+    for section in [counted["data"], *(section for _, section in _named(counted))]:
+        section["name"] = zoo.short(section["name"])  # where a file lies says nothing, what stands in it does
     if changed := {name: version for name, version in versions.items() if version != [1]}:
         counted["versions"] = changed
     text = json.dumps([SCHEMA, data, counted], sort_keys=True, separators=(",", ":"))

@@ -6,6 +6,7 @@ which are what the rooms below are told.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 
 from fusion_jax import model, zoo
 from fusion_jax.data import defaults as loader_defaults
-from fusion_jax.study import ranges
+from fusion_jax.study import layout, ranges
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.defaults import get_config
 from fusion_jax.study.identity import SECTIONS
@@ -43,6 +44,7 @@ def resolve(config: ConfigDict) -> Cell:
     """
     full, base = plain(config.to_dict()), plain(get_config().to_dict())
     check_keys(full, base)
+    _rename_values(full)
     flat = flatten(full)
     ranges.check_ranges(flat)
     for key, allowed in CHOICES.items():
@@ -62,6 +64,16 @@ def resolve(config: ConfigDict) -> Cell:
     if not full["control"]["name"]:
         _check_model(full)
     return Cell(full, full["label"] or default_label(full), full["seeds"])
+
+
+def _rename_values(full: dict[str, Any]) -> None:
+    """Values that have another name since are taken for what they are called now, with a warning."""
+    for key, names in layout.VALUES.items():
+        section, _, leaf = key.partition(".")
+        for today, then in names.items():
+            if full[section][leaf] == then:
+                warnings.warn(f"config key {key!r}: the value {then!r} is called {today!r} now", stacklevel=3)
+                full[section][leaf] = today
 
 
 def _fill_in_options(full: dict[str, Any]) -> None:

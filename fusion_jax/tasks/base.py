@@ -85,7 +85,7 @@ class Task:
     def check_split(self, target: Target, parts: Mapping[str, np.ndarray], where: str) -> None:
         """Raises ValueError where nothing can be learned or selected on `parts`, row numbers of train, val and test."""
 
-    def hide(self, target: Target, seen: Array | np.ndarray) -> Target:
+    def hide_unseen(self, target: Target, seen: Array | np.ndarray) -> Target:
         """The target with every field's `hidden` value in the rows that are not `seen`, bool [N]; on the device too."""
         numpy = jnp if isinstance(seen, jax.Array) else np
 

@@ -57,8 +57,8 @@ class Several(Task):
         for name, part, _ in self.parts(target):
             tasks.of(part).check_split(part, parts, f"{where}, target {name!r}")
 
-    def hide(self, target, seen):
-        hidden = {name: tasks.of(part).hide(part, seen) for name, part, _ in self.parts(target)}
+    def hide_unseen(self, target, seen):
+        hidden = {name: tasks.of(part).hide_unseen(part, seen) for name, part, _ in self.parts(target)}
         return dataclasses.replace(target, fields=hidden)
 
     def units(self, target, rows):

@@ -7,9 +7,10 @@ import os
 import pathlib
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 
 from fusion_jax.folders import expand, user_cache
 
@@ -79,3 +80,13 @@ def own_settings() -> Iterator[None]:
         jax.default_prng_impl("threefry2x32"),
     ):
         yield
+
+
+def cost_of(compiled, params) -> dict[str, float]:
+    """Parameters of one seed, and what the compiler says of the program: flops and peak memory."""
+    count = sum(int(np.prod(p.shape[1:])) for p in jax.tree.leaves(params))
+    analysis = compiled.cost_analysis() or {}
+    analysis = analysis[0] if isinstance(analysis, Sequence) else analysis
+    memory = compiled.memory_analysis()
+    peak = 0 if memory is None else memory.temp_size_in_bytes + memory.argument_size_in_bytes
+    return dict(parameters=count, flops=float(analysis.get("flops", 0.0)), peak_bytes=float(peak))

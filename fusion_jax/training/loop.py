@@ -24,6 +24,7 @@ from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
+from fusion_jax.training.compilation import cost_of
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, fill, taken
 from fusion_jax.training.stages import PlannedStage, begun, plan
 from fusion_jax.training.step import (
@@ -32,15 +33,12 @@ from fusion_jax.training.step import (
     LossFn,
     Penalty,
     State,
-    Trial,
-    alike,
     initial_state,
     is_active,
     make_epoch,
-    scaled,
     training_loss,
-    whole,
 )
+from fusion_jax.training.trial import Trial, alike, scaled, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +72,6 @@ class Trained:
     cost: dict[str, float]
     diverged: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
     snapshots: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-
-
-def map_seeds(fn: Callable, axis: str) -> Callable:
-    """fn(*args of one seed) lifted to a leading seed axis, by "vmap" or by "map" (one seed after another)."""
-    if axis == "auto":
-        axis = "map" if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else "vmap"
-    if axis == "vmap":
-        return jax.vmap(fn)
-    if axis == "map":
-        return lambda *args: jax.lax.map(lambda t: fn(*t), args)
-    raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
 
 
 def train(
@@ -138,7 +125,7 @@ def train(
                 shown = seen if alike(batch, trial) else whole(batch, trial)
                 return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
 
-            return map_seeds(one, seed_axis)(states, trials, target)
+            return sharding.map_seeds(one, seed_axis)(states, trials, target)
 
         return jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
 
@@ -166,7 +153,7 @@ def train(
 
     before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
     joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
-    costs = [cost(program, state.params) for program in programs]
+    costs = [cost_of(program, state.params) for program in programs]
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef,
@@ -248,7 +235,7 @@ def _start(
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
     """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
     seen, weight = scaled(batch, trial), trial.train_weight
-    target = tasks.of(target).hide(target, weight > 0)
+    target = tasks.of(target).hide_unseen(target, weight > 0)
     epoch = jnp.array(planned.first, jnp.int32)
 
     def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
@@ -268,13 +255,3 @@ def _fill_up(history: list[dict[str, np.ndarray]], epochs: int) -> None:
     missing = epochs - _length(history)
     if missing > 0:
         history.append({k: np.full((len(v), missing), np.nan, v.dtype) for k, v in history[0].items()})
-
-
-def cost(compiled, params) -> dict[str, float]:
-    """Parameters of one seed, and what the compiler says of the program: flops and peak memory."""
-    count = sum(int(np.prod(p.shape[1:])) for p in jax.tree.leaves(params))
-    analysis = compiled.cost_analysis() or {}
-    analysis = analysis[0] if isinstance(analysis, Sequence) else analysis
-    memory = compiled.memory_analysis()
-    peak = 0 if memory is None else memory.temp_size_in_bytes + memory.argument_size_in_bytes
-    return dict(parameters=count, flops=float(analysis.get("flops", 0.0)), peak_bytes=float(peak))

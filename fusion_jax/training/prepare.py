@@ -27,7 +27,7 @@ from fusion_jax.training import inductive
 from fusion_jax.training.inductive import without_nodes
 from fusion_jax.training.links import cut_all
 from fusion_jax.training.scaling import fit_scaler, row_scaled, warn_of_lacks
-from fusion_jax.training.step import Trial
+from fusion_jax.training.trial import Trial
 from fusion_jax.zoo import nearest
 
 STRUCTURE = "structure"  # the modality name that stands for a spectral encoding of the run's graph
@@ -186,7 +186,7 @@ def prepare(
         )
         units.append(task.units(data.target, split.train))
         target = task.learned(data.target, units[-1])
-        targets.append(task.hide(target, _among(np.concatenate([split.train, split.val]), len(target))))
+        targets.append(task.hide_unseen(target, _among(np.concatenate([split.train, split.val]), len(target))))
     warn_of_lacks(data.name, features, mask, fitted_on, part.scale)
     if missing == "mean" and part.scale in ("none", "row") and not mask.all():
         warnings.warn(

@@ -1,7 +1,8 @@
-"""Seeds over devices: the leading axis of every per-seed array is laid out over the mesh axis `seed`."""
+"""The seed axis: one seed after another or all at once, laid out over the devices as the mesh axis `seed`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,3 +24,14 @@ def shard_seeds(tree: Any) -> Any:
     if mesh is None:
         return tree
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec("seed")))
+
+
+def map_seeds(fn: Callable, axis: str) -> Callable:
+    """fn(*args of one seed) lifted to a leading seed axis, by "vmap" or by "map" (one seed after another)."""
+    if axis == "auto":
+        axis = "map" if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else "vmap"
+    if axis == "vmap":
+        return jax.vmap(fn)
+    if axis == "map":
+        return lambda *args: jax.lax.map(lambda t: fn(*t), args)
+    raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")

@@ -16,47 +16,18 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from fusion_jax import tasks
-from fusion_jax.graphs import Graph
-from fusion_jax.records import Array, Attention, Batch, Context, Output, Target
+from fusion_jax.records import Array, Batch, Context, Output, Target
 from fusion_jax.training.parts import restricted_to
+from fusion_jax.training.rows import first_rows
 from fusion_jax.training.selection import readable
 from fusion_jax.training.snapshots import fill
 from fusion_jax.training.stages import PlannedStage
+from fusion_jax.training.trial import Trial, known_to_model
 
 HISTORY = ("train_loss", "val_loss", "val_score")  # what an epoch reports
 CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Context], Array]  # output, target, weight [N], context -> scalar
 Penalty = Callable[[Any], Array]  # parameters -> scalar
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """What is fixed for one seed.
-
-    Attributes:
-        key: the randomness of dropout and sampling.
-        shift, scale: {modality: [d_m]}; a model sees (x - shift) * scale, fitted on training rows.
-        train_weight: float [N], the weight of each training row in the loss, 0 elsewhere.
-        val_weight: float [N], 1 on the rows that select the model, 0 elsewhere.
-        graph, mask: the edge set and the present modalities of training, where they are the seed's own (inductive
-            setting: what test nodes have is not there yet; links: those held out are not there), else None.
-        evaluated: the edge set of evaluation where it is the seed's own and another than `graph`, over as many nodes
-            as the batch or one more (`inductive.Own`), or None.
-        known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
-            evaluation too. None where training rows have all.
-    """
-
-    key: Array
-    shift: dict[str, Array]
-    scale: dict[str, Array]
-    train_weight: Array
-    val_weight: Array
-    graph: Graph | None = None
-    mask: Array | None = None
-    evaluated: Graph | None = None
-    known: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -83,69 +54,6 @@ class State:
     diverged: Array
     cause: Array
     snapshots: Any = ()
-
-
-def scaled(batch: Batch, trial: Trial) -> Batch:
-    """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
-    mask = batch.mask if trial.mask is None else trial.mask
-    mask = mask if trial.known is None else mask & trial.known
-    features = {
-        name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
-        for i, (name, x) in enumerate(batch.features.items())
-    }
-    return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
-
-
-def whole(batch: Batch, trial: Trial) -> Batch:
-    """The batch as the seed's model sees it in evaluation: all that its nodes have, and its own edge set if it has one.
-
-    Such an edge set may have a last node that stands for no row of the data: a row without modalities is added.
-    """
-    batch = scaled(batch, dataclasses.replace(trial, graph=None, mask=None))
-    if trial.evaluated is None:
-        return batch
-    more = trial.evaluated.num_nodes - len(batch.mask)
-    features, mask = jax.tree.map(
-        lambda x: jnp.concatenate([x, jnp.zeros_like(x[:more])]), (batch.features, batch.mask)
-    )
-    return dataclasses.replace(batch, features=features, mask=mask, graph=trial.evaluated)
-
-
-def alike(batch: Batch, trial: Trial) -> bool:
-    """Whether evaluation sees what training sees; where the batch has no edge set, it has the seed's own."""
-    other = trial.mask is not None or trial.evaluated is not None
-    return not other and (trial.graph is None or batch.graph is None)
-
-
-def first_rows(output: Output, rows: int) -> Output:
-    """The output without the rows behind the first `rows`, which stand for nothing."""
-    if len(output.prediction) == rows:
-        return output
-    kept = ("prediction", "streams", "embeddings", "hidden", "mask", "uncertainty", "present", "tokens", "history")
-    held = {name: getattr(output, name) for name in (*kept, "states", "evidence", "revealed")}
-    heads = tuple(dataclasses.replace(head, values=head.values[:rows]) for head in output.heads)
-    attention = tuple(a if "node" not in a.axes else _of_rows(a, rows) for a in output.attention)
-    return dataclasses.replace(output, **jax.tree.map(lambda v: v[:rows], held), heads=heads, attention=attention)
-
-
-def _of_rows(attention: Attention, rows: int) -> Attention:
-    """The weights of the first rows: what has as many entries along the axes called "node" as there are nodes."""
-    nodes = [axis for axis, name in enumerate(attention.axes) if name == "node"]
-
-    def cut(a):
-        for axis in nodes:
-            a = jax.lax.slice_in_dim(a, 0, min(rows, a.shape[axis]), axis=axis)
-        return a
-
-    held = {name: getattr(attention, name) for name in ("weights", "valid", "scores")}
-    return dataclasses.replace(attention, **jax.tree.map(cut, held))
-
-
-def known_to_model(target: Target, weight: Array, **more: Any) -> Context:
-    """What a seed's model knows: the target of its training rows, of weight > 0, all others hidden; with a key and an
-    epoch in training."""
-    train = weight > 0
-    return Context(target=tasks.of(target).hide(target, train), train=train, **more)
 
 
 def initial_state(

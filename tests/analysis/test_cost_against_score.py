@@ -69,7 +69,7 @@ def test_cost_in_parameters_and_another_metric(asked):
 
 def test_of_errors_less_is_better(asked):
     rows = [
-        tables.Row("a", "before", "d", "honest", "t", {"rmse": np.array([v])}, 1, s, task="values")
+        tables.Row("a", "before", "d", "honest", "t", {"rmse": np.array([v])}, 1, s, task="values", primary="rmse")
         for v, s in ((1.0, 2.0), (3.0, 2.0))
     ]
     found = asked([rows[0], dataclasses.replace(rows[1], label="b")])

@@ -132,9 +132,9 @@ def test_a_tapped_gradient_is_the_difference_quotient(cell):
 
 
 def test_concepts_by_rule(cell):
-    mask = np.asarray(cell.ready.batch.mask)
+    mask = np.asarray(cell.prepared.batch.mask)
     np.testing.assert_array_equal(concept(cell, "missing:m1"), ~mask[:, 1])
-    degree = np.diff(np.asarray(cell.ready.batch.graph.row_ptr))
+    degree = np.diff(np.asarray(cell.prepared.batch.graph.row_ptr))
     top = concept(cell, "degree")
     assert degree[top].min() > degree[~top].max() and 10 <= top.sum() < 40
     np.testing.assert_array_equal(concept(cell, "label:2"), cell.data.target.labels == 2)
@@ -154,10 +154,10 @@ def test_unknown_concepts_are_named(cell, rule, match):
 
 
 def test_a_concept_with_too_few_nodes_is_refused(cell, monkeypatch):
-    few = np.asarray(cell.ready.batch.mask).copy()
+    few = np.asarray(cell.prepared.batch.mask).copy()
     few[:, 0] = True
     few[:3, 0] = False
-    monkeypatch.setitem(cell.ready.batch.__dict__, "mask", few)
+    monkeypatch.setitem(cell.prepared.batch.__dict__, "mask", few)
     with pytest.raises(ValueError, match="concept 'missing:m0': 3 of 120 nodes have it, at least 10 are needed"):
         concept(cell, "missing:m0")
 

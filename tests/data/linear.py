@@ -1,9 +1,12 @@
-"""What the tests of data sets share: logistic regression on features, and features averaged over neighbours."""
+"""What the tests of data sets share: where their files are, logistic regression, features averaged over neighbours."""
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
+from fusion_jax import data
+from fusion_jax.data import files
 from fusion_jax.data.graphs import standardise
 
 
@@ -27,3 +30,22 @@ def averaged(x, graph, rounds: int = 2):
 def agreement(graph, labels) -> float:
     """Share of the edges whose ends have one label."""
     return float((labels[graph.senders] == labels[graph.receivers]).mean())
+
+
+def present(name: str) -> data.Dataset:
+    """The data set; the test is skipped where its files are not found (no download)."""
+    needed = data.module(name).FILES
+    missing = [file for file in needed.sha256 if needed.find(file) is None]
+    if missing:
+        pytest.skip(f"{name}: {', '.join(missing)} not in {', '.join(map(str, files.roots()))}")
+    return data.load(name)
+
+
+def loads_again(d: data.Dataset) -> None:
+    """A second load is equal, and the checksum is that of the files."""
+    again = data.load(d.name)
+    assert d.provenance.checksum == data.module(d.name).FILES.checksum
+    for key, g in d.graphs.items():
+        assert np.array_equal(g.senders, again.graphs[key].senders)
+    for x, z in zip(d.features.values(), again.features.values(), strict=True):
+        assert np.array_equal(x.toarray() if sp.issparse(x) else x, z.toarray() if sp.issparse(z) else z)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from fusion_jax import data
 from fusion_jax.data import splits
-from fusion_jax.data.base import Dataset, Provenance, Split, Splits, edge_set
+from fusion_jax.data.base import Dataset, Neighbours, Provenance, Split, Splits, edge_set
 from fusion_jax.records import Target
 
 N = 6
@@ -66,6 +66,11 @@ def test_a_consistent_one_is_accepted_and_gets_the_checksum_of_its_arrays():
     nudged["a"][0, 0] = np.nextafter(nudged["a"][0, 0], np.float32(9))
     copy = dataclasses.replace(d, features=nudged)
     assert copy.provenance.checksum != d.provenance.checksum and copy.fingerprint != d.fingerprint
+
+
+def test_a_rule_for_an_edge_set_that_is_there():
+    how = {"ring": Neighbours(1, (("a",), ("b", "a")))}
+    assert make(made=how).made == how
 
 
 def test_what_a_masked_slot_holds_is_not_looked_at():
@@ -202,6 +207,30 @@ INCONSISTENT = {
     "default graph that is not there": (
         dict(default_graph="rong"),
         r"default_graph: 'rong'; expected one of \['ring'\]",
+    ),
+    "a rule for an edge set that is not there": (
+        dict(made={"rong": Neighbours(2, (("a",),))}),
+        r"field made\['rong'\]: no such edge set; expected one of \['ring'\]",
+    ),
+    "no neighbours": (
+        dict(made={"ring": Neighbours(0, (("a",),))}),
+        r"field made\['ring'\].k: 0; expected at least 1",
+    ),
+    "neighbours in no group": (
+        dict(made={"ring": Neighbours(2, ())}),
+        r"made\['ring'\].groups: \(\); expected one or more groups",
+    ),
+    "neighbours in an empty group": (
+        dict(made={"ring": Neighbours(2, (("a",), ()))}),
+        r"made\['ring'\].groups: \(\('a',\), \(\)\); expected one or more groups of one or more modalities",
+    ),
+    "neighbours in another modality": (
+        dict(made={"ring": Neighbours(2, (("a", "c"),))}),
+        r"made\['ring'\].groups: modality 'c'; expected one of \['a', 'b'\]",
+    ),
+    "neighbours in a batch": (
+        dict(graphs={"ring": raw([0], [1], [3, 3])}, made={"ring": Neighbours(2, (("a",),))}),
+        r"made\['ring'\]: a batch of 2 graphs; expected a single graph",
     ),
     "setting": (dict(setting="semi"), r"setting: 'semi'; expected 'transductive' or 'inductive'"),
     "label out of range": (

@@ -60,3 +60,8 @@ def test_other_contents_are_refused(monkeypatch):
     monkeypatch.setattr(breast_cancer, "CHECKSUM", "0" * 64)
     with pytest.raises(ValueError, match="sha256 807e9bb7.*expected 0000"):
         data.load("breast_cancer")
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("breast_cancer").fingerprint.startswith("44db0122cecc")

@@ -86,3 +86,9 @@ def test_figures_of_logistic_regression(dataset):
             + [accuracy(twice, y, s.train, s.test, scale=False)]
         )
     np.testing.assert_allclose(np.mean(scores, 0), [0.68, 0.55, 0.60, 0.65, 0.76, 0.88], atol=0.03)
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("digits").fingerprint.startswith("4c5047dd2619")
+    assert data.load("digits", missing=0.3).fingerprint.startswith("e02d427022ff")

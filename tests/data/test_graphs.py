@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from fusion_jax.data import graphs
-from fusion_jax.data.base import edge_set
+from fusion_jax.data.base import Neighbours, edge_set
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 
@@ -91,3 +92,54 @@ def test_a_column_without_spread_in_the_rows_is_0():
     z = graphs.standardise(x, np.arange(20))
     np.testing.assert_array_equal(z[:, 5], 0)
     np.testing.assert_allclose(z[:20, :5].std(0), 1)
+
+
+def test_a_graph_on_all_modalities_and_one_on_each_among_those_that_have_it():
+    mask = np.ones((40, 2), bool)
+    mask[:4, 1] = False
+    features = {"a": X, "b": 2 * X[:, ::-1] + 1}
+    made = graphs.neighbour_graphs(features, mask, 3, slice(20))
+    views = graphs.standardised(features, mask, slice(20))
+    assert list(made) == ["knn", "knn_a", "knn_b"]
+    assert pairs(made["knn"]) == pairs(graphs.knn(np.concatenate([views["a"], views["b"]], 1), 3))
+    assert pairs(made["knn_b"]) == pairs(graphs.knn(views["b"], 3, present=mask[:, 1])) != pairs(made["knn_a"])
+    recipes = {"knn": (("a", "b"),), "knn_a": (("a",),), "knn_b": (("b",),)}
+    assert graphs.neighbour_recipes(features, 3) == {name: Neighbours(3, groups) for name, groups in recipes.items()}
+    nothing = graphs.standardised(features, mask, np.arange(4))["b"]
+    assert not nothing.any() and nothing.shape == X.shape, "none of these rows has it"
+
+
+SEEN = np.arange(40) % 4 > 0
+
+
+@pytest.mark.parametrize("store", [np.asarray, sp.csr_matrix])
+def test_nodes_that_arrive_hear_of_their_nearest_seen_ones_and_change_nothing_there(store):
+    mask = np.ones((40, 2), bool)
+    mask[[1, 8], 0] = False  # one of them seen
+    features = {"a": store(X), "b": X[:, :2]}
+    before, after = graphs.grow(Neighbours(3, (("a",),)), features, mask, SEEN)
+    has = mask[:, 0]
+    z = (X - X[SEEN & has].mean(0)) / X[SEEN & has].std(0)
+    assert pairs(before) == pairs(graphs.knn(z, 3, present=SEEN & has))
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    cosine, here = unit @ unit.T, np.flatnonzero(SEEN & has)
+    arrived = {(int(j), int(i)) for i in np.flatnonzero(~SEEN & has) for j in here[np.argsort(-cosine[i, here])[:3]]}
+    assert pairs(after) == pairs(before) | arrived and len(after.senders) == len(before.senders) + len(arrived)
+    np.testing.assert_allclose(after.edges["weight"], np.maximum(cosine[after.senders, after.receivers], 0), atol=1e-6)
+    assert after.edges["weight"].dtype == np.float32 and int(after.n_node.sum()) == 40
+
+
+def test_several_groups_give_the_union_of_their_graphs():
+    mask = np.ones((40, 2), bool)
+    features = {"a": X, "b": X[:, ::-1] ** 2}
+    groups = ("a",), ("b",), ("b", "a")
+    both = graphs.grow(Neighbours(2, groups), features, mask, SEEN)
+    alone = [graphs.grow(Neighbours(2, (group,)), features, mask, SEEN) for group in groups]
+    for i, found in enumerate(both):
+        assert pairs(found) == set.union(*(pairs(one[i]) for one in alone)) and found.edges is None
+    assert len(pairs(alone[2][0]) - pairs(alone[0][0])) > 0
+
+
+def test_too_few_seen_nodes_have_no_neighbours():
+    with pytest.raises(ValueError, match="knn: k=3, expected 1 <= k < N = 3"):
+        graphs.grow(Neighbours(3, (("a",),)), {"a": X}, np.ones((40, 1), bool), np.arange(40) < 3)

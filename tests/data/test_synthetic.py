@@ -54,6 +54,12 @@ def brute(classes, modalities, redundant, unique, synergy) -> float:
     return total / classes
 
 
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("synthetic").fingerprint.startswith("159e45db03c6")
+    assert data.load("synthetic", missing=0.3, degree=3).fingerprint.startswith("d85aaeaf8347")
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_bayes_accuracy_equals_the_sum_over_all_outcomes(classes):
     for knobs in ((0.3, 0.3, 0.3), (0.0, 0.5, 0.8), (0.9, 0.1, 0.0), (0.0, 0.0, 0.0), (1.0, 0.2, 0.4)):
@@ -212,3 +218,11 @@ def test_options_out_of_range_are_refused(option, message):
 def test_bayes_accuracy_refuses_more_modalities_than_there_are():
     with pytest.raises(ValueError, match="seen=4, expected 1 ... 3"):
         bayes_accuracy(seen=4)
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = data.load(
+        "synthetic", nodes=8, modalities=1, classes=2, dim=6, degree=0, noise=0, redundant=0, unique=1, synergy=1
+    )
+    assert d.features["m0"].shape == (8, 6)
+    assert data.load("synthetic", nodes=9, homophily=0, redundant=1, synergy=0, unique=0).num_nodes == 9

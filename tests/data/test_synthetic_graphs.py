@@ -70,6 +70,8 @@ def test_the_seed_decides_everything():
         (dict(smallest=7), "smallest=7, expected at least 8"),
         (dict(largest=7), "largest=7, expected at least 8"),
         (dict(modalities=1), "modalities=1, expected at least 2"),
+        (dict(dim=0), "dim=0, expected at least 1"),
+        (dict(leaves=1), "leaves=1, expected at least 2"),
         (dict(missing=1.0), "missing=1.0"),
         (dict(noise=-1), "noise=-1"),
         (dict(train=1.0), "train=1.0"),
@@ -79,3 +81,15 @@ def test_the_seed_decides_everything():
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         load(**option)
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert load().fingerprint.startswith("ca89cbd2b4b7")
+    assert load(missing=0.3, modalities=3).fingerprint.startswith("0c5c1dd1961a")
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = load(graphs=12, smallest=4, largest=4, modalities=2, dim=1, leaves=2, noise=0, missing=0)
+    assert d.num_nodes == 48 and d.features["m0"].shape == (48, 1)
+    np.testing.assert_array_equal(np.bincount(load(graphs=4, train=0.3, val=0.3).target.labels), [1] * 4)

@@ -9,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from fusion_jax import data
-from fusion_jax.data._times import spans
 from fusion_jax.data.synthetic_temporal import bayes_accuracy
 
 
@@ -68,26 +67,21 @@ def test_every_node_receives_its_events():
     assert d.provenance.checksum != data.load("synthetic_temporal", nodes=50, degree=3, seed=1).provenance.checksum
 
 
-def test_spans_subtract_before_they_round():
-    """Half a second in times of 1.7e9 seconds, which float32 rounds to 128 seconds."""
-    times = 1.7e9 + np.array([0.0, 0.5, 86400.0])
-    np.testing.assert_array_equal(spans(times, 1.7e9 + 86400), np.float32([86400, 86399.5, 0]))
-    np.testing.assert_allclose(spans(times, 1.7e9, 86400.0), [0, -0.5 / 86400, -1], rtol=1e-6)
-    assert np.float32(times)[1] == np.float32(times)[0]
-
-
-def test_spans_refuse_what_float32_cannot_hold():
-    with pytest.raises(ValueError, match="finite"):
-        spans(np.array([1.0, np.nan]), 0.0)
-    with pytest.raises(ValueError, match="nearer reference or a longer unit"):
-        spans(np.array([0.0, 1.7e9]), 0.0)
-    with pytest.raises(ValueError, match="unit"):
-        spans(np.zeros(1), 0.0, -1.0)
-
-
 @pytest.mark.parametrize(
     "wrong", [dict(classes=1), dict(degree=0), dict(signal=1.5), dict(period=0.0), dict(times="edge"), dict(train=-0.1)]
 )
 def test_options_out_of_range(wrong):
     with pytest.raises(ValueError, match="synthetic_temporal"):
         data.load("synthetic_temporal", **wrong)
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("synthetic_temporal").fingerprint.startswith("45c347d50f88")
+    assert data.load("synthetic_temporal", times="nodes").fingerprint.startswith("fb932701402b")
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = data.load("synthetic_temporal", nodes=6, classes=2, degree=1, dim=1, signal=0, cycles=1, period=0.5)
+    assert d.features["noise"].shape == (6, 1) and (d.graphs["events"].edges["time"] < 0.5).all()
+    assert data.load("synthetic_temporal", nodes=8, classes=4, signal=1).num_nodes == 8

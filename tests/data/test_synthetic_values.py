@@ -94,3 +94,16 @@ def test_options_out_of_range_are_refused(option, message):
         load(**option)
     with pytest.raises(ValueError, match="given='all'"):
         best_r2(given="all")
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert load().fingerprint.startswith("10ff4fc7243a")
+    assert load(missing=0.3, homophily=0.5).fingerprint.startswith("fff6d0f0bf17")
+
+
+def test_the_ends_of_the_ranges_are_in_them():
+    d = load(nodes=9, dim=1, interaction=0, noise=0, target_noise=0, homophily=0)
+    assert d.features["b"].shape == (9, 1)
+    d = load(nodes=5, interaction=1, homophily=1, degree=1, train=0.4, val=0.4)
+    assert d.num_nodes == 5 and 5 <= len(d.graphs["near"].senders) <= 10

@@ -143,3 +143,9 @@ def test_a_package_without_the_file_and_another_file_are_refused(monkeypatch, tm
     (package / "data" / "watch_dataset.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match="watch_dataset.npy: sha256 is .*, expected eb122f23"):
         data.load("watch")
+
+
+def test_its_numbers_stay():
+    """Finished results are of these: another fingerprint makes it another data set."""
+    assert data.load("watch").fingerprint.startswith("108028487654")
+    assert data.load("watch", missing=0.3, window=200, reach=1, train=5, val=1).fingerprint.startswith("208fcaf65c05")

@@ -14,7 +14,7 @@ from fusion_jax.merging.ensemble import ensemble
 from fusion_jax.merging.ot_fusion import ot_fusion
 from fusion_jax.results.answers import markdown
 from fusion_jax.results.restore import predict, restore
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
@@ -64,7 +64,7 @@ def test_a_column_that_the_anchor_does_not_scale_is_taken_at_its_shift(cell):
     """Such a column has no spread in the anchor's training rows: its scale there is 0."""
     own, anchor = cell.trial(0), cell.trial(1)
     anchor = dataclasses.replace(anchor, scale={**anchor.scale, "m0": anchor.scale["m0"].at[1].set(0)})
-    batch = cell.ready.batch
+    batch = cell.prepared.batch
     flat = dataclasses.replace(
         batch, features={**batch.features, "m0": batch.features["m0"].at[:, 1].set(anchor.shift["m0"][1])}
     )
@@ -112,13 +112,13 @@ def test_soft_and_hard_maps_give_other_networks_than_the_average(family):
 
 def test_only_rows_that_trained_no_network_count(family):
     parents, _ = family
-    rows = base.unseen_rows(parents)
+    rows = base.common_test_rows(parents)
     assert 0 < len(rows) < len(parents[0].split.test)
     for parent in parents:
         assert not np.isin(rows, parent.split.train).any() and not np.isin(rows, parent.split.val).any()
     disjoint = dataclasses.replace(parents[0].split, test=parents[0].split.train)
     with pytest.raises(ValueError, match="only 0 rows are test rows of all 2 networks: train the cell with one split"):
-        base.unseen_rows([parents[0], dataclasses.replace(parents[0], split=disjoint)])
+        base.common_test_rows([parents[0], dataclasses.replace(parents[0], split=disjoint)])
 
 
 def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
@@ -146,7 +146,7 @@ def test_the_command_writes_its_table_and_figure_into_the_cell(trained):
 
 def test_the_table_says_how_many_labels_stand_behind_a_predictor(trained, cell):
     """Seeds with splits of their own: merged, they have learned from rows of both."""
-    known = [np.union1d(s.train, s.val) for s in cell.ready.splits]
+    known = [np.union1d(s.train, s.val) for s in cell.prepared.splits]
     both = len(np.union1d(*known))
     assert both > len(known[0]) == len(known[1])
     result = merge([cell], ["ensemble", "average"], epochs=1)

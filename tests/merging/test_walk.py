@@ -224,6 +224,13 @@ def test_what_has_no_rule_is_refused_by_name(batch, change, match):
         align(model, model, Walk(Rules(), batch, np.ones(N, bool), 200, 0))
 
 
+def test_it_is_refused_before_anything_is_computed():
+    """What could be computed may need what a merging has not, such as labels."""
+    model = build(spec("gmu"), "before", spec("gcn"))
+    with pytest.raises(ValueError, match="no rule for the fusion 'gmu'"):
+        align(model, model, Walk(Rules(), None, np.ones(N, bool), 200, 0))
+
+
 def test_too_few_training_nodes_to_compare_are_an_error(batch):
     model = build(spec("mean"), "before", spec("gcn"))
     with pytest.raises(ValueError, match="1 is too few"):
@@ -313,6 +320,9 @@ def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch
 
         return type(base.__name__, (base,), dict(align=align))
 
+    def first_alone(self, mask, graph):  # a fusion says who has something behind it
+        return mask[:, 0]
+
     model = build(spec("mean"), "before", spec("gcn"))
     graph, mask = batch.graph, np.asarray(batch.mask)
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
@@ -321,6 +331,7 @@ def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch
     batch = dataclasses.replace(batch, mask=jnp.asarray(alone))
     for module, kind in ((model.encoders[0], "encoder"), (model.fusions[0], "fusion"), (model.layers[0], "layer")):
         module.__class__ = telling(type(module), kind)
+    type(model.fusions[0]).reached = first_alone
     model.readout = telling(HistoGraph, "readout")(D, 3, heads=2, rngs=nnx.Rngs(0))
     nodes = (np.arange(N) % 3 < 2) | (np.arange(N) == late)
     align(model, model, Walk(Rules(), batch, nodes, 200, 0))
@@ -334,7 +345,8 @@ def test_a_mechanism_is_told_what_goes_in_what_comes_out_and_where_to_look(batch
     state = model.fusions[0](told["fusion"].x[0], told["fusion"].mask, graph).out
     np.testing.assert_array_equal(told["fusion"].y[0], state)
     np.testing.assert_array_equal(told["layer"].x[0], state)
-    behind = np.asarray(model.layers[0].reached(jnp.asarray(alone.any(1)), graph))
+    behind = np.asarray(model.layers[0].reached(jnp.asarray(alone[:, 0]), graph))
+    np.testing.assert_array_equal(told["layer"].mask, alone[:, 0])
     assert not told["layer"].mask[late] and behind[late]
     np.testing.assert_array_equal(told["layer"].rows, nodes & behind)
     readout = told["readout"]

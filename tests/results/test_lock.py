@@ -13,17 +13,18 @@ from etils import epath
 from fusion_jax.results.lock import exclusive
 
 HOLD = """
-import sys, time
+import sys
 from etils import epath
 from fusion_jax.results.lock import exclusive
 with exclusive(epath.Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def test_a_second_writer_is_told_who_is_there_and_a_killed_one_is_gone(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, "-c", HOLD, str(tmp_path)], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     try:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(OSError, match=f"process {process.pid} on .* is writing results here.*{tmp_path.name}"):

@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Splits
-from fusion_jax.results.restore import fill, only_cell, restore
+from fusion_jax.results.restore import fill, only_cell, restore, snapshots
 from fusion_jax.results.store import Store, read_json, write_json
 from fusion_jax.run.cell import run_cell
 from fusion_jax.training import checkpoint
@@ -51,7 +52,7 @@ def test_training_saw_fewer_nodes_than_the_whole_batch(cell):
 def test_splits_are_those_of_the_stored_table(trained, cell):
     table = trained[0].table(trained[1][0], "predictions")
     test = table[(table.seed == 1) & (table.part == "test")].row
-    np.testing.assert_array_equal(cell.ready.splits[1].test, test)
+    np.testing.assert_array_equal(cell.prepared.splits[1].test, test)
 
 
 def test_what_a_checkpoint_lacks_or_has_too_much_is_listed(trained, cell):
@@ -169,3 +170,27 @@ def test_a_cell_whose_seeds_have_graphs_of_their_own_comes_back(tmp_path):
         assert found.seen(i).mask.sum() < found.batch(i).mask.sum() == 2 * 198
     edges = [np.asarray(found.batch(i).graph.senders) for i in (0, 1)]
     assert not np.array_equal(*edges)
+
+
+def test_snapshots_are_the_models_along_the_training(tmp_path):
+    """The last one, after the last epoch, is what a training that keeps its last epoch ends with."""
+    kept = tiny_cell(training__snapshots=3, training__epochs=4, training__select="last")
+    store, (identity,) = train_cells(tmp_path / "with", [kept])
+    cell = restore(store, identity)
+    along = snapshots(store, cell)
+    assert list(along) == [0, 2, 4] and all(len(models) == len(cell.seeds) for models in along.values())
+    for last, model in zip(along[4], cell.models, strict=True):
+        for a, b in zip(*(jax.tree.leaves(nnx.state(m)) for m in (last, model)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    first, second = (np.asarray(jax.tree.leaves(nnx.state(along[epoch][0], nnx.Param))[0]) for epoch in (0, 2))
+    assert (first != second).any()
+    short, (same,) = train_cells(tmp_path / "short", [tiny_cell(training__epochs=2, training__select="last")])
+    for a, b in zip(
+        *(jax.tree.leaves(nnx.state(m)) for m in (along[2][0], restore(short, same).models[0])), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_snapshots_it_is_said_how_to_keep_some(trained, cell):
+    with pytest.raises(ValueError, match=f"cell {cell.identity} has no snapshots: .*training.snapshots=N"):
+        snapshots(trained[0], cell)

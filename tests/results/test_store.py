@@ -15,7 +15,9 @@ from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
 
-CELL = Cell({"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}}, "a row", 2)
+CELL = Cell(
+    {"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}, "loss": {"options": {}}}, "a row", 2
+)
 ID = "0123456789abcdef"
 
 
@@ -48,7 +50,7 @@ def contents(folder):
 
 
 def test_what_is_written_comes_back(store):
-    write(store, (0, 1), checkpoint=dict(params={"w": np.arange(6.0).reshape(2, 3)}))
+    write(store, (0, 1), saved=dict(checkpoint=dict(params={"w": np.arange(6.0).reshape(2, 3)})))
     write(store, (2,))
     assert store.finished_seeds(ID) == (0, 1, 2)
     assert [(p.name, seeds) for p, seeds in store.parts(ID)] == [("seeds-0000-0001", [0, 1]), ("seeds-0002-0002", [2])]
@@ -255,7 +257,7 @@ def test_a_file_that_is_not_what_was_written_is_named(store, file):
 def test_a_damaged_checkpoint_of_a_finished_cell_is_an_error_that_names_the_file(store):
     from fusion_jax.training.checkpoint import restore
 
-    write(store, (0,), checkpoint=dict(params={"w": np.arange(6.0)}))
+    write(store, (0,), saved=dict(checkpoint=dict(params={"w": np.arange(6.0)})))
     checkpoint = store.cell(ID) / "seeds-0000-0000" / "checkpoint"
     path = max(files(checkpoint).values(), key=lambda p: p.stat().length)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -264,7 +266,7 @@ def test_a_damaged_checkpoint_of_a_finished_cell_is_an_error_that_names_the_file
 
 
 def test_the_record_has_the_digest_of_every_file(store):
-    write(store, (0,), checkpoint=dict(params={"w": np.arange(6.0)}))
+    write(store, (0,), saved=dict(checkpoint=dict(params={"w": np.arange(6.0)})))
     written = read_json(store.cell(ID) / "record.json")["parts"][0]["sha256"]
     assert written == digests(store.cell(ID) / "seeds-0000-0000")
     assert {"cost.json", "metrics.parquet", "checkpoint/manifest.json"} <= set(written)

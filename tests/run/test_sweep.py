@@ -110,7 +110,7 @@ def test_data_that_cannot_be_loaded_today_hides_nothing_that_is_finished(study_f
     assert len(list((workdir / "cells").iterdir())) == len(ids) == 2
 
 
-@pytest.mark.parametrize("name", ["record.json", "cost.json", "metrics.parquet"])
+@pytest.mark.parametrize("name", ["record.json", "cost.json", "predictions.parquet"])
 def test_a_damaged_cell_fails_alone_and_says_how_to_train_it_again(study_file, tmp_path, name):
     file, workdir = study_file(LR, RBF), tmp_path / "r"
     assert run(file, workdir)[0] == 0
@@ -120,7 +120,7 @@ def test_a_damaged_cell_fails_alone_and_says_how_to_train_it_again(study_file, t
     status, out = run(study_file(LR, RBF, LP), workdir)
     whole = " ".join(out.split())
     assert name in whole and "| logistic_regression | - | **0." in out and "label_propagation" in out
-    if name != "metrics.parquet":  # which nothing but the report reads
+    if name != "predictions.parquet":  # which nothing but the report reads
         assert status == 1 and f"to train the cell again remove {store.cell(ids['rbf_svm'])}" in whole
         assert "1 cells trained, 1 failed" in out
 

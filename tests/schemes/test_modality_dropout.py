@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.records import Batch
 from fusion_jax.schemes.modality_dropout import ModalityDropout
-from fusion_jax.training import step
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-schemes")
@@ -78,5 +78,5 @@ def predict(trained, data, **changes):
     """What seed 0's model says of the whole batch."""
     ready = tiny.prepared(tiny.cell(**changes).plan, data, (0,))
     params, rest = (jax.tree.map(lambda a: a[0], tree) for tree in (trained.params, trained.rest))
-    batch = step.scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
+    batch = scaled(ready.batch, jax.tree.map(lambda a: a[0], ready.trials))
     return np.asarray(nnx.merge(trained.graphdef, params, rest)(batch).prediction)

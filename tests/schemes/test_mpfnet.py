@@ -11,7 +11,7 @@ from fusion_jax.losses.triplet import margin_loss
 from fusion_jax.nn.prototypes import class_means, cosine, episode
 from fusion_jax.records import Batch, Output, Target
 from fusion_jax.schemes.mpfnet import MPFNet, amplified, remember
-from fusion_jax.training import step
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-mpfnet")
@@ -30,7 +30,7 @@ def prepared(data, **options):
     ready = tiny.prepared(plan, data, (0,))
     model = tiny.model(plan, data, ready)
     trial, target = (jax.tree.map(lambda a: a[0], tree) for tree in (ready.trials, ready.target))
-    batch = step.scaled(ready.batch, trial)
+    batch = scaled(ready.batch, trial)
     remember(model, batch, target, trial.train_weight)
     return model, batch, target, trial.train_weight
 

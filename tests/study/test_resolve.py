@@ -226,3 +226,12 @@ def test_the_plan_is_the_config_in_records():
 
 def listed(value):
     return [listed(v) for v in value] if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize(
+    "key, then, today", [("data.scale", "view", "modality"), ("training.select", "accuracy", "score")]
+)
+def test_a_value_that_has_another_name_since_is_taken_for_it(key, then, today):
+    with pytest.warns(UserWarning, match=f"config key '{key}': the value '{then}' is called '{today}' now"):
+        cell = tiny.cell(**{key.replace(".", "__"): then})
+    assert cell == tiny.cell(**{key.replace(".", "__"): today})

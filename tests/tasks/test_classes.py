@@ -21,6 +21,6 @@ def test_every_class_has_a_training_row():
 
 
 def test_hidden_labels_are_0():
-    hidden = tasks.of(TARGET).hide(TARGET, np.arange(5) == 4)
+    hidden = tasks.of(TARGET).hide_unseen(TARGET, np.arange(5) == 4)
     np.testing.assert_array_equal(hidden.labels, [0, 0, 0, 0, 2])
     assert hidden.labels.dtype == np.int32

@@ -10,7 +10,7 @@ TARGET = Target("survival", time=np.array([3.0, 4, 5], np.float32), event=np.arr
 
 
 def test_hidden_times_are_1_without_event():
-    hidden = tasks.of(TARGET).hide(TARGET, np.array([True, False, False]))
+    hidden = tasks.of(TARGET).hide_unseen(TARGET, np.array([True, False, False]))
     np.testing.assert_array_equal(hidden.time, [3, 1, 1])
     np.testing.assert_array_equal(hidden.event, [True, False, False])
     assert hidden.time.dtype == np.float32 and hidden.event.dtype == bool

@@ -10,7 +10,7 @@ TARGET = Target("values", values=np.array([[1, 10], [3, 10], [9, 10]], np.float3
 
 
 def test_hidden_values_are_0():
-    hidden = tasks.of(TARGET).hide(TARGET, np.array([False, True, False]))
+    hidden = tasks.of(TARGET).hide_unseen(TARGET, np.array([False, True, False]))
     np.testing.assert_array_equal(hidden.values, [[0, 0], [3, 10], [0, 0]])
 
 

@@ -63,8 +63,8 @@ def test_two_threads_save_and_restore_at_a_time(tmp_path, monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(300)
-    assert errors == [] and not any(thread.is_alive() for thread in threads)
+        thread.join()
+    assert errors == []
     assert len(most) == 32 and set(most) == {1}
 
 
@@ -86,7 +86,7 @@ def test_two_processes_save_at_a_time(tmp_path):
         for name in ("one", "two")
     ]
     for process in running:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors
     assert sorted(os.listdir(tmp_path / "one")) == sorted(os.listdir(tmp_path / "two")) == list("01234")
 

@@ -15,7 +15,7 @@ from fusion_jax.run.model import train_model
 from fusion_jax.structures.base import Structure, derive
 from fusion_jax.training.derived import with_structures
 from fusion_jax.training.prepare import prepare
-from fusion_jax.training.step import scaled, whole
+from fusion_jax.training.trial import scaled, whole
 from tests import tiny
 from tests.structures import cases
 

@@ -9,7 +9,7 @@ import pytest
 from fusion_jax.data.base import edge_set
 from fusion_jax.data.links import as_links
 from fusion_jax.graphs import Graph
-from fusion_jax.results.recorded import scored
+from fusion_jax.results.measured import scored
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell

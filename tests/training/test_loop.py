@@ -19,8 +19,8 @@ from fusion_jax.records import Batch
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.loop import map_seeds
 from fusion_jax.training.prepare import prepare
+from fusion_jax.training.sharding import map_seeds
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-loop")
@@ -350,7 +350,7 @@ def test_seeds_over_four_devices_give_the_numbers_of_one_device(base, tmp_path):
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     env = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "0", "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
     code = [sys.executable, "-c", SHARDED, str(tmp_path / "four.npz")]
-    done = subprocess.run(code, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(code, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "four.npz")
     np.testing.assert_array_equal(found["best"], base.best_epoch)

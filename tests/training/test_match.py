@@ -9,7 +9,7 @@ from configs.base import get_config
 from fusion_jax import study, zoo
 from fusion_jax.data import load
 from fusion_jax.plan import Plan, SizePlan
-from fusion_jax.run.model import at_its_size
+from fusion_jax.run.size import at_its_size
 from fusion_jax.training.match import count_parameters, nearest_width
 from tests import tiny
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from fusion_jax.data.base import edge_set
 from fusion_jax.training.parts import leaf_names, restricted_to
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 

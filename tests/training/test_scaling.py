@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 

@@ -11,7 +11,7 @@ from fusion_jax.nn.evidence import evidence
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.step import scaled
+from fusion_jax.training.trial import scaled
 from tests import tiny
 
 SEEDS = (0, 1, 2)

@@ -124,7 +124,7 @@ def test_networks_are_merged_in_the_units_of_the_anchor(data, tmp_path):
     """Seeds have splits, so units, of their own."""
     target = dataclasses.replace(data.target, values=data.target.values * 50 + 300)
     _, _, restored = results(dataclasses.replace(data, target=target), tmp_path / "s", {"training.epochs": 5})
-    assert not np.array_equal(restored.ready.units[0].shift, restored.ready.units[1].shift)
+    assert not np.array_equal(restored.prepared.units[0].shift, restored.prepared.units[1].shift)
     parents, anchor = merging.base.parents_of([restored])
     for i, parent in enumerate(parents):
         again = merging.base.merged(parent.model, parents, anchor).prediction

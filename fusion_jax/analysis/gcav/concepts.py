@@ -24,8 +24,8 @@ def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
     """
     name, _, value = rule.partition(":")
     if name == "missing":
-        names = list(cell.ready.batch.features)
-        found = ~np.asarray(cell.ready.batch.mask)[:, _place(rule, value, names)]
+        names = list(cell.prepared.batch.features)
+        found = ~np.asarray(cell.prepared.batch.mask)[:, _place(rule, value, names)]
     elif name == "degree":
         found = _top_decile(cell, place)
     elif name == "label":
@@ -62,7 +62,7 @@ def _place(rule: str, value: str, names: list[str], numbers: list[str] | None = 
 
 
 def _top_decile(cell: Restored, place: int) -> np.ndarray:
-    graph = cell.ready.evaluated[place]
+    graph = cell.prepared.evaluated[place]
     if graph is None:
         raise ValueError("concept 'degree': the cell has no graph")
     degree = np.diff(np.asarray(graph.row_ptr))

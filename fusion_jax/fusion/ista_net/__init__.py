@@ -105,6 +105,8 @@ class IstaNet(Fusion):
         entity_window = modalities if entity_window is None else entity_window
         _check(modalities, dim, channels, entity_window, kernels, norm)
         self.hops, self.channels, self.rearrange = hops, channels, rearrange
+        if entity_window == modalities:  # every token spans them all
+            self.symmetries = ("nodes", "modalities")
         self.window = (hops + 1, 1, entity_window)
         tokens = dim // channels * -(-modalities // entity_window)
         self.net = TokenNetwork(

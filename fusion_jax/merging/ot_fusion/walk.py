@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fusion_jax.encoders.base import Encoder
+from fusion_jax.fusion.base import Fusion
 from fusion_jax.graphs import Graph
+from fusion_jax.layers.base import GraphLayer
 from fusion_jax.merging.ot_fusion.rules import Rules, last, mapped, standardise, through
 from fusion_jax.model import ACTIVATIONS, Model
-from fusion_jax.nn.alignment import Alignment, Map, Pair, States, name_of, put, read, write
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.alignment import Alignment, Map, Pair, States, name_of, no_rule, put, read, write
+from fusion_jax.nn.presence import zero_absent
+from fusion_jax.readouts.base import Readout
 from fusion_jax.records import Array, Batch
 
 PLACEMENTS = ("before", "after")
@@ -130,7 +134,7 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
         maps, x, present = _streams(walk, model1, streams, maps, x, present)
     seen = model1.seen(mask if present is None else present, batch)
     t, h = _fusion(walk, tuple(m.fusions[-1] for m in models), maps, x, seen)
-    present = None if present is None else seen.any(1)
+    present = None if present is None else model1.fusions[-1].reached(seen, graph)
     maps, history = [t], [h]
     for layers in zip(*(m.layers for m in models), strict=True):
         t, h, present = _layer(walk, model1, layers, maps[-1], history[-1], graph, present)
@@ -141,11 +145,20 @@ def align(model0: Model, model1: Model, walk: Walk) -> Model:
 
 
 def check(model: Model) -> None:
-    """Raises ValueError where the walk has no way through the model."""
+    """Raises ValueError where the walk has no way through the model, before anything is computed."""
     if model.placement not in PLACEMENTS:
         raise ValueError(f"ot_fusion walks the placements {PLACEMENTS}, this cell's is {model.placement!r}")
     if model.head is None:
         raise ValueError("ot_fusion has no rule for a model whose last graph layer predicts (model.head='none')")
+    for kind, base, parts in (
+        ("encoder", Encoder, model.encoders),
+        ("fusion", Fusion, model.fusions),
+        ("layer", GraphLayer, [*model.layers, *(streams.layers for streams in model.streams)]),
+        ("readout", Readout, [model.readout]),
+    ):
+        for part in parts:
+            if type(part).align is base.align:
+                raise no_rule(Walk, kind, base, part)
 
 
 def _both(modules: Pair, x: Pair, call: Callable[[Any, Array], Array]) -> Pair:
@@ -191,7 +204,7 @@ def _layer(walk: Walk, model: Model, layers: Pair, t_in: Map, x: Pair, graph: Gr
     y, before = _both(layers, x, lambda layer, a: layer(a, graph, present)), present
     present = model.behind(layers[1], present, graph)
     t = layers[0].align(layers[1], walk, t_in, States(x, y, before, _rows(walk, present), graph))
-    return t, tuple(only(ACTIVATIONS[model.activation](a), present) for a in y), present
+    return t, tuple(zero_absent(ACTIVATIONS[model.activation](a), present) for a in y), present
 
 
 def _readout(walk: Walk, models: Pair, maps: list[Map], history: list[Pair], present: Array | None) -> Map:
@@ -200,7 +213,7 @@ def _readout(walk: Walk, models: Pair, maps: list[Map], history: list[Pair], pre
         graph = dataclasses.replace(graph, present=present)
     first = -1 if readouts[1].last_only else 0
     x = tuple(jnp.stack(h, axis=1) for h in zip(*history[first:], strict=True))
-    y = _both(readouts, x, lambda readout, a: readout(a, graph))
+    y = _both(readouts, x, lambda readout, a: readout(a, graph).out)
     return readouts[0].align(readouts[1], walk, maps[first:], States(x, y, present, _rows(walk, present), graph))
 
 

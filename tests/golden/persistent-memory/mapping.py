@@ -5,6 +5,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.persistent_memory import AllAttentionLayer, PersistentMemory, PersistentVectors
+from fusion_jax.records import EVALUATION
 from tests.helpers import assign, linear, prefixed, shown
 from tests.torch_names import torch_norm
 
@@ -70,7 +71,7 @@ def modality_tokens_numpy(case):
     values |= torch_norm("norm1", case, "param/norm1")
     assign(fusion, prefixed("layers.0", values) | {"embedding": np.zeros(x.shape[1:])})
     # not `fusion(...)`, which zeroes masked tokens: the reference has the outputs of masked queries too
-    fused = fusion.nodes(jnp.asarray(x), jnp.asarray(mask))
+    fused = fusion.nodes(jnp.asarray(x), jnp.asarray(mask), None, EVALUATION)
     yield "y", fused.tokens, case["out/y"]
     yield "weights", shown(fused, "memory")[:, 0], case["out/weights"]
     present = mask[..., None]

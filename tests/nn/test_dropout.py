@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusion_jax.nn.dropout import dropout, keep_mask
+from fusion_jax.nn.dropout import dropout, keep_mask, split_key
+from tests.nn.reference import close, derivatives, normal, random_only_with_a_key
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -43,3 +44,34 @@ def test_edges():
     assert set(np.unique(dropout(x, 0.5, jax.random.key(0)))) == {0.0, 2.0}
     with pytest.raises(ValueError, match="rate 1.0"):
         dropout(x, 1.0, jax.random.key(0))
+
+
+def test_dropout_needs_a_key_and_keeps_the_mean():
+    x = normal(3, 4)
+    random_only_with_a_key(lambda key: dropout(x, 0.3, key), unbiased=True)
+    derivatives(lambda x: dropout(x, 0.3, jax.random.key(0)) ** 2, x)
+    kept = keep_mask(jax.random.key(0), 0.3, (3, 4))
+    close(dropout(x, 0.3, jax.random.key(0)), np.where(kept, x / 0.7, 0))
+    assert dropout(x.astype(jnp.float32), 0.3, jax.random.key(0)).dtype == jnp.float32
+
+
+def test_the_bits_are_what_they_were():
+    """Stored results depend on them."""
+    keep = np.asarray(keep_mask(jax.random.key(0), 0.5, (32,))).astype(int)
+    assert "".join(map(str, keep)) == "01011010101110100100000000111000"
+    assert keep_mask(jax.random.key(0), 0.0, (50,)).all() and keep_mask(jax.random.key(0), 0.5, (0, 3)).shape == (0, 3)
+    assert not keep_mask(jax.random.key(0), 1 - 1e-12, (50,)).any()
+    both = np.asarray(keep_mask(jax.random.key(0), 0.5, (4, 8)))
+    np.testing.assert_array_equal(both.ravel(), keep == 1)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_rate_out_of_range_is_refused(rate):
+    with pytest.raises(ValueError, match=f"dropout rate {rate}, expected 0 <= rate < 1"):
+        keep_mask(jax.random.key(0), rate, (2,))
+
+
+def test_keys_are_split_or_there_is_none():
+    assert split_key(None, 3) == (None, None, None)
+    keys = split_key(jax.random.key(0), 3)
+    assert len(keys) == 3 and len({tuple(jax.random.key_data(k).tolist()) for k in (*keys, jax.random.key(0))}) == 4

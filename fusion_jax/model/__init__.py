@@ -27,33 +27,49 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
+from fusion_jax.model.choices import (
+    ACTIVATIONS,
+    HEADS,
+    MISSING,
+    PLACEMENTS,
+    PRESENCE,
+    check_fusion_predicts,
+    check_no_head,
+    check_placement,
+    encoded_width,
+)
+from fusion_jax.model.said import Said
+from fusion_jax.model.streams import Streams
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import normal, stack
-from fusion_jax.nn.pooling import graph_mean
-from fusion_jax.nn.presence import only
+from fusion_jax.nn.presence import zero_absent
 from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import (
     EVALUATION,
     Array,
-    Attention,
     Batch,
     Context,
-    Evidence,
     Fused,
-    Head,
     Output,
     Target,
-    Tokens,
     check_needs,
     needs_of,
 )
 from fusion_jax.structures.base import Structure
 
-PLACEMENTS = ("before", "after", "interleaved", "decision")
-MISSING = ("mask", "zeros", "mean", "learned")
-PRESENCE = ("received", "own")
-HEADS = ("linear", "none", "fusion")
-ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu}
+__all__ = [
+    "ACTIVATIONS",
+    "HEADS",
+    "MISSING",
+    "PLACEMENTS",
+    "PRESENCE",
+    "Model",
+    "Streams",
+    "check_fusion_predicts",
+    "check_no_head",
+    "check_placement",
+]
+
 Tap = Callable[[str, Array], Array]
 
 
@@ -61,116 +77,6 @@ def untouched(name: str, state: Array) -> Array:
     """The tap that changes nothing."""
     del name
     return state
-
-
-class Said:
-    """What mechanisms say beside what they pass on, in the order in which a model calls them."""
-
-    def __init__(self):
-        self.attention: list[Attention] = []
-        self.states: list[Tokens] = []
-        self.heads: list[Head] = []
-        self.tokens: list[Array | None] = []
-        self.history: list[Array] = []
-        self.losses: dict[str, Array] = {}
-        self.uncertainty: Array | None = None
-        self.evidence: Evidence | None = None
-        self.revealed: Array | None = None
-
-    def attend(self, place: str, attention: tuple[Attention, ...]) -> None:
-        self.attention += _named(place, attention)
-
-    def add(self, losses: Mapping[str, Array]) -> None:
-        for name, value in losses.items():
-            self.losses[name] = self.losses[name] + value if name in self.losses else value
-
-    def fused(self, place: str, fused: Fused) -> None:
-        """Of several fusions that state an uncertainty or hold opinions, the last is heard."""
-        self.attend(place, fused.attention)
-        self.add(fused.losses)
-        self.states += _named(place, fused.states)
-        self.heads += _named(place, fused.heads)
-        self.tokens.append(fused.tokens)
-        self.history.append(fused.out)
-        self.uncertainty = self.uncertainty if fused.uncertainty is None else fused.uncertainty
-        self.evidence = self.evidence if fused.evidence is None else fused.evidence
-        if fused.revealed is not None:
-            self.revealed = fused.revealed if self.revealed is None else self.revealed | fused.revealed
-
-    def of_rows(self, graph: Graph) -> None:
-        """What was said of nodes is said of the target's rows: the mean over a graph's nodes, or over a pair's."""
-
-        def mean(values: Array) -> Array:
-            return graph_mean(values, graph) if graph.pairs is None else values[graph.pairs].mean(1)
-
-        self.heads = [dataclasses.replace(head, values=mean(head.values)) for head in self.heads]
-        self.uncertainty = None if self.uncertainty is None else mean(self.uncertainty[:, None])[:, 0]
-
-
-def _named(place: str, records: tuple) -> list:
-    return [dataclasses.replace(record, name=f"{place}: {record.name}") for record in records]
-
-
-class Streams(nnx.Module):
-    """One graph layer a modality: x [N, M, D] -> [N, M, D'], every stream with weights of its own.
-
-    Streams that share an edge set run as one `vmap`, so that one sparse product serves all of them; streams
-    with edge sets of their own (`graph.views`) run one after another. `make(rngs)` builds the layer of one stream.
-    """
-
-    def __init__(self, make: Callable[[nnx.Rngs], nnx.Module], modalities: int, *, rngs: nnx.Rngs):
-        self.layers = stack(make, modalities, rngs)
-        self.modalities = modalities
-
-    def _each(self, call: Callable, x: Array, graph: Graph | None, present: Array | None, context: Context):
-        """`call(layer, x [N, D], graph, present [N], context)` of every stream, a list; x [N, M, D], present [N, M].
-
-        With it the variables of the layers as the calls leave them, [M, ...]: those of a copy, as `vmap` makes one.
-        """
-        contexts = context.split(self.modalities)
-
-        def run(layer, x, present, key, graph=graph):
-            said = call(layer, x, graph, present, dataclasses.replace(context, key=key))
-            return said, nnx.state(layer, nnx.Not(nnx.Param))
-
-        if graph is None or not graph.views:
-            keys = None if context.key is None else jnp.stack([own.key for own in contexts])
-            axes = (0, 1, None if present is None else 1, None if keys is None else 0)
-            said, rest = jax.vmap(run, axes)(self.layers, x, present, keys)
-            each = [jax.tree.map(lambda a, m=m: a[m], said) for m in range(self.modalities)]
-        else:
-            each, states = [], []
-            for m, own in enumerate(contexts):
-                layer = jax.tree.map(lambda a, m=m: a[m], self.layers)
-                one = None if present is None else present[:, m]
-                said, state = run(layer, x[:, m], one, own.key, graph.view(m))
-                each.append(said)
-                states.append(state)
-            rest = jax.tree.map(lambda *a: jnp.stack(a), *states)
-        return each, rest
-
-    def __call__(
-        self, x: Array, graph: Graph | None, present: Array | None = None, context: Context = EVALUATION
-    ) -> Array:
-        """x [N, M, D] -> [N, M, D']; `present` bool [N, M] says who has something in each stream, all if None."""
-        each, rest = self._each(lambda layer, *given: layer(*given), x, graph, present, context)
-        nnx.update(self.layers, rest)
-        return jnp.stack(each, axis=1)
-
-    def attention(self, x, graph, present, context) -> list[tuple[Attention, ...]]:
-        """That of the layer of every stream."""
-        return self._each(lambda layer, *given: layer.attention(*given), x, graph, present, context)[0]
-
-    def losses(self, x, graph, present, context) -> dict[str, Array]:
-        """Those of the layers, summed over the streams."""
-        each, _ = self._each(lambda layer, *given: layer.losses(*given), x, graph, present, context)
-        return jax.tree.map(lambda *a: sum(a), *each)
-
-    def reached(self, present: Array, graph: Graph | None) -> Array:
-        """bool [N, M]: who has something in each stream behind the layer."""
-        if graph is None or not graph.views:
-            return self.layers.reached(present, graph)
-        return jnp.stack([self.layers.reached(present[:, m], graph.view(m)) for m in range(self.modalities)], axis=1)
 
 
 class Model(nnx.Module):
@@ -246,7 +152,7 @@ class Model(nnx.Module):
             check_no_head(placement, layers, readout.name)
         if head == "fusion":
             check_fusion_predicts(fusion.name, placement, readout.name)
-        widths = [_encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
+        widths = [encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
 
@@ -313,7 +219,7 @@ class Model(nnx.Module):
         if self.missing == "mask":
             reached = [encoder.reached(mask[:, m], view) for m, (encoder, (_, view, *_)) in enumerate(calls)]
             present = jnp.stack(reached, axis=1)
-            return only(x, present), present
+            return zero_absent(x, present), present
         if self.missing == "zeros":
             x = jnp.where(mask[..., None], x, 0)
         if self.missing == "learned":
@@ -383,7 +289,7 @@ class Model(nnx.Module):
         h = layer(*given)
         h = h if predicts or one.whole_block else ACTIVATIONS[self.activation](h)
         present = self.behind(layer, present, graph)
-        return only(h, present), present
+        return zero_absent(h, present), present
 
     def __call__(self, batch: Batch, *, context: Context = EVALUATION, tap: Tap = untouched) -> Output:
         """Predictions for all nodes (or graphs).
@@ -479,7 +385,7 @@ class Model(nnx.Module):
         read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
         said.attend("readout", read.attention)
         said.add(read.losses)
-        said.heads += _named("readout", read.heads)
+        said.head("readout", read.heads)
         return output(self.head(dropout(read.out, self.rate, second.key)), read.out)
 
 
@@ -488,58 +394,3 @@ def _told(kind: str, mechanism: nnx.Module, graph: Graph | None, context: Contex
     needs = needs_of(mechanism)
     check_needs(f"{kind} {zoo.name_of(mechanism)!r}", needs, graph, context)
     return context.told(needs)
-
-
-def _encoded_width(encoder: str, feature_dims: Mapping[str, int], dim: int) -> int:
-    """The one width of all encoded modalities.
-
-    Raises:
-        ValueError: they have several; names them.
-    """
-    kind = zoo.get("encoder", encoder)
-    widths = {name: kind.width(d, dim) for name, d in feature_dims.items()}
-    if len(set(widths.values())) > 1:
-        raise ValueError(
-            f"encoder {encoder!r} leaves the modalities at the widths {widths}, a fusion needs one: name an encoder, "
-            "such as 'linear', or one modality"
-        )
-    return next(iter(widths.values()))
-
-
-def check_no_head(placement: str, layers: int, readout: str):
-    """Raises ValueError where head "none" does not exist: where no graph layer gives one prediction a node."""
-    where = "model.head='none': the last graph layer predicts, so that"
-    if placement not in ("before", "decision"):
-        raise ValueError(f"{where} fusion stands before the layers or fuses predictions, not {placement!r}")
-    if layers < 1:
-        raise ValueError(f"{where} there must be one, found model.layers={layers}")
-    if readout != "last":
-        raise ValueError(f"{where} nothing reads states, found the readout {readout!r}; it exists for node tasks only")
-
-
-def check_fusion_predicts(fusion: str, placement: str, readout: str):
-    """Raises ValueError where head "fusion" does not exist: where no fusion stands last and knows the outputs."""
-    where = "model.head='fusion': the last fusion predicts, so that"
-    if "outputs" not in zoo.get("fusion", fusion).info.needs:
-        raise ValueError(f"{where} it has to need 'outputs', which fusion {fusion!r} does not")
-    if placement not in ("after", "interleaved"):
-        raise ValueError(f"{where} it stands behind the layers ('after', 'interleaved'), not {placement!r}")
-    if readout != "last":
-        raise ValueError(f"{where} nothing reads states, found the readout {readout!r}; it exists for node tasks only")
-
-
-def check_placement(fusion: str, placement: str):
-    """The fusion's class, if it can stand there.
-
-    Raises:
-        ValueError: unknown placement, or one the mechanism cannot have; says which it can.
-    """
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement {placement!r}{zoo.nearest(placement, PLACEMENTS)}; expected one of {PLACEMENTS}")
-    mechanism = zoo.get("fusion", fusion)
-    if placement not in mechanism.placements:
-        why = " (it returns no tokens)" if placement == "interleaved" else ""
-        raise ValueError(
-            f"fusion {fusion!r} cannot stand {placement!r}{why}; its placements: {', '.join(mechanism.placements)}"
-        )
-    return mechanism

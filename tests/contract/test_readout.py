@@ -14,22 +14,29 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Context
+from tests.contract import cases
+from tests.contract.cases import close
 
 SIZES = np.array([4, 1, 6])
 N, L, D = int(SIZES.sum()), 3, 16
 STARTS = np.cumsum(SIZES) - SIZES
+PAIRS = np.array([[0, 2], [2, 1], [5, 9], [6, 6]])  # what link readouts read: within a graph, without node 3
 each = pytest.mark.parametrize("name", zoo.names("readout"))
 
 
-def graph(sizes=SIZES, order=None) -> Graph:
+def graph(sizes=SIZES, order=None, linked=PAIRS) -> Graph:
     """Every graph a path in both directions; node i of it becomes row rank[i] where rows are reordered."""
     starts = np.cumsum(sizes) - sizes
     pairs = [(s + i, s + i + 1) for s, n in zip(starts, sizes, strict=True) for i in range(n - 1)]
     a, b = np.array(pairs, int).reshape(-1, 2).T
     rank = np.arange(int(np.sum(sizes))) if order is None else np.argsort(order)
     made = Graph.create(np.concatenate([rank[a], rank[b]]), np.concatenate([rank[b], rank[a]]), sizes)
-    rows = [rank[[s, s + min(n - 1, 1)]] for s, n in zip(starts, sizes, strict=True) if n]  # of every graph one pair
-    return dataclasses.replace(made, pairs=jnp.asarray(np.array(rows), jnp.int32))
+    return dataclasses.replace(made, pairs=jnp.asarray(rank[linked], jnp.int32))
+
+
+def inside(start: int, count: int) -> np.ndarray:
+    """The pairs among `count` nodes from `start` on, whose ids begin at 0."""
+    return PAIRS[((start <= PAIRS) & (PAIRS < start + count)).all(1)] - start
 
 
 class Case:
@@ -41,8 +48,11 @@ class Case:
         self.forward = jax.jit(self.run)
         self.out = np.asarray(self.forward(self.params, self.history, self.graph))
 
+    def read(self, params, history, graph, key=None):
+        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, Context(key=key))
+
     def run(self, params, history, graph, key=None):
-        return nnx.merge(self.graphdef, params, self.rest, copy=True)(history, graph, context=Context(key=key)).out
+        return self.read(params, history, graph, key).out
 
 
 @functools.cache
@@ -50,20 +60,16 @@ def case(name: str) -> Case:
     return Case(name)
 
 
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
-
-
 @each
 def test_shape(name):
     c = case(name)
-    rows = {"node": N, "graph": len(SIZES), "link": len(SIZES)}[c.cls.level]
+    rows = {"node": N, "graph": len(SIZES), "link": len(PAIRS)}[c.cls.level]
     assert c.out.shape == (rows, c.cls.width(D)) and c.out.dtype == np.float32 and np.isfinite(c.out).all()
 
 
 @each
 def test_permuting_the_nodes_of_a_graph(name):
-    """permutes the rows of a node readout and changes nothing for others."""
+    """permutes the rows of a node readout and changes nothing for one of graphs or links."""
     c, rng = case(name), np.random.default_rng(0)
     order = np.concatenate([s + rng.permutation(n) for s, n in zip(STARTS, SIZES, strict=True)])
     assert (order != np.arange(N)).any()
@@ -75,7 +81,8 @@ def test_permuting_the_nodes_of_a_graph(name):
 def test_graph_by_graph_is_the_batch(name):
     c = case(name)
     alone = [
-        c.forward(c.params, c.history[s : s + n], graph(np.array([n]))) for s, n in zip(STARTS, SIZES, strict=True)
+        c.forward(c.params, c.history[s : s + n], graph(np.array([n]), linked=inside(s, n)))
+        for s, n in zip(STARTS, SIZES, strict=True)
     ]
     close(np.concatenate(alone), c.out)
 
@@ -95,7 +102,8 @@ def test_rows_that_are_not_there_change_nothing(name):
     """The first graph without its last node, whether cut off or only marked as absent."""
     c = case(name)
     keep = np.arange(N) != 3
-    cut = c.forward(c.params, c.history[keep], graph(np.array([3, 1, 6])))
+    left = np.cumsum(keep) - 1
+    cut = c.forward(c.params, c.history[keep], graph(np.array([3, 1, 6]), linked=left[PAIRS]))
     full = c.graph
     ends = keep[np.asarray(full.senders)] & keep[np.asarray(full.receivers)]
     marked = Graph.create(np.asarray(full.senders)[ends], np.asarray(full.receivers)[ends], SIZES)
@@ -126,3 +134,23 @@ def test_two_seeds_at_once(name):
     out = jax.jit(jax.vmap(c.run, (0, None, None), axis_size=2))(both, c.history, c.graph)
     close(out[0], c.out)
     close(out[1], c.forward(other, c.history, c.graph))
+
+
+@each
+def test_attention_losses_and_heads(name):
+    """Heads have the rows of what is read; losses are finite scalars."""
+    c = case(name)
+    read = jax.jit(c.read)(c.params, c.history, c.graph)
+    cases.check_attention(read.attention, N)
+    assert all(len(head.values) == len(c.out) for head in read.heads)
+    assert all(v.shape == () and np.isfinite(v) for v in read.losses.values())
+
+
+@pytest.mark.parametrize("name, rate", cases.with_rates("readout"))
+def test_a_rate_above_0_and_a_key_make_something_random(name, rate):
+    """Without a key nothing is: evaluation does not know of the rate."""
+    c = case(name)
+    readout = c.cls(D, L, **cases.only("readout", name, rate), rngs=nnx.Rngs(0))
+    run = jax.jit(lambda key: readout(c.history, c.graph, Context(key=key)).out)
+    assert cases.differ(*(run(jax.random.key(k)) for k in range(2)))
+    close(run(None), c.out)
