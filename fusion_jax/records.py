@@ -392,3 +392,6 @@ def check_needs(what: str, needs: tuple[str, ...], graph: Graph | None, context:
         raise ValueError(f"{what} needs one edge set a modality beside the shared one: set data.views")
     if "labels" in needs and context.target is None:
         raise ValueError(f"{what} needs the labels of training rows: call the model with them in its context")
+    if "labels" in needs and context.target.level != "node" and not what.startswith("readout"):
+        # A readout returns a row a label; all others have a row a node, which labels of graphs or links do not fit.
+        raise ValueError(f"{what} needs a label a node, this data set labels {context.target.level}s")

@@ -2,10 +2,11 @@
 
 import inspect
 
+import numpy as np
 import pytest
 
 from fusion_jax import zoo
-from fusion_jax.records import NEEDS, check_needs
+from fusion_jax.records import NEEDS, Context, Target, check_needs
 from tests.contract.cases import each
 from tests.helpers import small_graph
 
@@ -56,6 +57,15 @@ def test_a_need_is_enforced_by_name(need):
     """All but the outputs, which the constructor is given."""
     with pytest.raises(ValueError, match="fusion 'mine'"):
         check_needs("fusion 'mine'", (need,), None if need == "graph" else small_graph(4))
+
+
+@pytest.mark.parametrize("level", ["graph", "link"])
+def test_labels_that_are_not_of_nodes_reach_readouts_only(level):
+    labels = np.zeros(3, np.int32)
+    context = Context(target=Target("classes", num_outputs=2, level=level, labels=labels), train=labels == 0)
+    with pytest.raises(ValueError, match=f"layer 'mine' needs a label a node, this data set labels {level}s"):
+        check_needs("layer 'mine'", ("labels",), small_graph(4), context)
+    check_needs("readout 'mine'", ("labels",), small_graph(4), context)
 
 
 @pytest.mark.parametrize("name", each("analysis"))
