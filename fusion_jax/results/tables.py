@@ -1,6 +1,6 @@
 """The table of a study: a row a variant x placement, with means, spreads, sizes and seconds.
 
-Rows are queried from the Parquet files of the store (DuckDB); nothing is trained again.
+Rows are read from the Parquet files of the store; nothing is trained again.
 """
 
 from __future__ import annotations
