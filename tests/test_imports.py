@@ -44,16 +44,23 @@ def files() -> dict[str, pathlib.Path]:
 FILES = files()
 
 
+def _above(name: str, level: int) -> list[str]:
+    """What the dots of a relative import stand for."""
+    package = name.split(".") if FILES[name].name == "__init__.py" else name.split(".")[:-1]
+    return package[: len(package) + 1 - level] if level else []
+
+
 def imported(name: str) -> set[str]:
     """The files of the package that a file imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join([*_above(name, node.level), *filter(None, [node.module])])
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in FILES else node.module)
+                inner = f"{module}.{alias.name}"
+                found.add(inner if inner in FILES else module)
     return {module for module in found if module in FILES and module not in (name, "fusion_jax")}
 
 

@@ -9,9 +9,12 @@ import pytest
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.model import MISSING, Model, check_placement
+from fusion_jax.layers.base import GraphLayer
+from fusion_jax.model import MISSING, Model, Streams, check_placement
+from fusion_jax.model.said import Said
 from fusion_jax.plan import LayerPlan, Named
-from fusion_jax.records import Batch, Context, Target
+from fusion_jax.records import EVALUATION, Batch, Context, Fused, Head, Target
+from tests.contract import cases
 from tests.helpers import parameters, small_graph, to_float64
 
 N, DIMS, DIM, CLASSES = 7, {"a": 3, "b": 2}, 4, 3
@@ -381,3 +384,50 @@ def test_a_node_without_anything_that_hears_nothing_has_nothing(placement):
         state = np.asarray(states[f"{name} {depth}"])
         there = MASK if placement == "after" else MASK.any(1)
         assert not there.all() and not state[~there].any() and state[there].any()
+
+
+def test_nodes_that_have_nothing_do_not_count_in_their_graph():
+    def predict(keep, sizes, senders, receivers):
+        graph = Graph.create(np.array(senders), np.array(receivers), np.array(sizes))
+        features = {name: x[keep] for name, x in FEATURES.items()}
+        return model(batch(features, mask[keep], graph)).prediction
+
+    target = Target("classes", labels=np.array([0, 1]), num_outputs=CLASSES, level="graph")
+    model, mask = build(readout="mean", target=target), np.ones((N, len(DIMS)), bool)
+    mask[2] = False
+    whole = predict(np.arange(N), [3, 4], [0, 1, 3, 4], [1, 0, 4, 3])
+    without = predict(np.delete(np.arange(N), 2), [2, 4], [0, 1, 2, 3], [1, 0, 3, 2])
+    np.testing.assert_allclose(whole, without, rtol=1e-9)
+
+
+class Noise(GraphLayer):
+    def __init__(self, rngs):
+        self.factor = nnx.Param(jnp.ones(()))
+
+    def __call__(self, x, graph, present=None, context=EVALUATION):
+        return x + self.factor[...] * jax.random.normal(context.key, x.shape, x.dtype)
+
+
+@pytest.mark.parametrize("graph", [GRAPH, cases.graphs(len(DIMS))], ids=["shared", "own"])
+def test_every_stream_draws_for_itself(graph):
+    streams = Streams(Noise, len(DIMS), rngs=nnx.Rngs(0))
+    y = streams(jnp.zeros((N, len(DIMS), 3)), graph, None, Context(key=jax.random.key(0)))
+    assert not np.isclose(y[:, 0], y[:, 1]).any()
+
+
+def test_what_is_said_of_nodes_is_said_of_their_graphs():
+    """Their mean over who is there; where nobody is, nothing is known."""
+    rng = np.random.default_rng(0)
+    there = np.array([1, 1, 0, 1, 0, 0, 1], bool)
+    graph = Graph.create(np.array([0]), np.array([1]), np.array([3, 1, 2, 1]))
+    graph = dataclasses.replace(graph, present=jnp.asarray(there))
+    values, unsure, said = rng.normal(size=(N, 2)), rng.uniform(0.1, 0.9, N), Said()
+    said.fused("fusion 1", Fused(values, heads=(Head("h", values),), uncertainty=jnp.asarray(unsure)))
+    said.of_rows(graph)
+    np.testing.assert_allclose(said.uncertainty, [unsure[:2].mean(), unsure[3], 1, unsure[6]])
+    np.testing.assert_allclose(said.heads[0].values, [values[:2].mean(0), values[3], [0, 0], values[6]])
+    said.fused("fusion 2", Fused(values, heads=(Head("h", values),), uncertainty=jnp.asarray(unsure)))
+    said.heads = said.heads[1:]
+    said.of_rows(dataclasses.replace(graph, pairs=jnp.array([[0, 3], [6, 6]])))
+    np.testing.assert_allclose(said.uncertainty, [(unsure[0] + unsure[3]) / 2, unsure[6]])
+    np.testing.assert_allclose(said.heads[0].values, [(values[0] + values[3]) / 2, values[6]])

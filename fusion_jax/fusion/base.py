@@ -68,11 +68,17 @@ class Fusion(nnx.Module):
 
         keys = None if context.key is None else jax.random.split(context.key, x.shape[0])
         fused = jax.vmap(one, (0, 0, None if keys is None else 0))(x, mask, keys)
+        there = mask.any(1)  # who has nothing, as rows of padding do, has no say in a mean over nodes
+
+        def mean(values: Array) -> Array:
+            values = jnp.broadcast_to(values, there.shape)
+            return jnp.where(there, values, 0).sum() / jnp.maximum(there.sum(), 1).astype(values.dtype)
+
         return dataclasses.replace(
             fused,
             attention=tuple(dataclasses.replace(a, axes=("node", *a.axes)) for a in fused.attention),
-            losses={k: v.mean() for k, v in fused.losses.items()},
-            heads=tuple(dataclasses.replace(h, weight=jnp.mean(h.weight)) for h in fused.heads),
+            losses={k: mean(v) for k, v in fused.losses.items()},
+            heads=tuple(dataclasses.replace(h, weight=mean(h.weight)) for h in fused.heads),
         )
 
     def __call__(self, x: Array, mask: Array, graph: Graph | None = None, context: Context = EVALUATION) -> Fused:

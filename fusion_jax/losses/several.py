@@ -40,6 +40,7 @@ def several(
     total = 0.0
     for (_, part, columns), share, name in zip(parts, weights, losses, strict=True):
         streams = None if output.streams is None else output.streams[..., columns]
-        own = dataclasses.replace(output, prediction=output.prediction[:, columns], streams=streams)
+        # opinions are on all columns at once, and are no opinions on some of them
+        own = dataclasses.replace(output, prediction=output.prediction[:, columns], streams=streams, evidence=None)
         total = total + share / sum(weights) * zoo.get("loss", name)(own, part, weight, context=context)
     return total

@@ -5,7 +5,10 @@ from fusion_jax.metrics.f1 import of_task
 
 
 class MacroF1(Metric):
-    """mean_c F1_c, as in scikit-learn: a class that no row has and none is given has no F1."""
+    """mean_c F1_c: a class (or label) that no row has and none is given has no F1, and does not count.
+
+    For classes this is scikit-learn's `f1_score(average="macro")`; of labels scikit-learn takes such a one for 0.
+    """
 
     heading = "macro F1"
     tasks = ("classes", "labels")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import jax.numpy as jnp
+
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.pooling import graph_mean
+from fusion_jax.nn.pooling import graph_mean, node_count
 from fusion_jax.records import Array, Attention, Evidence, Fused, Head, Tokens
 
 
@@ -54,7 +56,10 @@ class Said:
             return graph_mean(values, graph) if graph.pairs is None else values[graph.pairs].mean(1)
 
         self.heads = [dataclasses.replace(head, values=mean(head.values)) for head in self.heads]
-        self.uncertainty = None if self.uncertainty is None else mean(self.uncertainty[:, None])[:, 0]
+        if self.uncertainty is not None:
+            self.uncertainty = mean(self.uncertainty[:, None])[:, 0]
+            if graph.pairs is None:  # of a graph in which nobody has anything nothing is known
+                self.uncertainty = jnp.where(node_count(graph) > 0, self.uncertainty, 1)
 
 
 def _named(place: str, records: tuple) -> list:

@@ -41,8 +41,9 @@ class MaskedBatchNorm(nnx.Module):
     """y = (x - mean) / sqrt(var + eps) * scale + bias, statistics over the rows where `mask` is true.
 
     In training (`training=True`) the statistics are those of the present rows and the running ones are
-    updated, r <- (1 - momentum) r + momentum * batch, the running variance with n / (n - 1) as in PyTorch;
-    in evaluation the running ones are used. Without `affine`, scale is 1 and bias 0.
+    updated, r <- (1 - momentum) r + momentum * batch, the running variance with n / (n - 1) as in PyTorch (and
+    left as they are by a step without a present row); in evaluation the running ones are used. Without `affine`, scale
+    is 1 and bias 0.
     """
 
     def __init__(self, dim: int, *, epsilon: float = 1e-5, momentum: float = 0.1, affine: bool = True, rngs: nnx.Rngs):
@@ -63,8 +64,9 @@ class MaskedBatchNorm(nnx.Module):
             mean = jnp.where(keep, x, 0).sum(axes) / count
             var = jnp.where(keep, (x - mean) ** 2, 0).sum(axes) / count
             unbiased = var * count / jnp.maximum(count - 1, 1)
-            self.mean[...] = (1 - self.momentum) * self.mean[...] + self.momentum * mean
-            self.var[...] = (1 - self.momentum) * self.var[...] + self.momentum * unbiased
+            for running, now in ((self.mean, mean), (self.var, unbiased)):
+                new = (1 - self.momentum) * running[...] + self.momentum * now
+                running[...] = jnp.where(keep.any(), new, running[...])
         else:
             mean, var = self.mean[...], self.var[...]
         y = (x - mean) / jnp.sqrt(var + self.epsilon)

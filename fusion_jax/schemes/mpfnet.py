@@ -9,6 +9,7 @@ they are meant to do. Golden `mpfnet`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -70,13 +71,23 @@ class TwoEncoders(nnx.Module):
         return similarity @ self.weight[...] + self.bias[...]
 
     def __call__(self, batch: Batch, *, context: Context = EVALUATION) -> Output:
-        """The fused prediction; `hidden` is [f_G; f_A] [N, 2 F], the attention "prototypes" the similarities [N, C]."""
+        """The fused prediction; `hidden` is [f_G; f_A] [N, 2 F], the attention "prototypes" the similarities [N, C].
+
+        Side predictions of the two models train them in their own stages only.
+        """
         first, second = context.split(2)
         g = self.generic(batch, context=first)
         a = self.advanced(self.for_advanced(batch, g.hidden), context=second)
         hidden = jnp.stack([g.hidden, a.hidden], axis=1)
         d = self.similarity(hidden, self.prototypes[...].astype(hidden.dtype))
-        losses = {f"generic {k}": v for k, v in g.losses.items()} | {f"advanced {k}": v for k, v in a.losses.items()}
+        said = {"generic": g, "advanced": a}
+        losses = {f"{who} {k}": v for who, own in said.items() for k, v in own.losses.items()}
+        shown = [own.revealed for own in said.values() if own.revealed is not None]
+
+        def both(field: str) -> tuple:
+            found = [(who, record) for who, own in said.items() for record in getattr(own, field)]
+            return tuple(dataclasses.replace(record, name=f"{who} {record.name}") for who, record in found)
+
         seen = Attention("prototypes", d, ("node", "class"), "node", "class", normalised=False)
         return Output(
             self.classify(d),
@@ -84,8 +95,11 @@ class TwoEncoders(nnx.Module):
             a.embeddings,
             hidden.reshape(len(d), -1),
             a.mask,
-            attention=(seen, *a.attention),
+            a.present,
+            attention=(seen, *both("attention")),
+            states=both("states"),
             losses=losses,
+            revealed=functools.reduce(jnp.logical_or, shown) if shown else None,
         )
 
     def only_generic(self, batch: Batch, *, context: Context = EVALUATION) -> Output:

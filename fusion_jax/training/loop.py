@@ -129,6 +129,7 @@ def train(
 
         return jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
 
+    patience = max(patience, select_every)  # else every seed stopped before it is looked at for the first time
     start = time.perf_counter()
     programs = [compile_stage(planned) for planned in plans]
     compile_seconds = time.perf_counter() - start
@@ -147,7 +148,7 @@ def train(
             left = planned.end - _length(history)
             history.append({k: np.asarray(v)[:, :left] for k, v in logs.items()})
             at_border(state, history)
-        if planned.end < plans[-1].end:
+        if planned.place + 1 < len(plans):  # by its place: a last stage without epochs ends where this one does
             _fill_up(history, planned.end)
     train_seconds = time.perf_counter() - start
 

@@ -112,7 +112,8 @@ def training_loss(
         loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
         value = stage.loss(model, output, target, weight, epoch, loss_key)
     for head in output.heads:
-        said = dataclasses.replace(output, prediction=head.values, evidence=None)
+        # the opinions and the single modalities' predictions are the main prediction's, and in its loss already
+        said = dataclasses.replace(output, prediction=head.values, streams=None, evidence=None)
         value = value + head.weight * loss(said, target, weight, now)
     value = value + sum(output.losses.values(), 0.0)
     return value if penalty is None else value + penalty(nnx.state(model, nnx.Param))

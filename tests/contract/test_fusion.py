@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax import zoo
-from fusion_jax.records import Fused
+from fusion_jax.records import Fused, needs_of
 from tests.contract import cases
 from tests.contract.cases import PADDING, D, M, N, close, each
 
@@ -131,6 +131,7 @@ def test_mask(name):
     nan = np.where(c.mask[..., None], c.x, np.nan).astype(np.float32)
     other = c.evaluate(c.pad(nan), c.pad(c.mask), c.padded_graph)
     cases.equal(c.out, other)
+    assert c.out.tokens is None or not np.asarray(c.out.tokens)[~c.pad(c.mask)].any()
     assert all(np.isfinite(np.asarray(v)).all() for v in jax.tree.leaves((c.out.out, c.out.tokens, c.out.losses)))
 
 
@@ -168,12 +169,22 @@ def test_permuting_the_modalities_leaves_the_output(name):
     c = case(name)
     if "modalities" not in c.module.symmetries:
         return
-    order = np.array([*range(1, c.m), 0])
     graph = c.padded_graph
-    moved = jax.tree.map(lambda a: a, graph)
-    object.__setattr__(moved, "views", tuple(graph.views[m] for m in order))
-    other = c.evaluate(c.pad(c.x)[:, order], c.pad(c.mask)[:, order], moved)
-    close(other.out, c.out.out)
+    for order in ([*range(1, c.m), 0], [1, 0, *range(2, c.m)]):  # in a circle; the first two
+        moved = jax.tree.map(lambda a: a, graph)
+        object.__setattr__(moved, "views", tuple(graph.views[m] for m in order))
+        other = c.evaluate(c.pad(c.x)[:, order], c.pad(c.mask)[:, order], moved)
+        close(other.out, c.out.out)
+
+
+@pytest.mark.parametrize("name", each("fusion"))
+def test_what_it_does_not_need_has_no_influence(name):
+    """One that does not say that it needs the graph reads no edge."""
+    c = case(name)
+    if {"graph", "edge_time", "views"} & set(needs_of(c.module)):
+        return
+    other = jax.tree.map(jnp.zeros_like, c.padded_graph)
+    cases.equal(c.evaluate(c.pad(c.x), c.pad(c.mask), other), c.out)
 
 
 @pytest.mark.parametrize("name, rate", cases.with_rates("fusion"))

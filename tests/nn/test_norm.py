@@ -85,3 +85,11 @@ def test_derivatives_of_batch_norm_and_none_of_masked_rows():
     derivatives(run, X)
     d = np.asarray(jax.grad(lambda x: (run(x) ** 3).sum())(X))
     assert not d[~MASK].any() and d[MASK].any()
+
+
+def test_a_step_without_a_present_row_leaves_the_running_statistics():
+    norm = MaskedBatchNorm(2, rngs=nnx.Rngs(0))
+    y = norm(jnp.ones((3, 2), jnp.float32), jnp.zeros(3, bool), training=True)
+    assert np.isfinite(y).all()
+    np.testing.assert_array_equal(norm.mean[...], 0)
+    np.testing.assert_array_equal(norm.var[...], 1)

@@ -79,6 +79,26 @@ def test_a_stage_without_epochs_solves_the_head_in_closed_form(data, ready):
         np.testing.assert_allclose(trained.prediction[seed], fit.predict(h), rtol=1e-4, atol=1e-5)
 
 
+def test_a_last_stage_without_epochs_follows_where_all_seeds_have_stopped_early(ready):
+    def write(model, *_):
+        model.notes[...] = jnp.full_like(model.notes[...], 7.0)
+
+    stages = [Stage(12), Stage(0, begin=write)]
+    trained = staged.train(ready, stages, score=staged.ever_worse, patience=2)
+    assert (trained.rest["notes"][...] == 7).all() and trained.diverged == {}
+    loss = trained.history["train_loss"]
+    assert loss.shape == (2, 12) and np.isfinite(loss[:, :3]).all() and np.isnan(loss[:, 3:]).all()
+
+
+def test_a_seed_is_looked_at_before_its_patience_ends(ready):
+    """Patience counts epochs, of which only every fourth is looked at."""
+    trained = staged.train(ready, [Stage(12)], score=staged.ever_worse, patience=2, select_every=4)
+    assert trained.diverged == {} and trained.best_epoch.tolist() == [3, 3]
+    longer = staged.train(ready, [Stage(12)], score=staged.ever_worse, patience=5, select_every=4)
+    lengths = [np.isfinite(t.history["train_loss"]).sum(1).tolist() for t in (trained, longer)]
+    assert lengths == [[8, 8], [9, 9]], "the first look at epoch 3, then so many more"
+
+
 def test_remember_and_the_score_hold_in_a_stage_without_epochs(ready):
     def remember(model, batch, target, weight):
         del batch, target
