@@ -2,7 +2,7 @@
 
 Nothing that was compiled is ever dropped by itself, so that a worker would grow to several GB. What belongs together (a
 module, in it the tests of one xdist group) runs together, and what it compiled is dropped behind it once the process is
-large; what others need of it comes back from the cache on disk.
+large, or within it once it is very large; what others need of it comes back from the cache on disk.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).pa
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
 
-LARGE = 1.2e9  # bytes
+LARGE, VERY_LARGE = 1.2e9, 1.6e9  # bytes
 
 
 def place(item) -> tuple:
@@ -38,9 +38,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_teardown(item, nextitem):
-    if nextitem is not None and place(nextitem) == place(item):
-        return
-    if psutil.Process().memory_info().rss > LARGE:
+    within = nextitem is not None and place(nextitem) == place(item)
+    if psutil.Process().memory_info().rss > (VERY_LARGE if within else LARGE):
         import jax  # not before the settings above are made
 
         jax.clear_caches()
