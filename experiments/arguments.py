@@ -108,9 +108,11 @@ def check(argv: list[str]) -> list[str]:
     kept = []
     for argument, text in zip(argv, given, strict=True):
         key, is_set, value = text.removeprefix("config.").partition("=")
-        if not text.startswith("config.") or key in config or key in groups:
+        inside = is_set and any(part in study.OPEN for part in key.split(".")[:-1])
+        dotted = inside and key.rpartition(".")[0].rpartition(".")[2] not in study.OPEN  # ml_collections would split it
+        if not text.startswith("config.") or (key in config or key in groups) and not dotted:
             kept.append(argument)
-        elif is_set and key.rpartition(".")[0].rpartition(".")[2] in study.OPEN:
+        elif inside:
             _StudyFile.options[key] = value  # whether the mechanism has it is said when the cell is resolved
         else:
             raise ValueError(study.unknown(key, config))
@@ -159,4 +161,7 @@ def _config(path: str) -> ConfigDict:
     file, argument = study.split(path)
     module = study.load(file)
     with study.mistakes_in(file):
-        return module.get_config() if argument is None else module.get_config(argument)
+        config = module.get_config() if argument is None else module.get_config(argument)
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"{file}: get_config returned {config!r}, expected the config of study.defaults, changed")
+    return config

@@ -46,7 +46,7 @@ def test_identity_does_not_depend_on_order_label_seeds_or_how_it_is_run():
 
 def changed_value(key, value):
     """Another value: another mechanism of that kind where the key names one, more options where it holds some."""
-    kind = {f"{path}.name": kind for path, kind in SECTIONS.items()}.get(key)
+    kind = {"size.like": "fusion", **{f"{path}.name": kind for path, kind in SECTIONS.items()}}.get(key)
     if kind:
         return next(name for name in zoo.names(kind) if name != value)
     if isinstance(value, Mapping):
