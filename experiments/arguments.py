@@ -29,6 +29,7 @@ class _StudyFile(flags.ArgumentParser):
     """
 
     options: dict[str, str] = {}
+    left: list[str] = []  # the other arguments, which are ml_collections' own
 
     def parse(self, path: str) -> ConfigDict:
         config = _config(path)
@@ -43,7 +44,7 @@ class _StudyFile(flags.ArgumentParser):
 
 def define_study(help: str) -> None:
     """The flag --config=FILE[:argument], with --config.key=value for each of its keys."""
-    config_flags.DEFINE_config_file("config", None, help, lock_config=True)
+    config_flags.DEFINE_config_file("config", None, help, lock_config=True, sys_argv=_StudyFile.left)
     FLAGS["config"].parser = _StudyFile()
     flags.mark_flag_as_required("config")
 
@@ -64,6 +65,7 @@ def parse(argv: list[str], default: str = "") -> list[str]:
         argv = [argv[0], f"--config={default}", *argv[1:]]
     try:
         argv = check(argv)
+        _StudyFile.left[:] = argv
         rest = FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
