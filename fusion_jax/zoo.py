@@ -63,8 +63,7 @@ def names(kind: str) -> list[str]:
     Raises:
         ValueError: unknown kind.
     """
-    found = _own(kind) | set(_entry_points(kind))
-    return sorted(n for n in found if n != "base" and not n.startswith("_"))
+    return sorted(filter(_is_listed, _own(kind) | set(_entry_points(kind))))
 
 
 def module(kind: str, name: str) -> ModuleType:
@@ -79,15 +78,15 @@ def module(kind: str, name: str) -> ModuleType:
     """
     if is_path(name):
         return _FILES.module(kind, str(pathlib.Path(name).expanduser().resolve()))
-    known = names(kind)
-    if name not in known:
+    in_package, entries = name in _own(kind), _entry_points(kind).get(name, ())
+    if not _is_listed(name) or not in_package and not entries:
+        known = names(kind)
         raise ValueError(f"no {kind} named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
-    entries = _entry_points(kind).get(name, ())
-    own = [f"{_package(kind)}.{name}"] if name in _own(kind) else []
-    if len(own) + len(entries) > 1:
-        places = " and ".join([*own, *map(_place, entries)])
+    own = f"{_package(kind)}.{name}"
+    if in_package + len(entries) > 1:
+        places = " and ".join([own] * in_package + [_place(entry) for entry in entries])
         raise ValueError(f"{kind} {name!r} is {places}; expected one: an entry point needs a name of its own")
-    return _loaded(kind, entries[0]) if entries else importlib.import_module(own[0])
+    return _loaded(kind, entries[0]) if entries else importlib.import_module(own)
 
 
 @contextlib.contextmanager
@@ -165,7 +164,7 @@ def uses(kind: str, name: str) -> list[tuple[str, str]]:
     for value in vars(mod).values():
         origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         package, _, other = origin.rpartition(".") if isinstance(origin, str) else ("", "", "")
-        if package in kinds and origin != mod.__name__ and other in names(kinds[package]):
+        if package in kinds and origin != mod.__name__ and _is_listed(other):
             found[kinds[package], other] = None
     return list(found)
 
@@ -224,6 +223,11 @@ def _package(kind: str) -> str:
     if kind not in known:
         raise ValueError(f"no kind {kind!r}{nearest(kind, known)}; there are: {', '.join(known)}")
     return known[kind]
+
+
+def _is_listed(name: str) -> bool:
+    """Whether a file of that name is a mechanism, no contract and no helper."""
+    return name != "base" and not name.startswith("_")
 
 
 def _own(kind: str) -> set[str]:
