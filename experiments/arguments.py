@@ -29,6 +29,7 @@ class _StudyFile(flags.ArgumentParser):
     """
 
     options: dict[str, str] = {}
+    left: list[str] = []  # the other arguments, which are ml_collections' own
 
     def parse(self, path: str) -> ConfigDict:
         config = _config(path)
@@ -43,7 +44,7 @@ class _StudyFile(flags.ArgumentParser):
 
 def define_study(help: str) -> None:
     """The flag --config=FILE[:argument], with --config.key=value for each of its keys."""
-    config_flags.DEFINE_config_file("config", None, help, lock_config=True)
+    config_flags.DEFINE_config_file("config", None, help, lock_config=True, sys_argv=_StudyFile.left)
     FLAGS["config"].parser = _StudyFile()
     flags.mark_flag_as_required("config")
 
@@ -64,6 +65,7 @@ def parse(argv: list[str], default: str = "") -> list[str]:
         argv = [argv[0], f"--config={default}", *argv[1:]]
     try:
         argv = check(argv)
+        _StudyFile.left[:] = argv
         rest = FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
@@ -108,9 +110,11 @@ def check(argv: list[str]) -> list[str]:
     kept = []
     for argument, text in zip(argv, given, strict=True):
         key, is_set, value = text.removeprefix("config.").partition("=")
-        if not text.startswith("config.") or key in config or key in groups:
+        inside = is_set and any(part in study.OPEN for part in key.split(".")[:-1])
+        dotted = inside and key.rpartition(".")[0].rpartition(".")[2] not in study.OPEN  # ml_collections would split it
+        if not text.startswith("config.") or (key in config or key in groups) and not dotted:
             kept.append(argument)
-        elif is_set and key.rpartition(".")[0].rpartition(".")[2] in study.OPEN:
+        elif inside:
             _StudyFile.options[key] = value  # whether the mechanism has it is said when the cell is resolved
         else:
             raise ValueError(study.unknown(key, config))
@@ -159,4 +163,7 @@ def _config(path: str) -> ConfigDict:
     file, argument = study.split(path)
     module = study.load(file)
     with study.mistakes_in(file):
-        return module.get_config() if argument is None else module.get_config(argument)
+        config = module.get_config() if argument is None else module.get_config(argument)
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"{file}: get_config returned {config!r}, expected the config of study.defaults, changed")
+    return config

@@ -48,8 +48,9 @@ def main(argv):
         use_cache()
         data = load_data(cell.plan.data.name, **cell.plan.data.options)
         store = Store(FLAGS.workdir, create=True)
-        with exclusive(store.root), store.listed(cell.identity(data), cell, "experiments.train"):
-            done = run_cell(cell, store, data, show_progress)
+        identity = cell.identity(data)
+        with exclusive(store.root), store.listed(identity, cell, "experiments.train"):
+            done = run_cell(cell, store, data, show_progress, identity)
         table = store.table(done["identity"], "metrics")
         diverged = store.diverged(done["identity"])
     except (ValueError, OSError, ImportError) as error:

@@ -7,10 +7,14 @@ an installed package, in the group `fusion_jax.<kind>`:
     [options.entry_points]
     fusion_jax.fusion =
         mine = my_package.mine
+
+Of an entry point its distribution's version counts in a cell's identity; of a file outside what stands in it. Whatever
+that file imports does not: raise `version` in its Info when a helper beside it computes something else than before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -18,9 +22,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import pathlib
 import pkgutil
 import sys
+import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -56,30 +63,55 @@ def names(kind: str) -> list[str]:
     Raises:
         ValueError: unknown kind.
     """
-    package = importlib.import_module(_package(kind))
-    found = {m.name for m in pkgutil.iter_modules(package.__path__)} | set(_entry_points(kind))
-    return sorted(n for n in found if n != "base" and not n.startswith("_"))
+    return sorted(filter(_is_listed, _own(kind) | set(_entry_points(kind))))
 
 
 def module(kind: str, name: str) -> ModuleType:
     """The module of that name; a name that ends in `.py` is the path of a file.
 
+    A file that has changed since is executed anew, as another module, but within `held`.
+
     Raises:
-        ValueError: unknown name, naming the nearest; a file that cannot be executed.
+        ValueError: unknown name, naming the nearest; a file or an entry point that cannot be executed; an entry point
+            of a name that the package or another entry point has.
         FileNotFoundError: no file at that path.
     """
     if is_path(name):
-        return _from_file(kind, str(pathlib.Path(name).expanduser().resolve()))
-    known = names(kind)
-    if name not in known:
+        return _FILES.module(kind, str(pathlib.Path(name).expanduser().resolve()))
+    in_package, entries = name in _own(kind), _entry_points(kind).get(name, ())
+    if not _is_listed(name) or not in_package and not entries:
+        known = names(kind)
         raise ValueError(f"no {kind} named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
-    entry = _entry_points(kind).get(name)
-    return entry.load() if entry else importlib.import_module(f"{_package(kind)}.{name}")
+    own = f"{_package(kind)}.{name}"
+    if in_package + len(entries) > 1:
+        places = " and ".join([own] * in_package + [_place(entry) for entry in entries])
+        raise ValueError(f"{kind} {name!r} is {places}; expected one: an entry point needs a name of its own")
+    return _loaded(kind, entries[0]) if entries else importlib.import_module(own)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Within it, in every thread, a file outside stays what it was when it was first asked for, whatever it is now.
+
+    So what names a cell and what trains it are one text.
+    """
+    with _FILES.held():
+        yield
 
 
 def is_path(name: str) -> bool:
     """Whether the name is the path of a file."""
     return name.endswith(".py")
+
+
+def outside(kind: str, name: str) -> bool:
+    """Whether it is no mechanism of the package: a file by its path, or an entry point."""
+    return is_path(name) or name in _entry_points(kind)
+
+
+def absolute(name: str) -> str:
+    """The name, a path as it is found from any folder."""
+    return os.path.abspath(os.path.expanduser(name)) if is_path(name) else name
 
 
 def short(name: str) -> str:
@@ -108,11 +140,33 @@ def info(kind: str, name: str) -> Any:
 
 
 def version(kind: str, name: str) -> list[Any]:
-    """What says that a mechanism computes something else than before: its version, and of a file outside its sha256."""
-    own = [getattr(info(kind, name), "version", 1)]
-    if not is_path(name):
-        return own
-    return [*own, hashlib.sha256(pathlib.Path(name).expanduser().read_bytes()).hexdigest()]
+    """What says that a mechanism computes something else than before.
+
+    Its version (`Info.version`; of what has no Info, such as a task, its own); of a file outside also the sha256 of the
+    text that was executed, of an entry point its distribution's version.
+    """
+    entry = info(kind, name)
+    own = [getattr(get(kind, name) if entry is None else entry, "version", 1)]
+    if is_path(name):
+        return [*own, module(kind, name).__sha256__]
+    return [*own, *(f"{e.dist.name} {e.dist.version}" for e in _entry_points(kind).get(name, ()) if e.dist)]
+
+
+def content(kind: str, name: str) -> str:
+    """The name by what it stands for, wherever that lies: a path as its file's name and sha256."""
+    return f"{short(name)} {module(kind, name).__sha256__}" if is_path(name) else name
+
+
+def uses(kind: str, name: str) -> list[tuple[str, str]]:
+    """Kind and name of the other mechanisms of the package from whose files its file has a function or a class."""
+    mod, found = module(kind, name), {}
+    kinds = {_package(other): other for other in (*KINDS, "task", "structure")}
+    for value in vars(mod).values():
+        origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        package, _, other = origin.rpartition(".") if isinstance(origin, str) else ("", "", "")
+        if package in kinds and origin != mod.__name__ and _is_listed(other):
+            found[kinds[package], other] = None
+    return list(found)
 
 
 def name_of(mechanism: Any) -> str:
@@ -171,26 +225,107 @@ def _package(kind: str) -> str:
     return known[kind]
 
 
-@functools.cache
-def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=f"fusion_jax.{kind}")}
+def _is_listed(name: str) -> bool:
+    """Whether a file of that name is a mechanism, no contract and no helper."""
+    return name != "base" and not name.startswith("_")
+
+
+def _own(kind: str) -> set[str]:
+    """The names of all files in the package's folder of that kind."""
+    return {m.name for m in pkgutil.iter_modules(importlib.import_module(_package(kind)).__path__)}
 
 
 @functools.cache
-def _from_file(kind: str, path: str) -> ModuleType:
-    """Executes the file once a process. Its module is known to `sys.modules`, so that its classes can be pickled."""
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"no {kind} file {path!r}")
-    name = f"fusion_jax_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}.{short(path)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[name] = found
-    try:
-        spec.loader.exec_module(found)
-    except Exception as error:
-        del sys.modules[name]
-        raise ValueError(f"{kind} file {path!r}: {type(error).__name__}: {error}") from error
+def _entry_points(kind: str) -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """{name: the entry points of that name}, of which there should be one."""
+    found: dict[str, list] = {}
+    for entry in importlib.metadata.entry_points(group=f"fusion_jax.{kind}"):
+        found.setdefault(entry.name, []).append(entry)
     return found
+
+
+def _place(entry: importlib.metadata.EntryPoint) -> str:
+    """The entry point in words."""
+    return f"{entry.value} of {entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def _loaded(kind: str, entry: importlib.metadata.EntryPoint) -> ModuleType:
+    where = f"{kind} {entry.name!r}, the entry point {_place(entry)}"
+    try:
+        found = entry.load()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, ModuleType):
+        raise ValueError(f"{where}: {type(found).__name__} {entry.name!r}, expected a module")
+    return found
+
+
+class _Files:
+    """The files outside that were executed, each the text it had.
+
+    Attributes:
+        executed: {path: the module of the text it had when it was last looked at}.
+        running: paths being executed.
+        holders: how many ask that a file be looked at once.
+        looked: paths that were looked at since the first of the holders came.
+    """
+
+    def __init__(self):
+        self.executed: dict[str, ModuleType] = {}
+        self.running, self.looked, self.holders = set(), set(), 0
+        self.lock = threading.RLock()  # a file that is executed may ask for others
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        with self.lock:
+            self.holders += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.holders -= 1
+                if not self.holders:
+                    self.looked.clear()
+
+    def module(self, kind: str, path: str) -> ModuleType:
+        with self.lock:
+            if path in self.looked:
+                return self.executed[path]
+            if path in self.running:
+                raise ValueError(f"{kind} file {path!r} is asked for while it is executed, expected no circle")
+            if not pathlib.Path(path).is_file():
+                raise FileNotFoundError(f"no {kind} file {path!r}")
+            text = pathlib.Path(path).read_bytes()
+            sha256 = hashlib.sha256(text).hexdigest()
+            if getattr(self.executed.get(path), "__sha256__", None) != sha256:
+                self.executed[path] = self.execute(kind, path, text, sha256)
+            if self.holders:
+                self.looked.add(path)
+            return self.executed[path]
+
+    def execute(self, kind: str, path: str, text: bytes, sha256: str) -> ModuleType:
+        """The module of a text, known to `sys.modules` so that its classes can be pickled; once a process."""
+        name = f"fusion_jax_file_{hashlib.sha256((path + sha256).encode()).hexdigest()[:12]}.{short(path)}"
+        if name in sys.modules:
+            return sys.modules[name]
+        found = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
+        found.__sha256__ = sha256
+        sys.modules[name] = found
+        self.running.add(path)
+        try:
+            # The text that was hashed: the loader would read the file again, or what is kept of it in __pycache__.
+            exec(compile(text, path, "exec", dont_inherit=True), vars(found))
+        except BaseException as error:
+            sys.modules.pop(name, None)
+            if not isinstance(error, Exception | SystemExit):
+                raise
+            raise ValueError(f"{kind} file {path!r}: {type(error).__name__}: {error}") from error
+        finally:
+            self.running.discard(path)
+        return found
+
+
+_FILES = _Files()
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -228,9 +363,13 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--kind", choices=sorted(KINDS), help="only this kind")
     parser.add_argument("--name", help="only this mechanism, with all of its options and their defaults")
     args = parser.parse_args(argv)
-    rows = [r for r in catalogue() if args.kind in (None, r["kind"]) and args.name in (None, r["name"])]
+    try:
+        known = catalogue()
+    except ValueError as error:
+        parser.error(str(error))
+    rows = [r for r in known if args.kind in (None, r["kind"]) and args.name in (None, r["name"])]
     if not rows:
-        parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {r['name'] for r in catalogue()})}")
+        parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {r['name'] for r in known})}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return

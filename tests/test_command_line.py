@@ -125,6 +125,7 @@ def test_options_are_set_though_the_study_does_not_name_them(plain, tmp_path):
         ("model.fusion.options.rate=much", "'model.fusion.options.rate' is 'much', expected a float such as 0.0"),
         ("vary=('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
         ("training.epochs=0", "'training.epochs' is 0, expected at least 1"),
+        ("seeds=1000000000", "'seeds' is 1000000000, expected at most 10000"),
         ("model.rate=2.0", "'model.rate' is 2.0, expected a number in [0, 1)"),
     ],
 )
@@ -132,6 +133,33 @@ def test_a_wrong_option_or_a_value_out_of_range_is_one_line(plain, tmp_path, mod
     status, out = tiny.command(module, plain, f"--workdir={tmp_path}/r", f"--config.{flag}")
     assert status == 2 and len(out.splitlines()) == 1 and out.startswith("error: ") and message in out, out
     assert not list(tmp_path.glob("r/cells/*"))
+
+
+LOSS = """
+from fusion_jax.losses.cross_entropy import cross_entropy
+
+def pen(output, target, weight, *, context):
+    return cross_entropy(output, target, weight, context=context)
+"""
+
+
+def test_a_loss_in_a_file_is_added_on_the_command_line(plain, tmp_path):
+    (tmp_path / "pen.py").write_text(LOSS)
+    for weight in (0.5, 0.25):
+        extra = f"--config.loss.extra.{tmp_path}/pen.py={weight}"
+        status, out = tiny.command("experiments.train", plain, f"--workdir={tmp_path}/r{weight}", extra)
+        assert status == 0, out
+        store, ids = cells(tmp_path / f"r{weight}")
+        assert store.config(*ids.values())["loss"]["extra"] == {f"{tmp_path}/pen.py": weight}
+
+
+@pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])
+@pytest.mark.parametrize("returned", ["3", "None", "{}"])
+def test_what_get_config_returns_is_a_config(tmp_path, module, returned):
+    (tmp_path / "study.py").write_text(f"def get_config(arg=''):\n    return {returned}\n")
+    status, out = tiny.command(module, f"--config={tmp_path}/study.py", f"--workdir={tmp_path}/r")
+    assert status == 2 and len(out.splitlines()) == 1, out
+    assert f"study.py: get_config returned {returned}, expected the config of study.defaults" in out
 
 
 def test_a_sweep_without_a_study_file_is_one_line(tmp_path):

@@ -1,11 +1,16 @@
 """A user's own mechanism is one file anywhere, named by its path: of every kind, trained and restored."""
 
+import json
+import os
+import sys
+
 import numpy as np
 import pytest
 
-from fusion_jax import data, zoo
+from fusion_jax import data, study, zoo
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
+from fusion_jax.run import sweep
 from fusion_jax.run.cell import run_cell
 from tests import tiny
 
@@ -174,3 +179,113 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path):
     (tmp_path / "other.py").write_text("class Another:\n    pass\n")
     with pytest.raises(ValueError, match="other.py defines no class or function named like its file"):
         zoo.get("fusion", str(tmp_path / "other.py"))
+    (tmp_path / "ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(ValueError, match="fusion file '.*ends.py': SystemExit: 0"):
+        zoo.get("fusion", str(tmp_path / "ends.py"))
+    (tmp_path / "itself.py").write_text("from fusion_jax import zoo\nzoo.get('fusion', __file__)\n")
+    with pytest.raises(ValueError, match="fusion file '.*itself.py' is asked for while it is executed"):
+        zoo.get("fusion", str(tmp_path / "itself.py"))
+
+
+def test_a_file_that_was_edited_is_executed_anew_and_its_version_is_that_of_what_was_executed(tmp_path):
+    path = write(tmp_path, "fusion")
+    first, version = zoo.get("fusion", path), zoo.version("fusion", path)
+    assert zoo.get("fusion", path) is first
+    text = (tmp_path / "my_fusion.py").read_text()
+    with zoo.held():
+        assert zoo.get("fusion", path) is first
+        (tmp_path / "my_fusion.py").write_text(text.replace("0.5", "2.0"))
+        assert zoo.get("fusion", path) is first and zoo.version("fusion", path) == version
+    assert zoo.options("fusion", path) == {"factor": 2.0} and zoo.version("fusion", path) != version
+    assert getattr(sys.modules[first.__module__], first.__name__) is first, "what was made of it can still be pickled"
+    (tmp_path / "my_fusion.py").write_text(text)
+    assert zoo.get("fusion", path) is first and zoo.version("fusion", path) == version
+
+
+def test_a_file_edited_while_a_study_runs_is_for_the_next_run(tmp_path, monkeypatch):
+    """What study.json lists, what is trained and what is stored are one text."""
+    path, store = write(tmp_path, "control"), Store(tmp_path / "results", create=True)
+    file, cell = tmp_path / "my_control.py", tiny.cell(seeds=1, control__name=path)
+    text, serial = file.read_text(), zoo.get("engine", "serial")
+
+    def edits(jobs, *, workers):
+        file.write_text(text.replace("np.log(share / share.sum())", "np.arange(classes)"))
+        yield from serial(jobs, workers=workers)
+
+    outcomes = []
+
+    def run():
+        assert sweep.run([cell], store, "test", done=lambda outcome, problem: outcomes.append(outcome)) == 0
+        (entry,) = store.read_study()["cells"]
+        assert store.finished_seeds(entry["id"]) == (0,)
+        return np.stack(store.table(entry["id"], "predictions").prediction)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[serial.__module__], "serial", edits)
+        patch.setattr(edits, "__module__", serial.__module__)
+        edits.__name__ = "serial"
+        assert np.exp(run()).sum(1) == pytest.approx(1)
+    np.testing.assert_array_equal(run()[0], [0, 1])
+    assert len({outcome.job.identity for outcome in outcomes}) == len(list((tmp_path / "results/cells").iterdir())) == 2
+
+
+def test_a_cell_that_is_another_than_its_study_lists_is_not_trained(tmp_path):
+    store = Store(tmp_path / "results", create=True)
+    with pytest.raises(ValueError, match="the cell is .* now, expected 0123 as its study lists it"):
+        run_cell(tiny.cell(), store, tiny.dataset(), identity="0123")
+    assert not list((tmp_path / "results").rglob("*.parquet"))
+
+
+def test_a_path_is_stored_as_it_is_found_from_any_folder(tmp_path, monkeypatch):
+    """And where the file lies does not count in the identity."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        for kind in ("fusion", "loss", "data"):
+            write(folder, kind)
+    monkeypatch.chdir(here)
+    names = {KEYS[kind]: f"my_{kind}.py" for kind in ("fusion", "data")}
+    options = {"nodes": 60}
+    cell = tiny.cell(seeds=1, training__epochs=2, loss__extra={"./my_loss.py": 0.5}, data__options=options, **names)
+    flat = study.flatten(cell.config)
+    assert flat["model.fusion.name"] == f"{here}/my_fusion.py" and flat["data.name"] == f"{here}/my_data.py"
+    assert flat[f"loss.extra.{here}/my_loss.py"] == 0.5
+    loaded = data.load(cell.plan.data.name, **options)
+    store = Store(tmp_path / "results", create=True)
+    with tiny.as_users_run():
+        identity = run_cell(cell, store, loaded)["identity"]
+        store.write_study([(identity, cell)], "test")
+        monkeypatch.chdir(tmp_path)
+        np.testing.assert_allclose(
+            restore(store, identity).prediction(0), np.stack(store.table(identity, "predictions").prediction), rtol=1e-5
+        )
+    moved = json.loads(json.dumps(cell.config).replace(str(here), str(there)))
+    assert study.resolve(moved).identity(loaded) == identity
+    (there / "my_loss.py").write_text((there / "my_loss.py").read_text().replace("2.0", "3.0"))
+    assert study.resolve(moved).identity(loaded) != identity
+
+
+@pytest.mark.parametrize("form", ["whole", "one key", "beside another"])
+def test_a_loss_in_a_file_is_added_by_its_path(form, tmp_path):
+    path = os.path.join(tmp_path, "my_loss.py")
+    write(tmp_path, "loss")
+    config = tiny.config()
+    if form == "whole":
+        study.set_key(config, "loss.extra", {path: 0.5})
+    if form == "beside another":
+        config.loss.extra = {"adaptive_margin": 1.0}
+    if form != "whole":
+        study.set_key(config, f"loss.extra.{path}", 0.5)
+    extra = study.resolve(config).plan.loss.extra
+    assert extra == ({"adaptive_margin": 1.0} if form == "beside another" else {}) | {path: 0.5}
+    assert study.expand(config)[0].plan.loss.extra == extra
+
+
+def test_several_losses_by_path_of_one_name_are_told_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first, second = write(tmp_path / "a", "loss"), write(tmp_path / "b", "loss")
+    (tmp_path / "b" / "my_loss.py").write_text((tmp_path / "b" / "my_loss.py").read_text().replace("2.0", "3.0"))
+    one, other = ({first: 1.0, second: w} for w in (1.0, 2.0))
+    swapped = {first: 2.0, second: 1.0}
+    assert len({tiny.cell(loss__extra=extra).identity("") for extra in (one, other, swapped)}) == 3

@@ -41,9 +41,15 @@ def _git(*args: str) -> str | None:
 
 
 @functools.cache
+def _in_checkout() -> bool:
+    """Whether a repository holds this file: an installed package may lie in the folder of another one."""
+    return _git("ls-files", "--error-unmatch", "--", str(pathlib.Path(__file__).resolve())) is not None
+
+
+@functools.cache
 def revision() -> str | None:
     """The git revision of the code, None outside a checkout."""
-    return _git("rev-parse", "HEAD")
+    return _git("rev-parse", "HEAD") if _in_checkout() else None
 
 
 @functools.cache
@@ -55,7 +61,7 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
-    status = _git("status", "--porcelain")
+    status = _git("status", "--porcelain") if _in_checkout() else None
     return dict(
         versions=versions,
         python=platform.python_version(),

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from flax import nnx
-from ml_collections import ConfigDict
 
 from fusion_jax import metrics, study, tasks
 from fusion_jax.data import Dataset
@@ -184,7 +183,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             f"edge set or setting is (or a mechanism of it computes other numbers since: its version is another)"
         )
     try:
-        found = study.resolve(ConfigDict(stored.config)).plan  # options that mechanisms have gained since
+        found = study.resolve(stored.config).plan  # options that mechanisms have gained since
     except ValueError as error:
         raise ValueError(f"cell {identity} was trained by another version of the code: {error}") from error
     width = store.costs(identity)[0]["dim"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from fusion_jax import tasks
+from fusion_jax import tasks, zoo
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
@@ -34,19 +34,29 @@ Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, 
 
 
 @own_settings()
-def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None = None) -> dict[str, Any]:
+@zoo.held()
+def run_cell(
+    cell: Cell, store: Store, data: Dataset, progress: Progress | None = None, identity: str = ""
+) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
     A seed that diverges is kept as such: `diverged` of the part's cost.json has [seed, epoch, cause], no table but the
     history has a line of it, and it is not trained again.
 
+    Args:
+        identity: under which the cell stands in its study; what it has now if "".
     Raises:
-        ValueError: the plan does not fit the data set, or stored seeds were trained on another split than the data
-            set draws now; whatever training raises. Nothing is stored then.
+        ValueError: the cell has another identity by now; the plan does not fit the data set, or stored seeds were
+            trained on another split than the data set draws now; whatever training raises. Nothing is stored then.
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
     """
     start = time.perf_counter()
-    plan, identity = cell.plan, cell.identity(data)
+    plan, wanted, identity = cell.plan, identity, cell.identity(data)
+    if wanted not in ("", identity):
+        raise ValueError(
+            f"{cell.label}: the cell is {identity} now, expected {wanted} as its study lists it: the data or a file of "
+            "one of its mechanisms has changed since; run the study again"
+        )
     done = store.finished_seeds(identity)
     check_splits(plan, data, store, identity)
     seeds = tuple(s for s in range(cell.seeds) if s not in done)

@@ -34,6 +34,8 @@ def load_all(cells: Sequence[Cell]) -> dict[str, Dataset | Exception]:
                 found[key] = load_data(part.name, **part.options)
             except (OSError, ImportError, ValueError) as error:
                 found[key] = error
+            except SystemExit as error:
+                found[key] = ValueError(f"data set {part.name!r} ended the program: SystemExit: {error}")
     return found
 
 
@@ -74,6 +76,7 @@ def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) 
         return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
 
 
+@zoo.held()
 def run(
     cells: Sequence[Cell],
     store: Store,
@@ -86,6 +89,8 @@ def run(
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
     """Runs the cells that are not finished; returns how many failed.
+
+    A mechanism in a file outside is what it is when the run begins; what is written to it later is for the next run.
 
     Args:
         source: the study file, kept with the study.

@@ -5,6 +5,9 @@ for each edge set, and `graph.structure(declared)` gives the record. Common rule
 graph of a batch by itself; an edge counts in both directions, loops are dropped, parallel edges are one (the
 strongest); a row that is not `present` belongs to nothing, and rows of that kind behind the last change nothing.
 An id of a node that is not there is N, the number of rows, with a `valid` beside it that is false.
+
+Which structures a mechanism declares is known once it is built, and a cell has its identity before: a structure has no
+version. When it computes other records than before, raise the version in the Info of each mechanism that declares it.
 """
 
 from __future__ import annotations

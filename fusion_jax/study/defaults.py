@@ -53,7 +53,8 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 name="",  # file in fusion_jax/losses; "": the fusion's own, else the task's
                 options=ConfigDict(),
                 class_weights=False,  # weigh every training node by 1 / (its class's share)
-                extra=ConfigDict(),  # {loss name: weight}, added to it
+                # {loss name: weight}, added to it; paths are set by study.set_key(config, "loss.extra", {path: weight})
+                extra=ConfigDict(allow_dotted_keys=True),
                 l2=0.0,  # strength s of the coupled L2 term s/2 sum theta^2, in the training loss only
                 l2_parts=(),  # parts of the model it applies to, such as "layers.0" or "encoders"; () for all
             ),
@@ -66,7 +67,8 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 warmup=0,  # epochs of linear warm-up
                 decay=False,  # cosine decay to 0 over the epochs
                 rate_steps=(),  # pairs (epoch, factor): from that epoch on the learning rate is multiplied
-                part_rates=ConfigDict(),  # {part of the model, such as "fusions": factor of its learning rate}
+                # {part of the model, such as "fusions" or "layers.0": factor of its learning rate}
+                part_rates=ConfigDict(allow_dotted_keys=True),
             ),
             training=dict(
                 epochs=200,

@@ -67,13 +67,14 @@ def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
     """Runs code of a study file, which is the user's: whatever is wrong there is a mistake to be named.
 
     Raises:
-        ValueError: for any exception but ValueError and OSError, which say themselves what is wrong; names file, line.
+        ValueError: for any exception but ValueError and OSError, which say themselves what is wrong, and for an exit
+            of the program; names file, line.
     """
     try:
         yield
     except (ValueError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == os.fspath(file)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else "?"
         raise ValueError(f"{os.fspath(file)}, line {line}: {type(error).__name__}: {error}") from error

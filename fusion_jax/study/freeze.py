@@ -19,7 +19,7 @@ def missing(frozen: dict) -> dict[str, dict]:
     """{kind/name: {option: default}} of the options that are not written down yet."""
     found: dict[str, dict] = {}
     for kind in sorted(set(SECTIONS.values())):
-        for name in zoo.names(kind):
+        for name in (name for name in zoo.names(kind) if not zoo.outside(kind, name)):
             own = f"{kind}/{name}"
             known = {*frozen["schema 2"]["options"].get(own, ()), *frozen["later"].get(own, ())}
             if new := {k: v for k, v in zoo.options(kind, name).items() if k not in known}:

@@ -13,6 +13,7 @@ from fusion_jax.study import ranges
 from fusion_jax.study.layout import RENAMED
 
 OPEN = ("options", "last", "extra", "part_rates")  # dictionaries whose keys the named mechanism or the model defines
+DOTTED = ("extra", "part_rates")  # those of them whose keys may have dots: paths of files, parts of the model
 
 
 def set_key(config: ConfigDict, key: str, value: Any) -> None:
@@ -23,7 +24,7 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     Raises:
         ValueError: no such key, naming the nearest; or a value of another type.
     """
-    *parents, leaf = key.split(".")
+    parents, leaf = _parted(key)
     value = ranges.python(value, key)
     node = config
     for depth, part in enumerate(parents):
@@ -31,6 +32,9 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
             raise ValueError(unknown(key, flatten(config.to_dict())))
         node = node[part]
         if part in OPEN and depth == len(parents) - 1:
+            if part in DOTTED:
+                set_key(config, ".".join(parents), {**node.to_dict(), leaf: value})
+                return
             with node.unlocked(), node.ignore_type():
                 node[leaf] = value
             return
@@ -39,9 +43,17 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     if leaf in OPEN:
         if not isinstance(value, Mapping):
             raise ValueError(f"config key {key!r} is {value!r}, expected a dictionary")
-        node[leaf] = ConfigDict(value)  # as a whole: what stood there belonged to another mechanism
+        # As a whole: what stood there belonged to another mechanism.
+        node[leaf] = ConfigDict(value, allow_dotted_keys=leaf in DOTTED)
         return
     node[leaf] = ranges.alike(value, node[leaf], key)
+
+
+def _parted(key: str) -> tuple[list[str], str]:
+    """The parents of a dotted key and its last part, which is all that stands behind one of DOTTED."""
+    parts = key.split(".")
+    end = next((i + 1 for i, part in enumerate(parts[:-1]) if part in DOTTED), len(parts) - 1)
+    return parts[:end], ".".join(parts[end:])
 
 
 def unknown(key: str, known: Mapping[str, Any]) -> str:

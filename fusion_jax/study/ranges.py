@@ -46,6 +46,7 @@ LEAST = {
     "size.parameters": 0,
     "training.snapshots": 0,
 }
+MOST = {"seeds": 10_000}  # and the greatest: a part of a cell is named by seeds of four digits
 
 
 def python(value: Any, key: str) -> Any:
@@ -155,6 +156,8 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
             in_range(value, key)
         if key in LEAST and value < LEAST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")
+        if key in MOST and value > MOST[key]:
+            raise ValueError(f"config key {key!r} is {value}, expected at most {MOST[key]}")
     rate = flat["optimizer.learning_rate"]
     if not rate > 0:
         raise ValueError(f"config key 'optimizer.learning_rate' is {rate}, expected a number > 0")

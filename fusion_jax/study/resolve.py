@@ -36,14 +36,18 @@ CHOICES = {
 PER_SEED = ("init", "dropout", "split")
 
 
-def resolve(config: ConfigDict) -> Cell:
+def resolve(config: ConfigDict | Mapping[str, Any]) -> Cell:
     """The cell of a full config, every option's default filled in.
+
+    Paths of files outside, which are relative to the current folder, become absolute: what is stored is found from any.
 
     Raises:
         ValueError: keys that defaults.py does not have, unknown names, options or values.
     """
-    full, base = plain(config.to_dict()), plain(get_config().to_dict())
+    given = config.to_dict() if isinstance(config, ConfigDict) else config
+    full, base = plain(given), plain(get_config().to_dict())
     check_keys(full, base)
+    _find_files(full)
     _rename_values(full)
     flat = flatten(full)
     ranges.check_ranges(flat)
@@ -66,6 +70,23 @@ def resolve(config: ConfigDict) -> Cell:
     return Cell(full, full["label"] or default_label(full), full["seeds"])
 
 
+def _find_files(full: dict[str, Any]) -> None:
+    """Puts absolute paths in the place of those of data sets and mechanisms."""
+    loss, size = full["loss"], full["size"]
+    for section in (full["data"], *(_section(full, path) for path in SECTIONS)):
+        section["name"] = zoo.absolute(section["name"])
+    size["like"] = zoo.absolute(size["like"])
+    loss["extra"] = {zoo.absolute(name): weight for name, weight in loss["extra"].items()}
+    if isinstance(names := loss["options"].get("losses"), list):
+        loss["options"]["losses"] = [zoo.absolute(name) if isinstance(name, str) else name for name in names]
+
+
+def _section(full: dict[str, Any], path: str) -> dict[str, Any]:
+    for part in path.split("."):
+        full = full[part]
+    return full
+
+
 def _rename_values(full: dict[str, Any]) -> None:
     """Values that have another name since are taken for what they are called now, with a warning."""
     for key, names in layout.VALUES.items():
@@ -79,9 +100,7 @@ def _rename_values(full: dict[str, Any]) -> None:
 def _fill_in_options(full: dict[str, Any]) -> None:
     """Checks every named mechanism and its options, and fills in the defaults of those that are not given."""
     for path, kind in SECTIONS.items():
-        section: Any = full
-        for part in path.split("."):
-            section = section[part]
+        section = _section(full, path)
         if section["name"]:
             zoo.check_options(kind, section["name"], section["options"])
             known = plain(zoo.options(kind, section["name"]))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fusion_jax import zoo
 from fusion_jax.arrays import refuse
 from fusion_jax.records import Array, Context, Output, Target
 
@@ -46,6 +47,7 @@ class Task:
         metrics: names (or paths) of metrics of other tasks that score this one too.
         probabilities: whether the softmax of its predictions is a distribution, so that calibration can be asked for.
         dtype: of stored predictions.
+        version: counts the changes after which it computes other numbers than before, as that of an `Info`.
     """
 
     fields: ClassVar[Mapping[str, Field]]
@@ -56,6 +58,7 @@ class Task:
     metrics: ClassVar[tuple[str, ...]] = ()
     probabilities: ClassVar[bool] = False
     dtype: ClassVar[type] = np.float32
+    version: ClassVar[int] = 1
 
     def convert(self, target: Target, where: str) -> Target:
         """The target with NumPy arrays in the one form of each field.
@@ -136,7 +139,7 @@ class Task:
 
     def about(self, target: Target) -> dict[str, Any]:
         """What `restored` has to know besides the columns, as JSON."""
-        return dict(kind=target.kind, level=target.level, num_outputs=int(target.num_outputs))
+        return dict(kind=zoo.absolute(target.kind), level=target.level, num_outputs=int(target.num_outputs))
 
     def restored(self, about: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Target:
         """The target of `columns`: arrays [N] or [N, K]."""

@@ -49,7 +49,7 @@ def test_finished_cells_are_not_even_started(study_file, tmp_path, monkeypatch):
     file, workdir = study_file(LR, LP), tmp_path / "results"
     assert run(file, workdir)[0] == 0
     before = state(workdir)
-    monkeypatch.setattr("fusion_jax.run.engines.base.run_cell", lambda *a: pytest.fail("a finished cell was started"))
+    monkeypatch.setattr("fusion_jax.run.engines.base.run_cell", lambda *a, **k: pytest.fail("a finished cell ran"))
     status, out = run(file, workdir)
     assert status == 0 and "2 cells, 2 finished before" in out
     status, out = run(study_file(LP, LR), workdir)  # another order: the same cells, the report follows the study

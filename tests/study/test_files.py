@@ -26,3 +26,12 @@ def test_the_file_of_a_study_is_the_one_that_exists(tmp_path, monkeypatch):
     assert study.split("study.py:y:z") == ("study.py", "y:z")
     assert study.split("~/study.py:y") == (f"{tmp_path}/study.py", "y")
     assert study.split("absent.py:y") == ("absent.py", "y")
+
+
+@pytest.mark.parametrize("status", ["", "0", "'no such folder'"])
+def test_a_study_that_ends_the_program_is_a_mistake(tmp_path, status):
+    """Else a sweep would end without a word, as if all were done."""
+    path = tmp_path / "ends.py"
+    path.write_text(f"import sys\n\nsys.exit({status})\n")
+    with pytest.raises(ValueError, match=r"ends\.py, line 3: SystemExit: "):
+        study.load(str(path))

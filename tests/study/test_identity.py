@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 
 from fusion_jax import study, zoo
 from fusion_jax.data import load
+from fusion_jax.records import Target
 from fusion_jax.study import Cell, defaults
 from fusion_jax.study.freeze import PATH
 from fusion_jax.study.identity import SECTIONS
@@ -46,7 +48,7 @@ def test_identity_does_not_depend_on_order_label_seeds_or_how_it_is_run():
 
 def changed_value(key, value):
     """Another value: another mechanism of that kind where the key names one, more options where it holds some."""
-    kind = {f"{path}.name": kind for path, kind in SECTIONS.items()}.get(key)
+    kind = {"size.like": "fusion", **{f"{path}.name": kind for path, kind in SECTIONS.items()}}.get(key)
     if kind:
         return next(name for name in zoo.names(kind) if name != value)
     if isinstance(value, Mapping):
@@ -229,6 +231,47 @@ def test_a_version_counts_for_those_that_use_it_by_default_too(monkeypatch, kind
     }
     before = {key: cell.identity(data) for key, (cell, data) in cells.items()}
     bump(monkeypatch, kind, name)
+    assert {key for key, (cell, data) in cells.items() if cell.identity(data) != before[key]} == users
+
+
+def several():
+    """The tiny data set with several targets: its classes, and numbers."""
+    plain = tiny.dataset()
+    values = np.random.default_rng(0).normal(size=(60, 1))
+    fields = dict(colour=plain.target, size=Target("values", values=values))
+    target = Target("several", num_outputs=plain.target.num_outputs + 1, **fields)
+    return dataclasses.replace(plain, target=target, class_names=())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "users"),
+    [
+        ("task", "several", {"several", "named"}),
+        ("task", "classes", {"plain", "progressive", "sized", "control", "several", "named"}),
+        ("task", "values", {"several", "named"}),
+        ("loss", "cross_entropy", {"plain", "progressive", "sized", "several"}),
+        ("loss", "mse", {"several", "named"}),
+        ("loss", "triplet", {"progressive", "named"}),
+        ("loss", "adaptive_margin", {"progressive", "named"}),
+        ("fusion", "gmu", {"sized"}),
+    ],
+)
+def test_a_version_counts_wherever_the_mechanism_takes_part(monkeypatch, kind, name, users):
+    """Within several targets, as the measure of a size, and in what a mechanism's file takes from another's."""
+    named = tiny.cell(loss__name="several", loss__options={"losses": ("triplet", "mse")})
+    cells = {
+        "plain": (tiny.cell(), tiny.dataset()),
+        "progressive": (tiny.cell(scheme__name="mpfnet", training__epochs=60), tiny.dataset()),
+        "sized": (tiny.cell(size__like="gmu"), tiny.dataset()),
+        "control": (tiny.cell(control__name="rbf_svm"), tiny.dataset()),
+        "several": (tiny.cell(), several()),
+        "named": (named, several()),
+    }
+    before = {key: cell.identity(data) for key, (cell, data) in cells.items()}
+    if kind == "task":
+        monkeypatch.setattr(zoo.get(kind, name), "version", 2)
+    else:
+        bump(monkeypatch, kind, name)
     assert {key for key, (cell, data) in cells.items() if cell.identity(data) != before[key]} == users
 
 

@@ -96,3 +96,11 @@ def test_what_it_says_of_itself_is_heard(counted):
     assert tasks.of(counted.target).loss == "mse"
     with pytest.raises(ValueError, match=r"target\.kind: 'ranks'; expected one of \['classes', 'labels', 'links'"):
         dataclasses.replace(data.load("synthetic"), target=Target("ranks", labels=np.zeros(3)))
+
+
+def test_a_path_from_the_current_folder_is_stored_as_it_is_found_from_any(counted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = dataclasses.replace(counted.target, kind="counts.py")
+    described = tasks.of(here).about(here)
+    monkeypatch.chdir("/")
+    assert described["kind"] == str(tmp_path / "counts.py") and tasks.primary(described) == "mae"

@@ -53,6 +53,6 @@ def run_job(job: Job) -> Outcome:
         for reason in (job.trouble, job.data):
             if isinstance(reason, Exception):
                 raise reason
-        return Outcome(job, run_cell(job.cell, job.store, job.data))
-    except Exception as error:
+        return Outcome(job, run_cell(job.cell, job.store, job.data, identity=job.identity))
+    except (Exception, SystemExit) as error:  # what ends the program in a mechanism's file ends this cell
         return Outcome(job, None, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
