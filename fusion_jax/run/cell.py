@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from fusion_jax import tasks
+from fusion_jax import metrics, tasks
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
@@ -46,6 +46,7 @@ def run_cell(cell: Cell, store: Store, data: Dataset, progress: Progress | None 
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
     """
     start = time.perf_counter()
+    metrics.check(data.target)
     plan, identity = cell.plan, cell.identity(data)
     done = store.finished_seeds(identity)
     check_splits(plan, data, store, identity)
