@@ -1,5 +1,7 @@
 """A user's own mechanism is one file anywhere, named by its path: of every kind, trained and restored."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -174,3 +176,41 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path):
     (tmp_path / "other.py").write_text("class Another:\n    pass\n")
     with pytest.raises(ValueError, match="other.py defines no class or function named like its file"):
         zoo.get("fusion", str(tmp_path / "other.py"))
+
+
+WRONG = {
+    "fusion": (
+        "Fused(self.factor * x.sum(0))",
+        "Fused(jnp.tile(x.sum(0), 2))",
+        r"out .*\(60, 16\), expected \[N, D\] = \(60, 8\)",
+    ),
+    "tokens": (
+        "Fused(self.factor * x.sum(0))",
+        "Fused(x.sum(0), tokens=x[:1])",
+        r"tokens has the shape \(60, 1, 8\), expected \[N, M, D\] = \(60, 2, 8\)",
+    ),
+    "readout": ("Read(history.mean(1))", "Read(history)", r"out .*\(60, 2, 8\), expected a row a node and the width 8"),
+    "rows": (
+        "Read(history.mean(1))",
+        "Read(history.mean(1)[:7])",
+        r"out .*\(7, 8\), expected a row a node and the width 8",
+    ),
+    "loss": ("target.labels", "target.times", "a target of 'classes' has no field 'times'; its fields: labels"),
+}
+
+
+@pytest.mark.parametrize("what", list(WRONG))
+def test_one_that_returns_or_reads_what_is_not_there_is_named(what, tmp_path):
+    kind = {"tokens": "fusion", "rows": "readout"}.get(what, what)
+    path, (right, wrong, message) = write(tmp_path, kind), WRONG[what]
+    text = pathlib.Path(path).read_text()
+    assert right in text
+    pathlib.Path(path).write_text(text.replace("from flax", "import jax.numpy as jnp\nfrom flax").replace(right, wrong))
+    with tiny.as_users_run(), pytest.raises(ValueError, match=rf"{kind} '.*my_{kind}.*: {message}"):
+        tiny.train(tiny.dataset(), (0,), training__epochs=1, **{KEYS[kind]: path})
+
+
+def test_a_data_file_that_returns_no_data_set_is_named(tmp_path):
+    (tmp_path / "three.py").write_text("def load():\n    return 3\n")
+    with pytest.raises(ValueError, match=r"data set '.*three.py': load\(\) returned 3, expected a Dataset"):
+        data.load(str(tmp_path / "three.py"))

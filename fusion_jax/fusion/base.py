@@ -8,6 +8,7 @@ the full form. Nothing else is needed: the file's name is the mechanism's name.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any, ClassVar
 
 import jax
@@ -86,12 +87,24 @@ class Fusion(nnx.Module):
             mask: true where the node has the modality.
             graph: the edge set, for mechanisms that need "graph".
             context: randomness, epoch and what else it may know; the default is evaluation.
+        Raises:
+            ValueError: something that it needs is not there, or what it returns has another shape than it is to have.
         """
         check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
+        n, m, dim = x.shape
+        own = "out_dim" in inspect.signature(type(self).__init__).parameters and jnp.ndim(fused.out) == 2
+        self._check("out", fused.out, "[N, D]", (n, fused.out.shape[1] if own else dim))
         if fused.tokens is None:
             return fused
+        self._check("tokens", fused.tokens, "[N, M, D]", (n, m, dim))
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
+
+    def _check(self, field: str, found: Array, axes: str, shape: tuple[int, ...]) -> None:
+        if jnp.shape(found) != shape:
+            raise ValueError(
+                f"fusion {zoo.name_of(self)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} = {shape}"
+            )
 
     def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
         """Takes this fusion's neurons to the anchor's, in place, and returns the map of `out` (`nn.alignment`).

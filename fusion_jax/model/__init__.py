@@ -383,6 +383,12 @@ class Model(nnx.Module):
             said.of_rows(graph)
         shown = history[-1:] if self.readout.last_only else history
         read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
+        rows = len(h) if self.readout.level == "node" else len(read.out)
+        if jnp.shape(read.out) != (rows, self.head.in_features):
+            raise ValueError(
+                f"readout {zoo.name_of(self.readout)!r}: out has the shape {jnp.shape(read.out)}, expected a row a "
+                f"{self.readout.level} and the width {self.head.in_features}"
+            )
         said.attend("readout", read.attention)
         said.add(read.losses)
         said.head("readout", read.heads)

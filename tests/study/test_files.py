@@ -26,3 +26,33 @@ def test_the_file_of_a_study_is_the_one_that_exists(tmp_path, monkeypatch):
     assert study.split("study.py:y:z") == ("study.py", "y:z")
     assert study.split("~/study.py:y") == (f"{tmp_path}/study.py", "y")
     assert study.split("absent.py:y") == ("absent.py", "y")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("c.vary = ('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
+        ("c['vary'] = ('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
+        ("print(c.match_params)", "no config key 'match_params' (it is called 'size.like' now)"),
+        ("c.optimizer.steps = ()", "no config key 'optimizer.steps' (it is called 'optimizer.rate_steps' now)"),
+        (
+            "o = c.optimizer; o.factors = {}",
+            "no config key 'optimizer.factors' (it is called 'optimizer.part_rates' now)",
+        ),
+        ("c.model.dmi = 3", "no config key 'model.dmi' (did you mean 'model.dim'?)"),
+        ("c.seeds = 'many'", "TypeError: Could not override field 'seeds'"),
+        (
+            "import configs.bsae",
+            "ModuleNotFoundError: No module named 'configs.bsae' (the keys a study starts from are in",
+        ),
+        ("{}['model']", "KeyError: 'model'"),
+    ],
+)
+def test_a_mistake_in_get_config_is_named_with_its_line(tmp_path, line, message):
+    file = tmp_path / "study.py"
+    file.write_text(
+        f"from fusion_jax.study import defaults\n\ndef get_config():\n    c = defaults.get_config()\n    {line}\n"
+    )
+    with pytest.raises(ValueError) as refused, study.mistakes_in(file):
+        study.load(file).get_config()
+    assert str(refused.value).startswith(f"{file}, line 5: {message}") and len(str(refused.value)) < 300
