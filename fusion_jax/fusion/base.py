@@ -94,17 +94,11 @@ class Fusion(nnx.Module):
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
         n, m, dim = x.shape
         own = "out_dim" in inspect.signature(type(self).__init__).parameters and jnp.ndim(fused.out) == 2
-        self._check("out", fused.out, "[N, D]", (n, fused.out.shape[1] if own else dim))
+        _check_shape(self, "out", fused.out, "[N, D]", (n, fused.out.shape[1] if own else dim))
         if fused.tokens is None:
             return fused
-        self._check("tokens", fused.tokens, "[N, M, D]", (n, m, dim))
+        _check_shape(self, "tokens", fused.tokens, "[N, M, D]", (n, m, dim))
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
-
-    def _check(self, field: str, found: Array, axes: str, shape: tuple[int, ...]) -> None:
-        if jnp.shape(found) != shape:
-            raise ValueError(
-                f"fusion {zoo.name_of(self)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} = {shape}"
-            )
 
     def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
         """Takes this fusion's neurons to the anchor's, in place, and returns the map of `out` (`nn.alignment`).
@@ -130,6 +124,13 @@ class Fusion(nnx.Module):
 
         May set variables of the mechanism that are not parameters (no `nnx.Param`), and does nothing otherwise.
         """
+
+
+def _check_shape(fusion: Fusion, field: str, found: Array, axes: str, shape: tuple[int, ...]) -> None:
+    if jnp.shape(found) != shape:
+        raise ValueError(
+            f"fusion {zoo.name_of(fusion)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} = {shape}"
+        )
 
 
 def check_heads(name: str, dim: int, heads: int):
