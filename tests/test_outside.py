@@ -182,12 +182,13 @@ WRONG = {
     "fusion": (
         "Fused(self.factor * x.sum(0))",
         "Fused(jnp.tile(x.sum(0), 2))",
-        r"out .*\(60, 16\), expected \[N, D\] = \(60, 8\)",
+        r"out .*\(60, 16\), expected the width 8",
     ),
+    "axes": ("Fused(self.factor * x.sum(0))", "Fused(x)", r"out .*\(60, 2, 8\), expected \[N, D\] with N=60"),
     "tokens": (
         "Fused(self.factor * x.sum(0))",
         "Fused(x.sum(0), tokens=x[:1])",
-        r"tokens has the shape \(60, 1, 8\), expected \[N, M, D\] = \(60, 2, 8\)",
+        r"tokens has the shape \(60, 1, 8\), expected \[N, M, D\] with N=60 and M=2",
     ),
     "readout": ("Read(history.mean(1))", "Read(history)", r"out .*\(60, 2, 8\), expected a row a node and the width 8"),
     "rows": (
@@ -201,7 +202,7 @@ WRONG = {
 
 @pytest.mark.parametrize("what", list(WRONG))
 def test_one_that_returns_or_reads_what_is_not_there_is_named(what, tmp_path):
-    kind = {"tokens": "fusion", "rows": "readout"}.get(what, what)
+    kind = {"tokens": "fusion", "axes": "fusion", "rows": "readout"}.get(what, what)
     path, (right, wrong, message) = write(tmp_path, kind), WRONG[what]
     text = pathlib.Path(path).read_text()
     assert right in text

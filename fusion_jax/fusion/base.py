@@ -8,7 +8,6 @@ the full form. Nothing else is needed: the file's name is the mechanism's name.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from typing import Any, ClassVar
 
 import jax
@@ -92,12 +91,10 @@ class Fusion(nnx.Module):
         """
         check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
-        n, m, dim = x.shape
-        own = "out_dim" in inspect.signature(type(self).__init__).parameters and jnp.ndim(fused.out) == 2
-        _check_shape(self, "out", fused.out, "[N, D]", (n, fused.out.shape[1] if own else dim))
+        _check_axes(self, "out", fused.out, "[N, D]", x.shape[:1])
         if fused.tokens is None:
             return fused
-        _check_shape(self, "tokens", fused.tokens, "[N, M, D]", (n, m, dim))
+        _check_axes(self, "tokens", fused.tokens, "[N, M, D]", x.shape[:2])
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
 
     def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
@@ -126,10 +123,12 @@ class Fusion(nnx.Module):
         """
 
 
-def _check_shape(fusion: Fusion, field: str, found: Array, axes: str, shape: tuple[int, ...]) -> None:
-    if jnp.shape(found) != shape:
+def _check_axes(fusion: Fusion, field: str, found: Array, axes: str, sizes: tuple[int, ...]) -> None:
+    """Its axes but the last, which options of some mechanisms choose; a model looks at that one."""
+    if jnp.ndim(found) != len(sizes) + 1 or jnp.shape(found)[:-1] != sizes:
+        names = " and ".join(f"{name}={size}" for name, size in zip("NM", sizes, strict=False))
         raise ValueError(
-            f"fusion {zoo.name_of(fusion)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} = {shape}"
+            f"fusion {zoo.name_of(fusion)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} with {names}"
         )
 
 
