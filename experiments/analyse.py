@@ -1,8 +1,8 @@
 """Asks an analysis of a finished cell or of a whole study, without training anything.
 
     python -m experiments.analyse --workdir=results/quickstart --analysis=cost_against_score
-    python -m experiments.analyse --workdir=results/quickstart --cell=3f0c... --analysis=gcav \\
-        --option concepts=missing:pixels,degree --option target=8
+    python -m experiments.analyse --workdir=results/quickstart --cell=3f0c --analysis=gcav \\
+        --option concepts=missing:m1,degree --option target=1
 
 `fusion-jax zoo --kind=analysis` lists the analyses and their options. Writes analyses/<name>/ with the tables (CSV),
 the figures, report.md and analysis.json into the folder of the cell, or of the study where the analysis is of one.
@@ -37,7 +37,9 @@ def main(argv):
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_string("analysis", None, "name of the analysis, or path of a file", required=True)
-    flags.DEFINE_string("cell", "", "identity of a finished cell; the folder's only one if none is named")
+    flags.DEFINE_string(
+        "cell", "", "identity of a finished cell, or how it starts; the folder's only one if none is named"
+    )
     flags.DEFINE_integer("seed", None, "which seed's model; the one with the best validation score if none is named")
     flags.DEFINE_multi_string("option", [], "NAME=VALUE, an option of the analysis; may be given several times")
     flags.DEFINE_bool("json", False, "print the report as JSON")

@@ -30,6 +30,7 @@ class _StudyFile(flags.ArgumentParser):
 
     options: dict[str, str] = {}
     left: list[str] = []  # the other arguments, which are ml_collections' own
+    keys: tuple[str, ...] = ()  # all that the command line sets
 
     def parse(self, path: str) -> ConfigDict:
         config = _config(path)
@@ -76,6 +77,18 @@ def parse(argv: list[str], default: str = "") -> list[str]:
     return rest
 
 
+def warn(text: str) -> None:
+    """Says in one line on standard error what may not be meant."""
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+def set_in_vain(by_all: Iterable[str]) -> list[str]:
+    """The `--config.key` of the command line that do nothing, since every cell sets them itself."""
+    by_all = set(by_all)
+    parents = {key: {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)} for key in _StudyFile.keys}
+    return [f"--config.{key}" for key, own in parents.items() if own & by_all]
+
+
 def fail(error: Exception, status: int = 2) -> NoReturn:
     """Ends the program with the error in one line on standard error."""
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -103,6 +116,7 @@ def check(argv: list[str]) -> list[str]:
     if "config" in given[:-1]:
         path = given[given.index("config") + 1]
     _StudyFile.options = {}
+    _StudyFile.keys = tuple(a.partition("=")[0].removeprefix("config.") for a in given if a.startswith("config."))
     if not path:
         return argv
     config = study.flatten(_config(path).to_dict())

@@ -86,16 +86,36 @@ def main(argv):
         file, argument = study.split(path)
         source = study.load(file)
         with study.mistakes_in(file):
-            cells = study.expand(FLAGS.config, getattr(source, "sweep", None), argument or "")
+            sweep = getattr(source, "sweep", None)
+            cells = study.expand(FLAGS.config, sweep, argument or "")
+            by_all = study.set_by_all(sweep, argument or "") if sweep else ()
+        doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
+        doubts += [f"{file} has no sweep(add): one cell"] if sweep is None else []
         if FLAGS.dry_run:
             for cell in cells:
                 loader_of(cell.plan.data.name, cell.plan.data.options)
                 console.print(f"{described(cell)} seeds={cell.seeds}", highlight=False, markup=False)
+            for doubt in doubts:
+                arguments.warn(doubt)
             return
         check_platform()
         use_cache()
         store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_jobs()
         with exclusive(store.root):
+            before = rows_of(store)
+
+            def begin(cells: int, waiting: int) -> None:
+                gone = before.keys() - rows_of(store).keys()
+                if gone:
+                    named = ", ".join(dict.fromkeys(before[i] for i in before if i in gone))
+                    doubts.append(
+                        f"{len(gone)} of {len(before)} rows that {os.fspath(store.root)} had are not of this study, "
+                        f"and leave its tables: {named}; what they stored stays, and comes back with their own study"
+                    )
+                for doubt in doubts:
+                    arguments.warn(doubt)
+                progress.begin(cells, waiting)
+
             run(
                 cells,
                 store,
@@ -103,7 +123,7 @@ def main(argv):
                 published=study.published(source),
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
-                begin=progress.begin,
+                begin=begin,
                 done=progress.show,
             )
             progress.end()
@@ -115,6 +135,12 @@ def main(argv):
         sys.stdout.flush()
         os._exit(130)  # the compiled program of a running cell cannot be interrupted: what it wrote is whole
     sys.exit(1 if progress.failed else 0)
+
+
+def rows_of(store: Store) -> dict[str, str]:
+    """{identity: label} of the cells in the tables of a folder."""
+    there = (store.root / "study.json").exists()
+    return {cell["id"]: cell["label"] for cell in store.read_study()["cells"]} if there else {}
 
 
 def default_jobs() -> int:

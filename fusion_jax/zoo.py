@@ -27,7 +27,7 @@ import pathlib
 import pkgutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -49,6 +49,8 @@ OTHERS = {
     "data": "fusion_jax.data",
     "engine": "fusion_jax.run.engines",
 }
+
+SCORING = ("task", "metric")  # what is predicted and how it is scored: listed where they are asked for
 
 
 def nearest(name: str, names) -> str:
@@ -328,10 +330,10 @@ class _Files:
 _FILES = _Files()
 
 
-def catalogue() -> list[dict[str, Any]]:
+def catalogue(kinds: Iterable[str] = tuple(KINDS)) -> list[dict[str, Any]]:
     """One entry a mechanism: kind, name, summary, paper, year, placements, needs, cost, what pins it, its options."""
     rows = []
-    for kind in KINDS:
+    for kind in kinds:
         for name in names(kind):
             mechanism, held = get(kind, name), info(kind, name)
             rows.append(
@@ -360,24 +362,25 @@ def main(argv: list[str] | None = None):
 
     parser = argparse.ArgumentParser(prog="fusion-jax zoo", description="The catalogue of mechanisms.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
-    parser.add_argument("--kind", choices=sorted(KINDS), help="only this kind")
+    parser.add_argument("--kind", choices=sorted([*KINDS, *SCORING]), help="only this kind")
     parser.add_argument("--name", help="only this mechanism, with all of its options and their defaults")
     args = parser.parse_args(argv)
     try:
-        known = catalogue()
+        found = catalogue([args.kind] if args.kind else KINDS)
     except ValueError as error:
         parser.error(str(error))
-    rows = [r for r in known if args.kind in (None, r["kind"]) and args.name in (None, r["name"])]
+    rows = [row for row in found if args.name in (None, row["name"])]
     if not rows:
-        parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {r['name'] for r in known})}")
+        parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {row['name'] for row in found})}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{len(rows)} mechanisms")
+    table = Table(title=f"{len(rows)} {f'{args.kind}s' if args.kind in SCORING else 'mechanisms'}")
     columns = ("kind", "name", "paper", "year", "placements", "needs", "cost", "pinned", "options")
+    columns = ("kind", "name", "summary") if args.kind in SCORING else columns
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -1,6 +1,7 @@
 """Flags of the commands: what sets what, and mistakes in one line before anything is trained."""
 
 import functools
+import pathlib
 
 import pytest
 
@@ -8,7 +9,7 @@ from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
 from tests import studies, tiny
-from tests.studies import LR, cells, run
+from tests.studies import LP, LR, RBF, cells, run
 
 pytestmark = pytest.mark.xdist_group("command-line")
 
@@ -200,3 +201,36 @@ def test_a_folder_that_another_run_writes_to_is_refused(study_file, tmp_path, mo
         status, out = tiny.command(module, *args)
     assert status == 2 and len(out.splitlines()) == 1 and "is writing results here" in out, out
     assert not (store.root / "study.json").exists() and not list((store.root / "cells").iterdir())
+
+
+def test_what_the_command_line_sets_in_vain_is_said(study_file, tmp_path):
+    """Where every cell sets the key itself, or the options it stands in as a whole."""
+    gmu = {"model.fusion.name": "gmu"}
+    file = study_file({**gmu, "model.placement": "after"}, {**gmu, "data.options": tiny.DATA})
+    flags = ["--config.model.fusion.name=lmf", "--config.model.placement=before", "--config.seeds=3"]
+    status, out = run(file, tmp_path / "r", "--dry_run", *flags)
+    assert status == 0 and [line for line in out.splitlines() if "warning" in line] == [
+        f"warning: --config.model.fusion.name does nothing: every cell of {file} sets it itself"
+    ]
+    file = study_file({"data.options": tiny.DATA})
+    status, out = run(file, tmp_path / "r", "--dry_run", "--config.data.options.nodes=80")
+    assert status == 0 and "warning: --config.data.options.nodes does nothing" in out
+    assert "warning" not in run(file, tmp_path / "r", "--dry_run", "--config.model.fusion.name=lmf")[1]
+
+
+def test_a_misspelt_sweep_is_said(study_file, tmp_path):
+    file = pathlib.Path(study_file(LR))
+    file.write_text(file.read_text().replace("def sweep(", "def sweeep("))
+    status, out = run(file, tmp_path / "r", "--dry_run")
+    assert status == 0 and f"warning: {file} has no sweep(add): one cell" in out and "mean" in out
+
+
+def test_rows_that_leave_the_tables_of_a_folder_are_named(study_file, tmp_path):
+    assert "warning" not in run(study_file(LR, LP), tmp_path / "r")[1]
+    assert "warning" not in run(study_file(LR, LP), tmp_path / "r", "--config.seeds=3")[1]
+    assert "warning" not in run(study_file(LR, LP, RBF), tmp_path / "r")[1]
+    status, out = run(study_file(LR), tmp_path / "r")
+    assert status == 0 and list(cells(tmp_path / "r")[1]) == ["logistic_regression"]
+    assert f"warning: 2 of 3 rows that {tmp_path}/r had are not of this study, and leave its tables: " in out
+    assert "label_propagation, rbf_svm; what they stored stays" in out
+    assert "3 cells, 3 finished before" in run(study_file(LR, LP, RBF), tmp_path / "r")[1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import sys
 
 import numpy as np
@@ -289,3 +290,42 @@ def test_several_losses_by_path_of_one_name_are_told_apart(tmp_path):
     one, other = ({first: 1.0, second: w} for w in (1.0, 2.0))
     swapped = {first: 2.0, second: 1.0}
     assert len({tiny.cell(loss__extra=extra).identity("") for extra in (one, other, swapped)}) == 3
+
+
+WRONG = {
+    "fusion": (
+        "Fused(self.factor * x.sum(0))",
+        "Fused(jnp.tile(x.sum(0), 2))",
+        r"out .*\(60, 16\), expected the width 8",
+    ),
+    "axes": ("Fused(self.factor * x.sum(0))", "Fused(x)", r"out .*\(60, 2, 8\), expected \[N, D\] with N=60"),
+    "tokens": (
+        "Fused(self.factor * x.sum(0))",
+        "Fused(x.sum(0), tokens=x[:1])",
+        r"tokens has the shape \(60, 1, 8\), expected \[N, M, D\] with N=60 and M=2",
+    ),
+    "readout": ("Read(history.mean(1))", "Read(history)", r"out .*\(60, 2, 8\), expected a row a node and the width 8"),
+    "rows": (
+        "Read(history.mean(1))",
+        "Read(history.mean(1)[:7])",
+        r"out .*\(7, 8\), expected a row a node and the width 8",
+    ),
+    "loss": ("target.labels", "target.times", "a target of 'classes' has no field 'times'; its fields: labels"),
+}
+
+
+@pytest.mark.parametrize("what", list(WRONG))
+def test_one_that_returns_or_reads_what_is_not_there_is_named(what, tmp_path):
+    kind = {"tokens": "fusion", "axes": "fusion", "rows": "readout"}.get(what, what)
+    path, (right, wrong, message) = write(tmp_path, kind), WRONG[what]
+    text = pathlib.Path(path).read_text()
+    assert right in text
+    pathlib.Path(path).write_text(text.replace("from flax", "import jax.numpy as jnp\nfrom flax").replace(right, wrong))
+    with tiny.as_users_run(), pytest.raises(ValueError, match=rf"{kind} '.*my_{kind}.*: {message}"):
+        tiny.train(tiny.dataset(), (0,), training__epochs=1, **{KEYS[kind]: path})
+
+
+def test_a_data_file_that_returns_no_data_set_is_named(tmp_path):
+    (tmp_path / "three.py").write_text("def load():\n    return 3\n")
+    with pytest.raises(ValueError, match=r"data set '.*three.py': load\(\) returned 3, expected a Dataset"):
+        data.load(str(tmp_path / "three.py"))

@@ -125,6 +125,10 @@ def test_command_keeps_to_a_kind(capsys):
     zoo.main(["--kind", "layer"])
     table = capsys.readouterr().out
     assert all(name in table for name in zoo.names("layer"))
+    for kind in ("task", "metric"):
+        zoo.main(["--kind", kind])
+        table = capsys.readouterr().out
+        assert f"{len(zoo.names(kind))} {kind}s" in table and all(name in table for name in zoo.names(kind))
     with pytest.raises(SystemExit):
         zoo.main(["--kind", "laye"])
     assert "laye" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from fusion_jax import metrics
 from fusion_jax.analysis.base import Report
 from fusion_jax.records import Info
 from fusion_jax.results import tables
-from fusion_jax.results.figures import new_figure
+from fusion_jax.results.figures import new_figure, wrapped
 from fusion_jax.results.store import Store
 from fusion_jax.zoo import nearest
 
@@ -98,23 +98,38 @@ def _name(row) -> str:
 
 
 def _figure(table: pd.DataFrame, cost: str):
-    """A panel a data set, protocol and setting: filled dots are beaten by no other, and joined."""
+    """A panel a data set, protocol and setting: filled dots are beaten by no other, and joined; the numbers of the dots
+    stand with their names in the legend, the cheapest first."""
     groups = list(table.groupby(["data", "metric", "protocol", "setting"], sort=False))
-    fig, axes = new_figure(6, 4 * len(groups), len(groups), 1)
+    lines = [sum(1 + wrapped(_name(row)).count("\n") for row in group.itertuples()) for _, group in groups]
+    height = max(4, 0.19 * (2 + max(lines)))  # inches of a panel, which holds its legend
+    fig, axes = new_figure(9, height * len(groups), len(groups), 1)
     for ax, ((data, metric, protocol, setting), group) in zip(axes[:, 0], groups, strict=True):
-        front = group[group.beaten_by.isna()].sort_values(cost)
+        group = group.sort_values([cost, "score"], kind="stable")
+        front = group[group.beaten_by.isna()]
         ax.scatter(group[cost], group.score, s=24, facecolors="none", edgecolors="0.5")
         ax.plot(front[cost], front.score, color="C0", lw=1, marker="o", ms=5, drawstyle="steps-post")
-        for row in group.itertuples():
-            ax.annotate(
-                _name(row),
-                (getattr(row, cost), row.score),
-                fontsize="x-small",
-                xytext=(4, 3),
-                textcoords="offset points",
-            )
-        ax.set_xscale("log")
+        _scale(ax, group[cost])
+        for number, row in enumerate(group.itertuples(), 1):
+            colour = "C0" if row.beaten_by is None else "0.3"
+            at = getattr(row, cost), row.score
+            ax.annotate(str(number), at, color=colour, fontsize="x-small", xytext=(4, 3), textcoords="offset points")
+            dot = dict(color="C0") if row.beaten_by is None else dict(color="0.5", mfc="none")
+            ax.plot([], [], ls="", marker="o", ms=5, **dot, label=wrapped(f"{number}  {_name(row)}"))
+        ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
         ax.set_xlabel(cost)
-        ax.set_ylabel(metric)
+        ax.set_ylabel(metrics.heading(metric))
         ax.set_title(f"{data}, {protocol}, {setting}", fontsize="small")
     return fig
+
+
+def _scale(ax, costs: pd.Series) -> None:
+    """A logarithmic axis where the costs are far apart, with few numbers written out: "0.2", "20,000"."""
+    span = costs.max() / costs.min() if costs.min() > 0 else 0
+    if span > 5:
+        from matplotlib import ticker  # an extra, which is there where a figure is drawn
+
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if span < 1000 else (1,)))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")

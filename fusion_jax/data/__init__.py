@@ -74,7 +74,10 @@ def load(name: str, **options) -> Dataset:
     """The data set of that name, validated.
 
     Raises:
-        ValueError: unknown name or option, or contents that fail validation.
+        ValueError: unknown name or option, contents that fail validation, or a file whose `load` returns no `Dataset`.
         FileNotFoundError: its files are neither found nor to be downloaded; says where to put them.
     """
-    return loader_of(name, options)(**options)
+    found = loader_of(name, options)(**options)
+    if not isinstance(found, Dataset):
+        raise ValueError(f"data set {name!r}: load() returned {found!r:.100}, expected a Dataset")
+    return found

@@ -71,7 +71,7 @@ def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(prog="python -m fusion_jax.data", description="The data sets.")
+    parser = argparse.ArgumentParser(prog="fusion-jax data", description="The data sets.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
     args = parser.parse_args(argv)
     terminal.prepare()

@@ -199,7 +199,7 @@ def edge_set(
 
     Args:
         num_nodes: N, or the node counts [G] of a batch of graphs.
-        edges: arrays [E, ...]: ``weight`` >= 0, ``features``, ``time``; see `types.check_edges`. Floats become float32.
+        edges: arrays [E, ...]: ``weight`` >= 0, ``features``, ``time``; see `check_edges`. Floats become float32.
     Raises:
         ValueError: ids out of range, lengths that differ, edge arrays that `check_edges` refuses.
     """

@@ -92,11 +92,15 @@ class Fusion(nnx.Module):
             mask: true where the node has the modality.
             graph: the edge set, for mechanisms that need "graph".
             context: randomness, epoch and what else it may know; the default is evaluation.
+        Raises:
+            ValueError: something that it needs is not there, or what it returns has another shape than it is to have.
         """
         check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
+        _check_axes(self, "out", fused.out, "[N, D]", x.shape[:1])
         if fused.tokens is None:
             return fused
+        _check_axes(self, "tokens", fused.tokens, "[N, M, D]", x.shape[:2])
         return dataclasses.replace(fused, tokens=jnp.where(mask[..., None], fused.tokens, 0))
 
     def align(self, anchor: Fusion, walk: Alignment, maps: list[Map], states: States) -> Map:
@@ -123,6 +127,15 @@ class Fusion(nnx.Module):
 
         May set variables of the mechanism that are not parameters (no `nnx.Param`), and does nothing otherwise.
         """
+
+
+def _check_axes(fusion: Fusion, field: str, found: Array, axes: str, sizes: tuple[int, ...]) -> None:
+    """Its axes but the last, which options of some mechanisms choose; a model looks at that one."""
+    if jnp.ndim(found) != len(sizes) + 1 or jnp.shape(found)[:-1] != sizes:
+        names = " and ".join(f"{name}={size}" for name, size in zip("NM", sizes, strict=False))
+        raise ValueError(
+            f"fusion {zoo.name_of(fusion)!r}: {field} has the shape {jnp.shape(found)}, expected {axes} with {names}"
+        )
 
 
 def check_heads(name: str, dim: int, heads: int):

@@ -25,7 +25,7 @@ from fusion_jax.results import answers
 from fusion_jax.results.answers import Report
 from fusion_jax.results.figures import new_figure
 from fusion_jax.results.recorded import scores
-from fusion_jax.results.restore import Restored, only_cell, restore
+from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store
 from fusion_jax.run.model import train_model
 from fusion_jax.training.compilation import own_settings
@@ -55,8 +55,8 @@ def merge_stored(
     Raises:
         ImportError: matplotlib or what a merging needs is not installed. ValueError: as `merge`, or no such cell.
     """
-    first, *others = cells or [only_cell(store)]
-    restored = [restore(store, identity) for identity in (first, *others)]
+    restored = [restore(store, identity) for identity in cells or [None]]
+    first, *others = (cell.identity for cell in restored)
     report = merge(restored, mergings, options, epochs=epochs, rate=rate)
     folder = store.cell(first) / "-".join(["merge", *others])
     about = dict(cells=[first, *others], mergings=mergings, options=options or {}, epochs=epochs, rate=rate)

@@ -1,7 +1,8 @@
 """How predictions are scored: one metric a file. base.py is the contract.
 
-Metrics are found by walking this folder and the entry points `fusion_jax.metric`; what is scored by itself within a
-target of several has its name before the metric's, "colour: accuracy".
+Metrics are found by walking this folder and the entry points `fusion_jax.metric`, and are those that a task names
+(`Task.metrics`), in files of their own too; what is scored by itself within a target of several has its name before the
+metric's, "colour: accuracy".
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import numpy as np
 
 from fusion_jax import tasks, zoo
 from fusion_jax.metrics.base import Metric, Scored
+from fusion_jax.records import Target
 
 
 def known() -> dict[str, Metric]:
-    """{name: a metric of that name}, of all there are."""
-    return dict(_walked(tuple(zoo.names("metric"))).values())
+    """{name: a metric of that name}, of all there are, and in files outside of all that tasks asked for so far name."""
+    files = (file for task in tasks.asked() for file in tasks.of(task).metrics)
+    outside = tuple(dict.fromkeys(file for file in files if zoo.is_path(file)))
+    return {**dict(_walked(outside).values()), **dict(_walked(tuple(zoo.names("metric"))).values())}
 
 
 @functools.cache
@@ -52,6 +56,33 @@ def shown(names: Iterable[str], table: str) -> list[str]:
     prefixes = list(dict.fromkeys(prefix for prefix, _, _ in parts.values()))
     chosen = [name for name, (_, _, plain) in parts.items() if plain in there and there[plain].table == table]
     return sorted(chosen, key=lambda name: (prefixes.index(parts[name][0]), there[parts[name][2]].rank, name))
+
+
+def check(target: Target) -> None:
+    """Looks whether a target can be scored as its task says, before anything is trained.
+
+    Raises:
+        ValueError: the metric that ranks or breaks ties is not among the task's, or one of its own has the name of
+            another metric whose column is another; names the task and the metric.
+    """
+    for _, part, _ in tasks.of(target).parts(target):
+        task, there = tasks.of(part), of(part.kind)
+        for role, name in (("primary", task.primary), ("tie", task.tie)):
+            if name not in there and (name or role == "primary"):
+                raise ValueError(
+                    f"task {part.kind!r}: {role}={name!r} is none of its metrics{zoo.nearest(name, there)}; "
+                    f"they are: {', '.join(there) or 'none'}"
+                )
+        for name, metric in there.items():
+            if _column(metric) != _column(named(name)):
+                raise ValueError(
+                    f"task {part.kind!r}: its metric {name!r} has the name of another, whose heading, direction and "
+                    f"table are {_column(named(name))}; its own are {_column(metric)}"
+                )
+
+
+def _column(metric: Metric) -> tuple[str, bool, str]:
+    return metric.heading, metric.higher, metric.table
 
 
 def of(task: str, table: str = "main") -> dict[str, Metric]:

@@ -323,6 +323,9 @@ class Model(nnx.Module):
             if begins:
                 fusion.begin(jnp.where(seen[..., None], h, 0), seen, graph, own)
             fused = fusion(h, seen, graph, own)
+            if i < last or self.head_kind != "fusion":  # what follows goes on with
+                field = "out" if i == last else "tokens"
+                _check_width(fusion, field, getattr(fused, field), h.shape[-1])
             said.fused(f"fusion {i + 1}", fused)
             return fused
 
@@ -383,10 +386,24 @@ class Model(nnx.Module):
             said.of_rows(graph)
         shown = history[-1:] if self.readout.last_only else history
         read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
+        rows = len(h) if self.readout.level == "node" else len(read.out)
+        if jnp.shape(read.out) != (rows, self.head.in_features):
+            raise ValueError(
+                f"readout {zoo.name_of(self.readout)!r}: out has the shape {jnp.shape(read.out)}, expected a row a "
+                f"{self.readout.level} and the width {self.head.in_features}"
+            )
         said.attend("readout", read.attention)
         said.add(read.losses)
         said.head("readout", read.heads)
         return output(self.head(dropout(read.out, self.rate, second.key)), read.out)
+
+
+def _check_width(fusion: nnx.Module, field: str, found: Array | None, width: int) -> None:
+    if found is None or found.shape[-1] != width:
+        shape = "is None" if found is None else f"has the shape {found.shape}"
+        raise ValueError(
+            f"fusion {zoo.name_of(fusion)!r}: {field} {shape}, expected the width {width} of what it is given"
+        )
 
 
 def _told(kind: str, mechanism: nnx.Module, graph: Graph | None, context: Context) -> Context:

@@ -11,7 +11,7 @@ from fusion_jax.metrics.aurc import risk_coverage
 from fusion_jax.metrics.brier import confidence
 from fusion_jax.metrics.ece import reliability
 from fusion_jax.results import measured
-from fusion_jax.results.figures import new_figure
+from fusion_jax.results.figures import new_figure, wrapped
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
@@ -86,7 +86,7 @@ def figure(found: list[Calibrated]):
             name = f"{c.row.label}, {c.row.placement}"
             for ranking, style, how in (("aurc", "-", "probability"), ("aurc_uncertainty", "--", "uncertainty")):
                 if ranking in c.risks:
-                    right.plot(GRID, c.risks[ranking], color=f"C{i}", ls=style, label=f"{name}, by {how}")
+                    right.plot(GRID, c.risks[ranking], color=f"C{i}", ls=style, label=wrapped(f"{name}, by {how}"))
         left.set(xlabel="top-label probability", ylabel="accuracy")
         left.set_title(f"{data}: reliability", fontsize="small")
         right.set(xlabel="coverage", ylabel="error rate", xlim=(0, 1))

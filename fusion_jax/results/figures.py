@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
 
 from etils import epath
 
@@ -43,6 +44,11 @@ def _import_matplotlib() -> None:
     if named:
         with contextlib.suppress(ValueError):  # no such backend
             matplotlib.rcParams["backend"] = named
+
+
+def wrapped(name: str, width: int = 44) -> str:
+    """A row's name in lines, so that a legend beside the axes leaves them their place."""
+    return textwrap.fill(name, width)
 
 
 def save_figure(path: epath.Path, figure) -> None:

@@ -133,7 +133,7 @@ def _by_rows(row: Row, group: list[Row]) -> str:
     """The fixed test rows and what they leave open, "106: 0.716 to 0.867"; a dash where seeds have their own."""
     if row.tested is None:
         return "-"
-    found = tables.of_rows(row, tables.columns(group)[0])
+    found = next((tables.of_rows(row, metric) for metric in tables.columns(group)), None)
     return str(len(row.tested)) + ("" if found is None else ": {:.3f} to {:.3f}".format(*found))
 
 
@@ -181,7 +181,7 @@ def markdown(group: list[Row]) -> str:
     shown, head = tables.columns(group), _head(group)
     lines = [f"### {_md(title(group))}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row, label, cells, tail in _entries(group):
-        texts = [f"**{t}**" if top else t + " †" * close for t, top, close in cells]
+        texts = [f"**{t}**" if top else t + " †" * close for t, top, close in cells] or ["-"]
         if not row.values and not row.published:
             texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error.partition(chr(10))[0])}")
         lines.append("| " + " | ".join([_md(label), _md(row.placement), *texts, *tail]) + " |")
@@ -321,7 +321,7 @@ def latex(group: list[Row]) -> str:
     ]
     for row, label, cells, tail in _entries(group):
         dagger = r"$^\dagger$"
-        texts = [rf"\textbf{{{_tex(t)}}}" if top else _tex(t) + dagger * close for t, top, close in cells]
+        texts = [rf"\textbf{{{_tex(t)}}}" if top else _tex(t) + dagger * close for t, top, close in cells] or ["--"]
         if not row.values and not row.published:
             texts = _without_result(row, shown, "--", "failed")
         lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *map(_tex, tail)]) + r" \\")

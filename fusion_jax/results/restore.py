@@ -1,6 +1,6 @@
 """Brings a finished cell back from its store: config, data, batch and every seed's model, without training.
 
-    cell = restore(Store("results/quickstart"), "3f0c...")
+    cell = restore(Store("results/quickstart"), "3f0c")  # how its identity starts
     cell.models[0](cell.batch(0)).prediction
 
 What training saw is prepared again from the config (splits, scalers and hidden labels depend on nothing else),
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -132,9 +132,39 @@ def only_cell(store: Store) -> str:
     if len(found) != 1:
         raise ValueError(
             f"{os.fspath(store.root)!r} holds {len(found)} finished cells, name one with --cell=ID"
-            + "".join(f"\n  {i}  {label}" for i, label in found.items())
+            + _listed(store, found)
         )
     return next(iter(found))
+
+
+def whole_identity(store: Store, start: str) -> str:
+    """The identity of the finished cell that has it, or whose identity alone starts so.
+
+    Raises:
+        ValueError: there is none, or several; lists them.
+    """
+    known = finished(store)
+    if start in known or (start and store.finished_seeds(start)):
+        return start
+    found = [identity for identity in known if start and identity.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = f"holds {len(found)} finished cells whose identity starts with {start!r}, expected one"
+    else:
+        what, found = f"has no finished cell {start!r}{nearest(start, known)}; finished", list(known)
+    raise ValueError(f"{os.fspath(store.root)!r} {what}:{_listed(store, found) or ' none'}")
+
+
+def _listed(store: Store, identities: Iterable[str]) -> str:
+    """A line a cell of the study: its identity, label, placement and data set."""
+    lines = []
+    for entry in store.read_study()["cells"]:
+        if entry["id"] in identities:
+            part, control = entry["config"]["data"]["name"], entry["config"]["control"]["name"]
+            placement = "-" if control else entry["config"]["model"]["placement"]
+            lines.append(f"\n  {entry['id']}  {entry['label']}, {placement}, {study.short(part)}")
+    return ";".join(lines)
 
 
 def finished(store: Store) -> dict[str, str]:
@@ -151,6 +181,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     """The cell of that identity, or the store's only one.
 
     Args:
+        identity: as many of its first characters as no other finished cell's starts with.
         data: the data set, if it is loaded already.
     Raises:
         FileNotFoundError: the store holds no study.
@@ -158,13 +189,7 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
             data set is not the one it was trained on or draws other splits, or the checkpoint's parameters are not the
             model's (lists which).
     """
-    identity = only_cell(store) if identity is None else identity
-    if not store.finished_seeds(identity):
-        known = finished(store)
-        raise ValueError(
-            f"{os.fspath(store.root)!r} has no finished cell {identity!r}{nearest(identity, known)}; "
-            f"finished: {', '.join(known) or 'none'}"
-        )
+    identity = only_cell(store) if identity is None else whole_identity(store, identity)
     stored = study.Cell(store.config(identity), "", 0)
     if control := stored.plan.control.name:
         raise ValueError(f"cell {identity} is the control {control!r}: it has no parameters")

@@ -19,7 +19,7 @@ from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
 from fusion_jax.results import influence, measured
 from fusion_jax.results.store import Store
-from fusion_jax.study import VALIDATION_LABELS, flatten
+from fusion_jax.study import VALIDATION_LABELS, differences, flatten, short
 
 UNFINISHED = "not finished"
 PUBLISHED, KNOWN = "published", "known"  # stand for the protocol of rows that are not run: see `study.published`
@@ -104,7 +104,7 @@ def _published(entry: dict[str, Any], task: str | None) -> Row:
     return Row(
         entry["label"],
         "-",
-        entry["data"],
+        short(entry["data"]),
         entry.get("protocol", PUBLISHED),
         "",
         {},
@@ -212,13 +212,17 @@ def _variant(part: DataPlan) -> str:
 
 
 def _data_names(parts: list[DataPlan]) -> dict[str, str]:
-    """{variant: its name}: the data set's own, with options where the study has several variants of it."""
+    """{variant: its name}: the data set's own, with options where the study has several variants of it.
+
+    A file outside is named without its folder, unless another has the same name.
+    """
     variants = {_variant(part): part for part in parts}
-    named = {}
+    every, named = {part.name for part in parts}, {}
     for variant, part in variants.items():
-        given = ", ".join(f"{k}={v}" for k, v in sorted(part.options.items()))
+        name = short(part.name) if sum(short(other) == short(part.name) for other in every) == 1 else part.name
+        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()))
         alone = sum(other.name == part.name for other in variants.values()) == 1
-        named[variant] = part.name if alone or not given else f"{part.name} ({given})"
+        named[variant] = name if alone or not given else f"{name} ({given})"
     return named
 
 
@@ -271,7 +275,7 @@ def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
         own = flatten(group[0][1].config)
         differing = {k for f in like for k in {**f, **own} if f.get(k) != own.get(k)}
         keys = sorted(differing - {"label", "seeds", "data.modalities"})
-        labels.append(", ".join([row.label, *(f"{k}={own[k]}" for k in keys if k in own)]))
+        labels.append(", ".join([row.label, *differences(keys, own, like)]))
     return labels
 
 

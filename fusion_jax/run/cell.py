@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from fusion_jax import tasks, zoo
+from fusion_jax import metrics, tasks, zoo
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
@@ -51,6 +51,7 @@ def run_cell(
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
     """
     start = time.perf_counter()
+    metrics.check(data.target)
     plan, wanted, identity = cell.plan, identity, cell.identity(data)
     if wanted not in ("", identity):
         raise ValueError(

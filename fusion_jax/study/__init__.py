@@ -1,7 +1,7 @@
 """Studies: every key once, the cells a study file makes of them, and what names a cell."""
 
 from fusion_jax.study.cell import Cell
-from fusion_jax.study.expand import expand
+from fusion_jax.study.expand import differences, expand, set_by_all, short
 from fusion_jax.study.files import load, mistakes_in, published, split
 from fusion_jax.study.identity import SCHEMA
 from fusion_jax.study.keys import OPEN, flatten, set_key, unknown
@@ -12,13 +12,16 @@ __all__ = [
     "SCHEMA",
     "VALIDATION_LABELS",
     "Cell",
+    "differences",
     "expand",
     "flatten",
     "load",
     "mistakes_in",
     "published",
     "resolve",
+    "set_by_all",
     "set_key",
+    "short",
     "split",
     "unknown",
 ]

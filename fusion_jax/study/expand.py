@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from fusion_jax import zoo
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.identity import NOT_IDENTITY
 from fusion_jax.study.keys import flatten, set_key
@@ -39,11 +40,26 @@ def expand(config: ConfigDict, sweep=None, arg: str = "") -> list[Cell]:
             cell_config.label = label
         cells.append(resolve(cell_config))
 
-    sweep(add, arg) if len(inspect.signature(sweep).parameters) > 1 else sweep(add)
+    _call(sweep, add, arg)
     unique: dict[str, Cell] = {}
     for cell in cells:
         unique.setdefault(cell.identity(""), cell)
     return with_distinct_labels(list(unique.values()))
+
+
+def _call(sweep, add, arg: str) -> None:
+    sweep(add, arg) if len(inspect.signature(sweep).parameters) > 1 else sweep(add)
+
+
+def set_by_all(sweep, arg: str = "") -> set[str]:
+    """The dotted keys that every cell of a sweep sets itself, whatever the config says."""
+    each: list[set[str]] = []
+
+    def add(overrides: Mapping[str, Any] | None = None, *, label: str = ""):
+        each.append({*(overrides or {}), *(["label"] if label else [])})
+
+    _call(sweep, add, arg)
+    return set.intersection(*each) if each else set()
 
 
 def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
@@ -65,6 +81,27 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
         keys = sorted(differing - set(NOT_IDENTITY))
         for cell, own in zip(group, flat, strict=True):
-            extra = ", ".join(f"{k}={own[k]}" for k in keys if k in own)
+            extra = ", ".join(differences(keys, own, flat))
             named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
     return [named[id(c)] for c in cells]
+
+
+def differences(keys: Iterable[str], own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """ "key=value" of the keys in which a config {key: value} differs from others, for a row's name.
+
+    A key without a value says nothing, and is left to those that have one; a file outside is named as in tables, unless
+    another has the same name.
+    """
+    found = []
+    for key in keys:
+        value = own.get(key)
+        if value is None or (not value and isinstance(value, str | Sequence | Mapping)):
+            continue
+        namesakes = [other[key] for other in others if key in other and short(other[key]) == short(value)]
+        found.append(f"{key}={short(value) if all(other == value for other in namesakes) else value}")
+    return found
+
+
+def short(value: Any) -> Any:
+    """A config's value as tables show it: of the path of a file the file's name."""
+    return zoo.short(value) if isinstance(value, str) else value

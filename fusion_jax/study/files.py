@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,9 @@ import numpy as np
 
 import fusion_jax
 from fusion_jax import folders, metrics, zoo
+from fusion_jax.study import defaults
+from fusion_jax.study.keys import flatten, unknown
+from fusion_jax.study.layout import RENAMED
 
 
 def bundled() -> pathlib.Path:
@@ -75,9 +79,25 @@ def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
     except (ValueError, OSError):
         raise
     except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == os.fspath(file)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else "?"
-        raise ValueError(f"{os.fspath(file)}, line {line}: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if f.filename == os.fspath(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else "?"
+        said = _said(error, own[-1].line if own else "", frames[-1].filename)
+        raise ValueError(f"{os.fspath(file)}, line {line}: {said}") from error
+
+
+def _said(error: BaseException, line: str, raised_in: str) -> str:
+    """What is wrong on a line of a study file; of a config's unknown key in the words of the command line."""
+    if "ml_collections" in raised_in and isinstance(error, AttributeError | KeyError):  # prints the whole config
+        leaf = re.sub(r"^\W*(Key )?\W*", "", str(error)).partition('"')[0].strip("'\"")
+        written = re.search(rf"\w+((?:\.\w+)*?)[.\['\"]+{re.escape(leaf)}\b", line or "")
+        key = f"{written[1] if written else ''}.{leaf}".removeprefix(".")
+        renamed = [then for then in RENAMED.values() if then.rpartition(".")[2] == key]  # of a section by another name
+        return unknown(renamed[0] if renamed else key, flatten(defaults.get_config().to_dict()))
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "configs":
+        text += " (the keys a study starts from are in fusion_jax.study.defaults)"
+    return text
 
 
 def published(module) -> list[dict[str, Any]]:

@@ -88,8 +88,13 @@ def alike(value: Any, default: Any, key: str) -> Any:
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
     if type(value) is not type(default):
-        raise ValueError(f"config key {key!r} is {value!r}, expected a {type(default).__name__} such as {default!r}")
+        raise ValueError(f"config key {key!r} is {value!r}, expected {_a(default)} such as {default!r}")
     return value
+
+
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def number_like(value: Any, default: Any) -> Any:
@@ -115,7 +120,7 @@ def option(value: Any, default: Any, key: str) -> Any:
     value = number_like(value, default)
     other = isinstance(value, bool) is not isinstance(default, bool) and isinstance(value, int | float)
     if isinstance(default, int | float) and (other or isinstance(value, str)):
-        raise ValueError(f"config key {key!r} is {value!r}, expected a {type(default).__name__} such as {default!r}")
+        raise ValueError(f"config key {key!r} is {value!r}, expected {_a(default)} such as {default!r}")
     finite(value, key)
     in_range(value, key)
     if type(default) is int and default > 0 and isinstance(value, int | float) and value < 0:

@@ -11,6 +11,8 @@ from fusion_jax import zoo
 from fusion_jax.records import Target
 from fusion_jax.tasks.base import Task
 
+_asked: dict[str, None] = {}
+
 
 def of(target: Target | str) -> Task:
     """The task of a target, or of that kind.
@@ -18,7 +20,15 @@ def of(target: Target | str) -> Task:
     Raises:
         ValueError: there is none of that name.
     """
-    return zoo.get("task", target if isinstance(target, str) else target.kind)()
+    kind = target if isinstance(target, str) else target.kind
+    task = zoo.get("task", kind)()
+    _asked[kind] = None
+    return task
+
+
+def asked() -> tuple[str, ...]:
+    """The tasks asked for so far; of those in files of their own nothing else tells that there are any."""
+    return tuple(_asked)
 
 
 def restored(about: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Target:

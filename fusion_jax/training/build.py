@@ -13,7 +13,7 @@ from fusion_jax import tasks, zoo
 from fusion_jax.losses.base import check_task
 from fusion_jax.model import Model
 from fusion_jax.plan import LossPlan, ModelPlan, Named
-from fusion_jax.records import Array, Target
+from fusion_jax.records import Array, Context, Output, Target
 from fusion_jax.schemes.base import Scheme
 from fusion_jax.training.parts import inside, leaf_names
 from fusion_jax.training.step import LossFn, Penalty
@@ -53,14 +53,24 @@ def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
         if (info := zoo.info("loss", each)) is not None:
             check_task(each, info, target)
     zoo.check_options("loss", name, plan.options)
-    main = functools.partial(zoo.get("loss", name), **plan.options)
-    extra = [(weight, zoo.get("loss", other)) for other, weight in plan.extra.items()]
+    main = functools.partial(_named, name, functools.partial(zoo.get("loss", name), **plan.options))
+    extra = [(weight, functools.partial(_named, other, zoo.get("loss", other))) for other, weight in plan.extra.items()]
 
     def loss(output, target, weight, context):
         value = main(output, target, weight, context=context)
         return value + sum(w * f(output, target, weight, context=context) for w, f in extra)
 
     return loss
+
+
+def _named(name: str, loss: LossFn, output: Output, target: Target, *rest: Array, **context: Context) -> Array:
+    """The loss; of one that does not say its tasks, a field that this one's target has not is named with it."""
+    try:
+        return loss(output, target, *rest, **context)
+    except AttributeError as error:
+        if error.obj is not target:
+            raise
+        raise ValueError(f"loss {name!r}: {error} (loss.name)") from error
 
 
 def loss_name(plan: LossPlan, model: ModelPlan, target: Target) -> str:

@@ -148,7 +148,7 @@ def test_without_a_seed_the_best_by_validation_is_looked_at(trained):
         (["--analysis=gcvav"], "no analysis named 'gcvav' (did you mean 'gcav'?)"),
         (["--analysis=gcav", "--option=stepz=3"], "has no option 'stepz' (did you mean 'steps'?)"),
         (["--analysis=gcav", "--option=steps"], "--option=steps: expected NAME=VALUE"),
-        (["--analysis=gcav", "--option=steps=few"], "'gcav.steps' is 'few', expected a int such as 1000"),
+        (["--analysis=gcav", "--option=steps=few"], "'gcav.steps' is 'few', expected an int such as 1000"),
         (["--analysis=gcav"], "holds 2 finished cells, name one with --cell=ID"),
         (["--analysis=cost_against_score", "--cell=0"], "is of a whole study: name neither a cell nor a seed"),
         (["--analysis={folder}/undecided.py"], "OF=None in its file, expected one of ('cell', 'study')"),

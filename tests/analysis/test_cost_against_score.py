@@ -84,6 +84,24 @@ def test_the_figure_has_a_panel_a_group_with_a_dot_a_row(asked):
     assert [len(ax.lines[0].get_xdata()) for ax in figure.axes] == [3, 1]
 
 
+def test_the_figure_names_its_dots_beside_the_axes_and_writes_few_numbers_below(asked):
+    """In a column of names nothing collides; nor do the numbers of a logarithmic axis."""
+    pytest.importorskip("matplotlib", reason="figures are an extra")
+    rows = [dataclasses.replace(ROWS[0], label=f"r{i}", seconds=0.013 * 1.4**i) for i in range(20)]
+    figure = asked(rows=rows).figures["front"]()
+    (ax,) = figure.axes
+    figure.draw_without_rendering()
+    names = ax.get_legend().get_texts()
+    assert [text.get_text() for text in names] == [f"{i + 1}  r{i} ({ROWS[0].placement})" for i in range(20)]
+    assert [text.get_text() for text in ax.texts] == [str(i + 1) for i in range(20)]
+    labels = [t for t in (*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)) if t.get_text()]
+    boxes = sorted((t.get_window_extent() for t in labels), key=lambda box: box.x0)
+    inside = [box for box in boxes if ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1]
+    assert len(inside) > 2 and all(a.x1 < b.x0 for a, b in zip(inside, inside[1:], strict=False))
+    shown = figure.bbox
+    assert all(shown.x0 <= b.x0 and b.x1 <= shown.x1 for b in (t.get_window_extent() for t in names))
+
+
 @pytest.mark.parametrize(
     "options,match",
     [

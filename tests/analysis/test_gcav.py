@@ -214,6 +214,19 @@ def test_a_concept_speaks_for_or_against_a_class(mean, side):
     assert found.note.endswith("Left out, the class does not depend on them: encoder a.")
 
 
+def test_the_legend_shows_which_lines_are_dashed():
+    """A gap has to fall beside the marker in the middle."""
+    pytest.importorskip("matplotlib", reason="figures are an extra")
+    scores = dict(tcav=0.5, tcav_std=0.1, tgcav=0.4, tgcav_std=0.1)
+    table = pd.DataFrame([dict(concept=c, layer=l, **scores) for c in ("degree", RANDOM) for l in ("a", "b")])
+    summary = pd.DataFrame([dict(concept=c, score="tgcav", mean=0.4) for c in ("degree", RANDOM)])
+    legend = report(table, summary, "1", 12, ()).figures["layers"]().axes[0].get_legend()
+    assert legend.handlelength >= 4 and [t.get_text() for t in legend.get_texts()][:2] == [
+        "degree, TCAV",
+        "degree, TGCAV",
+    ]
+
+
 def test_the_command_writes_tables_and_a_figure_into_the_cell(trained):
     store, identities = trained
     where = [f"--workdir={store.root}", f"--cell={identities[0]}", "--analysis=gcav"]

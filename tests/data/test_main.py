@@ -77,3 +77,9 @@ def test_the_summary_is_what_loading_gives(name):
     assert (d.provenance.source, d.provenance.licence) == (module.SOURCE, module.LICENCE)
     assert module.CHECKSUM in ("", d.provenance.checksum)
     assert d.graph().num_nodes == d.num_nodes and np.all(np.diff(d.split(0).train) > 0)
+
+
+def test_the_help_names_the_command(capsys):
+    with pytest.raises(SystemExit):
+        listing.main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: fusion-jax data ")

@@ -166,7 +166,7 @@ def test_a_fusion_in_a_file_of_ones_own_can_be_aligned(trained):
         (["--option=ot_fusion.solver"], "expected MERGING.NAME=VALUE"),
         (["--option=ot_fusion.solvr=emd"], "has no option 'solvr' (did you mean 'solver'?)"),
         (["--option=ot_fusion.solver=emf"], "ot_fusion: solver='emf' (did you mean 'emd'?)"),
-        (["--option=ot_fusion.samples=many"], "'ot_fusion.samples' is 'many', expected a int"),
+        (["--option=ot_fusion.samples=many"], "'ot_fusion.samples' is 'many', expected an int"),
         (["--option=ot_fusion.reg=some"], "ot_fusion: reg='some', expected a positive number"),
     ],
 )
@@ -174,3 +174,16 @@ def test_what_is_misspelt_is_named(trained, flags, message):
     store, identities = trained
     status, text = command("experiments.merge", f"--workdir={store.root}", f"--cell={identities[0]}", *flags)
     assert status == 2 and message in text and len(text.splitlines()) == 1, text
+
+
+def test_a_merging_by_its_path_has_its_options_under_the_files_name(trained, folder):
+    store, identities = trained
+    where = f"--workdir={store.root}", f"--cell={identities[0][:8]}", "--epochs=0"
+    which = f"--merging={folder}/toward_the_anchor.py"
+    status, text = command("experiments.merge", *where, which, "--option=toward_the_anchor.shar=1.0")
+    assert status == 2 and "toward_the_anchor.py' has no option 'shar' (did you mean 'share'?)" in text, text
+    for name in ("toward_the_anchor", f"{folder}/toward_the_anchor.py"):
+        status, text = command("experiments.merge", *where, which, f"--option={name}.share=1.0")
+        written = json.loads((store.cell(identities[0]) / "merge" / "merge.json").read_text())
+        assert status == 0 and written["options"] == {f"{folder}/toward_the_anchor.py": {"share": 1.0}}, text
+        assert written["cells"] == [identities[0]]

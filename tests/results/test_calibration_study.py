@@ -170,3 +170,13 @@ def test_few_rows_are_drawn_those_with_an_uncertainty_first(made):
     assert min(c.accuracy for c in others if c.row.label in kept) >= others[4].accuracy
     right = calibration_study.figure(found).axes[1]
     assert right.get_legend().get_title().get_text().startswith("6 of 8 rows") and len(right.lines) == 8
+
+
+def test_a_long_name_takes_the_figure_no_place_and_is_not_cut_off(made):
+    pytest.importorskip("matplotlib", reason="figures are an extra")
+    add, store, _ = made
+    add("geometric_mean, " + ", ".join(f"model.layer.options.an_option_{i}=symmetric" for i in range(6)))
+    figure = calibration_study.figure(calibration_study.collect(store, tables.rows(store)))
+    figure.draw_without_rendering()
+    right = figure.axes[1]
+    assert right.get_legend().get_window_extent().x1 <= figure.bbox.x1 and right.bbox.width > figure.bbox.width / 4

@@ -358,3 +358,15 @@ def test_a_damaged_cell_is_a_row_that_says_so_and_the_others_have_their_numbers(
     assert rows["whole"]["accuracy"] == "**0.800 ± 0.141**"
     assert "metrics.parquet is damaged" in rows["damaged"]["accuracy"]
     assert "record.json: expected a list of parts" in rows["no record"]["accuracy"]
+
+
+def test_a_row_whose_metrics_are_not_known_keeps_its_columns():
+    """Such as those of a file that is not there any more."""
+    rows = [
+        tables.Row("a", "before", "d", "honest", "s", {"gone": np.array([0.5, 0.6])}, 7, 1.0, tested=np.arange(4)),
+        tables.Row("b", "before", "d", "honest", "s", {}, None, None, error="no"),
+    ]
+    head, _, first, second = (line.split(" | ") for line in report.markdown(rows).splitlines()[2:])
+    assert head[2:5] == ["result", "result by rows", "seeds"] and len(head) == len(first) == len(second)
+    assert first[2:6] == ["-", "4", "2", "7"] and second[2] == "FAILED: no"
+    assert "a & before & -- & 4 & 2 & 7 & 1.0" in report.latex(rows)

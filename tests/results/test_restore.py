@@ -1,6 +1,7 @@
 """A finished cell comes back from its store with the predictions it stored, and what does not fit is listed."""
 
 import dataclasses
+import os
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from flax import nnx
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Splits
-from fusion_jax.results.restore import fill, only_cell, restore, snapshots
+from fusion_jax.results.restore import fill, only_cell, restore, snapshots, whole_identity
 from fusion_jax.results.store import Store, read_json, write_json
 from fusion_jax.run.cell import run_cell
 from fusion_jax.training import checkpoint
@@ -75,6 +76,27 @@ def test_several_cells_want_a_name_and_a_wrong_one_suggests(trained):
         only_cell(store)
     with pytest.raises(ValueError, match=f"no finished cell.*did you mean '{identities[0]}'"):
         restore(store, identities[0][:-1] + "x")
+
+
+def test_the_first_characters_of_an_identity_name_a_cell_and_the_others_are_listed_with_labels(trained):
+    store, identities = trained
+    short = os.path.commonprefix(identities)
+    first = identities[0][: len(short) + 1]
+    assert whole_identity(store, first) == restore(store, first).identity == identities[0]
+    listed = f"{identities[0]}  .*, before, synthetic;\n  {identities[1]}  logistic_regression, -, synthetic"
+    for start, message in (("", "no finished cell ''"), ("zz", "no finished cell 'zz'")):
+        with pytest.raises(ValueError, match=f"{message}.*; finished:\n  {listed}"):
+            whole_identity(store, start)
+
+
+def test_several_cells_that_start_alike_are_listed(trained, monkeypatch):
+    store = trained[0]
+    cells = [{**cell, "id": f"ab{i}"} for i, cell in enumerate(store.read_study()["cells"])]
+    monkeypatch.setattr(store, "read_study", lambda: dict(cells=cells))
+    monkeypatch.setattr(store, "finished_seeds", lambda identity: (0,) if identity in ("ab0", "ab1") else ())
+    with pytest.raises(ValueError, match="2 finished cells whose identity starts with 'ab', expected one:\n  ab0  "):
+        whole_identity(store, "ab")
+    assert whole_identity(store, "ab1") == "ab1"
 
 
 def test_a_control_has_no_model(trained):

@@ -9,6 +9,7 @@ from scipy import stats
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.plan import DataPlan
 from fusion_jax.records import Target
 from fusion_jax.results import report, tables
 from fusion_jax.results.recorded import metric_table, prediction_table
@@ -206,6 +207,16 @@ def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings
     groups = {name: [r.label for r in group] for (name, _), group in tables.grouped(tables.rows(store)).items()}
     assert groups.pop("synthetic") == ["n", "theirs"]
     assert sorted(map(len, groups.values())) == [1, 2] and all("seed=1" in k or "nodes=60" in k for k in groups)
+
+
+def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_name():
+    def names(*parts):
+        plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": name, "options": more}) for name, more in parts]
+        return list(tables._data_names(plans).values())
+
+    assert names(("/x/mine.py", {}), ("synthetic", {"nodes": 9})) == ["mine", "synthetic"]
+    assert names(("/x/mine.py", {"by": "/y/how.py"}), ("/x/mine.py", {})) == ["mine (by=how)", "mine"]
+    assert names(("/x/mine.py", {}), ("/y/mine.py", {}), ("a", {})) == ["/x/mine.py", "/y/mine.py", "a"]
 
 
 def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):

@@ -1,7 +1,10 @@
 """From a sweep to its cells: in order, each once, every row with a name of its own."""
 
+import pathlib
+
 import pytest
 
+import fusion_jax
 from fusion_jax import study
 from fusion_jax.study import defaults
 from tests import tiny
@@ -40,3 +43,40 @@ def test_rows_that_would_share_a_name_are_told_apart():
     labels = [cell.label for cell in study.expand(config, sweep)]
     assert labels[2] == "mean"
     assert "model.layer.name=gcn" in labels[0] and "model.layer.name=sage" in labels[1]
+
+
+def test_what_tells_rows_apart_has_no_folders_and_nothing_empty(tmp_path):
+    """Unless two files of one name have to be told apart."""
+    layer = pathlib.Path(fusion_jax.__file__).parent / "layers" / "gcn.py"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(
+            layer.read_text().replace("class GCN", "class Mine") + f"# {folder}\n"
+        )
+    first, second = (str(tmp_path / folder / "mine.py") for folder in ("a", "b"))
+
+    def sweep(*layers):
+        def add_all(add):
+            add({"loss.name": "cross_entropy", "loss.l2": 0.1})
+            for layer in layers:
+                add({"model.layer.name": layer})
+
+        return [cell.label for cell in study.expand(defaults.get_config(), add_all)]
+
+    named = "loss.name=cross_entropy, loss.options.smoothing=0.0, loss.options.streams=0.0"
+    assert sweep(first) == [
+        f"concat_mlp, loss.l2=0.1, {named}, model.layer.name=gcn",
+        "concat_mlp, loss.l2=0.0, model.layer.name=mine",
+    ]
+    paths = (first, second)
+    assert sweep(*paths)[1:] == [f"concat_mlp, loss.l2=0.0, model.layer.name={path}" for path in paths]
+
+
+def test_the_keys_that_every_cell_sets_itself():
+    def sweep(add):
+        add({"model.fusion.name": "gmu", "model.dim": 3}, label="one")
+        add({"model.fusion.name": "mean", "seeds": 2}, label="other")
+
+    assert study.set_by_all(sweep) == {"model.fusion.name", "label"}
+    assert study.set_by_all(lambda add, arg: add({arg: 1}), "seeds") == {"seeds"}
+    assert study.set_by_all(lambda add: None) == set()

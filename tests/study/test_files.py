@@ -35,3 +35,33 @@ def test_a_study_that_ends_the_program_is_a_mistake(tmp_path, status):
     path.write_text(f"import sys\n\nsys.exit({status})\n")
     with pytest.raises(ValueError, match=r"ends\.py, line 3: SystemExit: "):
         study.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("c.vary = ('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
+        ("c['vary'] = ('init',)", "no config key 'vary' (it is called 'per_seed' now)"),
+        ("print(c.match_params)", "no config key 'match_params' (it is called 'size.like' now)"),
+        ("c.optimizer.steps = ()", "no config key 'optimizer.steps' (it is called 'optimizer.rate_steps' now)"),
+        (
+            "o = c.optimizer; o.factors = {}",
+            "no config key 'optimizer.factors' (it is called 'optimizer.part_rates' now)",
+        ),
+        ("c.model.dmi = 3", "no config key 'model.dmi' (did you mean 'model.dim'?)"),
+        ("c.seeds = 'many'", "TypeError: Could not override field 'seeds'"),
+        (
+            "import configs.bsae",
+            "ModuleNotFoundError: No module named 'configs.bsae' (the keys a study starts from are in",
+        ),
+        ("{}['model']", "KeyError: 'model'"),
+    ],
+)
+def test_a_mistake_in_get_config_is_named_with_its_line(tmp_path, line, message):
+    file = tmp_path / "study.py"
+    file.write_text(
+        f"from fusion_jax.study import defaults\n\ndef get_config():\n    c = defaults.get_config()\n    {line}\n"
+    )
+    with pytest.raises(ValueError) as refused, study.mistakes_in(file):
+        study.load(file).get_config()
+    assert str(refused.value).startswith(f"{file}, line 5: {message}") and len(str(refused.value)) < 300

@@ -1,6 +1,9 @@
 """A user's own task is one file anywhere, named by its path: trained, stored, reported and restored."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +42,29 @@ class Counts(Task):
 
     def learned(self, target, units):
         return dataclasses.replace(target, values=np.log1p(target.values).astype(np.float32))
+'''
+
+
+DEVIANCE = '''
+"""Mean Poisson deviance, up to what depends on the counts alone."""
+
+import numpy as np
+
+from fusion_jax.metrics.base import Metric
+
+
+class Deviance(Metric):
+    """mean of exp z - y z."""
+
+    heading = "deviance"
+    tasks = ()
+    higher = False
+    rank = 0
+    note = "Deviance: halved."
+
+    def __call__(self, rows):
+        z = np.asarray(rows.prediction, float)[:, 0]
+        return float((np.exp(z) - rows.target.values[:, 0] * z).mean())
 '''
 
 
@@ -104,3 +130,59 @@ def test_a_path_from_the_current_folder_is_stored_as_it_is_found_from_any(counte
     described = tasks.of(here).about(here)
     monkeypatch.chdir("/")
     assert described["kind"] == str(tmp_path / "counts.py") and tasks.primary(described) == "mae"
+
+
+def named(counted, tmp_path, metrics, primary):
+    """The same data, whose task names these metrics and that primary one."""
+    text = COUNTS.replace('("mae", "rmse")', repr(metrics)).replace('primary = "mae"', f"primary = {primary!r}")
+    path = tmp_path / "mine" / "counts.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return dataclasses.replace(counted, target=dataclasses.replace(counted.target, kind=str(path)))
+
+
+def test_a_metric_of_its_own_is_a_column_of_every_table(counted, tmp_path):
+    """In a new process too, which has met neither file."""
+    (tmp_path / "deviance.py").write_text(DEVIANCE)
+    own = named(counted, tmp_path, (str(tmp_path / "deviance.py"),), "deviance")
+    cell, store = tiny.cell(), Store(tmp_path / "study", create=True)
+    identity = run_cell(cell, store, own)["identity"]
+    store.write_study([(identity, cell)], "test")
+    script = f"""
+from fusion_jax.analysis.cost_against_score import cost_against_score
+from fusion_jax.results import report
+from fusion_jax.results.store import Store
+store = Store({str(store.root)!r})
+print(report.write(store), cost_against_score(store).sentence)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    values = tables.rows(store)[0].values["deviance"]
+    assert "| variant | placement | deviance | seeds |" in done.stdout, done.stdout
+    assert f"| mean | before | **{values.mean():.3f} ± {values.std(ddof=1):.3f}** | 2 |" in done.stdout
+    assert "Deviance: halved." in done.stdout and "Of 1 rows 1 are beaten by no other" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("metrics", "primary", "message"),
+    [
+        (
+            ("mae", "rmse"),
+            "maee",
+            r"primary='maee' is none of its metrics \(did you mean 'mae'\?\); they are: rmse, mae",
+        ),
+        ((), "mae", r"primary='mae' is none of its metrics; they are: none"),
+        (
+            ("mae", "{folder}/rmse.py"),
+            "mae",
+            r"its metric 'rmse' has the name of another, whose heading.*\('RMSE', False",
+        ),
+    ],
+)
+def test_one_that_cannot_be_scored_is_refused_before_it_is_trained(counted, tmp_path, metrics, primary, message):
+    (tmp_path / "rmse.py").write_text(DEVIANCE.replace("Deviance(Metric)", "Rmse(Metric)"))
+    own = named(counted, tmp_path, tuple(m.format(folder=tmp_path) for m in metrics), primary)
+    store = Store(tmp_path / "study", create=True)
+    with pytest.raises(ValueError, match=rf"task '.*counts\.py': {message}"):
+        run_cell(tiny.cell(), store, own)
+    assert not list((store.root / "cells").iterdir())

@@ -66,5 +66,5 @@ def _figure(table: pd.DataFrame, target: str):
     axes.set_xticks(range(len(layers)), layers, rotation=30, ha="right")
     axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel(f"speaks for class {target}")
-    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(fontsize="x-small", handlelength=4, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
