@@ -8,6 +8,7 @@ metric's, "colour: accuracy".
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ from fusion_jax.records import Target
 
 def known() -> dict[str, Metric]:
     """{name: a metric of that name}, of all there are, and in files outside of all that tasks asked for so far name."""
-    files = (file for task in tasks.asked() for file in tasks.of(task).metrics)
-    outside = tuple(dict.fromkeys(file for file in files if zoo.is_path(file)))
+    files = (file for task in tasks.asked() for file in task.metrics if zoo.is_path(file))
+    outside = tuple(file for file in dict.fromkeys(files) if pathlib.Path(file).expanduser().is_file())
     return {**dict(_walked(outside).values()), **dict(_walked(tuple(zoo.names("metric"))).values())}
 
 

@@ -11,7 +11,7 @@ from fusion_jax import zoo
 from fusion_jax.records import Target
 from fusion_jax.tasks.base import Task
 
-_asked: dict[str, None] = {}
+_asked: dict[str, Task] = {}
 
 
 def of(target: Target | str) -> Task:
@@ -22,13 +22,13 @@ def of(target: Target | str) -> Task:
     """
     kind = target if isinstance(target, str) else target.kind
     task = zoo.get("task", kind)()
-    _asked[kind] = None
+    _asked[zoo.absolute(kind)] = task
     return task
 
 
-def asked() -> tuple[str, ...]:
+def asked() -> tuple[Task, ...]:
     """The tasks asked for so far; of those in files of their own nothing else tells that there are any."""
-    return tuple(_asked)
+    return tuple(_asked.values())
 
 
 def restored(about: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Target:
