@@ -5,9 +5,9 @@
 Lines are drawn without replacement, then one mutant of each: a number or truth value changed, an operator or comparison
 exchanged, min for max and the like, a keyword argument removed, two arguments swapped, a condition negated, a statement
 dropped. Docstrings, annotations, strings and the texts of errors are left alone. Every mutant runs in a throw-away copy
-of the checkout against the mirror of its file (`tests/nn/test_norm.py` of `fusion_jax/nn/norm.py`; where there is none,
-the whole folder), and a mechanism against its contract tests too. Survivors are printed with their difference: most
-want a test, some are equivalent to the original (a tolerance, a shortcut), which only a reader can tell.
+of the checkout against the mirror of its file (`tests/nn/test_norm.py` of `fusion_jax/nn/norm.py`), a mechanism against
+its contract tests too, and what lives then against the whole folder of the mirror. Survivors are printed with their
+difference: most want a test, some are equivalent to the original (a tolerance, a shortcut), which only a reader can tell.
 
 Kept tools do not fit: mutmut 3 leaves decorated functions alone (custom derivatives, compiled functions, properties)
 and first runs the whole suite, cosmic-ray has one test command for all files and draws no sample, mutatest's last
@@ -123,7 +123,7 @@ def commands(path: pathlib.Path) -> list[list[str]]:
     contract = pathlib.Path("tests", "contract", f"test_{kind}.py")
     if kind and parts[1] in zoo.names(kind) and (ROOT / contract).exists():
         found.append([str(contract), f"-k=[{parts[1]}] or [{parts[1]}-"])
-    return found
+    return [*found, *([str(place)] for place in places[-1:] if [str(place)] not in found)]
 
 
 def run(copied: pathlib.Path, tests: list[list[str]]) -> str:
