@@ -7,7 +7,8 @@ exchanged, min for max and the like, a keyword argument removed, two arguments s
 dropped. Docstrings, annotations, strings and the texts of errors are left alone. Every mutant runs in a throw-away copy
 of the checkout against the mirror of its file (`tests/nn/test_norm.py` of `fusion_jax/nn/norm.py`), a mechanism against
 its contract tests too, and what lives then against the whole folder of the mirror. Survivors are printed with their
-difference: most want a test, some are equivalent to the original (a tolerance, a shortcut), which only a reader can tell.
+difference: most want a test, some are equivalent to the original (a tolerance, a shortcut), which only a reader can
+tell.
 
 Kept tools do not fit: mutmut 3 leaves decorated functions alone (custom derivatives, compiled functions, properties)
 and first runs the whole suite, cosmic-ray has one test command for all files and draws no sample, mutatest's last
