@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable
 
 from fusion_jax import tasks, zoo
-from fusion_jax.metrics.base import Metric, Scored
+from fusion_jax.metrics._scoring import influences, of, scores, walked
+from fusion_jax.metrics.base import Metric
 from fusion_jax.records import Target
+
+__all__ = ["check", "heading", "influences", "known", "named", "of", "scores", "shown", "sign"]
 
 
 def known() -> dict[str, Metric]:
     """{name: a metric of that name}, of all there are, and in files outside of all that tasks asked for so far name."""
     files = (file for task in tasks.asked() for file in task.metrics if zoo.is_path(file))
     outside = tuple(file for file in dict.fromkeys(files) if pathlib.Path(file).expanduser().is_file())
-    return {**dict(_walked(outside).values()), **dict(_walked(tuple(zoo.names("metric"))).values())}
+    return {**dict(walked(outside).values()), **dict(walked(tuple(zoo.names("metric"))).values())}
 
 
 @functools.cache
@@ -84,47 +84,3 @@ def check(target: Target) -> None:
 
 def _column(metric: Metric) -> tuple[str, bool, str]:
     return metric.heading, metric.higher, metric.table
-
-
-def of(task: str, table: str = "main") -> dict[str, Metric]:
-    """{name: metric} of a task in the order of the table's columns; in "main" at the end what breaks its ties."""
-    return dict(_of(task, table, tuple(zoo.names("metric"))))
-
-
-def scores(each: Sequence[Scored], table: str = "main") -> dict[str, np.ndarray]:
-    """{name: float [S]} of the metrics that a table shows, of several seeds; without those that do not apply to all."""
-    return _of_all(each, table, lambda metric, rows: metric(rows))
-
-
-def influences(each: Sequence[Scored]) -> dict[str, np.ndarray]:
-    """{name: psi [S, N]} of the metrics of the main table, on N rows that all seeds share, where it is known."""
-    return _of_all(each, "main", lambda metric, rows: metric.influence(rows))
-
-
-def _of_all(each: Sequence[Scored], table: str, value: Callable[[Metric, Scored], Any]) -> dict[str, np.ndarray]:
-    found: dict[str, list] = {}
-    for rows in each:
-        for prefix, part, columns in tasks.of(rows.target).parts(rows.target):
-            own = rows if not prefix else Scored(part, rows.prediction[:, columns], rows.uncertainty)
-            for name, metric in of(part.kind, table).items():
-                found.setdefault(f"{prefix}: {name}" if prefix else name, []).append(value(metric, own))
-    return {name: np.array(v) for name, v in found.items() if all(number is not None for number in v)}
-
-
-@functools.cache
-def _of(task: str, table: str, files: tuple[str, ...]) -> tuple[tuple[str, Metric], ...]:
-    own = tasks.of(task)
-    chosen = [
-        (name, metric)
-        for file, (name, metric) in (_walked(files) | _walked(own.metrics)).items()
-        if (zoo.short(task) in metric.tasks or file in own.metrics)
-        and (metric.table == table or (table == "main" and name == own.tie))
-    ]
-    return tuple(sorted(chosen, key=lambda pair: (pair[1].table != table, pair[1].rank, pair[0])))
-
-
-@functools.cache
-def _walked(files: tuple[str, ...]) -> dict[str, tuple[str, Metric]]:
-    """{file: (name, metric)}."""
-    made = {file: zoo.get("metric", file)() for file in files}
-    return {file: (metric.name or zoo.short(file), metric) for file, metric in made.items()}

@@ -28,6 +28,7 @@ from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import own_settings
+from fusion_jax.training.divergence import all_diverged
 from fusion_jax.training.prepare import prepare, split_of
 
 Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, at the end of every chunk of epochs
@@ -76,7 +77,7 @@ def run_cell(
         diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
         if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
             partial.clear()  # else the next attempt would go on from the diverged state
-            raise FloatingPointError(_all_diverged(cell.label, list(diverged.values())))
+            raise FloatingPointError(all_diverged(cell.label, list(diverged.values())))
         prediction, uncertainty = trained.prediction, trained.uncertainty
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
@@ -116,13 +117,3 @@ def _partial(plan: Plan, store: Store, identity: str, seeds: tuple[int, ...], pr
 def _plain(params: Any, rest: Any) -> dict[str, Any]:
     """Parameters and statistics as plain dictionaries."""
     return dict(params=nnx.to_pure_dict(params), rest=nnx.to_pure_dict(rest))
-
-
-def _all_diverged(label: str, diverged: list[list]) -> str:
-    """What to say of a cell of which no seed has a result: [seed, epoch, cause] each."""
-    shown = [f"seed {seed} at epoch {epoch} ({cause})" for seed, epoch, cause in diverged]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return (
-        f"{label}: every seed diverged, {', '.join(shown[:3])}{more}; try a lower optimizer.learning_rate, or "
-        "optimizer.clip=1.0"
-    )

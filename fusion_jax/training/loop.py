@@ -20,15 +20,15 @@ import numpy as np
 import optax
 from flax import nnx
 
-from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import sharding
 from fusion_jax.training.compilation import cost_of
-from fusion_jax.training.snapshots import empty_buffer, epochs_of, fill, taken
-from fusion_jax.training.stages import PlannedStage, begun, plan
+from fusion_jax.training.divergence import diverged
+from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
+from fusion_jax.training.stages import PlannedStage, plan
+from fusion_jax.training.starts import start_stage
 from fusion_jax.training.step import (
-    CAUSES,
     HISTORY,
     LossFn,
     Penalty,
@@ -36,7 +36,6 @@ from fusion_jax.training.step import (
     initial_state,
     is_active,
     make_epoch,
-    training_loss,
 )
 from fusion_jax.training.trial import Trial, alike, scaled, whole
 
@@ -140,7 +139,7 @@ def train(
     for planned, run in zip(plans, programs, strict=True):
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
             if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
-                state = _start(planned, graphdef, state, trials, batch, target, loss, penalty)
+                state = start_stage(planned, graphdef, state, trials, batch, target, loss, penalty)
             if planned.stage.epochs == 0:
                 state, _ = run(state, trials, batch, target)
         while bool(np.any(np.asarray(is_active(state, planned, patience)))):
@@ -169,22 +168,9 @@ def train(
             compile_seconds=compile_seconds,
             train_seconds=train_seconds,
         ),
-        _diverged(state, joined["train_loss"]),
+        diverged(state, joined["train_loss"]),
         taken(state.snapshots, kept),
     )
-
-
-def _diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]]:
-    found = {}
-    for i, (epoch, cause) in enumerate(zip(state.diverged.tolist(), state.cause.tolist(), strict=True)):
-        if epoch >= 0:
-            what = f"is {train_loss[i, epoch]}" if cause == 1 else "is not finite" if cause == 2 else "are not finite"
-            found[i] = (epoch, f"{CAUSES[cause]} {what}")
-        elif state.best_epoch[i] < 0:
-            found[i] = (max(int(state.epoch[i]) - 1, 0), "no epoch has a validation score that is a number")
-        elif not np.isfinite(state.best_prediction[i]).all():
-            found[i] = (int(state.best_epoch[i]), "predictions are not finite")
-    return found
 
 
 def _initial(models: Sequence[nnx.Module], tx: optax.GradientTransformation, rows: int, outputs: int, kept: int):
@@ -195,56 +181,6 @@ def _initial(models: Sequence[nnx.Module], tx: optax.GradientTransformation, row
         buffer = empty_buffer(params, rest, kept)
         states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
-
-
-def _start(
-    planned: PlannedStage,
-    graphdef: Any,
-    state: State,
-    trials: Trial,
-    batch: Batch,
-    target: Target,
-    loss: LossFn,
-    penalty: Penalty | None,
-) -> State:
-    """The state of every seed before the stage: what the stage before has kept (or its last), changed by `begin`, all
-    else fresh, but the optimiser where it is to go on. A seed that has diverged stays so, and is not shown to `begin`.
-    """
-    stage = planned.stage
-    best = stage.start == "best"
-    params, rest = (state.best_params, state.best_rest) if best else (state.params, state.rest)
-    if stage.begin is not None:
-        seeds = []
-        for i, diverged in enumerate(state.diverged.tolist()):
-            own = jax.tree.map(lambda a, i=i: a[i], (params, rest, trials, target))
-            changed = own[:2] if diverged >= 0 else _begun(planned, graphdef, *own, batch, loss, penalty)
-            seeds.append(changed)
-        params, rest = jax.tree.map(lambda *a: jnp.stack(a), *seeds)
-
-    def fresh(params, rest, buffer):
-        buffer = fill(buffer, planned.slots, planned.first, params, rest)
-        return initial_state(params, rest, planned.tx, *state.best_prediction.shape[1:], planned.first, buffer)
-
-    new = jax.vmap(fresh)(params, rest, state.snapshots)
-    new = dataclasses.replace(new, diverged=state.diverged, cause=state.cause)
-    if stage.same_optimizer:
-        new = dataclasses.replace(new, opt_state=state.opt_state)
-    # copies: the parameters stand in the state twice, and its buffers are given to the program
-    return sharding.shard_seeds(jax.tree.map(jnp.copy, new))
-
-
-def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):
-    """Parameters and variables of one seed after `begin`, which sees the batch and the labels of training only."""
-    seen, weight = scaled(batch, trial), trial.train_weight
-    target = tasks.of(target).hide_unseen(target, weight > 0)
-    epoch = jnp.array(planned.first, jnp.int32)
-
-    def own_loss(model: nnx.Module, key: jax.Array) -> jax.Array:
-        return training_loss(model, seen, target, trial, epoch, key, planned=planned, loss=loss, penalty=penalty)
-
-    key = jax.random.fold_in(trial.key, planned.first)
-    key = jax.random.fold_in(key, 3 + planned.place)  # 0, 1 and 2 are those of the epoch, see `step.training_loss`
-    return begun(planned, graphdef, params, rest, seen, target, weight, own_loss, key)
 
 
 def _length(history: list[dict[str, np.ndarray]]) -> int:
