@@ -14,8 +14,11 @@ import pathlib
 import psutil
 
 FAST_COMPILATION = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # later versions do not know it, and refuse to start
-    FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")  # a third of the time, measured on transformers
+KNOWN = {  # flags that not every version knows, which refuses to start: those of jaxlib that do
+    "--xla_cpu_use_fusion_emitters=false": ("0.10.",),  # a third of the time, measured on transformers
+    "--xla_cpu_parallel_codegen_split_count=1": ("0.10.", "0.12."),  # small programs need no threads: a tenth
+}
+FAST_COMPILATION += [k for k, versions in KNOWN.items() if importlib.metadata.version("jaxlib").startswith(versions)]
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # beside other workers, threads mostly wait for each other
     os.environ.setdefault(threads, "1")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
