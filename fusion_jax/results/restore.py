@@ -143,9 +143,9 @@ def whole_identity(store: Store, start: str) -> str:
     Raises:
         ValueError: there is none, or several; lists them.
     """
+    if start and store.finished_seeds(start):
+        return start  # it need not stand in the study, and there may be none: cells are run by themselves too
     known = finished(store)
-    if start in known or (start and store.finished_seeds(start)):
-        return start
     found = [identity for identity in known if start and identity.startswith(start)]
     if len(found) == 1:
         return found[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -216,3 +217,10 @@ def test_snapshots_are_the_models_along_the_training(tmp_path):
 def test_without_snapshots_it_is_said_how_to_keep_some(trained, cell):
     with pytest.raises(ValueError, match=f"cell {cell.identity} has no snapshots: .*training.snapshots=N"):
         snapshots(trained[0], cell)
+
+
+def test_a_cell_that_stands_in_no_study_comes_back(trained, tmp_path):
+    store, identities = trained
+    shutil.copytree(store.root / "cells", tmp_path / "cells")
+    alone = restore(Store(tmp_path), identities[0])
+    np.testing.assert_array_equal(alone.prediction(0), restore(store, identities[0]).prediction(0))
