@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 
+import flax
+import jax
 import pytest
 
 from fusion_jax.results import environment
@@ -43,3 +45,8 @@ def test_one_that_does_is(placed):
     placed("commit", "-m", "second")
     found = environment.environment()
     assert len(found["git_revision"]) == 40 and found["git_dirty"] is False
+
+
+def test_versions_are_those_that_are_installed():
+    found = environment.environment()["versions"]
+    assert found["jax"] == jax.__version__ and found["flax"] == flax.__version__
