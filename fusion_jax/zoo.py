@@ -80,11 +80,11 @@ def module(kind: str, name: str) -> ModuleType:
     """
     if is_path(name):
         return _FILES.module(kind, str(pathlib.Path(name).expanduser().resolve()))
-    in_package, entries = name in _own(kind), _entry_points(kind).get(name, ())
-    if not _is_listed(name) or not in_package and not entries:
-        known = names(kind)
+    known, entries = names(kind), _entry_points(kind).get(name, ())
+    if name not in known:
         raise ValueError(f"no {kind} named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
     own = f"{_package(kind)}.{name}"
+    in_package = not entries or name in _own(kind)
     if in_package + len(entries) > 1:
         places = " and ".join([own] * in_package + [_place(entry) for entry in entries])
         raise ValueError(f"{kind} {name!r} is {places}; expected one: an entry point needs a name of its own")

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from fusion_jax import metrics, zoo
+from fusion_jax.metrics import _scoring
 from fusion_jax.study.freeze import missing
 from tests import tiny
 
@@ -28,7 +29,7 @@ def install(tmp_path, monkeypatch):
 
     def forget():
         zoo._entry_points.cache_clear()
-        metrics._of.cache_clear()
+        _scoring._of.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "thing_package"]:
             del sys.modules[name]
 
