@@ -99,7 +99,7 @@ def test_it_is_trained_stored_reported_and_restored(counted, tmp_path):
     assert "| RMSE | MAE |" in text and "counts.py" not in text
     restored = restore(store, identity, data=counted)
     kept = store.table(identity, "predictions")
-    np.testing.assert_allclose(restored.prediction(0), np.stack(kept[kept.seed == 0].prediction), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(restored.prediction(0), np.stack(kept[kept.seed == 0].prediction), rtol=1e-6, atol=1e-6)
     assert restored.primary == "mae"
 
 

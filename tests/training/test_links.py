@@ -166,7 +166,7 @@ def test_a_seed_alone_is_that_seed_among_others_and_comes_back(name, tmp_path):
     assert stored.shape == (len(data.target), 1)
     np.testing.assert_allclose(alone, stored, rtol=1e-5, atol=1e-6)
     restored = restore(store, identity, data=data)
-    np.testing.assert_allclose(restored.prediction(1), stored, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(restored.prediction(1), stored, rtol=1e-6, atol=1e-6)  # the rounding of another program
 
 
 def test_a_scaler_is_fitted_on_the_nodes_of_training_pairs():
