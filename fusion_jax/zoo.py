@@ -19,7 +19,6 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import os
 import pathlib
