@@ -11,8 +11,9 @@ from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
 from fusion_jax.results.store import Store
-from fusion_jax.run.cell import check_splits
+from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
+from fusion_jax.run.progress import Progress
 from fusion_jax.study import Cell
 
 Datasets = Mapping[str, Dataset | Exception]
@@ -86,6 +87,7 @@ def run(
     engine: str = "serial",
     workers: int = 1,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
+    progress: Callable[[Progress], None] | None = None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
     """Runs the cells that are not finished; returns how many failed.
@@ -97,6 +99,8 @@ def run(
         published: rows of others, kept for the report.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
         begin: called with the number of cells and how many of them are to be run.
+        progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, in whichever
+            thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ValueError: an unknown data set or option; stored seeds were trained on another split.
@@ -107,9 +111,9 @@ def run(
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
     store.write_study(identified, source, published)
     waiting = [
-        Job(i, c, store, datasets[data_key(c)], broken[i])
+        Job(i, c, store, datasets[data_key(c)], broken[i], progress)
         for i, c in identified
-        if broken[i] or set(range(c.seeds)) - set(store.finished_seeds(i))
+        if broken[i] or missing(c, store, i)
     ]
     begin(len(identified), len(waiting))
     failed = 0
