@@ -51,6 +51,8 @@ class Row:
             are no more test rows than training rows, so that nobody asks.
         met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
         splits: the digest of each seed's split; () where it is not stored.
+        looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
+            () and 0 where their number was fixed.
     """
 
     label: str
@@ -77,6 +79,8 @@ class Row:
     met: np.ndarray | None = None
     met_influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     splits: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
+    limit: int = 0
 
     @property
     def name(self) -> str:
@@ -98,7 +102,10 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
-    entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
+    planned = tuple(written.get("looks", {}).get("plan", ()))
+    entries = [
+        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned) for e in written["cells"]
+    ]
     names = _data_names([e.plan.data for e in entries])
     wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
     for entry in entries:
@@ -143,6 +150,7 @@ class Entry:
     seeds: int
     plan: Plan
     config: dict[str, Any]
+    planned: tuple[int, ...] = ()  # looks
 
 
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
@@ -217,6 +225,8 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         met=met,
         met_influence=of_met,
         splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
+        looks=tuple(n for n in entry.planned if set(range(n)) <= {*seeds, *diverged}),
+        limit=max(entry.planned, default=0),
     )
 
 
@@ -304,6 +314,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
         variant=plain,
         met_influence=average,
+        looks=tuple(n for n in first.looks if all(n in r.looks for r, _ in group)),
         **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
 
