@@ -15,10 +15,10 @@ import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.results import compare, tables
-from fusion_jax.results.compare import Comparison
+from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.rendering import grid
 from fusion_jax.results.rendering import table as shared
-from fusion_jax.results.rendering.table import BASELINE, Table, mean, name
+from fusion_jax.results.rendering.table import Table, mean, name
 from fusion_jax.results.tables import Row
 
 LIMIT = 400  # characters
@@ -61,9 +61,10 @@ class Question:
         return sorted(found, key=lambda row: -sign * mean(row, self.metric))
 
     def compared(self) -> list[Comparison]:
-        """Fusions against the baseline, the best first."""
+        """Fusions against the baseline, where something is known of their difference, the best first."""
         sign = metrics.sign(self.metric)
         found = [c for i, c in self.table.compared[self.metric].items() if i in self.own and c.a.role == "fusion"]
+        found = [c for c in found if np.isfinite(c.p)]
         return sorted(found, key=lambda c: -sign * c.difference)
 
 
@@ -163,7 +164,7 @@ def _count(number: int, one: str, many: str) -> str:
 def _base(found: Sequence[Comparison]) -> str:
     """The baseline by name; without its place where it is another one for others."""
     names = {name(c.b) for c in found}
-    return names.pop() if len(names) == 1 else found[0].b.variant or found[0].b.label
+    return names.pop() if len(names) == 1 else found[0].b.name
 
 
 def _noun(rows: Sequence[Row], others: int) -> str:
@@ -219,23 +220,21 @@ def _with_graph(question: Question, without: Row) -> Comparison | None:
 
 def _pair(a: Row, b: Row, metric: str) -> Comparison | None:
     """a against b alone."""
-    named = dataclasses.replace(b, label="\0", variant=b.variant or b.label)  # a label that a cannot have
-    found = [c for c in compare.against([a, named], metric, "\0") if c.a is a and np.isfinite(c.difference)]
-    return found[0] if found else None
+    found = compare.compared(a, b, metric)
+    return found if np.isfinite(found.p) else None
 
 
 def _placement(question: Question) -> Clause | None:
     """What another place costs the fusion that is best."""
     rows = question.rows("fusion")
-    others = [r for r in rows[1:] if (r.fusion, r.variant) == (rows[0].fusion, rows[0].variant)]
+    others = [r for r in rows[1:] if (r.fusion, r.name) == (rows[0].fusion, rows[0].name)]
     others = [r for r in others if r.placement != rows[0].placement]
     found = _pair(rows[0], others[0], question.metric) if others else None
     if found is None or not found.p < 0.05:
         return None
     text = amount(question.metric, found.difference, found.low, found.high)
-    return Clause(
-        f"{rows[0].variant} {rows[0].placement} is {text} ahead of {rows[0].variant} {others[0].placement}", 4
-    )
+    first, second = (f"{row.name} {row.placement}" for row in (rows[0], others[0]))
+    return Clause(f"{first} is {text} ahead of {second}", 4)
 
 
 def _shares(question: Question) -> Clause | None:
@@ -301,7 +300,7 @@ def _limits(table: Sequence[Row]) -> list[Clause]:
     run = [row for row in table if not row.published]
     failed = sum(not row.values and row.error != tables.UNFINISHED for row in run)
     waiting = sum(not row.values and row.error == tables.UNFINISHED for row in run)
-    partly = sum(bool(row.values) and bool(row.variant) and row.label != row.variant and bool(row.cell) for row in run)
+    partly = sum(bool(row.values) and bool(row.cell) and row.label != row.name for row in run)
     parts = [f"{_count(n, one, many)}" for n, one, many in (
         (failed, "row failed", "rows failed"),
         (waiting, "is not finished", "are not finished"),

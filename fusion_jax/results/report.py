@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fusion_jax import metrics
 from fusion_jax.results import answer, calibration_study, mixture, tables
+from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import save_figure
 from fusion_jax.results.rendering import grid as grids
 from fusion_jax.results.rendering import latex as tex_form
@@ -16,7 +17,7 @@ from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.csv import csv
 from fusion_jax.results.rendering.json import as_json
-from fusion_jax.results.rendering.table import BASELINE, Table, cited, sources, title
+from fusion_jax.results.rendering.table import Table, cited, sources, title
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
 

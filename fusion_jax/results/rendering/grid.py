@@ -76,7 +76,7 @@ def _of_data(columns: Sequence[tuple[Table, str, str]], percent: bool) -> Grid:
         sign = metrics.sign(table.lead)
         for i, row in enumerate(table.rows):
             if row.values and (row.protocol, row.setting) == (protocol, setting):
-                name = (row.variant or row.label, row.placement)
+                name = (row.name, row.placement)
                 found.setdefault(name, {})[k] = _cell(table, i, percent)
                 scores.setdefault(name, {})[k] = sign * shared.mean(row, table.lead)
     ranks = mean_ranks(scores, len(columns))
@@ -116,7 +116,7 @@ def _of_placements(table: Table, percent: bool) -> Grid | None:
     found: dict[tuple[str, str], dict[int, Cell]] = {}
     for i, row in enumerate(table.rows):
         if row.role in PLAIN and row.values:
-            found.setdefault((row.variant or row.label, ""), {})[there.index(row.placement)] = _cell(table, i, percent)
+            found.setdefault((row.name, ""), {})[there.index(row.placement)] = _cell(table, i, percent)
     cells = [[line.get(k, Cell()) for k in range(len(there))] for line in found.values()]
     return Grid(metrics.heading(table.lead), there, list(found), cells, [np.nan] * len(found))
 

@@ -56,7 +56,7 @@ def _results(table: Table, i: int) -> list[str]:
 
 
 def _cost(table: Table, i: int, cost: str) -> str:
-    return shared.cost_text(table.rows[i], cost) + r" \*" * (i in table.front.get(cost, ()))
+    return shared.cost_text(table.rows[i], cost) + " *" * (i in table.front.get(cost, ()))
 
 
 def without_result(row: Row, columns: int, dash: str, failed: str) -> list[str]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import compare, pareto, tables
-from fusion_jax.results.compare import Comparison
+from fusion_jax.results import compare, families, pareto, tables
+from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.tables import Row
 from fusion_jax.zoo import nearest
 
-BASELINE = "concat_mlp"
 COSTS = ("parameters", "flops", "peak_bytes", "seconds", "compile_seconds")  # attributes of a row
 PRICED = ("parameters", "seconds")  # those with a Pareto front
 
@@ -70,7 +69,11 @@ class Table:
 
 
 def of(group: Sequence[Row], *, baseline: str = BASELINE) -> Table:
-    """The table of a group of rows (`tables.grouped`), in all metrics that its kind of table shows."""
+    """The table of a group of rows (`tables.grouped`), in all metrics that its kind of table shows.
+
+    A group without a row of the baseline's name is compared as `compare.against` does by default.
+    """
+    baseline = baseline if any(families.is_named(row, baseline) for row in group) else BASELINE
     columns = tuple(tables.columns(list(group)))
     primary = next((row.primary for row in group if row.values), "")
     lead = primary if primary in columns else next(iter(columns), "")
@@ -78,14 +81,11 @@ def of(group: Sequence[Row], *, baseline: str = BASELINE) -> Table:
     for i, row in enumerate(group):
         if row.values:
             kinds.setdefault((row.protocol, row.setting), []).append(i)
+    at = {id(row): i for i, row in enumerate(group)}
     places, compared = {}, {}
     for metric in columns:
-        places[metric], compared[metric] = {}, {}
-        for own in kinds.values():
-            places[metric] |= _places(group, own, metric)
-            at = {id(group[i]): i for i in own}
-            found = compare.against([group[i] for i in own], metric, baseline)
-            compared[metric] |= {at[id(c.a)]: c for c in found if np.isfinite(c.difference)}
+        places[metric] = {i: p for own in kinds.values() for i, p in _places(group, own, metric).items()}
+        compared[metric] = {at[id(c.a)]: c for c in compare.against(group, metric, baseline)}
     front = {cost: frozenset(i for own in kinds.values() for i in _front(group, own, lead, cost)) for cost in PRICED}
     return Table(tuple(group), columns, lead, places, compared, front)
 
@@ -151,7 +151,7 @@ def labels(group: Sequence[Row]) -> Iterator[str]:
 
 def name(row: Row) -> str:
     """Label and placement of a row in a sentence: "gmu (before)"."""
-    return row.variant or row.label if row.placement == "-" else f"{row.variant or row.label} ({row.placement})"
+    return row.name if row.placement == "-" else f"{row.name} ({row.placement})"
 
 
 def baselines(table: Table) -> list[str]:
@@ -187,8 +187,10 @@ def difference(table: Table, i: int, *, percent: bool = False) -> tuple[str, str
     if found is None:
         return ("baseline" if table.is_baseline(i) else "-"), "-"
     scale, digits = tables.scaling(table.lead, percent)
-    values = (scale * v for v in (found.difference, found.low, found.high))
-    text = "{0:+.{d}f} [{1:.{d}f}, {2:.{d}f}]".format(*values, d=digits)
+    value, low, high = (round(scale * v, digits) + 0.0 for v in (found.difference, found.low, found.high))
+    text = f"{value:+.{digits}f}" + (
+        f" [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite([low, high]).all() else ""
+    )
     return text, p_text(found.adjusted)
 
 
