@@ -30,10 +30,11 @@ NOTHING = "Nothing can be said yet: no row has a result"
 
 @dataclasses.dataclass(frozen=True)
 class Clause:
-    """A part of the sentence; of those that do not fit the one of the lowest weight goes first."""
+    """A part of the sentence and what joins it to the part before; where not all fit, the lowest weight goes first."""
 
     text: str
     weight: float
+    joint: str = ", "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Question:
     """The rows of one data set, task, protocol and setting, which can be compared.
 
     Attributes:
-        where: in words, "" of the only one.
+        where: in words ("on digits"), "" of the only one.
         table: with all of the data set's rows; own: indices of these.
     """
 
@@ -87,8 +88,10 @@ def sentence(
     if len(asked) > EACH:
         found += _summary(asked, made)
     else:
-        for question in asked:
-            found += _of(question)
+        for i, question in enumerate(asked):
+            found += _of(question, first=not found)
+            if all(later.table is not question.table for later in asked[i + 1 :]):
+                found += filter(None, [_ceiling(question)])
     return _joined([*found, *_limits(table)])
 
 
@@ -97,11 +100,12 @@ def questions(made: Sequence[Table]) -> Iterator[Question]:
     kinds = [(table, *kind) for table in made for kind in shared.kinds(table.rows) if table.lead]
     for table, protocol, setting in kinds:
         data = table.rows[0].data
-        where = [_short(data)] if len({t.rows[0].data for t, *_ in kinds}) > 1 else []
         alike = [(p, s) for t, p, s in kinds if t.rows[0].data == data]
-        where += [protocol] * (len({p for p, _ in alike}) > 1) + [setting] * (len({s for _, s in alike}) > 1)
+        where = [f"on {_short(data)}"] if len({t.rows[0].data for t, *_ in kinds}) > 1 else []
+        where += [f"under protocol {protocol}"] if len({p for p, _ in alike}) > 1 else []
+        where += [f"in setting {setting}"] if len({s for _, s in alike}) > 1 else []
         own = [i for i, r in enumerate(table.rows) if r.values and (r.protocol, r.setting) == (protocol, setting)]
-        yield Question(", ".join(where), table, tuple(own))
+        yield Question(" ".join(where), table, tuple(own))
 
 
 def _short(text: str, longest: int = 32) -> str:
@@ -110,19 +114,25 @@ def _short(text: str, longest: int = 32) -> str:
 
 def _joined(clauses: Sequence[Clause]) -> str:
     """One sentence of the clauses that fit."""
-    kept = [c for c in clauses if c.text]
-    while len(kept) > 1 and len("; ".join(c.text for c in kept)) >= LIMIT:
+    kept = list(clauses)
+    while len(kept) > 1 and len(_run(kept)) >= LIMIT:
         kept.remove(min(reversed(kept), key=lambda c: c.weight))
-    text = " ".join("; ".join(c.text for c in kept).split())
+    text = " ".join(_run(kept).split())
     return (text if len(text) < LIMIT else text[: LIMIT - 4] + "...").rstrip(".") + "."
 
 
-def _of(question: Question) -> list[Clause]:
+def _run(clauses: Sequence[Clause]) -> str:
+    return clauses[0].text + "".join(c.joint + c.text for c in clauses[1:])
+
+
+def _of(question: Question, first: bool) -> list[Clause]:
     """The clauses of one data set."""
-    first, *rest = [_verdict(question), _against_simple(question), _graph(question), _placement(question)]
-    rest += [_shares(question), _ceiling(question)]
-    opening = f"on {question.where}: " if question.where else ""
-    return [Clause(opening[:1].upper() + opening[1:] + first.text, first.weight), *filter(None, rest)]
+    verdict, *more = _verdict(question)
+    where = f"{question.where} " if question.where else ""
+    where = where[:1].upper() + where[1:] if first else where
+    found = [dataclasses.replace(verdict, text=where + verdict.text, joint="; "), *more]
+    parts = (_against_simple, _graph, _placement, _shares)
+    return found + [clause for part in parts if (clause := part(question)) is not None]
 
 
 def amount(metric: str, value: float, low: float | None = None, high: float | None = None) -> str:
@@ -134,27 +144,28 @@ def amount(metric: str, value: float, low: float | None = None, high: float | No
     return f"{abs(scale * value):.{digits}f}{unit}{interval}"
 
 
-def _verdict(question: Question) -> Clause:
-    """Whether a fusion beats the baseline."""
+def _verdict(question: Question) -> list[Clause]:
+    """Whether a fusion beats the baseline, and which comes closest where none does."""
     found, heading = question.compared(), metrics.heading(question.metric)
     if not found:
-        return Clause(_without_comparison(question), 9)
-    base = _base(found)
+        return [Clause(_without_comparison(question), 9)]
+    base, top = _base(found), found[0]
     noun = _noun([*(c.a for c in found), found[0].b], len(found))
     better, worse = [c for c in found if c.better], [c for c in found if c.worse]
+    lost = [Clause(f"{_count(len(worse), 'is', 'are')} worse", 9)] if worse else []
     if better:
         top = better[0]
         text = f"{name(top.a)} beats {base} by {amount(question.metric, top.difference, top.low, top.high)}"
         text += f" of {heading}" if metrics.named(question.metric).fraction else ""
-        text += f", and so do {len(better) - 1} more" if len(better) > 1 else ""
-        return Clause(text + (f"; {_count(len(worse), 'is', 'are')} worse" if worse else ""), 9)
+        others = [Clause(f"{len(better) - 1} more beat it too", 9)] if len(better) > 1 else []
+        return [Clause(text, 9), *others, *lost]
+    text = f"no difference in {heading} between {base} and the {noun} survives correction"
     if worse:
-        last = worse[-1]
-        by = f" ({name(last.a)} by {amount(question.metric, last.difference, last.low, last.high)})"
-        return Clause(
-            f"none of the {noun} beats {base} in {heading} and {_count(len(worse), 'is', 'are')} worse{by}", 9
-        )
-    return Clause(f"no difference in {heading} between {base} and the {noun} survives correction", 9)
+        text = f"none of the {noun} beats {base} in {heading}"
+    ahead = metrics.sign(question.metric) * top.difference > 0
+    by = amount(question.metric, top.difference, top.low, top.high)
+    closest = Clause(f"(closest {name(top.a)}, {by} {'ahead' if ahead else 'behind'})", 5.5, " ")
+    return [Clause(text, 9), closest, *lost]
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -306,9 +317,9 @@ def _limits(table: Sequence[Row]) -> list[Clause]:
         (waiting, "is not finished", "are not finished"),
         (partly, "lacks seeds", "lack seeds"),
     ) if n]  # fmt: skip
-    missing = Clause(f"of {len(run)} rows " + ", ".join(parts), 8) if parts else None
+    missing = Clause(f"of {len(run)} rows " + ", ".join(parts), 8, "; ") if parts else None
     paper = any(row.protocol == "paper" for row in run if row.values)
-    selected = Clause("rows of protocol paper were selected on test rows", 8) if paper else None
+    selected = Clause("rows of protocol paper were selected on test rows", 8, "; ") if paper else None
     return [c for c in (missing, selected, _seeds(run), _tuned(run)) if c is not None]
 
 
@@ -318,7 +329,7 @@ def _seeds(run: Sequence[Row]) -> Clause | None:
         return None
     low, high = min(counts), max(counts)
     text = f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
-    return Clause(f"only {text}", 8) if low < FEW else Clause(text, 5)
+    return Clause(f"only {text}", 8, "; ") if low < FEW else Clause(text, 6.5, "; ")
 
 
 def _tuned(run: Sequence[Row]) -> Clause | None:
@@ -326,9 +337,9 @@ def _tuned(run: Sequence[Row]) -> Clause | None:
     if not trials:
         return None
     if trials == {0}:
-        return Clause("untuned", 5)
+        return Clause("untuned", 6.5)
     if len(trials) == 1:
-        return Clause(f"each tuned with {trials.pop()} trials", 6)
+        return Clause(f"each tuned with {trials.pop()} trials", 6.5)
     return Clause("tuned with unequal budgets", 8)
 
 

@@ -134,7 +134,7 @@ def written(store: Store, *, figures: bool = False, baseline: str = BASELINE, me
     folder = store.root / "report"
     tex = [tex_form.render(table.only(metrics), percent=percent) for table in made]
     grid = grids.of(made, percent=percent)
-    tex = [grids.latex(grid)] * bool(grid) + tex
+    tex = ([grids.latex(grid)] if grid else []) + tex
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "table.md", report.text.encode())

@@ -90,9 +90,11 @@ def _of_data(columns: Sequence[tuple[Table, str, str]], percent: bool) -> Grid:
 def _head(column: tuple[Table, str, str], columns: Sequence[tuple[Table, str, str]], several: bool) -> str:
     """The data set; with protocol and setting where it has several columns, with the metric where that differs."""
     table, protocol, setting = column
-    repeated = sum(other.rows[0].data == table.rows[0].data for other, *_ in columns) > 1
-    kind = f" [{protocol}, {setting}]" if repeated else ""
-    return table.rows[0].data + kind + (f": {metrics.heading(table.lead)}" if several else "")
+    data = table.rows[0].data
+    kinds = [kind for other, *kind in columns if other.rows[0].data == data]
+    told = [own for own, every in zip((protocol, setting), zip(*kinds, strict=True), strict=True) if len({*every}) > 1]
+    kind = f" [{', '.join(told)}]" if told else ""
+    return data + kind + (f": {metrics.heading(table.lead)}" if several else "")
 
 
 def mean_ranks(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: int) -> dict[tuple[str, str], float]:
@@ -140,16 +142,16 @@ def latex(grid: Grid) -> str:
     for k, head in enumerate(grid.heads):
         own = [line[k] for line in grid.cells]
         made = ["--" if c.text == "-" else tex_form.result(c.text, c.place, c.mark) for c in own]
-        blocks.append([Column(head.replace(": ", " "), [c.text + c.mark for c in own], made)])
+        blocks.append([Column(head, [c.text + c.mark for c in own], made, bold=True)])
     if grid.ranked > 1:
         ranks = [_rank(r).replace("-", "--") for r in grid.ranks]
         blocks.append([Column("mean rank", ranks, ranks)])
     variants, placements = zip(*grid.names, strict=True)
-    about = f"{tex(grid.metric)}. " if grid.metric else ""
-    about += r"Mean $\pm$ sample standard deviation over seeds; best of a column in bold, second underlined; $^{+}$, "
+    title = tex(grid.metric[:1].upper() + grid.metric[1:]) if grid.metric else "Primary metrics"
+    about = r"Mean $\pm$ sample standard deviation over seeds; best of a column in bold, second underlined; $^{+}$, "
     about += r"$^{-}$: better, worse than the baseline after Holm's correction over a column."
     about += " Rank: mean over the columns." if grid.ranked > 1 else ""
-    return tex_form.written(variants, placements, blocks, about)
+    return tex_form.written(variants, placements, blocks, title, about)
 
 
 def _rank(rank: float) -> str:

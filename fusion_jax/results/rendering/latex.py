@@ -7,7 +7,7 @@ LaTeX's article on (345 pt); where lines are wider, labels have more room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fusion_jax import metrics
 from fusion_jax.results import tables
@@ -18,7 +18,8 @@ from fusion_jax.results.rendering.markdown import without_result
 from fusion_jax.results.rendering.table import COST_HEADS, Table
 from fusion_jax.results.rendering.tex_text import breakable, tex
 
-PLACEMENT = 48.0  # points of the placement's column, whose longer texts are broken
+BROKEN = r">{\raggedright\arraybackslash}"  # before a column whose texts are broken
+HEADS = COST_HEADS | dict(parameters="params", seconds="s", compile_seconds="comp. s")
 MARKS = {"+": "$^{+}$", "-": "$^{-}$", "": ""}
 
 
@@ -29,54 +30,50 @@ def render(table: Table, *, percent: bool = False) -> str:
         percent: whether metrics between 0 and 1 are told in percent.
     """
     group = list(table.rows)
-    blocks = [*_scores(table, percent), _difference(table, percent), _by_rows(table), [_seeds(table)], _costs(table)]
+    costs = [_seeds(table), *_costs(table)]
+    blocks = [*_scores(table, percent), _difference(table, percent), _by_rows(table), costs]
     placements = [row.placement for row in group]
-    return written(list(shared.labels(group)), placements, [b for b in blocks if b], caption(table, percent))
+    title = breakable(shared.title(group))
+    return written(list(shared.labels(group)), placements, [b for b in blocks if b], title, caption(table))
 
 
-def written(labels: Sequence[str], placements: Sequence[str], blocks: Sequence[Sequence[Column]], about: str) -> str:
-    """Tables of the blocks of columns beside labels and placements, under one caption."""
-    placed = max(placements, key=len, default="") not in ("", "-")
-    taken = layout.LABEL + placed * (PLACEMENT + layout.SEPARATION)
+def written(
+    labels: Sequence[str], placements: Sequence[str], blocks: Sequence[Sequence[Column]], title: str, about: str
+) -> str:
+    """Tables of the blocks of columns beside labels and placements, under one title."""
+    if not any(set(placements) - {"", "-"}):
+        placements = ()
+    words = [word for text in ("placement", *placements) for word in text.split()]
+    place = max(map(layout.width, words)) if placements else 0.0  # points; longer texts are broken
+    taken = layout.LABEL + bool(placements) * (place + layout.SEPARATION)
     found = []
     for columns in layout.packed(blocks, taken):
-        room = layout.LABEL + layout.left(columns, taken)
-        for rows in layout.pages(labels, room):
-            found.append(_one(labels, placements if placed else None, columns, rows, about, continued=bool(found)))
+        for rows in layout.pages(labels, layout.LABEL + layout.left(columns, taken)):
+            caption = f"{title} (continued)." if found else f"{title}. {about}"
+            found.append(_one(labels, placements, place, columns, rows, caption))
     return "\n".join(found)
 
 
-def _one(labels, placements, columns: Sequence[Column], rows: range, about: str, continued: bool) -> str:
-    spec = r">{\raggedright\arraybackslash}X" + placed_spec(placements) + "r" * len(columns)
+def _one(
+    labels: Sequence[str], placements: Sequence[str], place: float, columns: Sequence[Column], rows: range, caption: str
+) -> str:
+    spec = [BROKEN + "X", *([f"{BROKEN}p{{{place:.0f}pt}}"] if placements else []), "r" * len(columns)]
     head = ["variant", *(["placement"] if placements else []), *(tex(c.head) for c in columns)]
     lines = [
         r"\begin{table}",
         r"\centering",
         r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{layout.SEPARATION / 2:g}pt}}",
-        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{spec}@{{}}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{''.join(spec)}@{{}}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
         r"\midrule",
     ]
     for i in rows:
-        cells = [
-            breakable(labels[i]),
-            *([breakable(placements[i])] if placements else []),
-            *(c.made[i] for c in columns),
-        ]
-        lines.append(" & ".join(cells) + r" \\")
-    text = "Continued." if continued else about
-    short = "" if continued else "[]"
-    lines += [r"\bottomrule", r"\end{tabularx}", rf"\caption{short}{{\raggedright {text}}}", r"\end{table}", ""]
+        named = [breakable(labels[i]), *([_dashed(placements[i], breakable)] if placements else [])]
+        lines.append(" & ".join([*named, *(c.made[i] for c in columns)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabularx}", rf"\caption[]{{\raggedright {caption}}}", r"\end{table}", ""]
     return "\n".join(lines)
-
-
-def placed_spec(placements: Sequence[str] | None) -> str:
-    """The column of placements, narrower where all of them are short."""
-    if placements is None:
-        return ""
-    return rf">{{\raggedright\arraybackslash}}p{{{PLACEMENT:g}pt}}"
 
 
 def result(text: str, place: int, mark: str) -> str:
@@ -103,7 +100,7 @@ def _scores(table: Table, percent: bool) -> list[list[Column]]:
                 plain.append(text := _unscored(row, len(table.metrics))[k])
                 made.append(text)
         head = metrics.heading(metric) + (" (%)" if percent and metrics.named(metric).fraction else "")
-        found.append([Column(head, plain, made)])
+        found.append([Column(head, plain, made, bold=True)])
     return found
 
 
@@ -138,20 +135,24 @@ def _costs(table: Table) -> list[Column]:
     for cost in shared.costs(list(table.rows)):
         texts = [shared.cost_text(row, cost) for row in table.rows]
         best = [i in table.front.get(cost, ()) for i in range(len(texts))]
-        made = [tex(text) + r"$^{\ast}$" * star for text, star in zip(texts, best, strict=True)]
-        found.append(Column(COST_HEADS[cost], [text + "*" for text in texts], made))
+        made = [_dashed(text) + r"$^{\ast}$" * star for text, star in zip(texts, best, strict=True)]
+        found.append(Column(HEADS[cost], [text + "*" for text in texts], made))
     return found
 
 
 def _column(head: str, texts: Sequence[str]) -> Column:
-    return Column(head, texts, ["--" if text in ("-", "--") else tex(text.replace("-", "−")) for text in texts])
+    return Column(head, texts, [_dashed(text.replace("-", "−")) for text in texts])
 
 
-def caption(table: Table, percent: bool) -> str:
-    """What the table shows, in LaTeX."""
+def _dashed(text: str, form: Callable[[str], str] = tex) -> str:
+    """A text in LaTeX; a dash where it is one, which stands for nothing."""
+    return "--" if text in ("-", "−") else form(text)
+
+
+def caption(table: Table) -> str:
+    """What the table says of its numbers, in LaTeX."""
     group = list(table.rows)
-    text = breakable(f"{shared.title(group)}. Mean ± sample standard deviation over seeds; ")
-    text += "best in bold, second underlined."
+    text = r"Mean $\pm$ sample standard deviation over seeds; best in bold, second underlined."
     if table.differs:
         names = ", ".join(shared.baselines(table))
         how = "; ".join(shared.methods(table))

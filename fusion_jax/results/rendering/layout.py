@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 LINE = 345.0  # points, the narrowest page: LaTeX's article at 10 points
 LABEL = 84.0  # points that the labels have at least; their column takes what others leave
 SEPARATION = 6.0  # points between two columns
-LINES = 42  # of a table and its caption on a page, at the size of \footnotesize
-_WIDE = dict.fromkeys("MWmw@%±×", 7.2) | dict.fromkeys(".,:;'|!ijl[]() ", 2.9)
-_USUAL = 4.5  # points of a character of \footnotesize, somewhat more than a digit's
+LINES = 42  # of a table and its caption on a page, at the size of \\footnotesize
+BOLD = 1.13  # bold by plain digits
+_USUAL = 4.3  # points of a digit and of most small letters at \\footnotesize (Computer Modern), rounded up
+_OTHER = dict.fromkeys("Mmw@%W", 7.4) | dict.fromkeys("+-=<>×−", 6.8) | {"±": 10.6, " ": 2.9}
+_OTHER |= dict.fromkeys(".,:;'|!ijl[]()", 2.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,21 +24,23 @@ class Column:
         head: what stands over it.
         plain: the texts of its cells, by which its width is estimated.
         made: the same in the form that is written.
+        bold: whether some of it is bold.
     """
 
     head: str
     plain: Sequence[str]
     made: Sequence[str]
+    bold: bool = False
 
     @property
     def width(self) -> float:
-        """Points it needs at the size of \\footnotesize, set in bold."""
-        return max(map(width, (self.head, *self.plain)))
+        """Points it needs at the size of \\footnotesize."""
+        return max(map(width, (self.head, *self.plain))) * (BOLD if self.bold else 1)
 
 
 def width(text: str) -> float:
-    """Points of a text, somewhat too many."""
-    return 1.08 * sum(_WIDE.get(c, 6.2 if c.isupper() else _USUAL) for c in text)
+    """Points of a text, rather too many than too few."""
+    return sum(_OTHER.get(c, 6.2 if c.isupper() else _USUAL) for c in text)
 
 
 def packed(blocks: Sequence[Sequence[Column]], taken: float, line: float = LINE) -> list[list[Column]]:

@@ -85,7 +85,9 @@ def of(group: Sequence[Row], *, baseline: str = BASELINE) -> Table:
     places, compared = {}, {}
     for metric in columns:
         places[metric] = {i: p for own in kinds.values() for i, p in _places(group, own, metric).items()}
-        compared[metric] = {at[id(c.a)]: c for c in compare.against(group, metric, baseline)}
+        found = compare.against(group, metric, baseline)
+        known = [c for c in found if np.isfinite(mean(c.a, metric) + mean(c.b, metric))]  # others show a dash
+        compared[metric] = {at[id(c.a)]: c for c in known}
     front = {cost: frozenset(i for own in kinds.values() for i in _front(group, own, lead, cost)) for cost in PRICED}
     return Table(tuple(group), columns, lead, places, compared, front)
 

@@ -89,6 +89,9 @@ _GREEK = (
 ).split()
 
 
+LONGEST = 14  # characters of a word that a narrow column holds without a break
+
+
 def _character(c: str) -> str:
     """A character as plain LaTeX knows it, in ASCII; its number where LaTeX has none."""
     if c in _TEX:
@@ -117,13 +120,7 @@ def _character(c: str) -> str:
 
 def tex(text: str) -> str:
     """Text as plain LaTeX: one line of ASCII in which nothing is a command, nor an argument of what stands before."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    made = "".join(map(_character, text)).strip()
-    # a line break or a rule takes "[...]" for its length, a line break "*" for its star
-    return f"{{{made[0]}}}{made[1:]}" if made[:1] in ("[", "*") else made
-
-
-LONGEST = 14  # characters of a word that a narrow column holds without a break
+    return _guarded(_made(text))
 
 
 def breakable(text: str) -> str:
@@ -131,12 +128,22 @@ def breakable(text: str) -> str:
 
     TeX breaks words of letters only, and of those that it knows.
     """
-    return " ".join(_broken(word) if len(word) > LONGEST else tex(word) for word in text.split()) or tex(text)
+    return _guarded(" ".join(_broken(word) if len(word) > LONGEST else _made(word) for word in text.split()))
+
+
+def _made(text: str) -> str:
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    return "".join(map(_character, text)).strip()
+
+
+def _guarded(made: str) -> str:
+    """A line break or a rule before it takes "[...]" for its length, a line break "*" for its star."""
+    return f"{{{made[0]}}}{made[1:]}" if made[:1] in ("[", "*") else made
 
 
 def _broken(word: str) -> str:
-    pieces = [part for found in re.findall(r"[^_.,=/(:-]*[_.,=/(:-]*", word) if found for part in _cut(found)]
-    return r"\allowbreak{}".join(tex(piece) for piece in pieces)
+    pieces = [part for found in re.findall(r"[^_.,=/(:-]*[_.,=/(:-]*", word) for part in _cut(found)]
+    return r"\allowbreak{}".join(map(_made, pieces))
 
 
 def _cut(piece: str) -> list[str]:
