@@ -264,7 +264,8 @@ def _shares(question: Question) -> Clause | None:
             parts.append((mean(rows[0], question.metric) / best, word(rows[0])))
     if not parts:
         return None
-    named = [f"{word} {'explains ' * (k == 0)}{100 * share:.0f} %" for k, (share, word) in enumerate(parts)]
+    verb = "explain" if parts[0][1].startswith("features") else "explains"
+    named = [f"{word} {f'{verb} ' * (k == 0)}{100 * share:.0f} %" for k, (share, word) in enumerate(parts)]
     listed = ", ".join(named[:-1]) + " and " * (len(named) > 1) + named[-1]
     return Clause(f"{listed} of the best row", 6)
 

@@ -107,6 +107,7 @@ def mean_ranks(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: i
     if not whole:
         return {}
     each = np.array([[scores[name][k] for k in range(columns)] for name in whole])
+    each = np.round(each, 12)  # the last bits of a mean are no difference
     return dict(zip(whole, rankdata(-each, axis=0).mean(1).tolist(), strict=True))
 
 
