@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.results import answer, calibration_study, mixture, tables
+from fusion_jax.results import answer, calibration_study, families, mixture, tables
 from fusion_jax.results.compare import BASELINE
-from fusion_jax.results.figures import save_figure
+from fusion_jax.results.figures import image
 from fusion_jax.results.rendering import grid as grids
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
@@ -20,6 +23,7 @@ from fusion_jax.results.rendering.json import as_json
 from fusion_jax.results.rendering.table import Table, cited, sources, title
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
+from fusion_jax.zoo import nearest
 
 __all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources", "title", "write"]
 
@@ -30,15 +34,16 @@ FOOT = (
     "several rows, all of them) are of one seed. {costs}"
 )
 MARKS = (
-    "(+), (-): better, worse than the baseline {names} at the 5 % level, paired by seed ({how}), after Holm's "
-    "correction over the rows of a column; a row without a mark is not shown to differ. The difference is the row less "
-    "the baseline, its 95 % interval is of that row alone, p is after Holm. "
+    "(+), (-): better, worse than the baseline {names} at the 5 % level, paired by seed, after Holm's correction "
+    "over the rows of a column; a row without a mark is not shown to differ. The difference is the row less the "
+    "baseline, its 95 % interval is of that row alone ({how}), p is after Holm. "
 )
 FRONT = " *: no other row of its protocol and setting scores more in the table's first metric at no more of this cost. "
 PROGRAM = (
     "FLOPs (of an epoch) and memory are the compiler's figures for the training program, which trains all seeds; "
     "compile s is the time to compile it. "
 )
+PAGE = "index.html"
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
     "± is one fit, the same for every seed, or has one seed. How far another draw of test rows would move the first "
@@ -58,16 +63,28 @@ class Made:
         sentence: the answer.
         grid: variants x data sets in Markdown; "" where one column would stand in it.
         tables: the long tables in Markdown, and what stands below them.
+        json: all that it says, for programs.
+        files: the paths of what was written, () where the folder cannot be.
     """
 
     sentence: str
     grid: str
     tables: str
+    json: str
+    files: tuple[epath.Path, ...] = ()
 
     @property
     def text(self) -> str:
         """The whole report, of which line one is the sentence."""
         return "\n".join(part for part in (f"{self.sentence}\n", self.grid, self.tables) if part)
+
+    @property
+    def printed(self) -> str:
+        """The report for a terminal: the answer, the grid, where the page is, then the long tables, and all files."""
+        page = next((f"page: {os.fspath(path)}\n" for path in self.files if path.name == PAGE), "")
+        names = ", ".join(path.name for path in self.files)
+        ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
+        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, page, self.tables, ours) if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
@@ -94,57 +111,84 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
 
     Raises:
         FileNotFoundError: the folder holds no study.
+        ValueError: no row is named as the baseline.
     """
     found = tables.rows(store)
+    if baseline != BASELINE:
+        families.check_known(baseline, [row for row in found if row.values], "baseline")
     made = [shared.of(group, baseline=baseline) for group in tables.grouped(found).values()]
     text = "\n".join(_with_notes(store, table) for table in made) + f"\n{foot(FOOT, made)}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
     grid = grids.of(made)
-    return Made(answer.sentence(found, made=made), grids.markdown(grid) if grid else "", text), found, made
+    sentence = answer.sentence(found, baseline=baseline, made=made)
+    report = Made(sentence, grids.markdown(grid) if grid else "", text, as_json(sentence, found, made))
+    return report, found, made
 
 
-def write(
+def write(store: Store, **options) -> str:
+    """Writes the report into the study's folder and returns its Markdown, of which line one is the answer.
+
+    Options and errors as of `written`.
+    """
+    return written(store, **options).text
+
+
+def written(
     store: Store,
     *,
     figures: bool = False,
     baseline: str = BASELINE,
     metrics: Sequence[str] | None = None,
     percent: bool = False,
-) -> str:
-    """Writes the report into the study's folder and returns its Markdown, of which line one is the answer.
+) -> Made:
+    """Writes the report into the study's folder, and returns what is printed of it.
 
     report/table.md, table.tex, table.csv and table.json; where there is classification calibration.{md,csv}, and
     calibration.png where a model states an uncertainty and matplotlib is installed, or with `figures`. Where the folder
-    cannot be written, a warning says so and the Markdown is returned all the same.
+    cannot be written, a warning says so and the report is returned all the same.
 
     Args:
-        metrics, percent: of the LaTeX tables, see `latex`.
+        metrics, percent: of the LaTeX tables, see `latex`; of a data set without one of the metrics the others.
     Raises:
         FileNotFoundError: the folder holds no study.
-        ValueError: no row has one of the metrics.
+        ValueError: no row has one of the metrics, or is named as the baseline.
         ImportError: `figures` without matplotlib.
     """
-    return written(store, figures=figures, baseline=baseline, metrics=metrics, percent=percent).text
-
-
-def written(store: Store, *, figures: bool = False, baseline: str = BASELINE, metrics=None, percent=False) -> Made:
-    """As `write`; returns the parts."""
     report, found, made = make(store, baseline=baseline)
-    folder = store.root / "report"
-    tex = [tex_form.render(table.only(metrics), percent=percent) for table in made]
     grid = grids.of(made, percent=percent)
-    tex = ([grids.latex(grid)] if grid else []) + tex
+    _check_metrics(metrics or (), made)
+    tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
+    files = {
+        "table.md": report.text.encode(),
+        "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
+        "table.csv": csv(found, made).encode(),
+        "table.json": report.json.encode(),
+        **_calibration(store, found, figures),
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "table.md", report.text.encode())
-        write_bytes(folder / "table.tex", "\n".join(tex).encode())
-        write_bytes(folder / "table.csv", csv(found, made).encode())
-        write_bytes(folder / "table.json", as_json(report.sentence, found, made).encode())
-        write_calibration(store, found, figures)
+        return dataclasses.replace(report, files=_write(store.root / "report", files))
     except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
         warnings.warn(f"the report is not written: {error}", stacklevel=2)
-    return report
+        return report
+
+
+def _check_metrics(asked: Sequence[str], made: Sequence[Table]) -> None:
+    there = dict.fromkeys(m for table in made for m in table.metrics)
+    for metric in asked:
+        if metric not in there:
+            raise ValueError(f"metrics={metric!r}: no row has it{nearest(metric, there)}; found: {', '.join(there)}")
+
+
+def _only(table: Table, asked: Sequence[str] | None) -> Table:
+    return table.only([m for m in asked or () if m in table.metrics] or None)
+
+
+def _write(folder: epath.Path, files: Mapping[str, bytes]) -> tuple[epath.Path, ...]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return tuple(folder / name for name in files)
 
 
 def _with_notes(store: Store, table: Table) -> str:
@@ -153,19 +197,19 @@ def _with_notes(store: Store, table: Table) -> str:
     return md_form.render(table) + (f"\n{' '.join(notes)}\n" if notes else "")
 
 
-def write_calibration(store: Store, found: list[Row], figures: bool) -> None:
-    """Writes report/calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
+def _calibration(store: Store, found: list[Row], figures: bool) -> dict[str, bytes]:
+    """calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
     calibrated = calibration_study.collect(store, found)
     if not calibrated:
-        return
-    folder, rows = store.root / "report", [c.row for c in calibrated]
+        return {}
+    rows = [c.row for c in calibrated]
     made = [shared.of(group) for group in tables.grouped(rows).values()]
     text = "\n".join(map(md_form.render, made)) + f"\n{foot(CALIBRATION_FOOT, made).rstrip()}\n"
-    write_bytes(folder / "calibration.md", text.encode())
-    write_bytes(folder / "calibration.csv", csv(rows, made).encode())
+    files = {"calibration.md": text.encode(), "calibration.csv": csv(rows, made).encode()}
     stated = any("aurc_uncertainty" in row.values for row in rows)
     if figures or (stated and importlib.util.find_spec("matplotlib")):
-        save_figure(folder / "calibration.png", calibration_study.figure(calibrated))
+        files["calibration.png"] = image(calibration_study.figure(calibrated), "png")
+    return files
 
 
 def foot(text: str, made: Sequence[Table]) -> str:

@@ -162,8 +162,8 @@ def baselines(table: Table) -> list[str]:
 
 
 def methods(table: Table) -> list[str]:
-    """By which tests and intervals the rows are compared."""
-    return list(dict.fromkeys(c.method for found in table.compared.values() for c in found.values()))
+    """By which tests and intervals the rows are compared in the lead metric."""
+    return list(dict.fromkeys(c.method for c in table.compared.get(table.lead, {}).values()))
 
 
 def seeds(row: Row) -> str:
