@@ -45,6 +45,9 @@ class Row:
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
             None where every seed draws its own, or no predictions are stored.
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
+        variant: the label without what it says of seeds that are missing; "" for the label.
+        train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
+        splits: the digest of each seed's split; () where it is not stored.
     """
 
     label: str
@@ -65,6 +68,15 @@ class Row:
     seeds: tuple[int, ...] = ()
     tested: np.ndarray | None = None
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    variant: str = ""
+    train_rows: tuple[int, ...] = ()
+    test_rows: tuple[int, ...] = ()
+    splits: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the row is called whether or not all of its seeds are there."""
+        return self.variant or self.label
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """{seed: value} of a metric."""
@@ -92,7 +104,8 @@ def rows(store: Store) -> list[Row]:
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
-            found.insert(last + 1, dataclasses.replace(row, label=label))
+            told_apart = label.removeprefix(row.label)
+            found.insert(last + 1, dataclasses.replace(row, label=label, variant=row.variant + told_apart))
     known = {row.data: row.task for row in found if row.values}
     return found + [_published(entry, known.get(entry["data"])) for entry in written.get("published", ())]
 
@@ -173,12 +186,14 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     if not seeds:
         return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged))
     notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
+    variant = about["label"]
     if notes:
         about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
     described = measured.about(store, identity)
     test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
+    digests = {int(s): digest for cost in costs for s, digest in cost.get("splits", {}).items()}
     return Row(
         **about,
         values=test.values,
@@ -190,6 +205,10 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        variant=variant,
+        train_rows=test.trained,
+        test_rows=tuple(len(own) for own in test.rows),
+        splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
     )
 
 
@@ -245,10 +264,15 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     scores = [measured.validation(store, row.cell, seeds) for row, _ in group]
     chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
+
+    def picked(field: str) -> tuple:
+        return tuple(getattr(r, field)[i] for r, i in at) if all(getattr(r, field) for r, _ in at) else ()
+
     wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
-    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
+    plain = SINGLE if first.protocol != "paper" else SINGLE_PAPER
+    label = plain + (f" ({lacks})" if lacks else "")
     shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in group)
     known = [m for m in first.influence if all(m in r.influence for r, _ in group)] if shared else []
     return dataclasses.replace(
@@ -261,6 +285,8 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
+        variant=plain,
+        **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
 
 
