@@ -41,6 +41,8 @@ def collect(store: Store, found: Sequence[Row] | None = None) -> dict[str, Any]:
     return plain(
         dict(
             title=page_cells.title(store, study),
+            sentence=_sentence(found),
+            claims=_claims(store, found),
             source=study.get("source", ""),
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
@@ -50,6 +52,14 @@ def collect(store: Store, found: Sequence[Row] | None = None) -> dict[str, Any]:
             **cells,
         )
     )
+
+
+def _sentence(found: Sequence[Row]) -> str:
+    return f"{sum(1 for row in found if row.values)} rows have results."
+
+
+def _claims(store: Store, found: Sequence[Row]) -> list[dict[str, Any]]:
+    return []
 
 
 def plain(value: Any) -> Any:

@@ -66,7 +66,9 @@ def _covariances(rows: Sequence[Row], metric: str, group: Sequence[Row]) -> dict
     alike = [row for row in rows if np.array_equal(row.tested, rows[0].tested)]
     table = np.atleast_2d(np.cov([row.influence[metric].mean(0) for row in alike]))
     numbers = {id(row): i for i, row in enumerate(group)}
-    return dict(covered=[numbers[id(row)] for row in alike], data=_text(table[np.tril_indices(len(alike))].astype("<f8")))
+    return dict(
+        covered=[numbers[id(row)] for row in alike], data=_text(table[np.tril_indices(len(alike))].astype("<f8"))
+    )
 
 
 def _text(array: np.ndarray) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax import metrics
-from fusion_jax.results import calibration_study, mixture, tables
+from fusion_jax.results import calibration_study, mixture, page, tables
 from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
@@ -63,6 +63,7 @@ def write(store: Store, *, figures: bool = False) -> str:
         write_bytes(folder / "table.md", text.encode())
         write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
         write_bytes(folder / "table.csv", csv(found).encode())
+        write_bytes(folder / "index.html", page.render(store, found))
         write_calibration(store, found, figures)
     except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
         warnings.warn(f"the report is not written: {error}", stacklevel=2)

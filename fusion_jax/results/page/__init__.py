@@ -46,8 +46,8 @@ def assemble(data: Mapping[str, Any], *, served: bool = False) -> bytes:
     style, script = _part("page.css"), "\n".join(["'use strict';", *(_part(f"{name}.js") for name in SCRIPTS)])
     script = "(() => {\n" + script + "\n})();"
     policy = (
-        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src data:; base-uri 'none'; "
-        f"form-action 'none'" + "; connect-src 'self'" * served
+        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'" + "; connect-src 'self'" * served
     )
     filled = dict(policy=policy, style=style, script=script, data=as_text(data), served=str(served).lower())
     return re.sub(r"{{(\w+)}}", lambda found: filled[found[1]], _part("index.html")).encode()

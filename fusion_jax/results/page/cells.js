@@ -13,7 +13,7 @@ function definitions(pairs, label) {
 
 function cellBody(id, cell) { // made when it is opened
   const row = study.rows.find((r) => r.cell === id), config = {...study.common, ...cell.config};
-  const costs = [['parameters', row && row.parameters !== null ? row.parameters : undefined], ['width D', cell.dim], ['FLOPs a step', cell.flops], ['peak memory, bytes', cell.peak_bytes],
+  const costs = [['parameters', row && row.parameters !== null ? row.parameters : undefined], ['width D', cell.dim], ['FLOPs an epoch', cell.flops], ['peak memory, bytes', cell.peak_bytes],
     ['seconds of training', cell.train_seconds], ['seconds of compilation', cell.compile_seconds], ['best epoch by seed', cell.best_epoch],
     ['splits', cell.split_rule]].filter(([, v]) => v !== undefined && (!Array.isArray(v) || v.length));
   return [

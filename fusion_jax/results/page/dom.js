@@ -41,6 +41,15 @@ function named(value) { // a name of the study, kept to itself whatever its scri
   return el('bdi', null, plainText(value));
 }
 
+function labelOf(row) { // of a row without all of its seeds with how many it has
+  const some = row.some.match(/^\((\d+ of \d+ seeds)/);
+  return [named(row.some && !some ? row.label : row.plain), some && el('span', {class: 'small', title: plainText(row.some)}, ` ${some[1]}`)];
+}
+
+function placementBelow(row) { // where there is no room for a column
+  return row.placement === '-' ? null : el('span', {class: 'narrow-only small'}, plainText(row.placement));
+}
+
 const DASH = '–', MINUS = '\u2212';
 
 function fixed(value, digits = 3) {

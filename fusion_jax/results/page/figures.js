@@ -3,11 +3,15 @@
 // Several rows are drawn as small panels of one row each, with the baseline in grey behind it: nobody has to tell
 // colours apart, nor to find a line in a legend.
 
-const PANELS = 12; // shown at first
+const NARROW = '(max-width: 640px)';
+
+function panelsAtFirst() {
+  return window.matchMedia(NARROW).matches ? 4 : 12;
+}
 
 const COSTS = {
   parameters: {head: 'parameters', of: (row) => row.parameters, text: amount},
-  flops: {head: 'FLOPs a step', of: (row) => row.facts.flops, text: amount},
+  flops: {head: 'FLOPs an epoch', of: (row) => row.facts.flops, text: amount},
   peak: {head: 'peak memory', of: (row) => row.facts.peak_bytes, text: (v) => `${amount(v)}B`},
   seconds: {head: 'seconds of training', of: (row) => row.seconds, text: (v) => String(+v.toPrecision(3))},
   compile: {head: 'seconds of compilation', of: (row) => row.facts.compile_seconds, text: (v) => String(+v.toPrecision(3))},
@@ -45,25 +49,25 @@ function drawCost() {
   const costs = points.map((p) => p.cost), low = Math.min(...costs), high = Math.max(...costs);
   const logarithmic = high / low > 5;
   const x = logarithmic ? [low / (high / low) ** 0.05, high * (high / low) ** 0.05, true] : [...extent(costs), false];
-  const narrow = window.matchMedia('(max-width: 640px)').matches, width = narrow ? 360 : 760, height = narrow ? 300 : 380;
+  const narrow = window.matchMedia(NARROW).matches, width = narrow ? 360 : 760, height = narrow ? 300 : 380;
   const chart = frame({
-    width, height, x, y: extent(points.map((p) => p.score)), xLabel: head + (logarithmic ? ', logarithmic' : ''), yLabel: heading, left: 52, bottom: 38, yTicks: 5,
-    title: `${heading} against ${head}`, xText: text,
+    width, height, x, y: extent(points.map((p) => p.score)), xLabel: head + (logarithmic ? ', logarithmic' : ''), yLabel: heading, left: 56, bottom: 40, yTicks: 5,
+    title: `${heading} against ${head}`, xText: tickText,
     desc: `On the front: ${front.map((p) => `${p.row.name}, ${text(p.cost)}, ${fixed(p.score, digits)}`).join('; ')}`,
   });
   const {x: sx, y: sy} = chart;
   const steps = front.flatMap((p, i) => (i ? [[sx(p.cost), sy(front[i - 1].score)], [sx(p.cost), sy(p.score)]] : [[sx(p.cost), sy(p.score)]]));
   chart.root.append(svg('path', {d: pathOf(steps), class: 'front'}));
-  const base = baselineOf(one, metric);
+  const named_ = baselinesOf(one, metric);
   const marks = points.map((p) => {
-    const around = p.row === base ? svg('circle', {cx: sx(p.cost), cy: sy(p.score), r: 9, class: 'ring'}) : null;
+    const around = named_.includes(p.row) ? svg('circle', {cx: sx(p.cost), cy: sy(p.score), r: 9, class: 'ring'}) : null;
     return svg('g', {class: `point${p.front ? ' sure' : ''}${matches(p.row) ? '' : ' dim'}`}, around,
       svg('circle', {cx: sx(p.cost), cy: sy(p.score), r: p.front ? 5 : 4}),
       svg('title', null, `${plainText(p.row.name)}: ${text(p.cost)}, ${fixed(p.score, digits)}`));
   });
   chart.root.append(...marks, labelsOf(front, sx, sy, chart, narrow ? 18 : 26));
   const readout = el('p', {id: 'cost-readout', class: 'note', role: 'status'}, readoutHint());
-  walkPoints(chart.root, marks, points, (p) => `${plainText(p.row.name)}: ${head} ${text(p.cost)}, ${heading} ${fixed(p.score, digits)}${p.front ? ', on the front' : ''}${p.row === base ? ', the baseline' : ''}`, readout);
+  walkPoints(chart.root, marks, points, (p) => `${plainText(p.row.name)}: ${head} ${text(p.cost)}, ${heading} ${fixed(p.score, digits)}${p.front ? ', on the front' : ''}${named_.includes(p.row) ? ', the baseline' : ''}`, readout);
   fill('cost-figure', el('div', {class: 'figure'}, chart.root), readout);
 }
 
@@ -71,15 +75,20 @@ function readoutHint() {
   return 'Point at a dot for its name, or reach the figure by Tab and go from dot to dot with the arrow keys. The ring is the baseline.';
 }
 
-function labelsOf(front, sx, sy, chart, longest) { // names of the front, where there is room
+function tickText(v) {
+  for (const [size, unit] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) if (v >= size) return `${+(v / size).toPrecision(3)} ${unit}`;
+  return String(+v.toPrecision(3));
+}
+
+function labelsOf(front, sx, sy, chart, longest) { // names of the front, above it, where no dot can be
   const taken = [];
-  return svg('g', {class: 'names', 'aria-hidden': 'true'}, front.map((p) => {
+  return svg('g', {class: 'names', 'aria-hidden': 'true'}, [...front].reverse().map((p) => {
     const name = plainText(p.row.name), text = name.length > longest ? `${name.slice(0, longest - 1)}…` : name;
-    const size = text.length * 6.4, right = sx(p.cost) + size + 10 < chart.left + chart.w;
-    const x0 = right ? sx(p.cost) + 9 : sx(p.cost) - 9 - size, y0 = sy(p.score) - 7;
+    const size = text.length * 6.4, left = sx(p.cost) - size - 8 > chart.left;
+    const x0 = left ? sx(p.cost) - 6 - size : sx(p.cost) - 4, y0 = sy(p.score) - 8;
     if (taken.some(([x1, y1, s]) => Math.abs(y1 - y0) < 13 && x0 < x1 + s && x1 < x0 + size)) return null;
     taken.push([x0, y0, size]);
-    return svg('text', {x: right ? x0 : sx(p.cost) - 9, y: y0, class: right ? '' : 'end'}, text);
+    return svg('text', {x: left ? sx(p.cost) - 6 : x0, y: y0, class: left ? 'end' : ''}, text);
   }));
 }
 
@@ -101,11 +110,11 @@ function walkPoints(root, marks, points, describe, readout) { // the dots by key
 }
 
 function panels(id, rows, draw) { // a panel a row, the first of them unless all are asked for
-  const shown = state.whole.has(id) ? rows : rows.slice(0, PANELS);
+  const shown = state.whole.has(id) ? rows : rows.slice(0, panelsAtFirst());
   const more = rows.length > shown.length && el('button', {type: 'button', class: 'quiet', id: `${id}-more`,
     onclick: () => { state.whole.add(id); drawFigures(); }}, `Show all ${rows.length} rows`);
   fill(id, el('div', {class: 'panels'}, shown.map((row) => el('figure', {class: 'panel'},
-    el('figcaption', null, named(row.label), ' ', el('span', {class: 'muted'}, row.placement === '-' ? '' : plainText(row.placement))), draw(row)))), more);
+    el('figcaption', null, labelOf(row), ' ', el('span', {class: 'muted'}, row.placement === '-' ? '' : plainText(row.placement))), draw(row)))), more);
 }
 
 function inOrder(one, metric) { // rows that the filter leaves, the best first
@@ -125,7 +134,7 @@ function curveOf(row, name) { // mean over the seeds that count, and the band of
   return {epochs, middle, low: middle.map((m, i) => m - half[i]), high: middle.map((m, i) => m + half[i])};
 }
 
-const CURVE_NAMES = {val_score: 'validation score', val_loss: 'validation loss', train_loss: 'training loss'};
+const CURVE_NAMES = {val_loss: 'validation loss', train_loss: 'training loss', val_score: 'selection score'};
 
 function drawCurves() {
   const one = group(), metric = metricOf(one);
@@ -134,26 +143,31 @@ function drawCurves() {
   if (!with_.length) return;
   const able = Object.keys(CURVE_NAMES).filter((name) => with_.some((row) => row.facts.curves[name]));
   if (!able.includes(state.curve)) [state.curve] = able;
-  const base = baselineOf(one, metric), grey = base && curveOf(base, state.curve);
+  const named_ = metric ? baselinesOf(one, metric) : [];
   const rows = inOrder(one, metric).filter((row) => curveOf(row, state.curve));
-  const all = rows.map((row) => curveOf(row, state.curve)).concat(grey || []);
+  const all = rows.map((row) => curveOf(row, state.curve));
   const values = all.flatMap((c) => c.middle).filter(Number.isFinite).sort((a, b) => a - b);
   const y = extent([values[Math.floor(0.01 * values.length)], values[Math.ceil(0.99 * values.length) - 1]], 0.1);
   const last = Math.max(...all.map((c) => c.epochs.at(-1)), 1);
   const chooser = el('select', {id: 'curve-kind', onchange: (event) => { state.curve = event.target.value; keepFocus(drawCurves); }},
     able.map((name) => el('option', {value: name, selected: name === state.curve}, CURVE_NAMES[name])));
   fill('curves-about', el('label', {class: 'inline'}, 'Curve: ', chooser),
-    ` Mean over seeds and one standard deviation, by epoch, the best row first. ${base ? `Grey behind each: the baseline, ${plainText(base.name)}.` : ''}`);
+    ` Mean over seeds and one standard deviation, by epoch, the best row first. ${state.curve === 'val_score' && one.task === 'classes' ? 'The score that keeps an epoch: validation rows that are right. ' : ''}${behindText(named_)}`);
   panels('curves-figure', rows, (row) => {
-    const curve = curveOf(row, state.curve);
+    const curve = curveOf(row, state.curve), base = named_.length ? baselineFor(row, named_) : row, grey = row === base ? null : curveOf(base, state.curve);
     const chart = frame({width: 280, height: 170, x: [0, last], y, yTicks: 3, xTicks: 4, left: 40, bottom: 22,
       title: `${CURVE_NAMES[state.curve]} of ${row.name} by epoch`, desc: `ends at ${fixed(curve.middle.filter(Number.isFinite).at(-1))}`});
     const clip = (v) => Math.min(chart.top + chart.h, Math.max(chart.top, chart.y(v)));
     const xs = (c) => c.epochs.map(chart.x), line = (c) => pathOf(c.epochs.map((e, i) => [chart.x(e), Number.isFinite(c.middle[i]) ? clip(c.middle[i]) : NaN]));
-    if (grey && row !== base) chart.root.append(svg('path', {d: line(grey), class: 'behind'}));
+    if (grey) chart.root.append(svg('path', {d: line(grey), class: 'behind'}));
     chart.root.append(svg('path', {d: bandOf(xs(curve), curve.low.map(clip), curve.high.map(clip)), class: 'band'}), svg('path', {d: line(curve), class: 'curve'}));
     return chart.root;
   });
+}
+
+function behindText(named_) {
+  if (!named_.length) return '';
+  return `Grey behind each: the baseline, ${plainText(named_.length > 1 ? `${named_[0].plain} of the same placement` : named_[0].name)}.`;
 }
 
 function drawCalibration() {
@@ -161,12 +175,15 @@ function drawCalibration() {
   const rows = inOrder(one, metric).filter((row) => row.bins);
   show('calibration', rowsOf(one).some((row) => row.bins));
   if (!rows.length) return fill('calibration-figure');
-  const base = baselineOf(one, metric), grey = base && base.bins ? base : null;
+  const named_ = metric ? baselinesOf(one, metric).filter((row) => row.bins) : [];
   fill('calibration-about', 'Left of each: how often a prediction is right by the probability it is given (dots by their share of rows, on the line where the two agree). ',
     'Right: the error rate left when only the most confident rows are kept', rows.some((r) => r.risks.aurc_uncertainty) ? ' (dashed: by the uncertainty the model states)' : '',
-    `. ${grey ? `Grey: the baseline, ${plainText(grey.name)}. ` : ''}All seeds together; leaving a seed out does not change these two figures.`);
+    `. ${behindText(named_)} All seeds together; leaving a seed out does not change these two figures.`);
   const risky = Math.max(0.02, ...rows.flatMap((row) => Object.values(row.risks).flat()).filter(Number.isFinite));
-  panels('calibration-figure', rows, (row) => el('div', {class: 'pair'}, reliabilityChart(row, grey), riskChart(row, grey, risky)));
+  panels('calibration-figure', rows, (row) => {
+    const grey = named_.length ? baselineFor(row, named_) : null;
+    return el('div', {class: 'pair'}, reliabilityChart(row, grey), riskChart(row, grey, risky));
+  });
 }
 
 function reliabilityChart(row, grey) {

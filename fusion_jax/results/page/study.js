@@ -12,7 +12,8 @@ function load(data) {
     row.number = i;
     row.cited = Object.keys(row.published).length > 0;
     row.plain = row.name; // without what the label says of seeds that are missing
-    row.name = row.label + (row.placement === '-' ? '' : `, ${row.placement}`);
+    row.some = row.label.startsWith(row.plain) ? row.label.slice(row.plain.length).trim() : '';
+    row.name = row.plain + (row.placement === '-' ? '' : `, ${row.placement}`);
     row.key = row.cell || `${row.data}|${row.plain}|${row.placement}|${row.cited}`;
     row.values = {...row.values, ...(row.calibration || {})};
     row.facts = study.cells[row.cell] || {};
@@ -106,10 +107,11 @@ function grid() {
   study.groups.forEach((one, g) => {
     const metric = metricOf(one);
     for (const row of rowsOf(one)) {
-      if (!lines.has(row.name)) lines.set(row.name, {name: row.name, label: row.label, placement: row.placement, rows: {}, ranks: {}});
+      if (!lines.has(row.name)) lines.set(row.name, {name: row.name, label: row.plain, placement: row.placement, rows: {}, ranks: {}});
       lines.get(row.name).rows[g] ??= {row, ...summary(row, metric), part: takesPart(row, metric)};
     }
   });
+  for (const line of lines.values()) line.any = Object.values(line.rows)[0].row;
   const whole = [...lines.values()].filter((line) => study.groups.every((_, g) => line.rows[g] && line.rows[g].part));
   study.groups.forEach((one, g) => {
     const metric = metricOf(one);
