@@ -84,7 +84,7 @@ function forestScale(range) {
 function forestCell(range, row, text) { // one row: its interval as a line, its difference as a dot
   const x = forestScale(range), {width, height, air} = FOREST, y = height / 2;
   const inside = (v) => Math.min(width - air, Math.max(air, x(v)));
-  const parts = [svg('line', {x1: x(0), x2: x(0), y1: 0, y2: height, class: 'zero'})];
+  const parts = [svg('line', {x1: x(0), x2: x(0), y1: -height, y2: 2 * height, class: 'zero'})]; // rows may be higher
   if (row.isBaseline) parts.push(svg('path', {d: `M${x(0)} ${y - 5}l5 5l-5 5l-5 -5z`, class: 'baseline'}));
   else if (Number.isFinite(row.difference)) {
     const beyond = row.difference < range[0] ? -1 : row.difference > range[1] ? 1 : 0;
