@@ -15,7 +15,7 @@ from tests import tiny
 
 HOSTILE = "</script><img src=x onerror=\"document.title='gone'\"> \u202eevil & <b>bold</b> 'é中' {{data}}"
 ROWS, CLASSES = 90, 3
-FIXED = {"data.name": "digits", "data.options": {}}
+FIXED = dict(data__name="digits", data__options={})
 LABELS = np.random.default_rng(0).integers(CLASSES, size=ROWS)
 
 
@@ -35,13 +35,8 @@ class Pages:
         identity = f"{len(self.cells):016x}"
         self.cells.append((identity, cell))
         if seeds:
-            self.store.write_part(
-                identity,
-                cell,
-                tuple(range(seeds)),
-                self._tables(seeds, skill, fixed, history),
-                self._cost(seeds, fixed),
-            )
+            tables = self._tables(seeds, skill, fixed, history)
+            self.store.write_part(identity, cell, tuple(range(seeds)), tables, self._cost(seeds, fixed))
         if error:
             self.store.write_failure(identity, cell, error, f"Traceback (most recent call last):\n  {error}")
         return self.write() or identity
@@ -56,22 +51,16 @@ class Pages:
             part = np.full(ROWS, "test", dtype=object)
             part[order[:50]], part[order[50:60]] = "train", "val"
             logits = log_softmax(self.rng.normal(size=(ROWS, CLASSES)) + skill * np.eye(CLASSES)[LABELS], -1)
-            lines = dict(
-                seed=seed,
-                row=np.arange(ROWS),
-                part=pd.Categorical(part),
-                labels=LABELS,
-                prediction=list(np.float32(logits)),
-            )
+            lines = dict(seed=seed, row=np.arange(ROWS), part=pd.Categorical(part), labels=LABELS)
+            lines["prediction"] = list(np.float32(logits))
             found.append(pd.DataFrame(lines))
             for name in ("train", "val", "test"):
                 own = part == name
                 rows = Scored(Target("classes", labels=LABELS[own], num_outputs=CLASSES), np.float32(logits[own]))
                 scores += [(seed, name, m, float(v)) for m, (v,) in metrics.scores([rows]).items()]
             epochs += [(seed, e, 1 / (e + 1), 1.2 / (e + 1), float(e)) for e in range(60 - seed)]
-        tables = dict(
-            predictions=pd.concat(found), metrics=pd.DataFrame(scores, columns=["seed", "part", "metric", "value"])
-        )
+        table = pd.DataFrame(scores, columns=["seed", "part", "metric", "value"])
+        tables = dict(predictions=pd.concat(found), metrics=table)
         if history:
             tables["history"] = pd.DataFrame(epochs, columns=["seed", "epoch", "train_loss", "val_loss", "val_score"])
         return tables
@@ -79,14 +68,24 @@ class Pages:
     def _cost(self, seeds, fixed):
         number = len(self.cells)
         return dict(
-            parameters=1000 * number, flops=1e6 * number, peak_bytes=5e5, compile_seconds=2.0, train_seconds=3.0 * number,
-            best_epoch=[5] * seeds, dim=8, seconds=4.0, seeds=seeds, target=dict(kind="classes", level="node", num_outputs=CLASSES),
-            split_rule="by hand", splits={str(s): "fixed" if fixed else f"split{s}" for s in range(seeds)}, diverged=[],
-        )  # fmt: skip
+            parameters=1000 * number,
+            flops=1e6 * number,
+            peak_bytes=5e5,
+            compile_seconds=2.0,
+            train_seconds=3.0 * number,
+            best_epoch=[5] * seeds,
+            dim=8,
+            seconds=4.0,
+            seeds=seeds,
+            target=dict(kind="classes", level="node", num_outputs=CLASSES),
+            split_rule="by hand",
+            splits={str(s): "fixed" if fixed else f"split{s}" for s in range(seeds)},
+            diverged=[],
+        )
 
 
 def make(root) -> Pages:
-    """Two data sets: splits drawn anew, and fixed test rows; a name that would be markup; what failed and what waits."""
+    """Two data sets: splits drawn anew, fixed test rows; a name that would be markup; what failed and what waits."""
     made = Pages(root)
     for placement in ("before", "after"):
         made.add("concat_mlp", skill=1.0, model__placement=placement)
@@ -97,14 +96,7 @@ def make(root) -> Pages:
     made.add("concat_mlp", skill=1.0, seeds=6, fixed=True)
     made.add("gmu", skill=2.5, seeds=6, fixed=True)
     made.add("mean", skill=0.9, seeds=6, fixed=True, history=False)
-    made.published = [
-        dict(
-            label="theirs",
-            source="Somebody 2020",
-            data="digits",
-            values={"accuracy": (0.7, 0.01)},
-            protocol="published",
-        )
-    ]
+    row = dict(label="theirs", source="Somebody 2020", data="digits", values={"accuracy": (0.7, 0.01)})
+    made.published = [row | dict(protocol="published")]
     made.write()
     return made
