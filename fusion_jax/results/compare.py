@@ -54,7 +54,9 @@ class Comparison:
             95 % interval (Wilson's).
         needed: seeds for 80 % power at the observed effect and level .05 of this one test; None where no number is
             enough (what overlapping splits or fixed rows leave open stays), or the effect is 0 or not known.
-        ratio: what the variance of the mean holds beside s^2 / n, in s^2 (see `paired.estimate`).
+        ratio: what the variance of the mean holds beside s^2 / n, in s^2 (see `results.differences`).
+        nadeau_bengio: p of the corrected resampled t test, s^2 (1/n + test / training rows), where splits are drawn
+            anew, also where there are more test than training rows and p is of another; else NaN.
     """
 
     a: Row
@@ -75,6 +77,7 @@ class Comparison:
     improvement_low: float = np.nan
     improvement_high: float = np.nan
     ratio: float = 0.0
+    nadeau_bengio: float = np.nan
 
     @property
     def separated(self) -> bool:
@@ -155,7 +158,7 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
         found.estimate.mean,
         low,
         high,
-        found.method,
+        found.variance.method,
         p,
         p,
         paired.wilcoxon(d),
@@ -166,6 +169,7 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
         share_low,
         share_high,
         found.ratio,
+        paired.estimate(d, overlap).p() if (overlap := found.variance.overlap) else np.nan,
     )
 
 

@@ -50,4 +50,4 @@ def equivalent(a: Row, b: Row, metric: str, margin: float) -> Equivalence:
     estimate = found.estimate
     low, high = estimate.interval(0.90)
     p = max(estimate.above(-margin), estimate.below(margin))
-    return Equivalence(a, b, metric, margin, found.seeds, estimate.mean, low, high, p, found.method)
+    return Equivalence(a, b, metric, margin, found.seeds, estimate.mean, low, high, p, found.variance.method)

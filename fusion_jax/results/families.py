@@ -28,7 +28,7 @@ def is_named(row: Row, name: str) -> bool:
     return name in (row.label, row.name, f"{row.label}, {row.placement}", f"{row.name}, {row.placement}")
 
 
-def checkcheck_known(name: str, rows: Sequence[Row], what: str) -> None:
+def check_known(name: str, rows: Sequence[Row], what: str) -> None:
     if not any(is_named(row, name) for row in rows):
         there = dict.fromkeys(row.name for row in rows)
         raise ValueError(f"{what}: no row is named {name!r}{zoo.nearest(name, there)}; there are: {', '.join(there)}")

@@ -47,6 +47,9 @@ class Row:
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
         variant: the label without what it says of seeds that are missing; "" for the label.
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
+        met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
+            are no more test rows than training rows, so that nobody asks.
+        met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
         splits: the digest of each seed's split; () where it is not stored.
     """
 
@@ -71,6 +74,8 @@ class Row:
     variant: str = ""
     train_rows: tuple[int, ...] = ()
     test_rows: tuple[int, ...] = ()
+    met: np.ndarray | None = None
+    met_influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     splits: tuple[str, ...] = ()
 
     @property
@@ -193,6 +198,7 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     described = measured.about(store, identity)
     test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
+    met, of_met = _met(test) if tested is None else (None, {})
     digests = {int(s): digest for cost in costs for s, digest in cost.get("splits", {}).items()}
     return Row(
         **about,
@@ -208,6 +214,8 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         variant=variant,
         train_rows=test.trained,
         test_rows=tuple(len(own) for own in test.rows),
+        met=met,
+        met_influence=of_met,
         splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
     )
 
@@ -222,7 +230,15 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
     if not rows or any(not np.array_equal(own, rows[0]) for own in rows):
         return None, {}
-    return rows[0], metrics.influences(scored)
+    return rows[0], influence.of_shared_rows(scored)
+
+
+def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """The rows that some seed tests and their mean influence {metric: [M]}, of splits with more test than training rows
+    (`results.differences`); None and {} for others."""
+    if not test.rows or np.mean([len(rows) for rows in test.rows]) <= np.mean(test.trained):
+        return None, {}
+    return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
 
 
 def _variant(part: DataPlan) -> str:
@@ -268,6 +284,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     def picked(field: str) -> tuple:
         return tuple(getattr(r, field)[i] for r, i in at) if all(getattr(r, field) for r, _ in at) else ()
 
+    average = _average([r for r, _ in at])
     wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
@@ -286,8 +303,18 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
         variant=plain,
+        met_influence=average,
         **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
+
+
+def _average(chosen: list[Row]) -> dict[str, np.ndarray]:
+    """The mean of what the rows, one a seed, say of the rows that seeds test: as near as it is known."""
+    first = chosen[0]
+    if any(r.met is None or not np.array_equal(r.met, first.met) for r in chosen):
+        return {}
+    shared = (m for m in first.met_influence if all(m in r.met_influence for r in chosen))
+    return {m: np.mean([r.met_influence[m] for r in chosen], 0) for m in shared}
 
 
 def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
