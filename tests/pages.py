@@ -16,6 +16,7 @@ from tests import tiny
 HOSTILE = "</script><img src=x onerror=\"document.title='gone'\"> \u202eevil & <b>bold</b> 'é中' {{data}}"
 ROWS, CLASSES = 90, 3
 FIXED = dict(data__name="digits", data__options={})
+FEW = dict(data__name="breast_cancer", data__options={})  # training rows
 LABELS = np.random.default_rng(0).integers(CLASSES, size=ROWS)
 
 
@@ -26,7 +27,7 @@ class Pages:
         self.store, self.cells, self.published = Store(root, create=True), [], []
         self.rng = np.random.default_rng(1)
 
-    def add(self, label, seeds=8, skill=1.0, *, fixed=False, wanted=None, error="", history=True, **changes):
+    def add(self, label, seeds=8, skill=1.0, *, fixed=False, train=50, wanted=None, error="", history=True, **changes):
         """A cell whose predictions are right the more often the larger its skill; without seeds one that failed."""
         config = resolve(
             tiny.config(**({k.replace(".", "__"): v for k, v in FIXED.items()} if fixed else {}), **changes)
@@ -35,7 +36,7 @@ class Pages:
         identity = f"{len(self.cells):016x}"
         self.cells.append((identity, cell))
         if seeds:
-            tables = self._tables(seeds, skill, fixed, history)
+            tables = self._tables(seeds, skill, fixed, train, history)
             self.store.write_part(identity, cell, tuple(range(seeds)), tables, self._cost(seeds, fixed))
         if error:
             self.store.write_failure(identity, cell, error, f"Traceback (most recent call last):\n  {error}")
@@ -44,12 +45,12 @@ class Pages:
     def write(self):
         self.store.write_study(self.cells, "configs/ablations/by_hand.py:quick", self.published)
 
-    def _tables(self, seeds, skill, fixed, history):
+    def _tables(self, seeds, skill, fixed, train, history):
         found, scores, epochs = [], [], []
         for seed in range(seeds):
             order = np.random.default_rng(0 if fixed else seed).permutation(ROWS)
             part = np.full(ROWS, "test", dtype=object)
-            part[order[:50]], part[order[50:60]] = "train", "val"
+            part[order[:train]], part[order[train : train + 10]] = "train", "val"
             logits = log_softmax(self.rng.normal(size=(ROWS, CLASSES)) + skill * np.eye(CLASSES)[LABELS], -1)
             lines = dict(seed=seed, row=np.arange(ROWS), part=pd.Categorical(part), labels=LABELS)
             lines["prediction"] = list(np.float32(logits))
@@ -85,7 +86,7 @@ class Pages:
 
 
 def make(root) -> Pages:
-    """Two data sets: splits drawn anew, fixed test rows; a name that would be markup; what failed and what waits."""
+    """Three data sets: splits drawn anew, fixed test rows, few training rows; an odd name; what failed and waits."""
     made = Pages(root)
     for placement in ("before", "after"):
         made.add("concat_mlp", skill=1.0, model__placement=placement)
@@ -96,6 +97,8 @@ def make(root) -> Pages:
     made.add("concat_mlp", skill=1.0, seeds=6, fixed=True)
     made.add("gmu", skill=2.5, seeds=6, fixed=True)
     made.add("mean", skill=0.9, seeds=6, fixed=True, history=False)
+    for label, seeds, skill in (("mean", 8, 1.0), ("gmu", 8, 2.0), ("lmf", 7, 3.0)):
+        made.add(label, seeds, skill, train=20, wanted=8, **FEW)
     row = dict(label="theirs", source="Somebody 2020", data="digits", values={"accuracy": (0.7, 0.01)})
     made.published = [row | dict(protocol="published")]
     made.write()

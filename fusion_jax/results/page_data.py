@@ -47,7 +47,7 @@ def collect(store: Store, found: Sequence[Row] | None = None) -> dict[str, Any]:
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
             baseline=compare.BASELINE,
-            groups=[_group(store, g, found) | dict(covariances=c) for g, c in zip(groups, by_group, strict=True)],
+            groups=[_group(store, g, found) | dict(by_row=v) for g, v in zip(groups, by_group, strict=True)],
             rows=rows,
             **cells,
         )

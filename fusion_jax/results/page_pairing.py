@@ -1,4 +1,8 @@
-"""What the page needs of rows to compare any two of them anew: their splits, and the influence of fixed test rows."""
+"""What the page needs of rows to compare any two of them anew: their splits, and what their test rows say.
+
+See `results.differences`: on fixed test rows, and on splits with more test than training rows, the variance of a mean
+difference has a part by test row.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from fusion_jax.results import families
+from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.differences import difference
 from fusion_jax.results.tables import Row
 
-BUDGET = 4_000_000  # characters of influences in the page; of what is beyond it covariances are kept
-MANY = 150  # rows of a group, beyond which the covariances of its primary metric alone are kept
+BUDGET = 3_000_000  # characters of influences in the page; of what is beyond it variances of pairs are kept
+MANY = 400  # rows of a group, beyond which those of its primary metric alone are kept
 
 
 def of_splits(row: Row) -> dict[str, Any]:
@@ -24,30 +31,29 @@ def _short(numbers: Sequence[int]) -> Any:
 
 
 def of_rows(groups: Sequence[Sequence[Row]]) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
-    """What is known of fixed test rows: by `id(row)`, and by group.
+    """What is known by test row: by `id(row)`, and by group.
 
-    Of a row `shared`, which is the same number for rows that have the same test rows; and `influence`, by metric, of
-    every seed: as bits where it has two values a seed, which is so of accuracy, else as float64. Where these would not
-    find room, its group has covariances of the influences by metric: mean over all seeds, of the rows with the numbers
-    `covered` in the group, the lower triangle with its diagonal as float64. They are enough for all pairs, but not
-    without one of the seeds.
+    Of a row with fixed test rows `shared`, the same number for rows that have the same ones; and `influence`, by
+    metric, of every seed: as bits where it has two values a seed, which is so of accuracy, else as float64. Where these
+    would not find room, and of splits that are drawn anew, its group has by metric the variances of pairs
+    (`_variances`): enough to choose any baseline, but they are of all seeds.
     """
     kinds: dict[bytes, int] = {}
     known = {id(row): row for group in groups for row in group if row.tested is not None}
     by_row = {key: dict(shared=kinds.setdefault(row.tested.tobytes(), len(kinds))) for key, row in known.items()}
     by_group, room = [], BUDGET
     for group in groups:
-        fixed = [row for row in group if row.tested is not None and len(row.tested) > 1]
         found: dict[str, Any] = {}
-        for metric in dict.fromkeys(m for row in fixed for m in row.influence):
-            having = [row for row in fixed if metric in row.influence and np.isfinite(row.influence[metric]).all()]
+        for metric in dict.fromkeys(m for row in group for m in (*row.influence, *row.met_influence)):
+            having = [row for row in group if metric in row.influence and len(row.tested) > 1]
             whole = [(row, _encoded(row.influence[metric])) for row in having]
-            if (size := sum(len(e["data"]) for _, e in whole)) <= room:
+            if fits := (size := sum(len(e["data"]) for _, e in whole)) <= room:
                 room -= size
                 for row, encoded in whole:
                     by_row[id(row)].setdefault("influence", {})[metric] = encoded
-            elif len(having) <= MANY or metric == having[0].primary:
-                found[metric] = _covariances(having, metric, group)
+            drawn = any(metric in row.met_influence for row in group)
+            if (drawn or not fits) and (len(group) <= MANY or metric == group[0].primary):
+                found[metric] = _variances(group, metric)
         by_group.append(found)
     return by_row, by_group
 
@@ -61,14 +67,53 @@ def _encoded(psi: np.ndarray) -> dict[str, Any]:
     return dict(data=_text(psi.astype("<f8")))
 
 
-def _covariances(rows: Sequence[Row], metric: str, group: Sequence[Row]) -> dict[str, Any]:
-    """Of the rows that share their test rows with the first; ddof 1."""
-    alike = [row for row in rows if np.array_equal(row.tested, rows[0].tested)]
-    table = np.atleast_2d(np.cov([row.influence[metric].mean(0) for row in alike]))
+def _variances(group: Sequence[Row], metric: str) -> dict[str, Any]:
+    """The part by test row of the variance of the mean difference of pairs, over all of their common seeds.
+
+    `data` holds those of all pairs of the rows with the numbers `covered`, which have the same test rows and seeds, and
+    so one matrix: the lower triangle without its diagonal, as float64; `rows` how many test rows they have. `pairs`
+    holds [number, number of its baseline, variance, test rows] of the other rows.
+    """
     numbers = {id(row): i for i, row in enumerate(group)}
-    return dict(
-        covered=[numbers[id(row)] for row in alike], data=_text(table[np.tril_indices(len(alike))].astype("<f8"))
-    )
+    able = [row for row in group if metric in row.influence or metric in row.met_influence]
+    kinds: dict[Any, list[Row]] = {}
+    for row in able:
+        at = row.met if row.tested is None else row.tested
+        kinds.setdefault((row.tested is None, row.seeds, at.tobytes()), []).append(row)
+    alike = max(kinds.values(), key=len)
+    table, rows = _matrix(alike, metric)
+    inside, others, pairs = {id(row) for row in alike}, families.baselines(list(able), BASELINE), []
+    for row in able:
+        base = families.baseline_of(row, others)
+        if row is not base and not {id(row), id(base)} <= inside:
+            variance = difference(row, base, metric).variance
+            pairs += [[numbers[id(row)], numbers[id(base)], variance.by_row, variance.rows]] if variance.rows else []
+    lower = table[np.tril_indices(len(alike), -1)].astype("<f8")
+    return dict(covered=[numbers[id(row)] for row in alike], data=_text(lower), rows=rows, pairs=pairs)
+
+
+def _matrix(rows: Sequence[Row], metric: str) -> tuple[np.ndarray, int]:
+    """[R, R] variances by test row of all pairs of rows with the same test rows and seeds, and how many these are.
+
+    A variance of a - b is quadratic: Q(a - b) = Q(a, a) + Q(b, b) - 2 Q(a, b), for each of `differences.crossed`'s two.
+    """
+    if rows[0].tested is None:
+        psi = np.stack([row.met_influence[metric] for row in rows])
+        return _of_differences(np.cov(psi)) / psi.shape[1], psi.shape[1]
+    psi = np.stack([row.influence[metric] for row in rows])  # [R, S, N]
+    _, seeds, n = psi.shape
+    table = _of_differences(np.cov(psi.mean(1)))
+    if seeds > 1:
+        left = psi - psi.mean(1, keepdims=True) - psi.mean(2, keepdims=True) + psi.mean((1, 2), keepdims=True)
+        flat = left.reshape(len(rows), -1)
+        table = np.maximum(0, table - _of_differences(flat @ flat.T) / ((seeds - 1) * (n - 1)) / seeds)
+    return table / n, n
+
+
+def _of_differences(products: np.ndarray) -> np.ndarray:
+    products = np.atleast_2d(products)
+    own = np.diag(products)
+    return own[:, None] + own[None, :] - 2 * products
 
 
 def _text(array: np.ndarray) -> str:

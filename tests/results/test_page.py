@@ -97,12 +97,13 @@ def test_numbers_are_those_of_the_comparisons(study, file, opened):
     for metric in ("accuracy", "auc", "log_loss"):
         window.select_option("#metric", metric)
         check(window, found, metric, "synthetic")
-    window.select_option("#group", label="digits")
-    for metric in ("accuracy", "auc", "log_loss"):
-        window.select_option("#metric", metric)
-        check(window, found, metric, "digits")
-        methods = {c.method for c in expected(found, metric, "digits").values()}
-        assert all(method in window.inner_text("#compare-note") for method in methods)
+    for group in ("digits", "breast_cancer"):
+        window.select_option("#group", label=group)
+        for metric in ("accuracy", "auc", "log_loss"):
+            window.select_option("#metric", metric)
+            check(window, found, metric, group)
+            methods = {c.method for c in expected(found, metric, group).values()}
+            assert all(method in window.inner_text("#compare-note") for method in methods)
 
 
 def test_they_follow_the_baseline_the_seeds_and_the_rows_that_are_chosen(study, file, opened):
@@ -128,7 +129,7 @@ def test_they_follow_the_baseline_the_seeds_and_the_rows_that_are_chosen(study, 
     assert shown(window, "p")["mean", "before"] is None
 
 
-def test_where_influences_are_too_large_their_covariances_are_enough(study, opened, tmp_path, monkeypatch):
+def test_where_influences_are_too_large_their_variances_of_pairs_are_enough(study, opened, tmp_path, monkeypatch):
     monkeypatch.setattr(page_pairing, "BUDGET", 0)
     (tmp_path / "p.html").write_bytes(page.render(study))
     window, found = opened(tmp_path / "p.html"), tables.rows(study)

@@ -22,26 +22,36 @@ function influenceOf(row, metric) { // [S][N], of every seed; null where it is n
   return held.psi;
 }
 
-function covarianceOf(one, metric, i, j) { // of the mean influences of the rows i and j of a group; NaN where not known
-  const held = one.covariances[metric];
-  if (!held) return NaN;
+// The part by test row of the variance of the mean difference, of all seeds: {byRow, rows}; null where it is not here.
+function varianceOfPair(one, metric, a, b) {
+  const held = one.by_row[metric], i = one.rows.indexOf(a.number), j = one.rows.indexOf(b.number);
+  if (!held) return null;
   held.numbers ??= new Float64Array(decoded(held.data));
-  const a = held.covered.indexOf(Math.max(i, j)), b = held.covered.indexOf(Math.min(i, j));
-  return a < 0 || b < 0 ? NaN : held.numbers[(a * (a + 1)) / 2 + b];
+  const [x, y] = [held.covered.indexOf(i), held.covered.indexOf(j)].sort((p, q) => p - q);
+  if (x >= 0 && x !== y) return {byRow: held.numbers[(y * (y - 1)) / 2 + x], rows: held.rows};
+  const pair = held.pairs.find(([p, q]) => (p === i && q === j) || (p === j && q === i));
+  return pair ? {byRow: pair[2], rows: pair[3]} : null;
 }
 
-// The variance of the mean difference over fixed test rows, if others had been drawn; null where it is not known.
-function varianceByRow(one, a, b, metric, seeds) {
+// The same of fixed test rows: var over rows of the mean over seeds of psi [S][N], by N, less what seeds add to it.
+function crossed(psi) {
+  const s = psi.length, n = psi[0].length, ofRow = Array.from({length: n}, (_, i) => mean(psi.map((v) => v[i])));
+  let found = variance(ofRow);
+  if (s > 1) {
+    const ofSeed = psi.map((v) => mean(Array.from(v))), all = mean(ofSeed);
+    let left = 0;
+    psi.forEach((v, k) => { for (let i = 0; i < n; i++) left += (v[i] - ofRow[i] - ofSeed[k] + all) ** 2; });
+    found = Math.max(0, found - left / ((s - 1) * (n - 1)) / s);
+  }
+  return found / n;
+}
+
+function varianceByRow(one, a, b, metric, seeds) { // of rows that share fixed test rows
   const n = a.tested, psi = [influenceOf(a, metric), influenceOf(b, metric)];
   if (n < 2 || !seeds.length) return null;
-  if (psi[0] && psi[1]) {
-    const at = [a, b].map((row) => seeds.map((s) => row.seeds.indexOf(s)));
-    const values = Array.from({length: n}, (_, i) => mean(at[0].map((k) => psi[0][k][i])) - mean(at[1].map((k) => psi[1][k][i])));
-    return variance(values) / n;
-  }
-  const [i, j] = [a, b].map((row) => one.rows.indexOf(row.number));
-  const found = covarianceOf(one, metric, i, i) + covarianceOf(one, metric, j, j) - 2 * covarianceOf(one, metric, i, j);
-  return Number.isFinite(found) ? Math.max(0, found) / n : null;
+  if (!psi[0] || !psi[1]) return varianceOfPair(one, metric, a, b);
+  const at = [a, b].map((row) => seeds.map((s) => row.seeds.indexOf(s)));
+  return {byRow: crossed(seeds.map((_, k) => Float64Array.from({length: n}, (_, i) => psi[0][at[0][k]][i] - psi[1][at[1][k]][i]))), rows: n};
 }
 
 function sizeAt(sizes, row, seed) {
@@ -65,18 +75,21 @@ function unpaired(a, b, seeds) {
 
 // How the seeds' splits lie decides the test (results/differences.py): {ratio, byRow, rows, method}.
 function variancesOf(one, a, b, metric, seeds) {
+  const how = BY_ROW[metric.split(': ').at(-1)] || 'delta method or jackknife', none = {ratio: 0, byRow: 0, rows: 0};
   if (a.tested !== null && a.shared === b.shared) {
-    const byRow = varianceByRow(one, a, b, metric, seeds);
-    if (byRow === null) return {ratio: 0, byRow: 0, rows: 0, method: 'Student t by seed on fixed test rows (what other rows would give is not known)'};
-    return {ratio: 0, byRow, rows: a.tested, method: `Student t by seed and by test row (${BY_ROW[metric.split(': ').at(-1)] || 'delta method'})`};
+    const found = varianceByRow(one, a, b, metric, seeds);
+    if (found) return {ratio: 0, ...found, method: `Student t by seed and by test row (${how})`};
+    return {...none, method: 'Student t by seed on fixed test rows (what other rows would give is not known)'};
   }
   const drawn = [overlapOf(a, seeds), overlapOf(b, seeds)].filter((v) => v !== null);
-  if (drawn.length) {
-    const ratio = Math.max(...drawn);
-    return {ratio, byRow: 0, rows: 0, method: `Nadeau-Bengio, test/train ${ratio.toFixed(2)}${unpaired(a, b, seeds) ? '; their splits are not the same' : ''}`};
+  if (!drawn.length) {
+    const unsaid = [a, b].some((row) => row.cell && row.tested === null && !known(row.train_rows));
+    return {...none, method: `Student t${unsaid ? ' (sizes of the splits are not stored: not corrected)' : ''}`};
   }
-  const unsaid = [a, b].some((row) => row.cell && row.tested === null && !known(row.train_rows));
-  return {ratio: 0, byRow: 0, rows: 0, method: `Student t${unsaid ? ' (sizes of the splits are not stored: not corrected)' : ''}`};
+  const overlap = Math.max(...drawn), other = unpaired(a, b, seeds) ? '; their splits are not the same' : '';
+  const found = overlap > 1 ? varianceOfPair(one, metric, a, b) : null;
+  if (!found) return {...none, ratio: overlap, method: `Nadeau-Bengio, test/train ${overlap.toFixed(2)}${other}`};
+  return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
 }
 
 function comparison(one, a, b, metric) { // a against b by itself

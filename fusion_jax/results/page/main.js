@@ -150,7 +150,7 @@ function drawCompare() {
   fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : 'Nothing to compare: no two rows have values of common seeds.');
   const methods = [...new Set(able.map((line) => line.method))];
   const left = study.rows.filter((row) => state.rowsOff.has(row.key)).length, off = [...state.seedsOff].filter((s) => seedsOf(one).includes(s));
-  const partly = off.length > 0 && able.some((line) => line.row.tested !== null && !(line.row.influence || {})[metric] && one.covariances[metric]);
+  const partly = off.length > 0 && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
   fill('compare-note', [
     methods.length && `Test: ${list(methods)}. Filled dots differ from the baseline after the correction.`, seedsNote(seeds),
     off.length && `Without seed ${list(off.map(String))}.`, left && `${count(left, 'row')} left out.`,
@@ -200,7 +200,7 @@ function drawLong() {
 
 function drawMethod() {
   fill('method-text',
-    el('p', null, 'The unit of replication is the seed with its split, never the node. Differences are paired by seed. Where every seed draws its own split the variance of their mean is s² (1/n + test rows / training rows), Nadeau and Bengio’s correction for splits that overlap; where test rows are fixed the variance over rows is added to that over seeds, with Satterthwaite’s degrees of freedom. Intervals are Student’s, 95 %, each by itself; marks are p below .05 after Holm’s correction over all comparisons on a data set.'),
+    el('p', null, 'The unit of replication is the seed with its split, never the node. Differences are paired by seed. Where every seed draws its own split the variance of their mean is s² (1/n + test rows / training rows), Nadeau and Bengio’s correction for splits that overlap; with more test than training rows s² (1/n + training rows / test rows) and the variance over test rows; where test rows are fixed s² / n and the variance over test rows, with Satterthwaite’s degrees of freedom. The column “test” says which. Intervals are Student’s, 95 %, each by itself; marks are p below .05 after Holm’s correction over all comparisons on a data set.'),
     el('p', null, 'Choosing another baseline or metric, leaving out a seed or a row: means, deviations, differences, intervals, p, Holm, both exact tests, effects, ranks, the cost front and the learning curves are calculated anew in this page. The first sentence, the claims, and the two calibration figures are of the whole study, as it was stored.'),
     el('p', null, 'This file loads nothing and sends nothing. Choices made here are for looking: what a study set out to compare is in its claims.'));
 }
