@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.results import answer, calibration_study, families, mixture, tables
+from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import image
 from fusion_jax.results.rendering import grid as grids
@@ -164,6 +164,7 @@ def written(
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
+        PAGE: page.render(store, found),
         **_calibration(store, found, figures),
     }
     try:
