@@ -124,6 +124,7 @@ def main(argv):
                 published=study.published(source),
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
+                loaded=arguments.show_conversion,
                 begin=begin,
                 done=progress.show,
             )
