@@ -45,6 +45,12 @@ class Row:
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
             None where every seed draws its own, or no predictions are stored.
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
+        variant: the label without what it says of seeds that are missing; "" for the label.
+        train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
+        met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
+            are no more test rows than training rows, so that nobody asks.
+        met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
+        splits: the digest of each seed's split; () where it is not stored.
     """
 
     label: str
@@ -65,6 +71,17 @@ class Row:
     seeds: tuple[int, ...] = ()
     tested: np.ndarray | None = None
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    variant: str = ""
+    train_rows: tuple[int, ...] = ()
+    test_rows: tuple[int, ...] = ()
+    met: np.ndarray | None = None
+    met_influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    splits: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the row is called whether or not all of its seeds are there."""
+        return self.variant or self.label
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """{seed: value} of a metric."""
@@ -92,7 +109,8 @@ def rows(store: Store) -> list[Row]:
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
-            found.insert(last + 1, dataclasses.replace(row, label=label))
+            told_apart = label.removeprefix(row.label)
+            found.insert(last + 1, dataclasses.replace(row, label=label, variant=row.variant + told_apart))
     known = {row.data: row.task for row in found if row.values}
     return found + [_published(entry, known.get(entry["data"])) for entry in written.get("published", ())]
 
@@ -173,12 +191,15 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     if not seeds:
         return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged))
     notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
+    variant = about["label"]
     if notes:
         about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
     described = measured.about(store, identity)
     test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
+    met, of_met = _met(test) if tested is None else (None, {})
+    digests = {int(s): digest for cost in costs for s, digest in cost.get("splits", {}).items()}
     return Row(
         **about,
         values=test.values,
@@ -190,6 +211,12 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        variant=variant,
+        train_rows=test.trained,
+        test_rows=tuple(len(own) for own in test.rows),
+        met=met,
+        met_influence=of_met,
+        splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
     )
 
 
@@ -203,7 +230,15 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
     if not rows or any(not np.array_equal(own, rows[0]) for own in rows):
         return None, {}
-    return rows[0], metrics.influences(scored)
+    return rows[0], influence.of_shared_rows(scored)
+
+
+def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """The rows that some seed tests and their mean influence {metric: [M]}, of splits with more test than training rows
+    (`results.differences`); None and {} for others."""
+    if not test.rows or np.mean([len(rows) for rows in test.rows]) <= np.mean(test.trained):
+        return None, {}
+    return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
 
 
 def _variant(part: DataPlan) -> str:
@@ -245,10 +280,16 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     scores = [measured.validation(store, row.cell, seeds) for row, _ in group]
     chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
+
+    def picked(field: str) -> tuple:
+        return tuple(getattr(r, field)[i] for r, i in at) if all(getattr(r, field) for r, _ in at) else ()
+
+    average = _average([r for r, _ in at])
     wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
-    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
+    plain = SINGLE if first.protocol != "paper" else SINGLE_PAPER
+    label = plain + (f" ({lacks})" if lacks else "")
     shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in group)
     known = [m for m in first.influence if all(m in r.influence for r, _ in group)] if shared else []
     return dataclasses.replace(
@@ -261,7 +302,19 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
+        variant=plain,
+        met_influence=average,
+        **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
+
+
+def _average(chosen: list[Row]) -> dict[str, np.ndarray]:
+    """The mean of what the rows, one a seed, say of the rows that seeds test: as near as it is known."""
+    first = chosen[0]
+    if any(r.met is None or not np.array_equal(r.met, first.met) for r in chosen):
+        return {}
+    shared = (m for m in first.met_influence if all(m in r.met_influence for r in chosen))
+    return {m: np.mean([r.met_influence[m] for r in chosen], 0) for m in shared}
 
 
 def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:

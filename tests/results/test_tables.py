@@ -9,6 +9,7 @@ from scipy import stats
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Target
 from fusion_jax.results import report, tables
@@ -305,3 +306,23 @@ def test_a_deterministic_control_on_a_published_split(tmp_path):
     low, high = stats.binomtest(round(30 * found.values["accuracy"][0]), 30).proportion_ci(0.95, "wilson")
     text = report.write(store)
     assert f"30: {low:.3f} to {high:.3f}" in text and "± 0.000" not in text
+
+
+def test_a_row_says_of_its_splits_what_comparisons_ask(tmp_path):
+    store = study(tmp_path, [("drawn", 3, {}), ("same", 3, SAME)], dict(drawn=[[1, 2, "loss"]]))
+    drawn, same = tables.rows(store)
+    split = {s: tiny.dataset().split(s) for s in range(3)}
+    assert drawn.name == "drawn" and drawn.label.startswith("drawn (2 of 3 seeds")
+    assert drawn.train_rows == tuple(len(split[s].train) for s in (0, 2)) and len(drawn.test_rows) == 2
+    assert drawn.splits == () and same.met is None and same.met_influence == {}
+    np.testing.assert_array_equal(drawn.met, np.union1d(split[0].test, split[2].test))
+    assert all(psi.shape == drawn.met.shape for psi in drawn.met_influence.values()) and drawn.met_influence
+
+
+def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
+    options = dict(tiny.DATA, train=0.6)
+    cell, data, store = tiny.cell(seeds=2, data__options=options), tiny.dataset(train=0.6), Store(tmp_path, create=True)
+    store.write_study([(run_cell(cell, store, data)["identity"], cell)], "test")
+    (row,) = tables.rows(store)
+    assert row.met is None and row.test_rows < row.train_rows, "no more test than training rows: nobody asks"
+    assert row.splits == tuple(split_digest(data.split(s)) for s in range(2)) and len(set(row.splits)) == 2
