@@ -2,7 +2,8 @@
 
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
-    python -m experiments.sweep --config=... --workdir=... --config.seeds=10   # the five missing seeds only
+    python -m experiments.sweep --config=... --workdir=... --config.seeds=20   # the ten missing seeds only
+    python -m experiments.sweep --config=... --workdir=... --until_decided     # more seeds where they are needed
 
 Ends with the answer and the tables that `python -m experiments.report` prints, written to the folder `report` of the
 workdir.
@@ -21,11 +22,13 @@ from rich.console import Console
 from fusion_jax import study, zoo
 from fusion_jax.data import loader_of
 from fusion_jax.results import report
+from fusion_jax.results.claims import resolved
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.measured import primary_values
 from fusion_jax.results.store import Store
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run
+from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.study import Cell
 from fusion_jax.training.compilation import check_platform, use_cache
 
@@ -42,7 +45,7 @@ class Progress:
         self.cells = self.waiting = self.done = self.failed = 0
 
     def begin(self, cells: int, waiting: int) -> None:
-        self.cells, self.waiting = cells, waiting
+        self.cells, self.waiting = cells, self.done + waiting
         self.console.print(f"{cells} cells, {cells - waiting} finished before")
 
     def show(self, outcome: Outcome, problem: str) -> None:
@@ -61,6 +64,11 @@ class Progress:
         lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""
         line = f"{name} {metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}"
         self.console.print(line, highlight=False, markup=False)
+
+    def looked(self, look: Look) -> None:
+        """One line on a look at the results so far, with --until_decided."""
+        count = len(look.decided) + len(look.undecided)
+        self.console.print(f"{look.seeds} seeds: {len(look.decided)} of {count} decided", highlight=False, markup=False)
 
     def interrupted(self) -> None:
         whole = self.cells - self.waiting + self.done - self.failed
@@ -90,9 +98,11 @@ def main(argv):
             sweep = getattr(source, "sweep", None)
             cells = study.expand(FLAGS.config, sweep, argument or "")
             by_all = study.set_by_all(sweep, argument or "") if sweep else ()
+            claims = study.claims_of(source, file, argument or "")
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
         doubts += [f"{file} has no sweep(add): one cell"] if sweep is None else []
         if FLAGS.dry_run:
+            resolved(claims, cells, file)
             for cell in cells:
                 loader_of(cell.plan.data.name, cell.plan.data.options)
                 console.print(f"{described(cell)} seeds={cell.seeds}", highlight=False, markup=False)
@@ -117,16 +127,19 @@ def main(argv):
                     arguments.warn(doubt)
                 progress.begin(cells, waiting)
 
-            run(
+            more = dict(limit=FLAGS.max_seeds, looked=progress.looked) if FLAGS.until_decided else {}
+            (run_until_decided if FLAGS.until_decided else run)(
                 cells,
                 store,
                 path,
                 published=study.published(source),
+                claims=claims,
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
                 loaded=arguments.show_conversion,
                 begin=begin,
                 done=progress.show,
+                **more,
             )
             progress.end()
             print(report.written(store).printed)
@@ -156,4 +169,8 @@ if __name__ == "__main__":
     flags.DEFINE_bool("dry_run", False, "list the cells and stop")
     flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
     flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; serial for one cell at a time, else threads")
+    flags.DEFINE_bool(
+        "until_decided", False, "add seeds until every claim, or comparison with the baseline, is decided"
+    )
+    flags.DEFINE_integer("max_seeds", LIMIT, "with --until_decided, the most seeds a cell gets", lower_bound=2)
     arguments.run(main)
