@@ -80,11 +80,12 @@ class Made:
 
     @property
     def printed(self) -> str:
-        """The report for a terminal: the answer, the grid, where the page is, then the long tables, and all files."""
-        page = next((f"page: {os.fspath(path)}\n" for path in self.files if path.name == PAGE), "")
+        """The report for a terminal, which scrolls: all of it, then again what it ends with, the answer, the grid and
+        where the page is."""
+        page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
         names = ", ".join(path.name for path in self.files)
         ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
-        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, page, self.tables, ours) if part).rstrip()
+        return "\n".join(part for part in (self.text, ours, f"{self.sentence}\n", self.grid, page) if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
