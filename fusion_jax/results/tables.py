@@ -18,7 +18,7 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
-from fusion_jax.results import influence, measured
+from fusion_jax.results import calibration, influence, measured, memo
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, differences, flatten, short
 
@@ -50,6 +50,7 @@ class Row:
         role: what the row is for: a "fusion" of several modalities with the graph, the same with "no graph", one
             "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
         fusion: the mechanism's name; "" of controls and of rows that are not run.
+        calibration: of its class probabilities; None where there are none, or the row is not one cell's.
         flops, peak_bytes, compile_seconds: of the compiled program; None where they are not recorded.
         variant: the label without what it says of seeds that are missing; "" for the label.
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
@@ -82,6 +83,7 @@ class Row:
     variant: str = ""
     role: str = ""
     fusion: str = ""
+    calibration: calibration.Calibration | None = None
     flops: float | None = None
     peak_bytes: float | None = None
     compile_seconds: float | None = None
@@ -192,7 +194,8 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
     try:
-        return _read_row(store, entry, about)
+        key = entry.label, entry.seeds, tuple(entry.planned), about["data"]
+        return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
 
@@ -248,6 +251,7 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        calibration=_calibration(entry.plan, described["kind"], test.scored),
         **_program(costs),
         variant=variant,
         train_rows=test.trained,
@@ -258,6 +262,12 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         looks=tuple(n for n in entry.planned if set(range(n)) <= {*seeds, *diverged}),
         limit=max(entry.planned, default=0),
     )
+
+
+def _calibration(plan: Plan, kind: str, scored: Sequence[Scored]) -> calibration.Calibration | None:
+    """The calibration of predictions that are probabilities of classes."""
+    able = not plan.control.name or zoo.get("control", plan.control.name).probabilities
+    return calibration.of(scored) if scored and able and tasks.of(kind).probabilities else None
 
 
 def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -345,7 +355,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
         parameters=first.parameters if len({r.parameters for r, _ in group}) == 1 else None,
         seconds=sum(r.seconds for r, _ in group),
-        **{key: None for key in ("flops", "peak_bytes", "compile_seconds")},
+        **{key: None for key in ("flops", "peak_bytes", "compile_seconds", "calibration")},
         cell="",
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
