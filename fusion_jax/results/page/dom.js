@@ -73,7 +73,7 @@ function amount(value) { // "1,234", "12.3 k", "4.5 M"
   for (const [size, unit] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
     if (Math.abs(value) >= size) return `${(value / (unit === 'k' ? 1e3 : size)).toPrecision(3)} ${unit}`;
   }
-  return value.toLocaleString('en', {maximumFractionDigits: 0});
+  return value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 function seconds(value) {

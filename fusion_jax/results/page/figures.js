@@ -146,8 +146,8 @@ function drawCurves() {
   const named_ = metric ? baselinesOf(one, metric) : [];
   const rows = inOrder(one, metric).filter((row) => curveOf(row, state.curve));
   const all = rows.map((row) => curveOf(row, state.curve));
-  const values = all.flatMap((c) => c.middle).filter(Number.isFinite).sort((a, b) => a - b);
-  const y = extent([values[Math.floor(0.01 * values.length)], values[Math.ceil(0.99 * values.length) - 1]], 0.1);
+  const values = all.flatMap((c) => [...c.low, ...c.middle, ...c.high]).filter(Number.isFinite).sort((a, b) => a - b);
+  const y = extent([values[Math.floor(0.01 * values.length)], values[Math.ceil(0.99 * values.length) - 1]]);
   const last = Math.max(...all.map((c) => c.epochs.at(-1)), 1);
   const chooser = el('select', {id: 'curve-kind', onchange: (event) => { state.curve = event.target.value; keepFocus(drawCurves); }},
     able.map((name) => el('option', {value: name, selected: name === state.curve}, CURVE_NAMES[name])));

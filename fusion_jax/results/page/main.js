@@ -102,7 +102,8 @@ function drawGrid() {
 function compareColumns(metric, named_, range) {
   const {digits, sign, heading} = study.metrics[metric];
   const far = (line) => line.difference !== undefined;
-  const only = (key, text) => ({value: (line) => (far(line) ? line[key] : NaN), cell: (line) => (far(line) ? text(line[key], line) : '')});
+  const of = (line, key) => (key in LATER ? later(line, key) : line[key]);
+  const only = (key, text) => ({value: (line) => (far(line) ? of(line, key) : NaN), cell: (line) => (far(line) ? text(of(line, key), line) : '')});
   const interval = (line) => (Number.isFinite(line.low) ? `${signed(line.low, digits)} to ${signed(line.high, digits)}` : DASH);
   const toggle = (line) => !line.row.cited && Number.isFinite(line.mean) && el('input', {
     type: 'checkbox', class: 'tick', id: `part-${line.row.key}`, checked: !state.rowsOff.has(line.row.key), disabled: named_.includes(line.row),
@@ -127,8 +128,7 @@ function compareColumns(metric, named_, range) {
     {key: 'improvement', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
     {key: 'wilcoxon', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
     {key: 'permutation', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
-    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', value: (line) => (far(line) ? line.needed : NaN),
-      cell: (line) => (far(line) ? (line.needed ? amount(line.needed) : DASH) : '')},
+    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
     {key: 'method', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
   ];
 }
@@ -140,7 +140,6 @@ function drawCompare() {
   const {named: named_, lines, family} = compared(one, metric), {heading} = study.metrics[metric];
   const top = best(one, metric), able = lines.filter((line) => line.difference !== undefined);
   for (const line of lines) line.top = line.row.number === top;
-  for (const line of able) line.needed = seedsNeeded(line.effect, line.ratio);
   const shown = lines.filter((line) => matches(line.row));
   const range = forestRange(able.filter((line) => matches(line.row)).map((line) => (Number.isFinite(line.low) ? [line.low, line.high] : [line.difference, line.difference])));
   const better = able.filter((line) => line.mark > 0).length, worse = able.filter((line) => line.mark < 0).length;
