@@ -3,7 +3,7 @@
 function drawAnswer() {
   document.title = `${plainText(study.title)} – fusion_jax`;
   fill('title', plainText(study.title));
-  fill('sentence', named(study.sentence));
+  fill('sentence', named(study.sentence)).classList.toggle('long', study.sentence.length > 130);
   const run = study.rows.filter((row) => !row.cited).length, seeds = study.groups.map((one) => seedsOf(one).length);
   const most = Math.max(0, ...seeds);
   fill('facts', [count(run, 'row'), count(new Set(study.groups.map((one) => one.data)).size, 'data set'), count(most, 'seed'),
