@@ -20,6 +20,12 @@ function svg(tag, attributes, ...children) {
   return build(document.createElementNS(SVG, tag), attributes, children);
 }
 
+const NARROW = '(max-width: 640px)';
+
+function isNarrow() {
+  return window.matchMedia(NARROW).matches;
+}
+
 function fill(id, ...children) {
   const node = document.getElementById(id);
   node.replaceChildren(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
@@ -39,6 +45,10 @@ function plainText(value) {
 
 function named(value) { // a name of the study, kept to itself whatever its script
   return el('bdi', null, plainText(value));
+}
+
+function withMinus(text) { // a hyphen before a number is a minus
+  return text.replace(/([\s(\[])-(\d)/g, `$1${MINUS}$2`);
 }
 
 function labelOf(row) { // of a row without all of its seeds with how many it has
