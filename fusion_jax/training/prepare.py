@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from fusion_jax import tasks
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
+from fusion_jax.data.imputation import filled, fit_fill, unknown_columns
 from fusion_jax.graphs import Graph
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Batch, Target
@@ -171,9 +172,7 @@ def prepare(
         own = cut_all(graph, evaluated, links[0][0], [held for _, held in links])
     for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         fitted_on[seed] = _training_nodes(data, split)
-        scalers = {
-            name: fit_scaler(x, mask[:, m], fitted_on[seed], part.scale) for m, (name, x) in enumerate(features.items())
-        }
+        fill, scalers = fit_features(features, mask, fitted_on[seed], part.scale, data.impute)
         trials.append(
             Trial(
                 key=jax.random.fold_in(jax.random.key(1), seed if "dropout" in per_seed else 0),
@@ -185,12 +184,13 @@ def prepare(
                 mask=jnp.asarray(mask & there[i][:, None]) if coming else None,
                 evaluated=own[i].padded if own else None,
                 known=mask[fitted_on[seed]].any(0),
+                fill=fill,
             )
         )
         units.append(task.units(data.target, split.train))
         target = task.learned(data.target, units[-1])
         targets.append(task.hide_unseen(target, _among(np.concatenate([split.train, split.val]), len(target))))
-    warn_of_lacks(data.name, features, mask, fitted_on, part.scale)
+    warn_of_lacks(data.name, features, mask, fitted_on, part.scale, data.impute)
     if missing == "mean" and part.scale in ("none", "row") and not mask.all():
         warnings.warn(
             f"model.missing='mean' fills what is missing with 0, which is the training mean of standardised features "
@@ -213,6 +213,24 @@ def prepare(
         tuple(g.evaluation for g in own) if own else (evaluated,) * len(seeds),
         None if units[0] is None else tuple(units),
     )
+
+
+def fit_features(
+    features: dict[str, np.ndarray], mask: np.ndarray, rows: np.ndarray, scale: str, impute: str
+) -> tuple[dict[str, np.ndarray] | None, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """{modality: what fills missing values [d]} (None without `impute`), and {modality: shift and scale [d]} behind it.
+
+    Both are fitted on the nodes `rows` alone. A column of which these have no value is 0 for every node: nothing tells
+    its unit.
+    """
+    if not impute:
+        return None, {name: fit_scaler(x, mask[:, m], rows, scale) for m, (name, x) in enumerate(features.items())}
+    fill, scalers = {}, {}
+    for m, (name, x) in enumerate(features.items()):
+        fill[name] = fit_fill(x, mask[:, m], rows, impute)
+        shift, unit = fit_scaler(filled(x[rows], fill[name]), mask[rows, m], np.arange(len(rows)), scale)
+        scalers[name] = shift, np.where(unknown_columns(x, mask[:, m], rows), np.float32(0), unit)
+    return fill, scalers
 
 
 def _among(rows: np.ndarray, count: int) -> np.ndarray:
