@@ -32,9 +32,10 @@ from fusion_jax.results.export import PLATFORMS, export, used
 from fusion_jax.results.prediction import Prediction
 from fusion_jax.results.restore import Restored, only_cell, predict_unsure, restore, whole_identity
 from fusion_jax.results.store import Store
+from fusion_jax.structures.base import derive
 from fusion_jax.training import checkpoint
 from fusion_jax.training.compilation import own_settings
-from fusion_jax.training.derived import structures_of, with_structures
+from fusion_jax.training.derived import structures_of
 from fusion_jax.training.prepare import STRUCTURE, Prepared, prepare
 
 
@@ -213,8 +214,9 @@ class Predictor:
             prepared = prepare(plan.data, grown, self.cell.seeds, splits=before.splits, **plan.preparing)
         prepared = dataclasses.replace(prepared, units=before.units)
         wanted = structures_of(self.cell.models[0])
-        if any(wanted):
-            prepared = with_structures(prepared, *wanted, earlier=before.evaluated)
+        if any(wanted):  # they go on from what the old nodes had
+            evaluated = derive(prepared.evaluated, *wanted, earlier=before.evaluated)
+            prepared = dataclasses.replace(prepared, evaluated=tuple(evaluated))
         return dataclasses.replace(prepared, trials=self._with_fitted(prepared.trials))
 
     def _fill(self) -> dict[str, np.ndarray]:
@@ -239,10 +241,15 @@ class Predictor:
         return arrivals(x, widths, ids=ids, mask=mask, known=self.ids)
 
     def _check_can_grow(self) -> None:
-        if STRUCTURE in self.modalities:
+        """Raises ValueError where a new node would change what is known of the old ones, unlike all in training."""
+        found = [f"modality {STRUCTURE!r}"] if STRUCTURE in self.modalities else []
+        if (self.cell.plan.data.setting or self.data.setting) == "transductive":
+            declared = [s for side in structures_of(self.cell.models[0]) for s in side]
+            found += [f"structure {s}" for s in declared if not s.maker.lasts]
+        if found:
             raise ValueError(
-                f"cell {self.cell.identity}: modality {STRUCTURE!r} encodes the whole graph, so that a new node would "
-                f"change it for all: no predictions for new nodes"
+                f"cell {self.cell.identity}: {found[0]} encodes the whole graph, so that a new node would change it "
+                f"for all: no predictions for new nodes"
             )
 
     def _joinable(self) -> dict[str, tuple[list[str], bool]]:
