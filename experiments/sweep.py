@@ -2,9 +2,11 @@
 
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
     python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
-    python -m experiments.sweep --config=... --workdir=... --config.seeds=10   # the five missing seeds only
+    python -m experiments.sweep --config=... --workdir=... --config.seeds=20   # the ten missing seeds only
+    python -m experiments.sweep --config=... --workdir=... --until_decided     # more seeds where they are needed
 
-Ends with the table that `python -m experiments.report` prints, written to the folder `report` of the workdir.
+Ends with the answer and the tables that `python -m experiments.report` prints, written to the folder `report` of the
+workdir.
 Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
 """
 
@@ -18,15 +20,23 @@ from absl import flags
 from fusion_jax import study
 from fusion_jax.data import loader_of
 from fusion_jax.results import report
+from fusion_jax.results.claims import resolved
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.run.display.base import described
 from fusion_jax.run.sweep import run
+from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.training.compilation import check_platform, use_cache
 
 from . import arguments, listening
 
 FLAGS = flags.FLAGS
+
+
+def told(look: Look) -> str:
+    """One line on a look at the results so far, with --until_decided."""
+    count = len(look.decided) + len(look.undecided)
+    return f"{look.seeds} seeds: {len(look.decided)} of {count} decided"
 
 
 def main(argv):
@@ -41,9 +51,11 @@ def main(argv):
             sweep = getattr(source, "sweep", None)
             cells = study.expand(FLAGS.config, sweep, argument or "")
             by_all = study.set_by_all(sweep, argument or "") if sweep else ()
+            claims = study.claims_of(source, file, argument or "")
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
         doubts += [f"{file} has no sweep(add): one cell"] if sweep is None else []
         if FLAGS.dry_run:
+            resolved(claims, cells, file)
             for cell in cells:
                 loader_of(cell.plan.data.name, cell.plan.data.options)
                 console.print(f"{described(cell)} seeds={cell.seeds}", highlight=False, markup=False)
@@ -64,23 +76,30 @@ def main(argv):
                         f"{len(gone)} of {len(before)} rows that {os.fspath(store.root)} had are not of this study, "
                         f"and leave its tables: {named}; what they stored stays, and comes back with their own study"
                     )
-                for doubt in doubts:
-                    arguments.warn(doubt)
+                while doubts:
+                    arguments.warn(doubts.pop(0))
                 listeners.begin(cells, waiting)
 
-            failed = run(
+            def looked(look: Look) -> None:
+                console.print(told(look), highlight=False, markup=False)
+
+            more = dict(limit=FLAGS.max_seeds, looked=looked) if FLAGS.until_decided else {}
+            failed = (run_until_decided if FLAGS.until_decided else run)(
                 cells,
                 store,
                 path,
                 published=study.published(source),
+                claims=claims,
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
+                loaded=arguments.show_conversion,
                 begin=begin,
                 progress=listeners.progress,
                 done=listeners.done,
+                **more,
             )
             listeners.end()
-            print(report.write(store))
+            print(report.written(store).printed)
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
     except KeyboardInterrupt:
@@ -107,4 +126,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
     listening.define()
     flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; serial for one cell at a time, else threads")
+    flags.DEFINE_bool(
+        "until_decided", False, "add seeds until every claim, or comparison with the baseline, is decided"
+    )
+    flags.DEFINE_integer("max_seeds", LIMIT, "with --until_decided, the most seeds a cell gets", lower_bound=2)
     arguments.run(main)

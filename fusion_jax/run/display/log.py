@@ -24,7 +24,7 @@ class Log(Listener):
         self.console.print(stamped, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, cells, waiting):
-        self.cells, self.waiting = cells, waiting
+        self.cells, self.waiting = cells, self.count + waiting  # a study may begin again, with more seeds
         self._print(f"{cells} cells, {cells - waiting} finished before")
 
     def progress(self, progress):

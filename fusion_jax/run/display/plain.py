@@ -18,7 +18,7 @@ class Plain(Listener):
         self.cells = self.waiting = self.count = self.failed = 0
 
     def begin(self, cells, waiting):
-        self.cells, self.waiting = cells, waiting
+        self.cells, self.waiting = cells, self.count + waiting  # a study may begin again, with more seeds
         self.console.print(f"{cells} cells, {cells - waiting} finished before")
 
     def done(self, outcome, problem=""):
