@@ -128,6 +128,7 @@ def prepare(
     protocol: str = "honest",
     class_weights: bool = False,
     missing: str = "mask",
+    splits: Sequence[Split] | None = None,
 ) -> Prepared:
     """Splits, scalers, weights, keys and arrays of the given seeds.
 
@@ -137,6 +138,7 @@ def prepare(
         protocol: see `select_split`.
         class_weights: see `training_weight`.
         missing: what the model puts for a missing modality; "mean" is warned of where it would not be the mean.
+        splits: those of the seeds, as selection uses them, where they are not drawn anew.
     Raises:
         ValueError: whatever of the plan does not fit the data set.
     """
@@ -160,7 +162,8 @@ def prepare(
     for key in ("views", "test_views"):
         if (named := getattr(part, key)) and len(named) != len(features):
             raise ValueError(f"data.{key} names {len(named)} edge sets for {len(features)} modalities")
-    splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
+    if splits is None:
+        splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
     there = [_nodes_in_training(data, split, protocol) for split in splits] if coming else []
     task, trials, targets, units, fitted_on = tasks.of(data.target), [], [], [], {}
     links = [task.links(data.target, split.train) for split in splits]
@@ -202,7 +205,7 @@ def prepare(
     batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if own else evaluated)
     return Prepared(
         batch,
-        splits,
+        tuple(splits),
         tuple(seeds),
         jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets),
         jax.tree.map(lambda *a: jnp.stack(a), *trials),
