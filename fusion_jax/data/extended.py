@@ -21,6 +21,7 @@ from fusion_jax.arrays import refuse
 from fusion_jax.data.arrivals import Arrivals, Edges
 from fusion_jax.data.base import Dataset, Split, Splits, edge_set
 from fusion_jax.data.graphs import FromFeatures, grow
+from fusion_jax.data.imputation import all_filled
 from fusion_jax.records import Target
 
 
@@ -45,7 +46,8 @@ def extended(
         counts = np.append(g.n_node[:-1], g.n_node[-1] + len(new)) if n_node is None else np.append(g.n_node, n_node)
         own = edges.get(name)
         if own is None and name in data.made and n_node is None and len(new):
-            own = _attached(grow(data.made[name], features, mask, old)[1], data.num_nodes)
+            known = all_filled(features, mask, old, data.impute)
+            own = _attached(grow(data.made[name], known, mask, old)[1], data.num_nodes)
         graphs[name] = _joined(g, own, counts)
     return dataclasses.replace(
         data,
@@ -54,7 +56,7 @@ def extended(
         graphs=graphs,
         target=target,
         splits=Splits(_no_split, fixed=True, rule=data.splits.rule),
-        **_own_fields(data, new, target),
+        **_own_fields(data, new),
     )
 
 
@@ -101,9 +103,11 @@ def _no_split(seed: int) -> Split:
     raise ValueError("the splits of the cell's seeds are given")
 
 
-def _own_fields(data: Dataset, new: Arrivals, target: Target) -> dict:
-    ids = getattr(data, "ids", None)
-    return {} if ids is None else dict(ids=np.concatenate([ids, new.ids.astype(str)]))
+def _own_fields(data: Dataset, new: Arrivals) -> dict:
+    made = {} if data.ids is None else dict(ids=np.concatenate([data.ids, new.ids.astype(str)]))
+    if data.labelled is not None:
+        made["labelled"] = np.concatenate([data.labelled, np.zeros(len(new), bool)])
+    return made
 
 
 def _behind(x, more: np.ndarray):

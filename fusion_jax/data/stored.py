@@ -59,6 +59,7 @@ def pack(data: Dataset) -> bytes:
         default_graph=data.default_graph,
         made={name: dataclasses.asdict(how) for name, how in data.made.items()},
         ids=_ids(data),
+        impute=data.impute,
     )
     arrays = _arrays(data) | {f"split/{part}": np.asarray(getattr(split, part)) for part in PARTS}
     buffer = io.BytesIO()
@@ -79,7 +80,7 @@ def unpack(content: bytes) -> Dataset:
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
         raise ValueError(f"no data set as fusion_jax stores it: {error}") from error
     own = Split(*(arrays[f"split/{part}"] for part in PARTS))
-    ids = {} if about["ids"] is None else dict(ids=np.array(about["ids"]))
+    ids = {} if about["ids"] is None else dict(ids=np.array(about["ids"], dtype=str))
     return Dataset(
         name=about["name"],
         features={
@@ -95,6 +96,8 @@ def unpack(content: bytes) -> Dataset:
         setting=about["setting"],
         default_graph=about["default_graph"],
         made={name: Neighbours(**{k: _tuples(v) for k, v in how.items()}) for name, how in about["made"].items()},
+        labelled=arrays.get("labelled"),
+        impute=about.get("impute", ""),
         **ids,
     )
 
@@ -117,7 +120,7 @@ def _ids(data: Dataset) -> list[str] | None:
 
 
 def _arrays(data: Dataset) -> dict[str, np.ndarray]:
-    found = {"mask": data.mask}
+    found = {"mask": data.mask} | ({} if data.labelled is None else {"labelled": data.labelled})
     for i, x in enumerate(data.features.values()):
         if sp.issparse(x):
             found |= {f"features/{i}/{part}": getattr(x, part) for part in SPARSE}

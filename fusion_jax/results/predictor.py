@@ -222,7 +222,9 @@ class Predictor:
     def _fill(self) -> dict[str, np.ndarray]:
         """{modality: [S, d]}, what stands for single values that are missing, of the seeds that predict."""
         here = np.array([self.cell.seeds.index(seed) for seed in self.seeds])
-        return {name: np.asarray(self.cell.prepared.trials.shift[name])[here] for name in self.modalities}
+        trials = self.cell.prepared.trials
+        fitted = trials.shift if trials.fill is None else trials.fill
+        return {name: np.asarray(fitted[name])[here] for name in self.modalities}
 
     def _with_fitted(self, trials: Any) -> Any:
         """The trials with the stored scalers of every seed, where they are stored."""
