@@ -13,8 +13,9 @@ from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
 from fusion_jax.results.claims import record, resolved
 from fusion_jax.results.store import Store
-from fusion_jax.run.cell import check_splits
+from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
+from fusion_jax.run.progress import Progress
 from fusion_jax.study import Cell, Claim
 
 Datasets = Mapping[str, Dataset | Exception]
@@ -99,7 +100,9 @@ def run(
     looks: Sequence[int] = (),
     engine: str = "serial",
     workers: int = 1,
+    loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
+    progress: Callable[[Progress], None] | None = None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
     """Runs the cells that are not finished; returns how many failed.
@@ -112,13 +115,19 @@ def run(
         claims: what the study says beforehand, written down before anything is trained.
         looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
+        progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, in whichever
+            thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
             trained on another split.
     """
     datasets = load_all(cells)
+    for data in datasets.values():
+        if isinstance(data, Dataset):
+            loaded(data)
     there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
     identified = grown(identify(cells, datasets, there), store)
     stated = resolved(claims, [cell for _, cell in identified], source)
@@ -128,9 +137,9 @@ def run(
     if looks:
         store.amend(looks={**store.read_study().get("looks", {}), "plan": list(looks)})
     waiting = [
-        Job(i, c, store, datasets[data_key(c)], broken[i])
+        Job(i, c, store, datasets[data_key(c)], broken[i], progress)
         for i, c in identified
-        if broken[i] or set(range(c.seeds)) - set(store.finished_seeds(i))
+        if broken[i] or missing(c, store, i)
     ]
     begin(len(identified), len(waiting))
     failed = 0
