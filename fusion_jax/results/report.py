@@ -14,10 +14,12 @@ from fusion_jax import metrics
 from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import image
+from fusion_jax.results.rendering import checklist
 from fusion_jax.results.rendering import grid as grids
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
+from fusion_jax.results.rendering.bibliography import bibtex
 from fusion_jax.results.rendering.csv import csv
 from fusion_jax.results.rendering.json import as_json
 from fusion_jax.results.rendering.table import Table, cited, sources, title
@@ -145,9 +147,10 @@ def written(
 ) -> Made:
     """Writes the report into the study's folder, and returns what is printed of it.
 
-    report/table.md, table.tex, table.csv and table.json; where there is classification calibration.{md,csv}, and
-    calibration.png where a model states an uncertainty and matplotlib is installed, or with `figures`. Where the folder
-    cannot be written, a warning says so and the report is returned all the same.
+    report/index.html, table.md, table.tex, table.csv and table.json, references.bib, checklist.md; where there is
+    classification calibration.{md,csv}, and calibration.png where a model states an uncertainty and matplotlib is
+    installed, or with `figures`. Where the folder cannot be written, a warning says so and the report is returned all
+    the same.
 
     Args:
         metrics, percent: of the LaTeX tables, see `latex`; of a data set without one of the metrics the others.
@@ -166,6 +169,8 @@ def written(
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
         PAGE: page.render(store, found),
+        "references.bib": bibtex(store.read_study()).encode(),
+        "checklist.md": checklist.markdown(store, found, made).encode(),
         **_calibration(store, found, figures),
     }
     try:
