@@ -47,6 +47,8 @@ OTHERS = {
     "structure": "fusion_jax.structures",
     "data": "fusion_jax.data",
     "engine": "fusion_jax.run.engines",
+    "display": "fusion_jax.run.display",
+    "writer": "fusion_jax.run.writers",
 }
 
 SCORING = ("task", "metric")  # what is predicted and how it is scored: listed where they are asked for

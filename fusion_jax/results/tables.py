@@ -119,11 +119,11 @@ def rows(store: Store) -> list[Row]:
     entries = [
         Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned) for e in written["cells"]
     ]
-    names = _data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
+    names = data_names([e.plan.data for e in entries])
+    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
-        if row.values and _is_single(entry.plan):
+        if row.values and is_single(entry.plan):
             singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
@@ -175,27 +175,24 @@ def _without_modalities(plan: Plan) -> str:
     return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
-def _is_single(plan: Plan) -> bool:
+def is_single(plan: Plan) -> bool:
+    """Whether a model sees one modality only, and no encoding of the graph."""
     modalities = plan.data.modalities
     return len(modalities) == 1 and modalities[0] != "structure" and not plan.control.name
 
 
 def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
     """The row of a cell; one without values where a file of the cell is damaged, and says which."""
-    control = entry.plan.control
+    label, placement = placed(entry.label, entry.plan)
     about = dict(
-        label=entry.label,
-        placement="-" if control.name else entry.plan.model.placement,
-        data=names[_variant(entry.plan.data)],
+        label=label,
+        placement=placement,
+        data=names[problem(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
         role=_role(entry.plan),
-        fusion="" if control.name else zoo.short(entry.plan.model.fusion.name),
+        fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
-    if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
-        about["label"] += VALIDATION_LABELS
-    if not control.name and not _has_edges(entry.plan):
-        about["placement"] += NO_GRAPH
     try:
         key = entry.label, entry.seeds, tuple(entry.planned), about["data"]
         return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
@@ -212,6 +209,14 @@ def _role(plan: Plan) -> str:
     if len(plan.data.modalities) == 1:
         return "modality"
     return "fusion" if _has_edges(plan) else "no graph"
+
+
+def placed(label: str, plan: Plan) -> tuple[str, str]:
+    """What the row of a cell is called, and where its fusion stands."""
+    if plan.control.name:
+        told = plan.control.options.get("validation_labels") and VALIDATION_LABELS not in label
+        return label + VALIDATION_LABELS * bool(told), "-"
+    return label, plan.model.placement + ("" if _has_edges(plan) else NO_GRAPH)
 
 
 def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
@@ -293,23 +298,23 @@ def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarr
     return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
 
 
-def _variant(part: DataPlan) -> str:
+def problem(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
     return json.dumps([part.name, part.options], sort_keys=True)
 
 
-def _data_names(parts: list[DataPlan]) -> dict[str, str]:
+def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it.
 
     A file outside is named without its folder, unless another has the same name.
     """
-    variants = {_variant(part): part for part in parts}
+    variants = {problem(part): part for part in parts}
     every, named = {part.name for part in parts}, {}
-    for variant, part in variants.items():
+    for own, part in variants.items():
         name = short(part.name) if sum(short(other) == short(part.name) for other in every) == 1 else part.name
         given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()))
         alone = sum(other.name == part.name for other in variants.values()) == 1
-        named[variant] = name if alone or not given else f"{name} ({given})"
+        named[own] = name if alone or not given else f"{name} ({given})"
     return named
 
 
