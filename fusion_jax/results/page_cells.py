@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.folders import Damaged
-from fusion_jax.results.lock import holder
+from fusion_jax.results import running
 from fusion_jax.results.store import Store
 from fusion_jax.study import flatten
 
@@ -53,7 +53,7 @@ def _same(config: Mapping[str, Any], key: str, value: Any) -> bool:
 
 def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """{cell: state, finished seeds, error and traceback of the last attempt}; reads no result."""
-    running = holder(store.root) is not None
+    trained = running.read(store)
     found = {}
     for entry in study["cells"]:
         identity = entry["id"]
@@ -63,9 +63,11 @@ def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         except Damaged as error:
             seeds, failure = [], dict(error=str(error))
         now = DONE if len(seeds) >= entry["seeds"] else FAILED if failure else WAITING
-        if now != DONE and running and _begun(store, identity):
+        if now != DONE and trained is not None and (identity in trained or _begun(store, identity)):
             now = RUNNING
         found[identity] = dict(state=now, finished=seeds)
+        if now == RUNNING:
+            found[identity] |= dict(progress=trained.get(identity, {}))
         if now != DONE and failure:
             found[identity] |= dict(error=failure.get("error", ""), traceback=failure.get("traceback", ""))
     return found

@@ -61,7 +61,13 @@ function placeOf(cell) {
 function cellHead(cell) {
   const [sign, word] = STATES[cell.state];
   return [el('span', {class: `state ${cell.state}`, title: word}, el('span', {'aria-hidden': 'true'}, sign), el('span', {class: 'hidden'}, word)), ' ',
-    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length < cell.seeds ? `${cell.finished.length} of ` : ''}${count(cell.seeds, 'seed')}`)];
+    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length < cell.seeds ? `${cell.finished.length} of ` : ''}${count(cell.seeds, 'seed')}${progressText(cell.progress)}`)];
+}
+
+function progressText(progress) { // of a cell that is being trained
+  if (!progress || !progress.epoch) return '';
+  const {epoch, epochs, validation} = progress;
+  return ` · epoch ${epoch}${epochs ? ` of ${epochs}` : ''}${validation ? `, ${plainText(validation[0])} ${fixed(validation[1])} on validation rows` : ''}`;
 }
 
 function drawCells() {
