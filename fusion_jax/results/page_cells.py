@@ -18,7 +18,7 @@ from fusion_jax.study import flatten
 
 POINTS = 40  # epochs of a learning curve
 CURVES = ("train_loss", "val_loss", "val_score")
-COSTS = ("flops", "peak_bytes", "compile_seconds", "train_seconds", "dim", "split_rule")
+COSTS = ("dim", "split_rule")
 DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
 
 
@@ -87,12 +87,9 @@ def _begun(store: Store, identity: str) -> bool:
 
 
 def _finished(store: Store, identity: str, environments: dict[str, int]) -> dict[str, Any]:
-    """Costs, divergences, environments (as numbers in `environments`) and learning curves of a finished cell."""
+    """Width, splits, divergences, environments (numbers in `environments`) and learning curves of a finished cell."""
     costs = store.costs(identity)
     found = {name: costs[-1][name] for name in COSTS if costs[-1].get(name) is not None}
-    for name in ("compile_seconds", "train_seconds"):
-        known = [cost[name] for cost in costs if cost.get(name) is not None]
-        found |= {name: sum(known)} if known else {}
     found["best_epoch"] = [epoch for cost in costs for epoch in cost.get("best_epoch", ())]
     found["diverged"] = [gone for cost in costs for gone in cost.get("diverged", ())]
     texts = dict.fromkeys(json.dumps(env, sort_keys=True) for env in store.environments(identity))

@@ -167,7 +167,7 @@ def written(
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
         **_calibration(calibrated, figures),
     }
     try:

@@ -11,9 +11,9 @@ function drawAnswer() {
   drawStatus();
   show('claims', study.claims.length > 0);
   const signs = {holds: '✓ holds', fails: '✕ fails', undecided: '? undecided'};
-  fill('claims', el('h2', null, 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
+  fill('claims', el('h2', null, study.claims.some((claim) => claim.late) ? 'Claims' : 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
     el('span', {class: `verdict ${claim.verdict}`}, signs[claim.verdict] || plainText(claim.verdict)), named(claim.text),
-    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? ` About ${count(claim.more_seeds, 'more seed')} would decide it.` : '')))));
+    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? `; about ${count(claim.more_seeds, 'more seed')} would decide it` : '', claim.late ? `; written when ${count(claim.late, 'seed')} had finished` : '')))));
 }
 
 function drawStatus(said) {
@@ -151,7 +151,7 @@ function drawCompare() {
   fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : 'Nothing to compare: no two rows have values of common seeds.');
   const methods = [...new Set(able.map((line) => line.method))];
   const left = study.rows.filter((row) => state.rowsOff.has(row.key)).length, off = [...state.seedsOff].filter((s) => seedsOf(one).includes(s));
-  const partly = off.length > 0 && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
+  const partly = (off.length > 0 || study.looks.plan) && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
   fill('compare-note', [
     methods.length && `Test: ${list(methods)}. Filled dots differ from the baseline after the correction.`, seedsNote(seeds),
     off.length && `Without seed ${list(off.map(String))}.`, left && `${count(left, 'row')} left out.`,
