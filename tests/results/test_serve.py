@@ -92,6 +92,10 @@ def test_a_folder_without_a_study_is_an_error(tmp_path):
 def test_an_open_page_shows_what_is_new_and_keeps_what_was_chosen(made, served, opened):
     window = opened(f"http://{serve.ADDRESS}:{served}/")
     assert "1 of 2 cells finished, 1 waiting" in window.inner_text("#status")
+    with exclusive(made.store.root):
+        running.write(made.store, {made.cells[1][0]: dict(epoch=4, epochs=6, validation=["accuracy", 0.5])})
+        window.locator("#cell-list summary", has_text="epoch 4 of 6, accuracy 0.500 on validation rows").wait_for()
+        assert "1 running" in window.inner_text("#status")
     window.fill("#filter", "g")
     window.click("#seeds label:has(#seed-1)")
     made.add("gmu", seeds=2, model__placement="after")

@@ -60,6 +60,12 @@ function drawControls() {
     }}), el('span', {'aria-hidden': 'true'}, String(seed)))));
 }
 
+function stateOf(row) { // of a row without values what became of it
+  if (row.cited || Object.keys(row.values).length) return '';
+  const cell = study.cells[row.cell];
+  return cell ? STATES[cell.state][1] : 'no result';
+}
+
 function markOf(line) {
   if (line.mark > 0) return [el('span', {class: 'mark better', 'aria-hidden': 'true'}, '▲'), el('span', {class: 'hidden'}, 'better')];
   if (line.mark < 0) return [el('span', {class: 'mark worse', 'aria-hidden': 'true'}, '▼'), el('span', {class: 'hidden'}, 'worse')];
@@ -119,7 +125,7 @@ function compareColumns(metric, named_, range) {
       parts: [{name: `${metric} mean`, value: (line) => line.mean}, {name: `${metric} sd`, value: (line) => line.sd}, {name: 'seeds', value: (line) => line.n}]},
     {key: 'plot', head: '', private: true, class: 'plot', plain: () => forestAxis(range, sign), value: () => null, cell: (line) => forestCell(range, line, describe(line))},
     {key: 'difference', head: 'difference', down: sign > 0, title: 'to the baseline, mean over the seeds that both have',
-      value: (line) => (line.isBaseline ? 0 : far(line) ? line.difference : NaN), cell: (line) => (line.isBaseline ? el('span', {class: 'small'}, 'baseline') : far(line) ? [markOf(line), signed(line.difference, digits)] : DASH)},
+      value: (line) => (line.isBaseline ? 0 : far(line) ? line.difference : NaN), cell: (line) => (line.isBaseline ? el('span', {class: 'small'}, 'baseline') : far(line) ? [markOf(line), signed(line.difference, digits)] : el('span', {class: 'small'}, stateOf(line.row) || DASH))},
     {key: 'interval', head: '95 % interval', title: 'of the difference, not corrected for the number of comparisons', ...only('low', (_, line) => interval(line)),
       parts: [{name: 'low', value: (line) => line.low}, {name: 'high', value: (line) => line.high}]},
     {key: 'p', head: 'p', title: 'two-sided, of no difference: the test of the interval', ...only('p', probability)},
