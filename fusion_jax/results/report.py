@@ -12,6 +12,7 @@ from etils import epath
 
 from fusion_jax import metrics
 from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
+from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import image
 from fusion_jax.results.rendering import grid as grids
@@ -160,13 +161,14 @@ def written(
     grid = grids.of(made, percent=percent)
     _check_metrics(metrics or (), made)
     tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
+    calibrated = calibration_study.collect(store, found)
     files = {
         "table.md": report.text.encode(),
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found),
-        **_calibration(store, found, figures),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        **_calibration(calibrated, figures),
     }
     try:
         return dataclasses.replace(report, files=_write(store.root / "report", files))
@@ -199,9 +201,8 @@ def _with_notes(store: Store, table: Table) -> str:
     return md_form.render(table) + (f"\n{' '.join(notes)}\n" if notes else "")
 
 
-def _calibration(store: Store, found: list[Row], figures: bool) -> dict[str, bytes]:
+def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes]:
     """calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
-    calibrated = calibration_study.collect(store, found)
     if not calibrated:
         return {}
     rows = [c.row for c in calibrated]
