@@ -23,11 +23,17 @@ def data_key(cell: Cell) -> str:
     return repr((cell.plan.data.name, sorted(cell.plan.data.options.items())))
 
 
-def load_all(cells: Sequence[Cell]) -> dict[str, Dataset | Exception]:
-    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others."""
+def load_all(cells: Sequence[Cell], given: Mapping[str, Dataset] | None = None) -> dict[str, Dataset | Exception]:
+    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others.
+
+    Args:
+        given: {name: data set} of those in memory, which no file makes.
+    """
     found: dict[str, Dataset | Exception] = {}
     for cell in cells:
         key, part = data_key(cell), cell.plan.data
+        if part.name in (given or {}):
+            found[key] = given[part.name]
         if key not in found:
             loader_of(part.name, part.options)  # an unknown name is a mistake in the study, no failure
             try:
@@ -85,6 +91,7 @@ def run(
     published: Sequence[dict] = (),
     engine: str = "serial",
     workers: int = 1,
+    datasets: Mapping[str, Dataset] | None = None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
@@ -96,12 +103,13 @@ def run(
         source: the study file, kept with the study.
         published: rows of others, kept for the report.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
         begin: called with the number of cells and how many of them are to be run.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ValueError: an unknown data set or option; stored seeds were trained on another split.
     """
-    datasets = load_all(cells)
+    datasets = load_all(cells, datasets)
     there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
     identified = identify(cells, datasets, there)
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
