@@ -4,7 +4,8 @@
     python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
     python -m experiments.sweep --config=... --workdir=... --config.seeds=10   # the five missing seeds only
 
-Ends with the table that `python -m experiments.report` prints, written to the folder `report` of the workdir.
+Ends with the answer and the tables that `python -m experiments.report` prints, written to the folder `report` of the
+workdir.
 Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
 """
 
@@ -123,11 +124,12 @@ def main(argv):
                 published=study.published(source),
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
+                loaded=arguments.show_conversion,
                 begin=begin,
                 done=progress.show,
             )
             progress.end()
-            print(report.write(store))
+            print(report.written(store).printed)
     except (ValueError, OSError) as error:
         arguments.fail(error)
     except KeyboardInterrupt:

@@ -47,6 +47,7 @@ def main(argv):
         check_platform()
         use_cache()
         data = load_data(cell.plan.data.name, **cell.plan.data.options)
+        arguments.show_conversion(data)
         store = Store(FLAGS.workdir, create=True)
         identity = cell.identity(data)
         with exclusive(store.root), store.listed(identity, cell, "experiments.train"):

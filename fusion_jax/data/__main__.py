@@ -1,4 +1,7 @@
-"""Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded."""
+"""Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded.
+
+With `--folder=DIR` it reads the tables of a folder, as data set `tables` would, and says what became of them.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +73,27 @@ def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
     return "; ".join(todo)
 
 
+def check_folder(folder: str, as_json: bool) -> None:
+    """Prints the report of a folder of tables; what is wrong with them ends the program, in one line."""
+    try:
+        report = data.load("tables", folder=folder).conversion
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    print(report.json() if as_json else report.text())
+
+
 def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="fusion-jax data", description="The data sets.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
+    parser.add_argument(
+        "--folder", help="read the tables of this folder, and say what was joined, dropped and doubtful"
+    )
     args = parser.parse_args(argv)
     terminal.prepare()
+    if args.folder is not None:
+        check_folder(args.folder, args.json)
+        return
     entries = rows()
     if args.json:
         print(json.dumps(entries, indent=1))

@@ -46,7 +46,8 @@ class Comparison:
         difference: mean of a - b, in the metric's own units (more is better or worse as `metrics.sign` says).
         low, high: its 95 % interval, not corrected for the number of comparisons; NaN where nothing is known.
         method: the test of the interval and of p, in words.
-        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds, all differ by the same).
+        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds, all differ by the same). Where
+            seeds were added until comparisons were decided p and the interval hold at all looks together.
         adjusted: p after Holm over the family.
         wilcoxon, permutation: p of the signed-rank and of the sign-flip test, over seeds as if they were independent.
         effect: d_z, the mean by the standard deviation of the differences, signed as they are.
@@ -147,7 +148,7 @@ def pairs(rows: Sequence[Row], metric: str, family: Collection[str] | None = Non
 def compared(a: Row, b: Row, metric: str) -> Comparison:
     """a against b by itself: `adjusted` is its own p."""
     found = difference(a, b, metric)
-    d, (low, high), p = found.values, found.estimate.interval(), found.estimate.p()
+    d, (low, high), p = found.values, found.interval(), found.p()
     share, share_low, share_high = paired.improvement(metrics.sign(metric) * d)
     effect = paired.effect(d)
     return Comparison(

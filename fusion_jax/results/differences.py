@@ -21,10 +21,11 @@ method or the jackknife (`results.influence`).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fusion_jax.results import paired
+from fusion_jax.results import paired, sequential
 from fusion_jax.results.paired import Estimate
 from fusion_jax.results.tables import Row
 
@@ -40,12 +41,31 @@ class Difference:
         values: a - b of each, float [n], in the metric's own units.
         estimate: of their mean.
         variance: how it came about.
+        looks: {number of seeds: the estimate then}, where the study was looked at while seeds were added.
+        limit: to so many; 0 where it was not.
     """
 
     seeds: tuple[int, ...]
     values: np.ndarray
     estimate: Estimate
     variance: Variance
+    looks: Mapping[int, Estimate] = dataclasses.field(default_factory=dict)
+    limit: int = 0
+
+    def p(self, test: Callable[[Estimate], float] = Estimate.p) -> float:
+        """The two-sided p of a test of the estimate; the sequential one where there were looks (`results.sequential`).
+
+        NaN where nothing is known, or the first look is yet to come.
+        """
+        if not self.limit:
+            return test(self.estimate)
+        return sequential.sequential_p([test(e) for e in self.looks.values()], tuple(self.looks), self.limit)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Of the mean; where there were looks one that holds at all of them together, NaN before the first."""
+        if self.limit:
+            level = 1 - sequential.nominal(tuple(self.looks), self.limit, 1 - level) if self.looks else np.nan
+        return self.estimate.interval(level)
 
     @property
     def ratio(self) -> float:
@@ -76,17 +96,28 @@ class Variance:
 def difference(a: Row, b: Row, metric: str) -> Difference:
     """a - b, paired by seed, with the estimate that fits how their splits lie (see the module)."""
     of_a, of_b = a.by_seed(metric), b.by_seed(metric)
-    seeds = tuple(s for s in sorted(of_a.keys() & of_b.keys()) if np.isfinite(of_a[s] + of_b[s]))
-    d = np.array([of_a[s] - of_b[s] for s in seeds])
+    d = {s: of_a[s] - of_b[s] for s in sorted(of_a.keys() & of_b.keys()) if np.isfinite(of_a[s] + of_b[s])}
+    found = _of_seeds(a, b, metric, d)
+    if not (limit := max(a.limit, b.limit)):
+        return found
+    shared = sorted(set(a.looks) & set(b.looks))
+    looks = {n: _of_seeds(a, b, metric, {s: v for s, v in d.items() if s < n}).estimate for n in shared}
+    said = f"{found.variance.method}; looked at {', '.join(map(str, shared)) or 'none'} of at most {limit} seeds"
+    return dataclasses.replace(
+        found, variance=dataclasses.replace(found.variance, method=said), looks=looks, limit=limit
+    )
+
+
+def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> Difference:
+    seeds, d = tuple(differences), np.array(list(differences.values()))
     variance = _variance(a, b, metric, seeds)
     estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows)
+    said = variance.method
     if len(d) < 2:
         said = f"{'one common seed' if len(d) else 'no common seed'}: nothing is known"
-        return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
-    if np.isnan(estimate.error):
-        said = f"{variance.method}; all seeds differ by the same: nothing is known"
-        return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
-    return Difference(seeds, d, estimate, variance)
+    elif np.isnan(estimate.error):
+        said += "; all seeds differ by the same: nothing is known"
+    return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
 
 
 def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from fusion_jax.results.differences import difference
+from fusion_jax.results.paired import Estimate
 from fusion_jax.results.tables import Row
 
 
@@ -47,7 +50,13 @@ def equivalent(a: Row, b: Row, metric: str, margin: float) -> Equivalence:
     if not margin > 0:
         raise ValueError(f"equivalent: margin={margin!r}; expected a number above 0, in units of {metric}")
     found = difference(a, b, metric)
-    estimate = found.estimate
-    low, high = estimate.interval(0.90)
-    p = max(estimate.above(-margin), estimate.below(margin))
-    return Equivalence(a, b, metric, margin, found.seeds, estimate.mean, low, high, p, found.variance.method)
+    low, high = found.interval(0.90)
+    p = (
+        found.p(lambda estimate: float(np.minimum(1, 2 * outside(estimate, margin)))) / 2
+    )  # the looks' levels are two-sided
+    return Equivalence(a, b, metric, margin, found.seeds, found.estimate.mean, low, high, p, found.variance.method)
+
+
+def outside(estimate: Estimate, margin: float) -> float:
+    """p of the true mean lying outside of (-margin, margin): the larger one of the two one-sided tests."""
+    return max(estimate.above(-margin), estimate.below(margin))

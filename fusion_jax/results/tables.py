@@ -23,6 +23,7 @@ from fusion_jax.study import VALIDATION_LABELS, differences, flatten, short
 
 UNFINISHED = "not finished"
 PUBLISHED, KNOWN = "published", "known"  # stand for the protocol of rows that are not run: see `study.published`
+NO_GRAPH = " (no graph)"  # at the end of a placement
 SINGLE = "best single modality (by validation)"
 SINGLE_PAPER = "best single modality (selected on test)"  # under protocol `paper`, whose validation rows are test rows
 
@@ -45,12 +46,18 @@ class Row:
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
             None where every seed draws its own, or no predictions are stored.
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
+        role: what the row is for: a "fusion" of several modalities with the graph, the same with "no graph", one
+            "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
+        fusion: the mechanism's name; "" of controls and of rows that are not run.
+        flops, peak_bytes, compile_seconds: of the compiled program; None where they are not recorded.
         variant: the label without what it says of seeds that are missing; "" for the label.
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
         met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
             are no more test rows than training rows, so that nobody asks.
         met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
         splits: the digest of each seed's split; () where it is not stored.
+        looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
+            () and 0 where their number was fixed.
     """
 
     label: str
@@ -72,11 +79,18 @@ class Row:
     tested: np.ndarray | None = None
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     variant: str = ""
+    role: str = ""
+    fusion: str = ""
+    flops: float | None = None
+    peak_bytes: float | None = None
+    compile_seconds: float | None = None
     train_rows: tuple[int, ...] = ()
     test_rows: tuple[int, ...] = ()
     met: np.ndarray | None = None
     met_influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     splits: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
+    limit: int = 0
 
     @property
     def name(self) -> str:
@@ -98,7 +112,10 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
-    entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
+    planned = tuple(written.get("looks", {}).get("plan", ()))
+    entries = [
+        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned) for e in written["cells"]
+    ]
     names = _data_names([e.plan.data for e in entries])
     wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
     for entry in entries:
@@ -143,6 +160,7 @@ class Entry:
     seeds: int
     plan: Plan
     config: dict[str, Any]
+    planned: tuple[int, ...] = ()  # looks
 
 
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
@@ -168,15 +186,28 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         data=names[_variant(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
+        role=_role(entry.plan),
+        fusion="" if control.name else zoo.short(entry.plan.model.fusion.name),
     )
     if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
         about["label"] += VALIDATION_LABELS
     if not control.name and not _has_edges(entry.plan):
-        about["placement"] += " (no graph)"
+        about["placement"] += NO_GRAPH
     try:
         return _read_row(store, entry, about)
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
+
+
+def _role(plan: Plan) -> str:
+    """What a row is for, in a word of `Row.role`."""
+    if plan.control.name:
+        return "control"
+    if plan.data.modalities == ("structure",):
+        return "structure"
+    if len(plan.data.modalities) == 1:
+        return "modality"
+    return "fusion" if _has_edges(plan) else "no graph"
 
 
 def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
@@ -211,13 +242,23 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        **_program(costs),
         variant=variant,
         train_rows=test.trained,
         test_rows=tuple(len(own) for own in test.rows),
         met=met,
         met_influence=of_met,
         splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
+        looks=tuple(n for n in entry.planned if set(range(n)) <= {*seeds, *diverged}),
+        limit=max(entry.planned, default=0),
     )
+
+
+def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
+    """What the compiler said of a cell's programs, the largest of them, and how long it took for all of them."""
+    largest = {key: max((c[key] for c in costs if c.get(key)), default=None) for key in ("flops", "peak_bytes")}
+    compiled = [c["compile_seconds"] for c in costs if "compile_seconds" in c]
+    return dict(largest, compile_seconds=sum(compiled) if compiled else None)
 
 
 def _diverged(epochs: dict[int, int]) -> str:
@@ -298,12 +339,14 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
         parameters=first.parameters if len({r.parameters for r, _ in group}) == 1 else None,
         seconds=sum(r.seconds for r, _ in group),
+        **{key: None for key in ("flops", "peak_bytes", "compile_seconds")},
         cell="",
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
         variant=plain,
         met_influence=average,
+        looks=tuple(n for n in first.looks if all(n in r.looks for r, _ in group)),
         **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
 
@@ -417,23 +460,32 @@ def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def cell_text(row: Row, metric: str) -> str:
+def cell_text(row: Row, metric: str, *, percent: bool = False) -> str:
     """Mean and sample standard deviation, "0.716 ± 0.020"; the mean alone for one seed, a dash where there is nothing.
 
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.
+
+    Args:
+        percent: whether a metric between 0 and 1 is told in percent, "71.6 ± 2.0".
     """
-    digits = metrics.named(metric).digits
+    scale, digits = scaling(metric, percent)
     if metric in row.published:
         mean, sd = row.published[metric]
-        return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+        digits = digits if percent else 3
+        return f"{scale * mean:.{digits}f}" + ("" if sd is None else f" ± {scale * sd:.{digits}f}")
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"
+    mean = f"{scale * values.mean():.{digits}f}"
     one_fit = (row.tested is not None or row.placement == "-") and (values == values[0]).all()
-    if len(values) < 2 or one_fit:
-        return f"{values.mean():.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    return mean if len(values) < 2 or one_fit else f"{mean} ± {scale * values.std(ddof=1):.{digits}f}"
+
+
+def scaling(metric: str, percent: bool) -> tuple[int, int]:
+    """By what a metric's values are multiplied, and the digits behind the point."""
+    named = metrics.named(metric)
+    return (100, max(named.digits - 2, 1)) if percent and named.fraction else (1, named.digits)
 
 
 def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:

@@ -92,6 +92,7 @@ def run(
     engine: str = "serial",
     workers: int = 1,
     datasets: Mapping[str, Dataset] | None = None,
+    loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
@@ -104,12 +105,16 @@ def run(
         published: rows of others, kept for the report.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
         datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
+        loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ValueError: an unknown data set or option; stored seeds were trained on another split.
     """
     datasets = load_all(cells, datasets)
+    for data in datasets.values():
+        if isinstance(data, Dataset):
+            loaded(data)
     there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
     identified = identify(cells, datasets, there)
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}

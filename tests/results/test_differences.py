@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from fusion_jax.results import differences
+from fusion_jax.results import differences, paired, sequential
 from fusion_jax.results.differences import difference
 from tests.results.compared import drawn, fixed, row
 
@@ -112,3 +112,15 @@ def test_a_metric_without_influence_asks_the_seeds_only():
     found = difference(a, b, "accuracy")
     assert "what other rows would give is not known" in found.variance.method
     np.testing.assert_allclose(found.estimate.p(), stats.ttest_rel(a.values["accuracy"], b.values["accuracy"]).pvalue)
+
+
+def test_what_was_looked_at_while_seeds_were_added_is_judged_at_all_looks_together():
+    limit, looks = dict(limit=20), (4, 8)
+    a, b = drawn("a", A, 80, 20, looks=(4, 8), **limit), drawn("b", B, 80, 20, looks=(4, 8, 12), **limit)
+    found = difference(a, b, "accuracy")
+    each = [paired.estimate((A - B)[:n], 0.25).p() for n in looks]
+    assert found.p() == sequential.sequential_p(each, looks, 20) > found.estimate.p()
+    assert found.interval() == found.estimate.interval(1 - sequential.nominal(looks, 20, 0.05))
+    assert found.variance.method == "Nadeau-Bengio, test/train 0.25; looked at 4, 8 of at most 20 seeds"
+    none = difference(dataclasses.replace(a, looks=()), b, "accuracy")
+    assert np.isnan(none.p()) and np.isnan(none.interval()).all() and "looked at none" in none.variance.method

@@ -131,11 +131,15 @@ def test_a_column_says_what_the_fixed_test_rows_leave_open():
     one = fixed(range(10), range(10))
     low, high = stats.binomtest(90, 100).proportion_ci(0.95, "wilson")
     lines = report.markdown([one, row(VALUES)]).splitlines()
-    assert lines[2] == "| variant | placement | accuracy | accuracy by rows | seeds | parameters | seconds |"
-    assert f"| 0.900 | 100: {low:.3f} to {high:.3f} | 2 |" in lines[4].replace("**", "")
+    differences = "accuracy - baseline | p (Holm)"
+    assert (
+        lines[2]
+        == f"| variant | placement | accuracy | accuracy by rows | {differences} | seeds | parameters | seconds |"
+    )
+    assert f"| 0.900 | 100: {low:.3f} to {high:.3f} | baseline | - | 2 |" in lines[4].replace("**", "")
     assert lines[5].split(" | ")[3] == "-"
     tex = report.latex([one, fixed(range(11), range(5))])
-    assert r"\textbf{0.920 $\pm$ 0.042}" in tex and "& 0.900$^\\dagger$ & 100: 0.826 to 0.945 &" in tex
+    assert r"\textbf{0.920 $\pm$ 0.042}" in tex and "& 0.900 & baseline &" in tex and "& 100: 0.826 to 0.945" in tex
     assert report.markdown([row(VALUES)]).splitlines()[2].count("|") == 7
 
 
