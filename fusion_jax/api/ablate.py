@@ -6,7 +6,6 @@ What it trains is a study like any other, in a folder like any other: called aga
 
 from __future__ import annotations
 
-import itertools
 import os
 import pathlib
 import tempfile
@@ -20,6 +19,7 @@ from fusion_jax.api.progress import Progress
 from fusion_jax.api.study import Study
 from fusion_jax.data import Dataset
 from fusion_jax.results import report
+from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.run.sweep import run
@@ -41,7 +41,7 @@ def ablate(
     *,
     seeds: int = 10,
     workdir: str | os.PathLike | None = None,
-    baseline: str = "concat_mlp",
+    baseline: str = BASELINE,
     controls: bool = True,
     config: Mapping[str, Any] | None = None,
     jobs: int | None = None,
@@ -78,11 +78,12 @@ def ablate(
     fusions = [_fusion(fusion) for fusion in _listed(fusions, "fusions")]
     placements = _placements(placements)
     changes = {**(config or {}), **{key.replace("__", "."): value for key, value in keys.items()}}
-    cells = list(itertools.chain(*(_cells(s, fusions, placements, seeds, baseline, controls, changes) for s in sources)))
+    told = dict(seeds=seeds, baseline=baseline, controls=controls, changes=changes)
+    cells = [cell for source in sources for cell in _cells(source, fusions, placements, **told)]
     check_platform()
     use_cache()
     store = Store(_place(workdir, sources), create=True)
-    told = Progress(os.fspath(store.root), progress)
+    heard = Progress(os.fspath(store.root), progress)
     given = {source.name: source.data for source in sources if source.given}
     workers = default_workers() if jobs is None else jobs
     with exclusive(store.root):
@@ -94,20 +95,30 @@ def ablate(
             engine=engine,
             workers=workers,
             datasets=given,
-            begin=told.begin,
-            done=told.done,
+            loaded=heard.loaded,
+            begin=heard.begin,
+            done=heard.done,
         )
-        told.end()
-        report.write(store, baseline=baseline)
-    if told.failed:
-        warnings.warn(f"{len(told.failed)} of {told.cells} rows failed: {'; '.join(told.failed)}", stacklevel=2)
-    return Study(store.root, baseline=baseline, datasets=given)
+        heard.end()
+        label = _label(store, baseline)
+        report.write(store, baseline=label)
+    if heard.failed:
+        warnings.warn(f"{len(heard.failed)} of {heard.cells} rows failed: {'; '.join(heard.failed)}", stacklevel=2)
+    return Study(store.root, baseline=label, datasets=given)
+
+
+def _label(store: Store, baseline: str) -> str:
+    """What the baseline is called in tables; the default's name, which need not be there, where it has no result."""
+    label = zoo.short(baseline)
+    finished = {cell["label"] for cell in store.read_study()["cells"] if store.finished_seeds(cell["id"])}
+    return label if label in finished else BASELINE
 
 
 def _cells(
     source: Loaded,
     fusions: Sequence[Named],
     placements: Sequence[str],
+    *,
     seeds: int,
     baseline: str,
     controls: bool,
@@ -124,7 +135,8 @@ def _cells(
     for name, _ in fusions:
         can = zoo.get("fusion", name).placements
         if not set(can) & set(placements):
-            raise ValueError(f"fusion {zoo.short(name)!r} can stand at {', '.join(can)}, not at {', '.join(placements)}")
+            where = f"can stand at {', '.join(can)}, not at {', '.join(placements)}"
+            raise ValueError(f"fusion {zoo.short(name)!r} {where} (placements)")
 
     def sweep(add):
         for placement in placements:

@@ -18,7 +18,8 @@ WHERE = ("data", "protocol", "setting")  # columns of what all rows have in comm
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """A line a row: of every metric the mean over seeds and the sample standard deviation, then seeds and costs."""
     shown = list(dict.fromkeys(m for group in tables.grouped(list(rows)).values() for m in tables.columns(group)))
-    return pd.DataFrame([_line(row, shown) for row in rows]).pipe(_without_constants)
+    found = pd.DataFrame([_line(row, shown) for row in rows]).pipe(_without_constants)
+    return found.astype({"parameters": "Int64"} if "parameters" in found else {})
 
 
 def _line(row: Row, shown: Sequence[str]) -> dict:
@@ -35,7 +36,8 @@ def _line(row: Row, shown: Sequence[str]) -> dict:
 
 def compared(found: Sequence[Comparison]) -> pd.DataFrame:
     """A line a comparison: the difference a - b with its 95 % interval and p values, before and after Holm."""
-    return pd.DataFrame([_comparison(c) for c in found]).pipe(_without_constants, ("data", "protocol", "setting"))
+    made = pd.DataFrame([_comparison(c) for c in found]).pipe(_without_constants)
+    return made.astype({"seeds_needed": "Int64"} if "seeds_needed" in made else {})
 
 
 def _comparison(c: Comparison) -> dict:
@@ -66,8 +68,8 @@ def _comparison(c: Comparison) -> dict:
     )
 
 
-def _without_constants(frame: pd.DataFrame, where: Sequence[str] = WHERE) -> pd.DataFrame:
-    """Without the columns that say the same of every line, and without an empty column of errors."""
-    drop = [c for c in where if c in frame and frame[c].nunique() < 2]
+def _without_constants(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns of WHERE that say the same of every line, and without an empty column of errors."""
+    drop = [c for c in WHERE if c in frame and frame[c].nunique() < 2]
     drop += ["error"] if "error" in frame and not frame["error"].any() else []
     return frame.drop(columns=drop)

@@ -6,6 +6,7 @@ import sys
 import time
 
 from fusion_jax import zoo
+from fusion_jax.data import Dataset
 from fusion_jax.results.measured import primary_values
 from fusion_jax.run.engines.base import Outcome
 
@@ -23,6 +24,11 @@ class Progress:
         self.cells = self.waiting = self.finished = self.width = 0
         self.failed: list[str] = []
         self.one_line = sys.stdout.isatty() or "ipykernel" in sys.modules
+
+    def loaded(self, data: Dataset) -> None:
+        """What became of the caller's own tables, where the data set was made from some."""
+        if data.conversion is not None:
+            self._line(data.conversion.text(), last=True)
 
     def begin(self, cells: int, waiting: int) -> None:
         self.cells, self.waiting = cells, waiting

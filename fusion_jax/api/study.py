@@ -9,16 +9,15 @@ import pathlib
 import webbrowser
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
-from fusion_jax import folders, metrics, zoo
+from fusion_jax import folders, zoo
 from fusion_jax.api import frames
 from fusion_jax.api.variant import SeedModel, Variant
 from fusion_jax.data import Dataset
-from fusion_jax.results import compare, report, tables
+from fusion_jax.results import compare, report
 from fusion_jax.results.compare import BASELINE
-from fusion_jax.results.store import Store, write_bytes
+from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
 
@@ -80,9 +79,7 @@ class Study:
         """A line a row: of every metric mean and sample standard deviation over seeds, on test rows."""
         return frames.table(self.rows)
 
-    def compare(
-        self, baseline: str | None = None, metric: str | None = None, *, pairs: bool = False
-    ) -> pd.DataFrame:
+    def compare(self, baseline: str | None = None, metric: str | None = None, *, pairs: bool = False) -> pd.DataFrame:
         """Every row against the baseline: difference, 95 % interval, p before and after Holm's correction.
 
         Args:
@@ -101,17 +98,17 @@ class Study:
         return frames.compared(compare.against(self.rows, metric, baseline or self.baseline))
 
     def page(self, open: bool = False) -> pathlib.Path:
-        """Writes the page of the study, one HTML file that needs no network, and says where it is.
+        """Writes the report of the study as it is now, and says where its page is: one HTML file, without network.
 
         Args:
             open: whether to show it in a browser.
+        Raises:
+            OSError: the folder cannot be written.
         """
-        from fusion_jax.results import page
-
-        path = self.store.root / "report" / report.PAGE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, page.render(self.store))
-        found = pathlib.Path(os.path.abspath(path))
+        written = report.written(self.store, baseline=self.baseline)
+        if not written.files:
+            raise OSError(f"the report cannot be written to {os.fspath(self.store.root / 'report')!r}")
+        found = self.workdir / "report" / report.PAGE
         if open:
             webbrowser.open(found.as_uri())
         return found
@@ -133,21 +130,22 @@ class Study:
         found = [v for v in named if placement in (None, v.placement) and data in (None, v.data)]
         if len(found) != 1:
             listed = "; ".join(f"{v.label}, {v.placement}, {v.data}" for v in found or named)
-            what = f"{len(found)} rows" if found else f"no row {fusion!r}, {placement or 'anywhere'}, {data or 'any data'}"
-            raise ValueError(f"{what}, expected one of: {listed}")
+            asked = ", ".join(part for part in (fusion, placement, data) if part)
+            what = f"{asked!r} is the name of {len(found)} rows" if found else f"no row {asked!r}"
+            raise ValueError(f"{what}; there are: {listed}")
         return found[0]
 
     def model(self, seed: int | None = None) -> SeedModel:
-        """The model of the row with the best mean validation score (test rows are not looked at).
+        """The model of the fusion with the best mean validation score (test rows are not looked at).
 
         Args:
             seed: the one with the best validation score if None.
         Raises:
-            ValueError: no row of a model is finished.
+            ValueError: no row of a fusion is finished.
         """
-        able = [v for v in self.cells() if v.row.values and not v.is_control]
+        able = [v for v in self.cells() if v.row.values and v.row.role == "fusion"]
         if not able:
-            raise ValueError(f"{self.workdir}: no model is finished")
+            raise ValueError(f"{self.workdir}: no row of a fusion is finished")
         return max(able, key=Variant.validation_score).model(seed)
 
     def __repr__(self) -> str:
