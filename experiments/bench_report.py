@@ -82,14 +82,15 @@ def main(argv):
     store = Store(FLAGS.workdir, create=True)
     if not (store.root / "study.json").exists():
         write(store, FLAGS.cells, FLAGS.seeds, FLAGS.nodes)
-    profile, start = cProfile.Profile(), time.perf_counter()
+    profile, start, used = cProfile.Profile(time.process_time), time.perf_counter(), time.process_time()
     if FLAGS.profile:
         made = profile.runcall(report.written, store)
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
     else:
         made = report.written(store)
     print(made.sentence)
-    print(f"{len(store.read_study()['cells'])} cells: {time.perf_counter() - start:.1f} s")
+    cpu = time.process_time() - used
+    print(f"{len(store.read_study()['cells'])} cells: {time.perf_counter() - start:.1f} s ({cpu:.1f} s of CPU)")
     for path in made.files:
         print(f"{path.stat().length / 1e6:8.2f} MB  {path.name}")
 

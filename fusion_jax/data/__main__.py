@@ -26,7 +26,7 @@ def _row(name: str, module) -> dict[str, Any]:
     files = {file: _file(source, file) for file in source.sha256} if source else {}
     summary = getattr(module, "SUMMARY", None)  # a file needs to define `load` alone; what it does not say is not known
     options = inspect.signature(module.load).parameters.values()
-    install = _install(module)
+    install = _install(module) or _place(module)
     return dict(
         name=name,
         summary=(inspect.getdoc(module) or "").split("\n")[0],
@@ -61,6 +61,11 @@ def _install(module) -> str:
     if not package or importlib.util.find_spec(package):
         return ""
     return f"pip install '{requirement}'"
+
+
+def _place(module) -> str:
+    """How to say where the files of a set lie that are the user's own, "" where the set knows itself."""
+    return "; ".join(f"your own: --config.data.options.{option}=DIR" for option in getattr(module, "PLACES", ()))
 
 
 def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:

@@ -131,6 +131,61 @@ def edges(given: Any, numbers_of: Mapping[str, int], old: int, names: Sequence[s
     return Edges(*ends[first].T.astype(np.int32), held)
 
 
+def edges_among(
+    given: Any,
+    new: Sequence[str],
+    old: Sequence[str],
+    edge_sets: Mapping[str, tuple[Sequence[str], bool]],
+    directed: bool | None = None,
+    first: int | None = None,
+) -> dict[str, Edges]:
+    """{edge set: the edges that arrive}, from one of the forms of `edges`, or {edge set: one of them}.
+
+    Args:
+        new, old: ids; the old nodes are 0, ..., len(old) - 1.
+        edge_sets: {those that can be joined: names of its edge arrays, whether it has all edges in both directions}.
+        directed: whether an edge is one in the direction given only; if None as the edge set is.
+        first: number of the first new node, where it is not the one behind the old ones.
+    Raises:
+        ValueError: an edge set that cannot be joined, or none named where there are several; as `edges`.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or "pairs" in given:
+        if len(edge_sets) != 1:
+            expected = f"{{edge set: edges}} of {list(edge_sets)}" if edge_sets else "none: no edge set can be joined"
+            refuse("edges", "one set of edges", expected)
+        given = {next(iter(edge_sets)): given}
+    first = len(old) if first is None else first
+    places = {str(i): n for n, i in enumerate(old)} | {str(i): first + n for n, i in enumerate(new)}
+    found = {}
+    for name, own in given.items():
+        if name not in edge_sets:
+            refuse("edges", f"edge set {name!r}", f"one of {list(edge_sets)}, which can be joined")
+        names, both = edge_sets[name]
+        both = both if directed is None else not directed
+        found[name] = edges(own, places, first, names, f"edges of {name!r}", both)
+    return found
+
+
+def by_graph(new: Arrivals, graphs: Any) -> tuple[Arrivals, np.ndarray, np.ndarray]:
+    """The nodes with those of a graph side by side, how many each graph has, int32 [g], and what it is called.
+
+    Args:
+        graphs: [n], which graph each node is of.
+    """
+    names = np.array([_text(g) for g in graphs], dtype=object)
+    if len(names) != len(new):
+        refuse("graphs", f"{len(names)} entries", f"{len(new)}, one a node")
+    called, number = list(dict.fromkeys(names)), {}
+    for name in called:
+        number[name] = len(number)
+    number = np.array([number[name] for name in names], int)
+    order = np.argsort(number, kind="stable")
+    moved = Arrivals(new.ids[order], {name: x[order] for name, x in new.features.items()}, new.mask[order])
+    return moved, np.bincount(number).astype(np.int32), np.array(called, dtype=object)
+
+
 def _text(value: Any) -> str:
     return str(value.item() if isinstance(value, np.generic) else value)
 

@@ -47,12 +47,13 @@ def _scored(store: Store, identity: str, part: str) -> Iterator[tuple[int, tuple
     for columns in store.columns(identity, "predictions"):
         target = tasks.restored({"num_outputs": columns["prediction"].shape[1], **described}, columns)
         unsure = columns.get("uncertainty", np.full(len(columns["seed"]), np.nan))
+        wanted, trained = columns["part"] == part, columns["part"] == "train"
         for seed in np.unique(columns["seed"]):
             own = columns["seed"] == seed
-            mine, trained = np.flatnonzero(own & (columns["part"] == part)), own & (columns["part"] == "train")
+            mine = np.flatnonzero(own & wanted)
             stated = None if np.isnan(unsure[mine]).any() else unsure[mine]
             rows = Scored(at(target, mine), columns["prediction"][mine], stated)
-            yield int(seed), (columns["row"][mine], rows), int(trained.sum())
+            yield int(seed), (columns["row"][mine], rows), int((own & trained).sum())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fusion_jax.folders import Damaged
 from fusion_jax.results.lock import holder
@@ -97,28 +96,38 @@ def _finished(store: Store, identity: str, environments: dict[str, int]) -> dict
     texts = dict.fromkeys(json.dumps(env, sort_keys=True) for env in store.environments(identity))
     found["environments"] = [environments.setdefault(text, len(environments)) for text in texts]
     if store.has(identity, "history.parquet"):
-        found["curves"] = curves(store.table(identity, "history"))
+        parts = list(store.columns(identity, "history"))
+        found["curves"] = curves({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
     return found
 
 
-def curves(history: pd.DataFrame) -> dict[str, Any]:
-    """`epochs` [T <= POINTS] and, of each of `CURVES` that is there, its values [S, T]; null where a seed has ended."""
-    looked = history[np.isfinite(history.val_loss)] if "val_loss" in history else history
-    seeds, epochs = np.unique(history.seed), np.unique((looked if len(looked) else history).epoch)
+def curves(history: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """`epochs` [T <= POINTS] and, of each of `CURVES` that is there, its values [S, T]; null where a seed has ended.
+
+    Args:
+        history: the columns of the table, [n] each.
+    """
+    looked = np.isfinite(history["val_loss"]) if "val_loss" in history else np.zeros(len(history["epoch"]), bool)
+    seeds, epochs = np.unique(history["seed"]), np.unique(history["epoch"][looked if looked.any() else slice(None)])
     if not len(epochs):
         return {}
     shown = epochs[np.unique(np.linspace(0, len(epochs) - 1, min(POINTS, len(epochs))).round().astype(int))]
-    kept = history[history.epoch.isin(shown)]
-    at = np.searchsorted(seeds, kept.seed), np.searchsorted(shown, kept.epoch)
+    kept = np.isin(history["epoch"], shown)
+    at = np.searchsorted(seeds, history["seed"][kept]), np.searchsorted(shown, history["epoch"][kept])
     found: dict[str, Any] = dict(epochs=shown, seeds=seeds)
     for name in CURVES:
-        if name in kept and np.isfinite(kept[name]).any():
+        if name in history and np.isfinite(history[name]).any():
             values = np.full((len(seeds), len(shown)), np.nan)
-            values[at] = kept[name]
-            found[name] = [rounded(v) for v in values]
+            values[at] = history[name][kept]
+            found[name] = rounded(values)
     return found
 
 
-def rounded(values: Sequence[float], digits: int = 4) -> list[float | None]:
-    """To so many significant digits, which is more than a curve shows; None for what is no finite number."""
-    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values]
+def rounded(values: np.ndarray, digits: int = 4) -> np.ndarray:
+    """To so many significant digits, which is more than a curve shows."""
+    values = np.asarray(values, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = digits - 1 - np.floor(np.log10(np.abs(values)))
+    scale = np.power(10.0, np.where(np.isfinite(places), np.clip(places, -300, 300), 0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(scale >= 1, np.rint(values * scale) / scale, np.rint(values * scale) * (1 / scale))

@@ -11,21 +11,32 @@ import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.folders import Damaged
-from fusion_jax.results import calibration_study, compare, mixture, page_cells, page_pairing, tables
+from fusion_jax.results import answer, calibration_study, mixture, page_cells, page_pairing, tables
+from fusion_jax.results.calibration_study import Calibrated
+from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
 COVERAGES = slice(None, None, 3)  # of `calibration_study.GRID` a curve has so many points in a small panel
 
 
-def collect(store: Store, found: Sequence[Row] | None = None) -> dict[str, Any]:
+def collect(
+    store: Store,
+    found: Sequence[Row] | None = None,
+    *,
+    baseline: str = BASELINE,
+    sentence: str = "",
+    calibrated: Sequence[Calibrated] | None = None,
+) -> dict[str, Any]:
     """The study as JSON has it, null for what is not a number.
 
     Values of metrics are those of every seed, at full precision, so that whatever is calculated from them can be
     calculated anew; curves are thinned and rounded to what a screen shows.
 
     Args:
-        found: the rows of `tables.rows`, where they have been read already.
+        found, sentence, calibrated: the rows of `tables.rows`, their `answer.sentence` and what
+            `calibration_study.collect` made of them, where they are there already.
+        baseline: the label of the row that others are compared with.
     Raises:
         FileNotFoundError: the folder holds no study.
     """
@@ -33,29 +44,25 @@ def collect(store: Store, found: Sequence[Row] | None = None) -> dict[str, Any]:
     found = tables.rows(store) if found is None else list(found)
     cells = page_cells.collect(store, study)
     groups = _groups(found)
-    curves = _calibration(store, found)
-    by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups])
+    curves = _calibration(store, found, calibrated)
+    by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups], baseline)
     rows = [
         _row(row, cell) | by_row.get(id(row), {}) | curves.get(row.cell, {}) for row, cell in _with_cells(found, study)
     ]
     return plain(
         dict(
             title=page_cells.title(store, study),
-            sentence=_sentence(found),
+            sentence=sentence or answer.sentence(found, baseline=baseline),
             claims=_claims(store, found),
             source=study.get("source", ""),
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
-            baseline=compare.BASELINE,
+            baseline=baseline,
             groups=[_group(store, g, found) | dict(by_row=v) for g, v in zip(groups, by_group, strict=True)],
             rows=rows,
             **cells,
         )
     )
-
-
-def _sentence(found: Sequence[Row]) -> str:
-    return f"{sum(1 for row in found if row.values)} rows have results."
 
 
 def _claims(store: Store, found: Sequence[Row]) -> list[dict[str, Any]]:
@@ -163,10 +170,10 @@ def _with_cells(found: Sequence[Row], study: Mapping[str, Any]) -> list[tuple[Ro
     ]
 
 
-def _calibration(store: Store, found: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def _calibration(store: Store, found: Sequence[Row], made: Sequence[Calibrated] | None) -> dict[str, dict[str, Any]]:
     """{cell: the calibration's measures by seed, reliability and risk-coverage of all its seeds}."""
     try:
-        made = calibration_study.collect(store, list(found))
+        made = calibration_study.collect(store, list(found)) if made is None else made
     except Damaged:  # the table says which cell
         return {}
     return {

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.results import families
-from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.differences import difference
 from fusion_jax.results.tables import Row
 
@@ -30,7 +29,7 @@ def _short(numbers: Sequence[int]) -> Any:
     return numbers[0] if len(set(numbers)) == 1 else list(numbers)
 
 
-def of_rows(groups: Sequence[Sequence[Row]]) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+def of_rows(groups: Sequence[Sequence[Row]], baseline: str) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
     """What is known by test row: by `id(row)`, and by group.
 
     Of a row with fixed test rows `shared`, the same number for rows that have the same ones; and `influence`, by
@@ -53,7 +52,7 @@ def of_rows(groups: Sequence[Sequence[Row]]) -> tuple[dict[int, dict[str, Any]],
                     by_row[id(row)].setdefault("influence", {})[metric] = encoded
             drawn = any(metric in row.met_influence for row in group)
             if (drawn or not fits) and (len(group) <= MANY or metric == group[0].primary):
-                found[metric] = _variances(group, metric)
+                found[metric] = _variances(group, metric, baseline)
         by_group.append(found)
     return by_row, by_group
 
@@ -67,7 +66,7 @@ def _encoded(psi: np.ndarray) -> dict[str, Any]:
     return dict(data=_text(psi.astype("<f8")))
 
 
-def _variances(group: Sequence[Row], metric: str) -> dict[str, Any]:
+def _variances(group: Sequence[Row], metric: str, baseline: str) -> dict[str, Any]:
     """The part by test row of the variance of the mean difference of pairs, over all of their common seeds.
 
     `data` holds those of all pairs of the rows with the numbers `covered`, which have the same test rows and seeds, and
@@ -82,7 +81,7 @@ def _variances(group: Sequence[Row], metric: str) -> dict[str, Any]:
         kinds.setdefault((row.tested is None, row.seeds, at.tobytes()), []).append(row)
     alike = max(kinds.values(), key=len)
     table, rows = _matrix(alike, metric)
-    inside, others, pairs = {id(row) for row in alike}, families.baselines(list(able), BASELINE), []
+    inside, others, pairs = {id(row) for row in alike}, families.baselines(list(able), baseline), []
     for row in able:
         base = families.baseline_of(row, others)
         if row is not base and not {id(row), id(base)} <= inside:

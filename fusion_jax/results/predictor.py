@@ -20,20 +20,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from fusion_jax import tasks
 from fusion_jax.arrays import refuse
-from fusion_jax.data.arrivals import Arrivals, Edges, arrivals
-from fusion_jax.data.arrivals import edges as edges_of
+from fusion_jax.data.arrivals import Arrivals, arrivals, by_graph, edges_among
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.extended import asked_links, asked_nodes, extended, symmetric
 from fusion_jax.results import inputs
+from fusion_jax.results.export import PLATFORMS, export, used
 from fusion_jax.results.prediction import Prediction
 from fusion_jax.results.restore import Restored, only_cell, predict_unsure, restore, whole_identity
 from fusion_jax.results.store import Store
+from fusion_jax.structures.base import derive
 from fusion_jax.training import checkpoint
 from fusion_jax.training.compilation import own_settings
-from fusion_jax.training.derived import structures_of, with_structures
+from fusion_jax.training.derived import structures_of
 from fusion_jax.training.prepare import STRUCTURE, Prepared, prepare
 
 
@@ -139,11 +141,11 @@ class Predictor:
                 refuse(name, found, f"{'some' if level == wanted else 'none'}, as this cell predicts {level}s")
         if len(new):
             self._check_can_grow()
-        order, n_node, called = np.arange(len(new)), None, new.ids
+        n_node, called, known = None, new.ids, self.ids
         if level == "graph":
-            order, n_node, called = _by_graph(graphs, len(new))
-            new = Arrivals(new.ids[order], {k: v[order] for k, v in new.features.items()}, new.mask[order])
-        joined = self._edges(edges, new, directed, alone=level == "graph")
+            new, n_node, called = by_graph(new, graphs)
+            known = ()  # graphs that arrive have nothing to do with the old ones
+        joined = edges_among(edges, new.ids, known, self._joinable(), directed, self.data.num_nodes)
         old = len(self.data.target)
         target = self.data.target if level == "link" else asked_nodes(self.data.target, len(called))
         grown = extended(self.data, new, joined, target, n_node)
@@ -154,6 +156,26 @@ class Predictor:
             grown = dataclasses.replace(grown, target=target)
             called = np.array([f"{a}, {b}" for a, b in np.append(self.ids, new.ids)[asked]], dtype=object)
         return self._predict(grown, rows, called)
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        platforms: Sequence[str] = PLATFORMS,
+        *,
+        nodes: int | None = None,
+        edges: int | None = None,
+    ) -> epath.Path:
+        """Writes the predictor as one program for these platforms (`results.export`); returns the folder.
+
+        Args:
+            nodes, edges: for how many new nodes, and edges, at most; any number if None.
+        Raises:
+            ImportError: flatbuffers is not installed.
+            ValueError: the cell's model cannot be exported, by name; or not for any number of nodes.
+        """
+        with own_settings():
+            ids = getattr(self.data, "ids", None)
+            return export(self.cell, self.seeds, self._fill(), ids, path, platforms, nodes=nodes, edges=edges)
 
     def computed(self) -> Prediction:
         """Predictions for the old rows, computed anew: the stored ones to rounding, as other programs add in another
@@ -192,9 +214,15 @@ class Predictor:
             prepared = prepare(plan.data, grown, self.cell.seeds, splits=before.splits, **plan.preparing)
         prepared = dataclasses.replace(prepared, units=before.units)
         wanted = structures_of(self.cell.models[0])
-        if any(wanted):
-            prepared = with_structures(prepared, *wanted, earlier=before.evaluated)
+        if any(wanted):  # they go on from what the old nodes had
+            evaluated = derive(prepared.evaluated, *wanted, earlier=before.evaluated)
+            prepared = dataclasses.replace(prepared, evaluated=tuple(evaluated))
         return dataclasses.replace(prepared, trials=self._with_fitted(prepared.trials))
+
+    def _fill(self) -> dict[str, np.ndarray]:
+        """{modality: [S, d]}, what stands for single values that are missing, of the seeds that predict."""
+        here = np.array([self.cell.seeds.index(seed) for seed in self.seeds])
+        return {name: np.asarray(self.cell.prepared.trials.shift[name])[here] for name in self.modalities}
 
     def _with_fitted(self, trials: Any) -> Any:
         """The trials with the stored scalers of every seed, where they are stored."""
@@ -213,42 +241,22 @@ class Predictor:
         return arrivals(x, widths, ids=ids, mask=mask, known=self.ids)
 
     def _check_can_grow(self) -> None:
-        if STRUCTURE in self.modalities:
+        """Raises ValueError where a new node would change what is known of the old ones, unlike all in training."""
+        found = [f"modality {STRUCTURE!r}"] if STRUCTURE in self.modalities else []
+        if (self.cell.plan.data.setting or self.data.setting) == "transductive":
+            declared = [s for side in structures_of(self.cell.models[0]) for s in side]
+            found += [f"structure {s}" for s in declared if not s.maker.lasts]
+        if found:
             raise ValueError(
-                f"cell {self.cell.identity}: modality {STRUCTURE!r} encodes the whole graph, so that a new node would "
-                f"change it for all: no predictions for new nodes"
+                f"cell {self.cell.identity}: {found[0]} encodes the whole graph, so that a new node would change it "
+                f"for all: no predictions for new nodes"
             )
 
-    def _used(self) -> dict[str, None]:
-        """The edge sets that the models read in evaluation."""
-        part = self.cell.plan.data
-        if not self.data.default_graph and not part.graph:
-            return {}
-        return dict.fromkeys((part.graph or self.data.default_graph, *(part.test_views or part.views)))
-
-    def _edges(self, given: Any, new: Arrivals, directed: bool | None, alone: bool) -> dict[str, Edges]:
-        made = {} if alone else self.data.made
-        free = [name for name in self._used() if name not in made]
-        if given is None:
-            return {}
-        if not isinstance(given, Mapping) or "pairs" in given:
-            if len(free) != 1:
-                found = f"one set of edges, the cell works on {', '.join(self._used()) or 'no edge set'}"
-                refuse("edges", found, f"{{edge set: edges}} of {free}" if free else "none")
-            given = {free[0]: given}
-        old = 0 if alone else self.data.num_nodes
-        ids = new.ids if alone else np.append(self.ids, new.ids)
-        first = self.data.num_nodes if alone else 0
-        places = {str(i): first + n for n, i in enumerate(ids)}
-        found = {}
-        for name, own in given.items():
-            if name not in free:
-                why = "it is made from features: nodes are attached by its rule" if name in made else f"one of {free}"
-                refuse("edges", f"edge set {name!r}", why)
-            g = self.data.graphs[name]
-            both = symmetric(g) if directed is None else not directed
-            found[name] = edges_of(own, places, old, list(g.edges or {}), f"edges of {name!r}", both)
-        return found
+    def _joinable(self) -> dict[str, tuple[list[str], bool]]:
+        """{edge set that new nodes can be joined to: its edge arrays, whether it has all edges in both directions}."""
+        level, graphs = self.data.target.level, self.data.graphs
+        names = [name for name in used(self.cell) if level == "graph" or name not in self.data.made]
+        return {name: (list(graphs[name].edges or {}), symmetric(graphs[name])) for name in names}
 
     def _pairs(self, pairs: Any, new: Arrivals) -> np.ndarray:
         """Node numbers [R, 2]."""
@@ -262,16 +270,6 @@ class Predictor:
                     refuse("pairs", f"row {row} names {name!r}, which is no node, old or new", "ids of nodes")
             found.append([places[str(name)] for name in pair])
         return np.array(found, np.int64).reshape(-1, 2)
-
-
-def _by_graph(graphs: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order in which nodes of a graph stand together, the nodes of each, and what they are called."""
-    names = np.array([str(g) for g in graphs], dtype=object)
-    if len(names) != count:
-        refuse("graphs", f"{len(names)} entries", f"{count}, one a node")
-    called = list(dict.fromkeys(names))
-    number = np.array([called.index(name) for name in names], int)
-    return np.argsort(number, kind="stable"), np.bincount(number).astype(np.int32), np.array(called, dtype=object)
 
 
 def _fitted(store: Store, identity: str) -> dict[int, Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from etils import epath
 
 from fusion_jax import metrics
 from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
+from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import image
 from fusion_jax.results.rendering import grid as grids
@@ -80,11 +81,12 @@ class Made:
 
     @property
     def printed(self) -> str:
-        """The report for a terminal: the answer, the grid, where the page is, then the long tables, and all files."""
-        page = next((f"page: {os.fspath(path)}\n" for path in self.files if path.name == PAGE), "")
+        """The report for a terminal, which scrolls: all of it, then again what it ends with, the answer, the grid and
+        where the page is."""
+        page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
         names = ", ".join(path.name for path in self.files)
         ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
-        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, page, self.tables, ours) if part).rstrip()
+        return "\n".join(part for part in (self.text, ours, f"{self.sentence}\n", self.grid, page) if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
@@ -159,13 +161,14 @@ def written(
     grid = grids.of(made, percent=percent)
     _check_metrics(metrics or (), made)
     tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
+    calibrated = calibration_study.collect(store, found)
     files = {
         "table.md": report.text.encode(),
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found),
-        **_calibration(store, found, figures),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        **_calibration(calibrated, figures),
     }
     try:
         return dataclasses.replace(report, files=_write(store.root / "report", files))
@@ -198,9 +201,8 @@ def _with_notes(store: Store, table: Table) -> str:
     return md_form.render(table) + (f"\n{' '.join(notes)}\n" if notes else "")
 
 
-def _calibration(store: Store, found: list[Row], figures: bool) -> dict[str, bytes]:
+def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes]:
     """calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
-    calibrated = calibration_study.collect(store, found)
     if not calibrated:
         return {}
     rows = [c.row for c in calibrated]

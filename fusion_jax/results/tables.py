@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
-from fusion_jax.results import influence, measured
+from fusion_jax.results import calibration, influence, measured, memo
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, differences, flatten, short
 
@@ -49,6 +50,7 @@ class Row:
         role: what the row is for: a "fusion" of several modalities with the graph, the same with "no graph", one
             "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
         fusion: the mechanism's name; "" of controls and of rows that are not run.
+        calibration: of its class probabilities; None where there are none, or the row is not one cell's.
         flops, peak_bytes, compile_seconds: of the compiled program; None where they are not recorded.
         variant: the label without what it says of seeds that are missing; "" for the label.
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
@@ -81,6 +83,7 @@ class Row:
     variant: str = ""
     role: str = ""
     fusion: str = ""
+    calibration: calibration.Calibration | None = None
     flops: float | None = None
     peak_bytes: float | None = None
     compile_seconds: float | None = None
@@ -116,11 +119,11 @@ def rows(store: Store) -> list[Row]:
     entries = [
         Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned) for e in written["cells"]
     ]
-    names = _data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
+    names = data_names([e.plan.data for e in entries])
+    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
-        if row.values and _is_single(entry.plan):
+        if row.values and is_single(entry.plan):
             singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
@@ -172,29 +175,27 @@ def _without_modalities(plan: Plan) -> str:
     return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
-def _is_single(plan: Plan) -> bool:
+def is_single(plan: Plan) -> bool:
+    """Whether a model sees one modality only, and no encoding of the graph."""
     modalities = plan.data.modalities
     return len(modalities) == 1 and modalities[0] != "structure" and not plan.control.name
 
 
 def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
     """The row of a cell; one without values where a file of the cell is damaged, and says which."""
-    control = entry.plan.control
+    label, placement = placed(entry.label, entry.plan)
     about = dict(
-        label=entry.label,
-        placement="-" if control.name else entry.plan.model.placement,
-        data=names[_variant(entry.plan.data)],
+        label=label,
+        placement=placement,
+        data=names[problem(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
         role=_role(entry.plan),
-        fusion="" if control.name else zoo.short(entry.plan.model.fusion.name),
+        fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
-    if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
-        about["label"] += VALIDATION_LABELS
-    if not control.name and not _has_edges(entry.plan):
-        about["placement"] += NO_GRAPH
     try:
-        return _read_row(store, entry, about)
+        key = entry.label, entry.seeds, tuple(entry.planned), about["data"]
+        return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
 
@@ -208,6 +209,14 @@ def _role(plan: Plan) -> str:
     if len(plan.data.modalities) == 1:
         return "modality"
     return "fusion" if _has_edges(plan) else "no graph"
+
+
+def placed(label: str, plan: Plan) -> tuple[str, str]:
+    """What the row of a cell is called, and where its fusion stands."""
+    if plan.control.name:
+        told = plan.control.options.get("validation_labels") and VALIDATION_LABELS not in label
+        return label + VALIDATION_LABELS * bool(told), "-"
+    return label, plan.model.placement + ("" if _has_edges(plan) else NO_GRAPH)
 
 
 def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
@@ -242,6 +251,7 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        calibration=_calibration(entry.plan, described["kind"], test.scored),
         **_program(costs),
         variant=variant,
         train_rows=test.trained,
@@ -252,6 +262,12 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         looks=tuple(n for n in entry.planned if set(range(n)) <= {*seeds, *diverged}),
         limit=max(entry.planned, default=0),
     )
+
+
+def _calibration(plan: Plan, kind: str, scored: Sequence[Scored]) -> calibration.Calibration | None:
+    """The calibration of predictions that are probabilities of classes."""
+    able = not plan.control.name or zoo.get("control", plan.control.name).probabilities
+    return calibration.of(scored) if scored and able and tasks.of(kind).probabilities else None
 
 
 def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -282,23 +298,23 @@ def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarr
     return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
 
 
-def _variant(part: DataPlan) -> str:
+def problem(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
     return json.dumps([part.name, part.options], sort_keys=True)
 
 
-def _data_names(parts: list[DataPlan]) -> dict[str, str]:
+def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it.
 
     A file outside is named without its folder, unless another has the same name.
     """
-    variants = {_variant(part): part for part in parts}
+    variants = {problem(part): part for part in parts}
     every, named = {part.name for part in parts}, {}
-    for variant, part in variants.items():
+    for own, part in variants.items():
         name = short(part.name) if sum(short(other) == short(part.name) for other in every) == 1 else part.name
         given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()))
         alone = sum(other.name == part.name for other in variants.values()) == 1
-        named[variant] = name if alone or not given else f"{name} ({given})"
+        named[own] = name if alone or not given else f"{name} ({given})"
     return named
 
 
@@ -339,7 +355,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
         parameters=first.parameters if len({r.parameters for r, _ in group}) == 1 else None,
         seconds=sum(r.seconds for r, _ in group),
-        **{key: None for key in ("flops", "peak_bytes", "compile_seconds")},
+        **{key: None for key in ("flops", "peak_bytes", "compile_seconds", "calibration")},
         cell="",
         seeds=tuple(seeds),
         tested=first.tested if shared else None,

@@ -62,7 +62,7 @@ def run_cell(
         )
     done = store.finished_seeds(identity)
     check_splits(plan, data, store, identity)
-    seeds = tuple(s for s in range(cell.seeds) if s not in done)
+    seeds = missing(cell, store, identity)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
     if not plan.control.name:
@@ -102,6 +102,11 @@ def run_cell(
     if partial is not None:
         partial.clear()
     return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+
+
+def missing(cell: Cell, store: Store, identity: str) -> tuple[int, ...]:
+    """The seeds of a cell that are wanted and not stored."""
+    return tuple(sorted(set(range(cell.seeds)) - set(store.finished_seeds(identity))))
 
 
 def check_splits(plan: Plan, data: Dataset, store: Store, identity: str) -> None:

@@ -129,6 +129,11 @@ class Task:
         """The score that keeps an epoch, on validation rows, larger is better: minus the loss."""
         return lambda output, target, weight, context: -loss(output, target, weight, context)
 
+    def validation(self, score: float, rows: int) -> tuple[str, float]:
+        """A selection score (`score`, as the history has it) of so many rows in words: what it is, and its value."""
+        del rows
+        return "loss", -score
+
     def parts(self, target: Target) -> Iterator[tuple[str, Target, slice]]:
         """(name, target, its columns of a prediction) of everything that is scored by itself; "" is the whole."""
         yield "", target, slice(None)

@@ -162,7 +162,7 @@ def test_it_fits_its_window(file, opened, width, scheme):
     for group in ("synthetic", "digits"):
         window.select_option("#group", label=group)
         assert window.evaluate("document.documentElement.scrollWidth") == width
-    for summary in window.locator("#cells summary").all()[:6]:
+    for summary in window.locator("#cell-list > details > summary").all()[:6]:
         summary.click()
     assert window.evaluate("document.documentElement.scrollWidth") == width
     assert window.evaluate(CONTRAST) >= 4.5, "text against what lies behind it (WCAG 2.1)"

@@ -170,6 +170,46 @@ def test_the_spectral_encoding_of_the_whole_graph_has_none_for_new_nodes(tmp_pat
     assert len(predictor()) == 120
 
 
+READS = '''"""The mean over a part, or the second eigenvector."""
+import jax.numpy as jnp
+from flax import nnx
+from fusion_jax.layers.base import GraphLayer
+from fusion_jax.records import Info
+from fusion_jax.structures.base import Structure
+PARTS, WAVES = Structure("partition", {"parts": 4}), Structure("eigenvectors", {"k": 2})
+
+class Reads(GraphLayer):
+    """As above."""
+    info = Info("Nobody, A paper", 2001)
+    def __init__(self, dim, out=None, *, waves=False, rngs):
+        self.linear, self.structures = nnx.Linear(dim, out or dim, rngs=rngs), (WAVES if waves else PARTS,)
+    def __call__(self, x, graph, present=None, context=None):
+        if self.structures[0] is WAVES:
+            return self.linear(x * graph.structure(WAVES).vectors[:, 1:].astype(x.dtype))
+        parts = graph.structure(PARTS)
+        x = jnp.append(x, jnp.zeros_like(x[:1]), axis=0)
+        return self.linear(x[parts.members].sum(1)[parts.part])
+'''
+
+
+def test_parts_go_on_where_nodes_arrive_and_eigenvectors_have_none_for_them(tmp_path):
+    pytest.importorskip("pymetis")
+    (tmp_path / "reads.py").write_text(READS)
+    layer = {"model__layer__name": str(tmp_path / "reads.py"), "model__fusion__name": "mean"}
+    trained(tmp_path / "parts", **layer)
+    predictor = Predictor.load(tmp_path / "parts")
+    parts = np.asarray(next(iter(predictor.cell.prepared.evaluated[0].derived.values())).part)
+    x = {m: np.repeat(v[:1], 3, axis=0) for m, v in predictor.data.features.items()}
+    host = {p: int(np.flatnonzero(parts == p)[0]) for p in (0, 1)}
+    here = predictor(x, ids=["a", "b", "c"], edges=[("a", host[0]), ("b", host[0]), ("c", host[1])])
+    assert np.allclose(here.each[:, 0], here.each[:, 1]) and not np.allclose(here.each[:, 0], here.each[:, 2])
+    trained(tmp_path / "waves", model__layer__options=dict(waves=True), **layer)
+    predictor = Predictor.load(tmp_path / "waves")
+    assert len(predictor.computed()) == 120
+    with pytest.raises(ValueError, match=r"structure eigenvectors\(k=2\) encodes the whole graph"):
+        predictor(x)
+
+
 SMALL = dict(model__fusion__name="mean", model__layer__name="gcn")
 
 

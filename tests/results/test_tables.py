@@ -217,7 +217,7 @@ def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings
 def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_name():
     def names(*parts):
         plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": name, "options": more}) for name, more in parts]
-        return list(tables._data_names(plans).values())
+        return list(tables.data_names(plans).values())
 
     assert names(("/x/mine.py", {}), ("synthetic", {"nodes": 9})) == ["mine", "synthetic"]
     assert names(("/x/mine.py", {"by": "/y/how.py"}), ("/x/mine.py", {})) == ["mine (by=how)", "mine"]

@@ -26,15 +26,15 @@ from fusion_jax.results.tables import Row
 SCRIPTS = ("statistics", "study", "compare", "dom", "export", "tables", "charts", "figures", "cells", "main")
 
 
-def render(store: Store, found: Sequence[Row] | None = None) -> bytes:
+def render(store: Store, found: Sequence[Row] | None = None, **made: Any) -> bytes:
     """The page of a study, as far as it has come.
 
     Args:
-        found: the rows of `tables.rows`, where they have been read already.
+        found, made: as of `page_data.collect`.
     Raises:
         FileNotFoundError: the folder holds no study.
     """
-    return assemble(page_data.collect(store, found))
+    return assemble(page_data.collect(store, found, **made))
 
 
 def assemble(data: Mapping[str, Any], *, served: bool = False) -> bytes:

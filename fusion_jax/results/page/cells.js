@@ -61,7 +61,7 @@ function placeOf(cell) {
 function cellHead(cell) {
   const [sign, word] = STATES[cell.state];
   return [el('span', {class: `state ${cell.state}`, title: word}, el('span', {'aria-hidden': 'true'}, sign), el('span', {class: 'hidden'}, word)), ' ',
-    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length} of ${count(cell.seeds, 'seed')}`)];
+    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length < cell.seeds ? `${cell.finished.length} of ` : ''}${count(cell.seeds, 'seed')}`)];
 }
 
 function drawCells() {

@@ -63,7 +63,7 @@ function bandOf(xs, lows, highs) {
   return kept.length < 2 ? '' : `${pathOf(kept.map(([x, low]) => [x, low]))}${pathOf(kept.map(([x,, high]) => [x, high]).reverse()).replace('M', 'L')}Z`;
 }
 
-const FOREST = {width: 260, height: 26, air: 12};
+const FOREST = {get width() { return isNarrow() ? 150 : 260; }, height: 26, air: 12};
 
 // The range of a column of intervals: that of most rows, so that one that is far away does not hide the others.
 function forestRange(intervals) {
@@ -101,11 +101,11 @@ function forestCell(range, row, text) { // one row: its interval as a line, its 
 
 function forestAxis(range, sign) { // the head of the column
   const x = forestScale(range), {width} = FOREST;
-  const {ticks, digits} = ticksOf(range[0], range[1], 4);
+  const {ticks, digits} = ticksOf(range[0], range[1], isNarrow() ? 3 : 5);
   const right = sign > 0;
   return svg('svg', {width, height: 34, class: 'forest', role: 'img'},
     svg('title', null, `Difference to the baseline with its 95 % interval, from ${fixed(range[0], digits)} to ${fixed(range[1], digits)}; better is to the ${right ? 'right' : 'left'}`),
     svg('text', {x: right ? width - 2 : 2, y: 11, class: right ? 'end better' : 'better'}, right ? 'better →' : '← better'),
     svg('text', {x: right ? 2 : width - 2, y: 11, class: right ? 'better' : 'end better'}, right ? '← worse' : 'worse →'),
-    ticks.filter((v) => x(v) > 14 && x(v) < width - 14).map((v) => svg('text', {x: x(v), y: 30, class: 'centre'}, signed(v, digits))));
+    ticks.filter((v) => x(v) > 14 && x(v) < width - 12).map((v) => svg('text', {x: x(v), y: 30, class: 'centre'}, signed(v, digits))));
 }

@@ -35,23 +35,25 @@ function varianceOfPair(one, metric, a, b) {
 
 // The same of fixed test rows: var over rows of the mean over seeds of psi [S][N], by N, less what seeds add to it.
 function crossed(psi) {
-  const s = psi.length, n = psi[0].length, ofRow = Array.from({length: n}, (_, i) => mean(psi.map((v) => v[i])));
-  let found = variance(ofRow);
+  const s = psi.length, n = psi[0].length, ofRow = new Float64Array(n), ofSeed = psi.map(mean), all = mean(ofSeed);
+  for (const values of psi) for (let i = 0; i < n; i++) ofRow[i] += values[i] / s;
+  let found = variance(ofRow), left = 0;
   if (s > 1) {
-    const ofSeed = psi.map((v) => mean(Array.from(v))), all = mean(ofSeed);
-    let left = 0;
-    psi.forEach((v, k) => { for (let i = 0; i < n; i++) left += (v[i] - ofRow[i] - ofSeed[k] + all) ** 2; });
+    psi.forEach((values, k) => { for (let i = 0; i < n; i++) left += (values[i] - ofRow[i] - ofSeed[k] + all) ** 2; });
     found = Math.max(0, found - left / ((s - 1) * (n - 1)) / s);
   }
   return found / n;
 }
 
 function varianceByRow(one, a, b, metric, seeds) { // of rows that share fixed test rows
-  const n = a.tested, psi = [influenceOf(a, metric), influenceOf(b, metric)];
+  const n = a.tested, ofA = influenceOf(a, metric), ofB = influenceOf(b, metric);
   if (n < 2 || !seeds.length) return null;
-  if (!psi[0] || !psi[1]) return varianceOfPair(one, metric, a, b);
-  const at = [a, b].map((row) => seeds.map((s) => row.seeds.indexOf(s)));
-  return {byRow: crossed(seeds.map((_, k) => Float64Array.from({length: n}, (_, i) => psi[0][at[0][k]][i] - psi[1][at[1][k]][i]))), rows: n};
+  if (!ofA || !ofB) return varianceOfPair(one, metric, a, b);
+  const psi = seeds.map((s) => {
+    const values = ofA[a.seeds.indexOf(s)], others = ofB[b.seeds.indexOf(s)];
+    return values.map((v, i) => v - others[i]);
+  });
+  return {byRow: crossed(psi), rows: n};
 }
 
 function sizeAt(sizes, row, seed) {
@@ -100,9 +102,18 @@ function comparison(one, a, b, metric) { // a against b by itself
   const [low, high] = intervalOf(found), spread = d.length < 2 || alike(d) ? 0 : variance(d), effect = effectSize(d);
   return {
     base: b, seeds, d, difference: found.mean, low, high, p: pOf(found), method: how.method, effect,
-    wilcoxon: wilcoxon(d), permutation: signFlip(d), improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)),
+    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)),
     ratio: how.ratio + (spread ? how.byRow / spread : 0),
   };
+}
+
+// What takes its time, calculated where it is shown: both exact tests, and the seeds for a power of 80 %.
+const LATER = {
+  wilcoxon: (line) => wilcoxon(line.d), permutation: (line) => signFlip(line.d), needed: (line) => seedsNeeded(line.effect, line.ratio) ?? NaN,
+};
+
+function later(line, key) {
+  return line[key] ??= LATER[key](line);
 }
 
 // The lines of a group: every row with its summary and, but for the baseline and rows that are not run, its

@@ -20,6 +20,12 @@ function svg(tag, attributes, ...children) {
   return build(document.createElementNS(SVG, tag), attributes, children);
 }
 
+const NARROW = '(max-width: 640px)';
+
+function isNarrow() {
+  return window.matchMedia(NARROW).matches;
+}
+
 function fill(id, ...children) {
   const node = document.getElementById(id);
   node.replaceChildren(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
@@ -39,6 +45,10 @@ function plainText(value) {
 
 function named(value) { // a name of the study, kept to itself whatever its script
   return el('bdi', null, plainText(value));
+}
+
+function withMinus(text) { // a hyphen before a number is a minus
+  return text.replace(/([\s(\[])-(\d)/g, `$1${MINUS}$2`);
 }
 
 function labelOf(row) { // of a row without all of its seeds with how many it has
@@ -73,7 +83,7 @@ function amount(value) { // "1,234", "12.3 k", "4.5 M"
   for (const [size, unit] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
     if (Math.abs(value) >= size) return `${(value / (unit === 'k' ? 1e3 : size)).toPrecision(3)} ${unit}`;
   }
-  return value.toLocaleString('en', {maximumFractionDigits: 0});
+  return value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 function seconds(value) {

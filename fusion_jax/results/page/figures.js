@@ -3,10 +3,8 @@
 // Several rows are drawn as small panels of one row each, with the baseline in grey behind it: nobody has to tell
 // colours apart, nor to find a line in a legend.
 
-const NARROW = '(max-width: 640px)';
-
 function panelsAtFirst() {
-  return window.matchMedia(NARROW).matches ? 4 : 12;
+  return isNarrow() ? 4 : 12;
 }
 
 const COSTS = {
@@ -49,7 +47,7 @@ function drawCost() {
   const costs = points.map((p) => p.cost), low = Math.min(...costs), high = Math.max(...costs);
   const logarithmic = high / low > 5;
   const x = logarithmic ? [low / (high / low) ** 0.05, high * (high / low) ** 0.05, true] : [...extent(costs), false];
-  const narrow = window.matchMedia(NARROW).matches, width = narrow ? 360 : 760, height = narrow ? 300 : 380;
+  const narrow = isNarrow(), width = narrow ? 360 : 760, height = narrow ? 300 : 380;
   const chart = frame({
     width, height, x, y: extent(points.map((p) => p.score)), xLabel: head + (logarithmic ? ', logarithmic' : ''), yLabel: heading, left: 56, bottom: 40, yTicks: 5,
     title: `${heading} against ${head}`, xText: tickText,
@@ -146,8 +144,8 @@ function drawCurves() {
   const named_ = metric ? baselinesOf(one, metric) : [];
   const rows = inOrder(one, metric).filter((row) => curveOf(row, state.curve));
   const all = rows.map((row) => curveOf(row, state.curve));
-  const values = all.flatMap((c) => c.middle).filter(Number.isFinite).sort((a, b) => a - b);
-  const y = extent([values[Math.floor(0.01 * values.length)], values[Math.ceil(0.99 * values.length) - 1]], 0.1);
+  const values = all.flatMap((c) => [...c.low, ...c.middle, ...c.high]).filter(Number.isFinite).sort((a, b) => a - b);
+  const y = extent([values[Math.floor(0.01 * values.length)], values[Math.ceil(0.99 * values.length) - 1]]);
   const last = Math.max(...all.map((c) => c.epochs.at(-1)), 1);
   const chooser = el('select', {id: 'curve-kind', onchange: (event) => { state.curve = event.target.value; keepFocus(drawCurves); }},
     able.map((name) => el('option', {value: name, selected: name === state.curve}, CURVE_NAMES[name])));
@@ -187,7 +185,7 @@ function drawCalibration() {
 }
 
 function reliabilityChart(row, grey) {
-  const chart = frame({width: 150, height: 150, x: [0, 1], y: [0, 1], yTicks: 2, xTicks: 2, left: 28, bottom: 20, right: 6,
+  const chart = frame({width: 150, height: 150, x: [0, 1], y: [0, 1], yTicks: 2, xTicks: 2, left: 28, bottom: 20, right: 9,
     title: `Reliability of ${row.name}`, desc: `expected calibration error ${fixed(summary(row, 'ece').mean)}`});
   const points = ([counts, confidence, accuracy]) => counts.map((n, i) => [chart.x(confidence[i] ?? NaN), chart.y(accuracy[i] ?? NaN), n])
     .filter(([x, y, n]) => n >= 0.005 * counts.reduce((a, b) => a + b, 0) && Number.isFinite(x) && Number.isFinite(y));
@@ -200,7 +198,7 @@ function reliabilityChart(row, grey) {
 }
 
 function riskChart(row, grey, highest) {
-  const chart = frame({width: 150, height: 150, x: [0, 1], y: [0, highest * 1.05], yTicks: 2, xTicks: 2, left: 34, bottom: 20, right: 6,
+  const chart = frame({width: 150, height: 150, x: [0, 1], y: [0, highest * 1.05], yTicks: 2, xTicks: 2, left: 34, bottom: 20, right: 9,
     title: `Error rate of ${row.name} by coverage`, desc: `area ${fixed(summary(row, 'aurc').mean, 4)}`});
   const line = (risk) => pathOf(risk.map((v, i) => [chart.x((3 * i + 1) / 100), chart.y(v ?? NaN)]));
   if (grey && grey !== row && grey.risks.aurc) chart.root.append(svg('path', {d: line(grey.risks.aurc), class: 'behind'}));

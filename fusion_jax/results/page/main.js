@@ -3,7 +3,7 @@
 function drawAnswer() {
   document.title = `${plainText(study.title)} – fusion_jax`;
   fill('title', plainText(study.title));
-  fill('sentence', named(study.sentence));
+  fill('sentence', named(withMinus(study.sentence))).classList.toggle('long', study.sentence.length > 130);
   const run = study.rows.filter((row) => !row.cited).length, seeds = study.groups.map((one) => seedsOf(one).length);
   const most = Math.max(0, ...seeds);
   fill('facts', [count(run, 'row'), count(new Set(study.groups.map((one) => one.data)).size, 'data set'), count(most, 'seed'),
@@ -13,7 +13,7 @@ function drawAnswer() {
   const signs = {holds: '✓ holds', fails: '✕ fails', undecided: '? undecided'};
   fill('claims', el('h2', null, 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
     el('span', {class: `verdict ${claim.verdict}`}, signs[claim.verdict] || plainText(claim.verdict)), named(claim.text),
-    el('span', {class: 'evidence'}, plainText(claim.evidence), claim.more_seeds ? ` About ${count(claim.more_seeds, 'more seed')} would decide it.` : '')))));
+    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? ` About ${count(claim.more_seeds, 'more seed')} would decide it.` : '')))));
 }
 
 function drawStatus(said) {
@@ -102,7 +102,8 @@ function drawGrid() {
 function compareColumns(metric, named_, range) {
   const {digits, sign, heading} = study.metrics[metric];
   const far = (line) => line.difference !== undefined;
-  const only = (key, text) => ({value: (line) => (far(line) ? line[key] : NaN), cell: (line) => (far(line) ? text(line[key], line) : '')});
+  const of = (line, key) => (key in LATER ? later(line, key) : line[key]);
+  const only = (key, text) => ({value: (line) => (far(line) ? of(line, key) : NaN), cell: (line) => (far(line) ? text(of(line, key), line) : '')});
   const interval = (line) => (Number.isFinite(line.low) ? `${signed(line.low, digits)} to ${signed(line.high, digits)}` : DASH);
   const toggle = (line) => !line.row.cited && Number.isFinite(line.mean) && el('input', {
     type: 'checkbox', class: 'tick', id: `part-${line.row.key}`, checked: !state.rowsOff.has(line.row.key), disabled: named_.includes(line.row),
@@ -110,7 +111,7 @@ function compareColumns(metric, named_, range) {
     onchange: (event) => { if (event.target.checked) state.rowsOff.delete(line.row.key); else state.rowsOff.add(line.row.key); draw(); }});
   const describe = (line) => (line.isBaseline ? `${plainText(line.row.name)}: the baseline`
     : far(line) ? `${plainText(line.row.name)} ${signed(line.difference, digits)}, ${interval(line)}, against ${plainText(line.base.name)}` : plainText(line.row.name));
-  return [
+  const found = [
     {key: 'variant', head: 'variant', text: true, class: 'sticky', value: (line) => line.row.label,
       cell: (line) => el('span', {class: 'row'}, toggle(line), el('span', null, labelOf(line.row), placementBelow(line.row)))},
     {key: 'placement', head: 'placement', text: true, class: 'wide-only', value: (line) => line.row.placement},
@@ -127,10 +128,11 @@ function compareColumns(metric, named_, range) {
     {key: 'improvement', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
     {key: 'wilcoxon', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
     {key: 'permutation', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
-    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', value: (line) => (far(line) ? line.needed : NaN),
-      cell: (line) => (far(line) ? (line.needed ? amount(line.needed) : DASH) : '')},
+    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
     {key: 'method', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
   ];
+  const [variant, placement, value, ...rest] = found;
+  return isNarrow() ? [variant, placement, ...rest.slice(0, 2), value, ...rest.slice(2)] : found;
 }
 
 function drawCompare() {
@@ -140,7 +142,6 @@ function drawCompare() {
   const {named: named_, lines, family} = compared(one, metric), {heading} = study.metrics[metric];
   const top = best(one, metric), able = lines.filter((line) => line.difference !== undefined);
   for (const line of lines) line.top = line.row.number === top;
-  for (const line of able) line.needed = seedsNeeded(line.effect, line.ratio);
   const shown = lines.filter((line) => matches(line.row));
   const range = forestRange(able.filter((line) => matches(line.row)).map((line) => (Number.isFinite(line.low) ? [line.low, line.high] : [line.difference, line.difference])));
   const better = able.filter((line) => line.mark > 0).length, worse = able.filter((line) => line.mark < 0).length;
@@ -260,7 +261,7 @@ function listen() {
     draw();
     drawCells();
   });
-  window.matchMedia(NARROW).addEventListener('change', drawFigures);
+  window.matchMedia(NARROW).addEventListener('change', draw);
 }
 
 async function follow() { // a served page asks for what has changed

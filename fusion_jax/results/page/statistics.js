@@ -3,12 +3,16 @@
 const LEVEL = 0.95, ALPHA = 1 - LEVEL;
 
 function mean(values) {
-  return values.reduce((sum, v) => sum + v, 0) / values.length;
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum / values.length;
 }
 
 function variance(values) { // the sample's, ddof 1
   const centre = mean(values);
-  return values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / (values.length - 1);
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += (values[i] - centre) ** 2;
+  return sum / (values.length - 1);
 }
 
 function deviation(values) {
@@ -151,6 +155,7 @@ function errorFunction(x) { // erfc(x) for x >= 0: series below 2.5, continued f
   for (let k = 1; k < 100; k++) {
     term *= (-x * x) / k;
     sum += term / (2 * k + 1);
+    if (Math.abs(term) < 1e-17) break;
   }
   return 1 - (2 / Math.sqrt(Math.PI)) * sum;
 }
@@ -163,7 +168,7 @@ function power(effect, n, ratio) { // of the t test of n differences (results/po
   if (n < 2) return 0;
   const df = n - 1, at = tQuantile(LEVEL, df), shift = Math.abs(effect) / Math.sqrt(1 / n + ratio);
   const scale = Math.log(2) + (df / 2) * Math.log(df / 2) - logGamma(df / 2);
-  const width = 9 / Math.sqrt(df), low = Math.max(0, 1 - width), high = 1 + width, steps = 600;
+  const width = 9 / Math.sqrt(df), low = Math.max(0, 1 - width), high = 1 + width, steps = 300;
   let sum = 0;
   for (let i = 0; i <= steps; i++) { // Simpson's rule
     const s = low + ((high - low) * i) / steps;
