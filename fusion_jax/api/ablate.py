@@ -6,22 +6,28 @@ What it trains is a study like any other, in a folder like any other: called aga
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+
 from fusion_jax import folders, study, zoo
 from fusion_jax.api.loaded import Loaded, Named, loaded
-from fusion_jax.api.progress import Progress
 from fusion_jax.api.study import Study
 from fusion_jax.data import Dataset
 from fusion_jax.results import report
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
+from fusion_jax.run.display.base import chosen, named
+from fusion_jax.run.engines.base import Outcome
+from fusion_jax.run.listeners import Listeners
 from fusion_jax.run.sweep import run
 from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Cell, defaults
@@ -83,28 +89,54 @@ def ablate(
     check_platform()
     use_cache()
     store = Store(_place(workdir, sources), create=True)
-    heard = Progress(os.fspath(store.root), progress)
     given = {source.name: source.data for source in sources if source.given}
-    workers = default_workers() if jobs is None else jobs
     with exclusive(store.root):
-        engine = "threads" if workers > 1 else "serial"
-        run(
-            cells,
-            store,
-            "fusion_jax.ablate",
-            engine=engine,
-            workers=workers,
-            datasets=given,
-            loaded=heard.loaded,
-            begin=heard.begin,
-            done=heard.done,
-        )
-        heard.end()
+        failed = _train(cells, store, given, jobs, progress)
         label = _label(store, baseline)
         report.write(store, baseline=label)
-    if heard.failed:
-        warnings.warn(f"{len(heard.failed)} of {heard.cells} rows failed: {'; '.join(heard.failed)}", stacklevel=2)
+    if failed:
+        warnings.warn(f"{len(failed)} of {len(cells)} rows failed: {'; '.join(failed)}", stacklevel=2)
     return Study(store.root, baseline=label, datasets=given)
+
+
+def _train(
+    cells: Sequence[Cell], store: Store, given: Mapping[str, Dataset], jobs: int | None, shown: bool
+) -> list[str]:
+    """Runs the cells that are not finished; returns of those that failed the name and why."""
+    console, failed = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200), []
+    workers = default_workers() if jobs is None else jobs
+    if shown:
+        print(f"results: {os.fspath(store.root)}")
+    display = zoo.get("display", chosen("auto", console) if shown else "none")
+    with contextlib.closing(Listeners([display(console)])) as heard:
+
+        def loaded(data: Dataset) -> None:
+            if shown and data.conversion is not None:  # made from tables: what was joined, dropped and doubtful
+                print(data.conversion.text())
+
+        def done(outcome: Outcome, problem: str) -> None:
+            heard.done(outcome, problem)
+            if outcome.result is None:
+                failed.append(f"{named(outcome.job.cell)}: {outcome.error}")
+
+        try:
+            run(
+                cells,
+                store,
+                "fusion_jax.ablate",
+                engine="threads" if workers > 1 else "serial",
+                workers=workers,
+                datasets=given,
+                loaded=loaded,
+                begin=heard.begin,
+                progress=heard.progress,
+                done=done,
+            )
+        except KeyboardInterrupt:
+            heard.interrupted()
+            raise
+        heard.end()
+    return failed
 
 
 def _label(store: Store, baseline: str) -> str:

@@ -46,7 +46,7 @@ def test_every_fusion_where_it_can_stand_beside_the_baseline_and_what_sees_less(
         ("label_propagation", "-"),
     ]
     out = capsys.readouterr().out
-    assert f"10 rows, 0 finished before; results: {tmp_path / 'r'}" in out and "10 rows trained, 0 failed" in out
+    assert out.startswith(f"results: {tmp_path / 'r'}\n10 cells, 0 finished before") and "10 cells trained" in out
     assert (tmp_path / "r" / "report" / "index.html").exists()
     written = json.loads((tmp_path / "r" / "study.json").read_text())
     assert {cell["config"]["data"]["name"] for cell in written["cells"]} == {f"memory:{data.name}"}
@@ -61,7 +61,7 @@ def test_called_again_it_trains_what_is_missing_and_its_numbers_are_those_of_the
     for seeds in (1, 2, 2):
         study = fj.ablate(data, "mean", "before", seeds=seeds, baseline="mean", **options)
         values.append(study.rows[0].values["accuracy"])
-    assert "1 rows, 1 finished before" in capsys.readouterr().out
+    assert "1 cells, 1 finished before" in capsys.readouterr().out
     np.testing.assert_array_equal(values[0], values[1][:1])
     np.testing.assert_array_equal(values[1], values[2])
     flags = [f"--config.{key}={value}" for key, value in SMALL.items()]
@@ -93,7 +93,7 @@ def test_rows_that_fail_are_said_and_stop_no_other(tmp_path):
         "        raise ZeroDivisionError('not built')\n"
     )
     asked = [str(tmp_path / "broken.py"), "mean"]
-    with pytest.warns(UserWarning, match="1 of 2 rows failed: broken, before, synthetic: ZeroDivisionError: not built"):
+    with pytest.warns(UserWarning, match="1 of 2 rows failed: broken before synthetic: ZeroDivisionError: not built"):
         options = dict(workdir=tmp_path / "r", baseline="mean", controls=False, config=SMALL)
         study = fj.ablate(tiny.dataset(), asked, "before", seeds=1, **options)
     assert [bool(row.values) for row in study.rows] == [False, True]
