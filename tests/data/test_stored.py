@@ -58,6 +58,26 @@ def test_sparse_features_recipes_and_what_was_made_from_features_come_back():
     assert after.fingerprint == before.fingerprint
 
 
+def test_ids_names_of_columns_unlabelled_nodes_and_single_missing_values_come_back():
+    before = tiny.dataset()
+    (name, x), *_ = before.features.items()
+    x = x.copy()
+    x[np.flatnonzero(before.mask[:, 0])[3], 2] = np.nan
+    labelled = np.ones(60, bool)
+    labelled[np.setdiff1d(np.arange(60), np.concatenate(list(vars(before.split(0)).values())))[:2]] = False
+    before = dataclasses.replace(
+        before, features={**before.features, name: x}, ids=[f"n{i}" for i in range(60)], labelled=labelled,
+        columns={name: tuple("abcdef")}, impute="median",
+    )  # fmt: skip
+    after = stored.unpack(stored.pack(before))
+    same(after.ids, before.ids)
+    same(after.labelled, before.labelled)
+    same(after.features[name], np.where(before.mask[:, [0]], x, 0))
+    assert (after.columns, after.impute, after.fingerprint) == (before.columns, "median", before.fingerprint)
+    others = [dataclasses.replace(before, ids=None), dataclasses.replace(before, columns={})]
+    assert len({stored.key(d) for d in (before, after, *others)}) == 3
+
+
 def test_what_stands_in_masked_slots_is_not_kept():
     before = tiny.dataset()
     (name, x), *_ = before.features.items()
