@@ -252,3 +252,11 @@ def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
     (row,) = tables.rows(store)
     assert row.met is None and row.test_rows < row.train_rows, "no more test than training rows: nobody asks"
     assert row.splits == tuple(split_digest(data.split(s)) for s in range(2)) and len(set(row.splits)) == 2
+
+
+def test_of_splits_with_few_training_rows_the_best_single_modality_has_the_mean_of_its_choice(tmp_path):
+    m0, m1, best = tables.rows(study(tmp_path, [single("m0"), single("m1")]))
+    np.testing.assert_array_equal(best.met, m0.met)
+    chosen = [next(r for r in (m0, m1) if r.by_seed("accuracy")[s] == best.by_seed("accuracy")[s]) for s in best.seeds]
+    np.testing.assert_allclose(best.met_influence["auc"], np.mean([r.met_influence["auc"] for r in chosen], 0))
+    assert best.train_rows == m0.train_rows and best.name == tables.SINGLE
