@@ -17,12 +17,15 @@ node holds what a paper holds once: tfn (a product of 4,096 entries, not 140,481
 digits; hidden 64, not 128), mult (layers 2, not 5; width 16, not 30), mbt (4 layers, not 12), persistent_memory (32
 vectors, not 1,024), gpcr_filter (4 heads, not 8). Their rows speak of these sizes.
 
-With `core` a third of the cells: twelve fusions, before and after. With `tuned` (extra `tune`) learning rate and dropout
-of every model are chosen by `TRIALS` trials on validation rows of other seeds. With `small`, the study in a fraction of the time, the four of `SMALLER` are cut down. A row says to what, and says then
+With `core` a third of the cells: twelve fusions, before and after. With `tuned` (extra `tune`) learning rate and
+dropout of every model are chosen by `TRIALS` trials on validation rows of other seeds.
+
+With `small`, the study in a fraction of the time, the four of `SMALLER` are cut down. A row says to what, and says then
 nothing of the mechanism: it may lose by its size alone. With `match` every variant has about as many parameters as the
 concat_mlp row (within 10 %), by its width; for that the same four give up depth, and those of `FINER` heads, since at
 their own no width comes that near. `spatialglue` has an edge set a modality beside the shared one, and so have the
-graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too.
+graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too (but
+on `watch`, which has one edge set).
 """
 
 from fusion_jax import zoo
@@ -93,7 +96,7 @@ FINER = {  # at their own sizes no width comes within 10 % of concat_mlp
     "tfn": {"hidden": 72},
 }
 WATCH = {"tfn": {"hidden": 60}}  # the same on `watch`, whose six modalities make another product
-UNMATCHED = (  # with `match` not there: thirty pairs of modalities are too large at any width, even widths too far apart
+UNMATCHED = (  # not there with `match`: thirty pairs of modalities at any width, and widths that lie too far apart
     ("watch", "mult", "before"),
     ("watch", "mult", "after"),
     ("watch", "mbt", "interleaved"),
