@@ -418,66 +418,6 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def best(
-    table: list[Row], metric: str, protocol: str, setting: str | None = None
-) -> tuple[int | None, tuple[int, ...]]:
-    """Index of the row with the best mean, and of the rows that are not known to be worse (`separated`).
-
-    Only rows of the protocol and of the setting (None: of any) with finite values take part.
-    """
-    sign = metrics.sign(metric)
-    means = [
-        (sign * np.mean(r.values[metric]), -i)
-        for i, r in enumerate(table)
-        if r.protocol == protocol
-        and setting in (None, r.setting)
-        and metric in r.values
-        and np.isfinite(r.values[metric]).all()
-    ]
-    if not means:
-        return None, ()
-    top = -max(means)[1]  # of equal means the first row's
-    others = sorted(-i for _, i in means if -i != top)
-    return top, tuple(i for i in others if not separated(table[top], table[i], metric))
-
-
-def separated(better: Row, worse: Row, metric: str) -> bool:
-    """Whether the 95 % interval of the paired difference lies on the better row's side of 0.
-
-    The difference is paired by seed; where both rows have the same test rows for all seeds it is paired by test row
-    too, and both intervals have to. With fewer than two common seeds nothing is known; nor where all seeds differ by
-    the same and test rows are drawn anew: steps of one row in a small test part do that by chance.
-    """
-    sign = metrics.sign(metric)
-    found = [by_seed(better, worse, metric), by_row(better, worse, metric)]
-    if found[0] is None or (found[1] is None and np.ptp(found[0]) <= 1e-9 * np.abs(found[0]).max()):
-        return False
-    return all(min(sign * low, sign * high) > 0 for low, high in (f for f in found if f is not None))
-
-
-def by_seed(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of the mean of a - b over their common seeds (Student t); None with fewer than two.
-
-    Seeds share their splits and initial keys, so that much of what varies from seed to seed is common to both.
-    """
-    of_a, of_b = a.by_seed(metric), b.by_seed(metric)
-    common = sorted(of_a.keys() & of_b.keys())
-    return interval(np.array([of_a[s] - of_b[s] for s in common])) if len(common) > 1 else None
-
-
-def by_row(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of the mean of a - b over common seeds if the test rows were drawn anew; None unless they share
-    fixed ones and the metric's influence is known."""
-    shared = a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested)
-    common = sorted(set(a.seeds) & set(b.seeds))
-    if not shared or not common or metric not in a.influence or metric not in b.influence:
-        return None
-    at = [[row.seeds.index(s) for s in common] for row in (a, b)]
-    mean = float(np.mean(a.values[metric][at[0]]) - np.mean(b.values[metric][at[1]]))
-    half = influence.half_width(a.influence[metric][at[0]].mean(0) - b.influence[metric][at[1]].mean(0))
-    return mean - half, mean + half
-
-
 def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
     """95 % interval of a metric if the fixed test rows were drawn anew: Wilson's for a share of right rows (of the mean
     over seeds, as if it were one predictor's), by the influence of each row for others; None where it is not known."""
