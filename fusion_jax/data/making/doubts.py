@@ -12,12 +12,21 @@ import scipy.sparse as sp
 
 from fusion_jax.arrays import spread
 from fusion_jax.data.graphs import FromFeatures, knn
-from fusion_jax.data.making.agreement import WIDTH, Agreement, adjusted_homophily, agreement, closure, directions
+from fusion_jax.data.making.agreement import (
+    WIDTH,
+    Agreement,
+    adjusted_homophily,
+    agreement,
+    closure,
+    directions,
+    mixing,
+)
 from fusion_jax.data.making.report import Conversion, count, some
 from fusion_jax.records import Target
 
 CHANCE, SURE = 0.05, 0.01  # p above which something may be chance, and up to which it is none
-STRUCTURE = 1e-3  # p of a graph that is taken for no random one
+STRUCTURE, APART = 1e-3, 4.0  # p, and deviations from random graphs, of a graph that is taken for no random one
+LARGEST = 500_000  # edges of a graph whose eigenvalues are asked for
 FEW = 20  # edges that tell too little
 NEAREST, NODES = 5, 2000  # neighbours in features, of at most so many nodes
 LARGE, ALONE = 100.0, 0.95  # of a usual column's spread; share of a column's spread that one value makes
@@ -132,14 +141,23 @@ def _likeness(features, mask: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[
 def _doubt_edges(name: str, a: np.ndarray, b: np.ndarray, nodes: int, report: Conversion) -> None:
     """Nothing knows of the edges: a warning where these have a structure of their own."""
     closed, expected, p = closure(a, b, nodes)
-    report.facts.setdefault("closure", {})[name] = dict(share=closed, chance=expected, p=p)
-    if p > STRUCTURE:
+    facts = dict(closed=closed, chance=expected, p=p)
+    apart = 0.0
+    if p > STRUCTURE and len(a) <= LARGEST:
+        second, usual, apart = mixing(a, b, nodes)
+        facts |= dict(second_eigenvalue=second, usual=usual, deviations=apart)
+    report.facts.setdefault("structure", {})[name] = facts
+    if p > STRUCTURE and apart < APART:
         report.say(f"graph {name}: like a random graph; neither labels nor features have to do with it")
         return
+    how = f"{closed:.1%} of neighbours' pairs are joined, {expected:.1%} in a random graph"
+    how = (
+        how if p <= STRUCTURE else f"it falls into parts, second eigenvalue {second:.2f}, {usual:.2f} in a random graph"
+    )
     report.warn(
-        f"graph {name}: its edges have a structure of their own ({closed:.1%} of neighbours' pairs are joined, "
-        f"{expected:.1%} in a random graph), but neither labels nor features know of it (homophily at chance): are its "
-        "ids those of the other files? (A graph that has nothing to do with them looks the same.)"
+        f"graph {name}: its edges have a structure of their own ({how}), but neither labels nor features know of it "
+        "(homophily at chance): are its ids those of the other files? (A graph that has nothing to do with them looks "
+        "the same.)"
     )
 
 
