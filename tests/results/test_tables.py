@@ -146,6 +146,18 @@ def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_nam
     assert names(("/x/mine.py", {}), ("/y/mine.py", {}), ("a", {})) == ["/x/mine.py", "/y/mine.py", "a"]
 
 
+def test_a_folder_of_tables_is_named_like_itself():
+    def names(*options):
+        plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": "tables", "options": more}) for more in options]
+        return list(tables.data_names(plans).values())
+
+    assert names({"folder": "/x/cohort"}) == ["cohort"]
+    assert names({"folder": "/x/cohort", "k": 5}, {"folder": "/x/cohort"}) == ["cohort (k=5)", "cohort"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/x/other", "k": 5}) == ["cohort", "other"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/y/cohort"}) == ["/x/cohort", "/y/cohort"]
+    assert names({}) == ["tables"]
+
+
 def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
     cells = [("gmu", 5, {}), ("whole", 5, {}), ("none", 2, {}), ("two", 5, {})]
     lost = dict(
