@@ -6,7 +6,11 @@ import sys
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="figures are an extra")
+from fusion_jax.results.figures import differences, elided, image, style
+from fusion_jax.results.rendering import table as shared
+from tests.drawn import LONG, NEEDS, study
+
+pytestmark = NEEDS
 
 DRAW = """
 import os, sys
@@ -31,3 +35,14 @@ def test_a_backend_that_is_not_there_or_needs_a_display(tmp_path, backend):
     named, chosen = done.stdout.split(None, 1)
     assert named == backend
     assert ("svg" in chosen) == (backend == "svg"), "what the user named stands, where it exists"
+
+
+def test_lines_differ_in_more_than_their_colour():
+    looks = [style(i) for i in range(6)]
+    assert len({s["marker"] for s in looks}) == 6 and len({str(s["ls"]) for s in looks}) == 6
+    assert b"<svg" in image(differences.figure([shared.of(study(2))]), "svg")
+
+
+def test_a_long_name_keeps_both_ends():
+    assert elided("short", 10) == "short" and len(elided(LONG, 30)) == 30
+    assert elided(LONG, 30).startswith("a_mech") and elided(LONG, 30).endswith("sage")
