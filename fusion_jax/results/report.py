@@ -171,7 +171,7 @@ def written(
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
         "references.bib": bibtex(store.read_study()).encode(),
         "checklist.md": checklist.markdown(store, found, made).encode(),
         **_figures(every.of(store, found, made, calibrated), figures),
