@@ -11,6 +11,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from fusion_jax.api.loaded import Loaded, Named, loaded
 from fusion_jax.api.study import Study
 from fusion_jax.data import Dataset
 from fusion_jax.results import report
+from fusion_jax.results.claims import resolved
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
@@ -30,7 +32,7 @@ from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.listeners import Listeners
 from fusion_jax.run.sweep import run
 from fusion_jax.run.workers import default_workers
-from fusion_jax.study import Cell, defaults
+from fusion_jax.study import Cell, Claim, defaults
 from fusion_jax.training.compilation import check_platform, use_cache
 
 FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "lmf")
@@ -49,6 +51,7 @@ def ablate(
     workdir: str | os.PathLike | None = None,
     baseline: str = BASELINE,
     controls: bool = True,
+    claims: Sequence[Claim | Mapping[str, Any]] = (),
     config: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     progress: bool = True,
@@ -67,6 +70,7 @@ def ablate(
         workdir: the results folder; None for one in the user's cache that belongs to the data, which is said.
         baseline: the fusion that the others are compared with, trained too if it is not among them.
         controls: whether to add rows without fusion: no graph, graph alone, label propagation, where they exist.
+        claims: what the study is to decide, `study.Claim` or dicts of its fields; kept before the first epoch.
         config: {dotted key: value} of any key of a study, such as {"training.epochs": 50}.
         jobs: rows trained at a time; None for what suits the machine.
         progress: whether to say how far it is.
@@ -86,12 +90,14 @@ def ablate(
     changes = {**(config or {}), **{key.replace("__", "."): value for key, value in keys.items()}}
     told = dict(seeds=seeds, baseline=baseline, controls=controls, changes=changes)
     cells = [cell for source in sources for cell in _cells(source, fusions, placements, **told)]
+    claimed = study.claims_of(types.SimpleNamespace(claims=lambda: list(claims)))
+    resolved(claimed, cells)  # a row that is not there is said before anything is trained
     check_platform()
     use_cache()
     store = Store(_place(workdir, sources), create=True)
     given = {source.name: source.data for source in sources if source.given}
     with exclusive(store.root):
-        failed = _train(cells, store, given, jobs, progress)
+        failed = _train(cells, store, jobs, progress, datasets=given, claims=claimed)
         label = _label(store, baseline)
         report.write(store, baseline=label)
     if failed:
@@ -99,9 +105,7 @@ def ablate(
     return Study(store.root, baseline=label, datasets=given)
 
 
-def _train(
-    cells: Sequence[Cell], store: Store, given: Mapping[str, Dataset], jobs: int | None, shown: bool
-) -> list[str]:
+def _train(cells: Sequence[Cell], store: Store, jobs: int | None, shown: bool, **told: Any) -> list[str]:
     """Runs the cells that are not finished; returns of those that failed the name and why."""
     console, failed = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200), []
     workers = default_workers() if jobs is None else jobs
@@ -126,11 +130,11 @@ def _train(
                 "fusion_jax.ablate",
                 engine="threads" if workers > 1 else "serial",
                 workers=workers,
-                datasets=given,
                 loaded=loaded,
                 begin=heard.begin,
                 progress=heard.progress,
                 done=done,
+                **told,
             )
         except KeyboardInterrupt:
             heard.interrupted()

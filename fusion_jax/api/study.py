@@ -15,7 +15,7 @@ from fusion_jax import folders, zoo
 from fusion_jax.api import frames
 from fusion_jax.api.variant import SeedModel, Variant
 from fusion_jax.data import Dataset
-from fusion_jax.results import compare, report
+from fusion_jax.results import claims, compare, report
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
@@ -96,6 +96,12 @@ class Study:
         if pairs:
             return frames.compared(compare.pairs(self.rows, metric))
         return frames.compared(compare.against(self.rows, metric, baseline or self.baseline))
+
+    def claims(self) -> pd.DataFrame:
+        """A line a claim of the study: whether it holds, fails or is undecided, the evidence, how many more seeds."""
+        columns = ("text", "verdict", "evidence", "adjusted", "more_seeds", "late")
+        found = claims.answer(self.store, self.rows)
+        return pd.DataFrame([[getattr(one, name) for name in columns] for one in found], columns=columns)
 
     def page(self, open: bool = False) -> pathlib.Path:
         """Writes the report of the study as it is now, and says where its page is: one HTML file, without network.
