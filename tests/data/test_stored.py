@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from fusion_jax import data
 from fusion_jax.data import stored
 from fusion_jax.data.graphs import FromFeatures, neighbour_graphs, neighbour_recipes
-from tests import tiny
+from tests import folders, tiny
 
 
 def same(a, b):
@@ -106,3 +106,16 @@ def test_a_file_that_is_none_is_told():
     for content in (b"", b"PK", stored.pack(tiny.dataset())[:-200]):
         with pytest.raises(ValueError, match="no data set as fusion_jax stores it"):
             stored.unpack(content)
+
+
+def test_ids_unlabelled_nodes_and_missing_values_come_back():
+    tables = folders.planted(nodes=60, missing=0.2)
+    tables["genes"].loc[::7, "g1"] = np.nan
+    tables["labels"] = tables["labels"][:50]
+    features = {name: tables[name] for name in ("genes", "clinical")}
+    before = data.Dataset.from_tables(features, tables["labels"], tables["edges"], impute="median")
+    after = stored.unpack(stored.pack(before))
+    assert after.fingerprint == before.fingerprint and after.impute == "median"
+    same(after.ids, before.ids)
+    same(after.labelled, before.labelled)
+    same(after.features["genes"], before.features["genes"])
