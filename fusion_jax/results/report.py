@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
+from fusion_jax.results import answer, calibration_study, claims, families, mixture, page, tables
 from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import every, image
 from fusion_jax.results.rendering import checklist
+from fusion_jax.results.rendering import claims as claims_form
 from fusion_jax.results.rendering import grid as grids
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
@@ -68,6 +69,7 @@ class Made:
         tables: the long tables in Markdown, and what stands below them.
         json: all that it says, for programs.
         files: the paths of what was written, () where the folder cannot be.
+        claims: what the study claimed, answered, in Markdown; "" without claims.
     """
 
     sentence: str
@@ -75,11 +77,12 @@ class Made:
     tables: str
     json: str
     files: tuple[epath.Path, ...] = ()
+    claims: str = ""
 
     @property
     def text(self) -> str:
         """The whole report, of which line one is the sentence."""
-        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, self.tables) if part)
+        return "\n".join(part for part in (f"{self.sentence}\n", self.claims, self.grid, self.tables) if part)
 
     @property
     def printed(self) -> str:
@@ -88,7 +91,8 @@ class Made:
         page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
         names = ", ".join(os.fspath(path.relative_to(self.files[0].parent)) for path in self.files)
         ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
-        return "\n".join(part for part in (self.text, ours, f"{self.sentence}\n", self.grid, page) if part).rstrip()
+        told = (self.text, ours, f"{self.sentence}\n", self.claims, self.grid, page)
+        return "\n".join(part for part in told if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
@@ -125,8 +129,15 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
     grid = grids.of(made)
-    sentence = answer.sentence(found, baseline=baseline, made=made)
-    report = Made(sentence, grids.markdown(grid) if grid else "", text, as_json(sentence, found, made))
+    answered = claims.answer(store, found)
+    sentence = answer.sentence(found, baseline=baseline, claims=answered, made=made)
+    report = Made(
+        sentence,
+        grids.markdown(grid) if grid else "",
+        text,
+        as_json(sentence, found, made, answered),
+        claims=claims_form.render(answered, store.read_study()),
+    )
     return report, found, made
 
 
@@ -171,7 +182,7 @@ def written(
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
         "references.bib": bibtex(store.read_study()).encode(),
         "checklist.md": checklist.markdown(store, found, made).encode(),
         **_figures(every.of(store, found, made, calibrated), figures),

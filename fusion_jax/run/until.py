@@ -66,6 +66,7 @@ def run_until_decided(
     while True:
         current = [dataclasses.replace(cell, seeds=seeds[i]) for i, cell in identified]
         failed = run(current, store, source, looks=planned, **how)
+        how.pop("loaded", None)  # what there is to say of the data has been said
         at = max(n for n in planned if n <= max(seeds.values()))
         look = look_at(store, at)
         _write(store, look)

@@ -46,18 +46,25 @@ function drawControls() {
   const able = rowsOf(one).filter((row) => !row.cited && [...bySeed(row, metric).values()].some(Number.isFinite));
   const times = (row) => able.filter((other) => other.plain === row.plain).length;
   const several = [...new Set(able.filter((row) => times(row) > 1).map((row) => row.plain))];
-  const named_ = [...several.map((name) => [`name:${name}`, `${name} (same placement)`]), ...able.map((row) => [`row:${row.key}`, row.name])];
+  const named_ = [...several.map((name) => [`name:${name}`, `${name}, by placement`]), ...able.map((row) => [`row:${row.key}`, row.name])];
   const first = baselinesOf(one, metric);
   const chosen = named_.some(([value]) => value === state.baseline) ? state.baseline : first.length > 1 ? `name:${first[0].plain}` : first.length ? `row:${first[0].key}` : '';
   options('baseline', named_, chosen);
   const seeds = seedsOf(one);
   show('seeds', seeds.length > 0);
-  fill('seeds', el('legend', null, `Seeds, ${seeds.filter((s) => !state.seedsOff.has(s)).length} of ${seeds.length}`), seeds.map((seed) => el('label', null,
-    el('input', {type: 'checkbox', id: `seed-${seed}`, checked: !state.seedsOff.has(seed), 'aria-label': `seed ${seed}`, onchange: (event) => {
-      if (event.target.checked) state.seedsOff.delete(seed);
-      else state.seedsOff.add(seed);
-      draw();
-    }}), el('span', {'aria-hidden': 'true'}, String(seed)))));
+  const said = `Seeds, ${seeds.filter((s) => !state.seedsOff.has(s)).length} of ${seeds.length}`;
+  fill('seeds', el('legend', {class: 'hidden'}, said), el('span', {class: 'caption', 'aria-hidden': 'true'}, said), el('div', {class: 'chips'}, seeds.map(seedBox)));
+}
+
+function seedBox(seed) {
+  const change = (event) => {
+    if (event.target.checked) state.seedsOff.delete(seed);
+    else state.seedsOff.add(seed);
+    draw();
+  };
+  return el('label', null,
+    el('input', {type: 'checkbox', id: `seed-${seed}`, checked: !state.seedsOff.has(seed), 'aria-label': `seed ${seed}`, onchange: change}),
+    el('span', {'aria-hidden': 'true'}, String(seed)));
 }
 
 function stateOf(row) { // of a row without values what became of it
@@ -130,12 +137,12 @@ function compareColumns(metric, named_, range) {
       parts: [{name: 'low', value: (line) => line.low}, {name: 'high', value: (line) => line.high}]},
     {key: 'p', head: 'p', title: 'two-sided, of no difference: the test of the interval', ...only('p', probability)},
     {key: 'adjusted', head: 'Holm', title: 'p after Holm’s correction over all comparisons on the data set', ...only('adjusted', probability)},
-    {key: 'effect', head: 'd_z', down: true, title: 'effect size: the mean by the standard deviation of the paired differences', ...only('effect', (v) => signed(v, 2))},
-    {key: 'improvement', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
-    {key: 'wilcoxon', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
-    {key: 'permutation', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
-    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
-    {key: 'method', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
+    {key: 'effect', class: 'screen-only', head: 'd_z', down: true, title: 'effect size: the mean by the standard deviation of the paired differences', ...only('effect', (v) => signed(v, 2))},
+    {key: 'improvement', class: 'screen-only', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
+    {key: 'wilcoxon', class: 'screen-only', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
+    {key: 'permutation', class: 'screen-only', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
+    {key: 'needed', class: 'screen-only', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
+    {key: 'method', class: 'screen-only', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
   ];
   const [variant, placement, value, ...rest] = found;
   return isNarrow() ? [variant, placement, ...rest.slice(0, 2), value, ...rest.slice(2)] : found;
