@@ -31,3 +31,20 @@ def test_a_backend_that_is_not_there_or_needs_a_display(tmp_path, backend):
     named, chosen = done.stdout.split(None, 1)
     assert named == backend
     assert ("svg" in chosen) == (backend == "svg"), "what the user named stands, where it exists"
+
+
+SHOWN = """
+import sys
+from IPython.core.formatters import DisplayFormatter
+from fusion_jax.results.figures import new_figure
+
+figure, axes = new_figure(3, 2)
+data, _ = DisplayFormatter().format(figure)
+assert data["image/png"].startswith(b"\\x89PNG") and "matplotlib.pyplot" not in sys.modules, sorted(data)
+"""
+
+
+def test_a_notebook_shows_an_image_though_nothing_has_loaded_pyplot():
+    pytest.importorskip("IPython", reason="notebooks are an extra")
+    done = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
