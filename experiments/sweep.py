@@ -58,8 +58,9 @@ class Progress:
         spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
         gone = outcome.job.store.diverged(outcome.job.identity)
         lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""
-        line = f"{name} {metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}"
-        self.console.print(line, highlight=False, markup=False)
+        chosen = ", ".join(f"{key}={value}" for key, value in outcome.job.cell.tuned.get("chosen", {}).items())
+        line = f"{name} {metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}  {chosen}"
+        self.console.print(line.rstrip(), highlight=False, markup=False)
 
     def interrupted(self) -> None:
         whole = self.cells - self.waiting + self.done - self.failed
@@ -87,7 +88,7 @@ def main(argv):
         source = study.load(file)
         with study.mistakes_in(file):
             sweep = getattr(source, "sweep", None)
-            cells = study.expand(FLAGS.config, sweep, argument or "")
+            cells = study.expand(FLAGS.config, sweep, argument or "", getattr(source, "tune", None))
             by_all = study.set_by_all(sweep, argument or "") if sweep else ()
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
         doubts += [f"{file} has no sweep(add): one cell"] if sweep is None else []

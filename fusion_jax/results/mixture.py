@@ -1,4 +1,7 @@
-"""What rows of one table do not have in common, though a reader would think so: revision, width, data contents."""
+"""What rows of one table do not have in common, though a reader would think so.
+
+Revision, width, data contents, and how their values were chosen.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,20 @@ def notes(store: Store, group: Sequence[Row]) -> list[str]:
         found.append(f"Models differ in their width D: {named}.")
     if len(contents) > 1:
         found.append(f"Rows were trained on {len(contents)} data sets of this name, with other contents each.")
-    return found
+    return found + [note for note in [tuned_and_not(group)] if note]
+
+
+def tuned_and_not(group: Sequence[Row]) -> str:
+    """A sentence where some rows of a table are tuned and others not, or not with as many trials; "" else.
+
+    A row that was tuned has had more chances than one that was not; so such rows do not compare as variants.
+    """
+    budgets = collections.Counter(row.trials for row in group if not row.published)
+    if len(budgets) < 2:
+        return ""
+    words = {n: f"{n} trials ({count} rows)" if n else f"untuned ({count} rows)" for n, count in budgets.items()}
+    named = ", ".join(words[n] for n in sorted(words, reverse=True))
+    return f"Rows were not tuned alike, and do not compare as variants do: {named}."
 
 
 def revision(environment: dict[str, Any]) -> str:

@@ -45,6 +45,8 @@ class Row:
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
             None where every seed draws its own, or no predictions are stored.
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
+        trials, chosen: of a tuned row how many trials were tried, and {key of the config: value} of the one it is; 0
+            and {} where the values were set by hand.
     """
 
     label: str
@@ -65,6 +67,8 @@ class Row:
     seeds: tuple[int, ...] = ()
     tested: np.ndarray | None = None
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trials: int = 0
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """{seed: value} of a metric."""
@@ -81,7 +85,10 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
-    entries = [Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"]) for e in written["cells"]]
+    entries = [
+        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], e.get("tuned", {}))
+        for e in written["cells"]
+    ]
     names = _data_names([e.plan.data for e in entries])
     wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
     for entry in entries:
@@ -125,6 +132,7 @@ class Entry:
     seeds: int
     plan: Plan
     config: dict[str, Any]
+    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
@@ -150,6 +158,8 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         data=names[_variant(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
+        chosen=entry.tuned.get("chosen", {}),
+        trials=entry.tuned.get("trials", 0),
     )
     if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
         about["label"] += VALIDATION_LABELS

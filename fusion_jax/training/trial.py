@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fusion_jax import tasks
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array, Batch, Context, Target
+from fusion_jax.traced import Numbers
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +30,7 @@ class Trial:
             as the batch or one more (`inductive.Own`), or None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
+        numbers: what its training is told in numbers; None where all are compiled in.
     """
 
     key: Array
@@ -40,6 +42,7 @@ class Trial:
     mask: Array | None = None
     evaluated: Graph | None = None
     known: Array | None = None
+    numbers: Numbers | None = None
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:
