@@ -89,6 +89,12 @@ def set_in_vain(by_all: Iterable[str]) -> list[str]:
     return [f"--config.{key}" for key, own in parents.items() if own & by_all]
 
 
+def show_conversion(data: Any) -> None:
+    """Prints what became of the user's own tables, where a data set was made from some."""
+    if data.conversion is not None:
+        print(data.conversion.text(), file=sys.stderr, flush=True)
+
+
 def fail(error: Exception, status: int = 2) -> NoReturn:
     """Ends the program with the error in one line on standard error."""
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

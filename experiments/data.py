@@ -1,4 +1,4 @@
-"""Lists the data sets: present or how to get them, licence, checksum."""
+"""Lists the data sets: present or how to get them, licence, checksum; with --folder=DIR checks a folder of tables."""
 
 import sys
 

@@ -12,32 +12,41 @@ import sys
 
 import numpy as np
 from absl import flags
+from rich.console import Console
 
 from fusion_jax import study
 from fusion_jax.data import load as load_data
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
+from fusion_jax.run.engines.base import Job, Outcome, told
+from fusion_jax.run.listeners import Listener
 from fusion_jax.study import defaults
 from fusion_jax.training.compilation import check_platform, use_cache
 
-from . import arguments
+from . import arguments, listening
 
 FLAGS = flags.FLAGS
 
 
-def show_progress(history: list[dict[str, np.ndarray]]) -> None:
-    """One line on standard error: how far training is, and the mean losses of the seeds that still train."""
-    last = {name: values[:, -1] for name, values in history[-1].items()}
-    training = ~np.isnan(last["train_loss"])
-    losses = [
-        f"{word} loss {last[name][training].mean():.4f}"
-        for word, name in (("training", "train_loss"), ("validation", "val_loss"))
-        if np.isfinite(last[name][training]).any()
-    ]
-    count = f"{training.sum()} of {len(training)} seeds train"
-    epoch = sum(h["train_loss"].shape[1] for h in history)
-    print(f"epoch {epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)
+class Epochs(Listener):
+    """One line on standard error a chunk: how far training is, and the mean losses of the seeds that still train."""
+
+    def __init__(self, console: Console):
+        del console
+
+    def progress(self, progress):
+        if not progress.epoch:
+            return
+        last = {name: values[:, -1] for name, values in progress.history.items()}
+        training = ~np.isnan(last["train_loss"])
+        losses = [
+            f"{word} loss {last[name][training].mean():.4f}"
+            for word, name in (("training", "train_loss"), ("validation", "val_loss"))
+            if np.isfinite(last[name][training]).any()
+        ]
+        count = f"{training.sum()} of {len(training)} seeds train"
+        print(f"epoch {progress.epoch}: {', '.join([count, *losses])}", file=sys.stderr, flush=True)
 
 
 def main(argv):
@@ -47,10 +56,14 @@ def main(argv):
         check_platform()
         use_cache()
         data = load_data(cell.plan.data.name, **cell.plan.data.options)
+        arguments.show_conversion(data)
         store = Store(FLAGS.workdir, create=True)
         identity = cell.identity(data)
-        with exclusive(store.root), store.listed(identity, cell, "experiments.train"):
-            done = run_cell(cell, store, data, show_progress, identity)
+        listed = store.listed(identity, cell, "experiments.train")
+        with exclusive(store.root), listed, listening.listening(listening.console(), store, plain=Epochs) as listeners:
+            job = Job(identity, cell, store, data, tell=listeners.progress)
+            done = run_cell(cell, store, data, told(job), identity)
+            listeners.done(Outcome(job, done))
         table = store.table(done["identity"], "metrics")
         diverged = store.diverged(done["identity"])
     except (ValueError, OSError, ImportError) as error:
@@ -69,4 +82,5 @@ def main(argv):
 if __name__ == "__main__":
     arguments.define_study("the study file, FILE or FILE:argument; the defaults of every key if none")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
+    listening.define()
     arguments.run(main, default=defaults.__file__)

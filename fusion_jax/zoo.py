@@ -47,6 +47,8 @@ OTHERS = {
     "structure": "fusion_jax.structures",
     "data": "fusion_jax.data",
     "engine": "fusion_jax.run.engines",
+    "display": "fusion_jax.run.display",
+    "writer": "fusion_jax.run.writers",
 }
 
 SCORING = ("task", "metric")  # what is predicted and how it is scored: listed where they are asked for
@@ -231,9 +233,17 @@ def _is_listed(name: str) -> bool:
     return name != "base" and not name.startswith("_")
 
 
-def _own(kind: str) -> set[str]:
+def _own(kind: str) -> frozenset[str]:
     """The names of all files in the package's folder of that kind."""
-    return {m.name for m in pkgutil.iter_modules(importlib.import_module(_package(kind)).__path__)}
+    folders = tuple(importlib.import_module(_package(kind)).__path__)
+    return _files_in(folders, tuple(os.stat(folder).st_mtime_ns if os.path.isdir(folder) else 0 for folder in folders))
+
+
+@functools.lru_cache(maxsize=64)
+def _files_in(folders: tuple[str, ...], changed: tuple[int, ...]) -> frozenset[str]:
+    """The modules there; walked anew when a folder has changed, since a table asks for them thousands of times."""
+    del changed
+    return frozenset(m.name for m in pkgutil.iter_modules(folders))
 
 
 @functools.cache

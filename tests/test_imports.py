@@ -28,7 +28,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     ("study",),
     ("results",),
     ("run",),
-    ("analysis", "merging"),
+    ("analysis", "merging", "checking"),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

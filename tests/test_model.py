@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax.checking import inputs
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.model import MISSING, Model, Streams, check_placement
 from fusion_jax.model.said import Said
 from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import EVALUATION, Batch, Context, Fused, Head, Target
-from tests.contract import cases
 from tests.helpers import parameters, small_graph, to_float64
 
 N, DIMS, DIM, CLASSES = 7, {"a": 3, "b": 2}, 4, 3
@@ -408,7 +408,7 @@ class Noise(GraphLayer):
         return x + self.factor[...] * jax.random.normal(context.key, x.shape, x.dtype)
 
 
-@pytest.mark.parametrize("graph", [GRAPH, cases.graphs(len(DIMS))], ids=["shared", "own"])
+@pytest.mark.parametrize("graph", [GRAPH, inputs.graphs(len(DIMS))], ids=["shared", "own"])
 def test_every_stream_draws_for_itself(graph):
     streams = Streams(Noise, len(DIMS), rngs=nnx.Rngs(0))
     y = streams(jnp.zeros((N, len(DIMS), 3)), graph, None, Context(key=jax.random.key(0)))

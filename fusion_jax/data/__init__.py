@@ -3,7 +3,8 @@
 A data set's file defines `load(**options) -> Dataset` and, to be listed without being loaded, the constants
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
 where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents); and PACKAGE,
-(import name, what pip is to install), where it is part of a package that may be absent.
+(import name, what pip is to install), where it is part of a package that may be absent; and PLACES, the names of
+options that say where files lie, which become absolute paths in a config and are no part of a cell's identity.
 
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """
@@ -26,7 +27,8 @@ __all__ = ["Dataset", "Split", "Splits", "defaults", "load", "module", "names"]
 def names() -> list[str]:
     """All data sets, sorted: every file of this folder that defines `load`, and the entry points `fusion_jax.data`."""
     here = {path.stem for path in pathlib.Path(__file__).parent.glob("[!_]*.py") if _defines_load(path)}
-    helpers = {path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} - here
+    folders = {path.parent.name for path in pathlib.Path(__file__).parent.glob("*/__init__.py")}
+    helpers = ({path.stem for path in pathlib.Path(__file__).parent.glob("*.py")} | folders) - here
     return sorted(set(zoo.names("data")) - helpers)
 
 
@@ -55,6 +57,13 @@ def defaults(name: str) -> dict[str, object]:
         return {}
     known = inspect.signature(module(name).load).parameters.values()
     return {p.name: p.default for p in known if p.default is not p.empty}
+
+
+def places(name: str) -> tuple[str, ...]:
+    """The options of a data set that say where it lies, `PLACES` of its file: its contents count, and not these."""
+    if not zoo.is_path(name) and name not in names():
+        return ()
+    return tuple(getattr(module(name), "PLACES", ()))
 
 
 def loader_of(name: str, options: Iterable[str] = ()) -> Callable[..., Dataset]:

@@ -1,4 +1,7 @@
-"""Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded."""
+"""Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded.
+
+With `--folder=DIR` it reads the tables of a folder, as data set `tables` would, and says what became of them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def _row(name: str, module) -> dict[str, Any]:
     files = {file: _file(source, file) for file in source.sha256} if source else {}
     summary = getattr(module, "SUMMARY", None)  # a file needs to define `load` alone; what it does not say is not known
     options = inspect.signature(module.load).parameters.values()
-    install = _install(module)
+    install = _install(module) or _place(module)
     return dict(
         name=name,
         summary=(inspect.getdoc(module) or "").split("\n")[0],
@@ -60,6 +63,11 @@ def _install(module) -> str:
     return f"pip install '{requirement}'"
 
 
+def _place(module) -> str:
+    """How to say where the files of a set lie that are the user's own, "" where the set knows itself."""
+    return "; ".join(f"your own: --config.data.options.{option}=DIR" for option in getattr(module, "PLACES", ()))
+
+
 def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
     """What is to be done before the set can be loaded, "" if nothing."""
     wrong = [f["path"] for f in found.values() if f["state"] == "wrong sha256"]
@@ -70,11 +78,27 @@ def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
     return "; ".join(todo)
 
 
+def check_folder(folder: str, as_json: bool) -> None:
+    """Prints the report of a folder of tables; what is wrong with them ends the program, in one line."""
+    try:
+        report = data.load("tables", folder=folder).conversion
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    print(report.json() if as_json else report.text())
+
+
 def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="fusion-jax data", description="The data sets.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
+    parser.add_argument(
+        "--folder", help="read the tables of this folder, and say what was joined, dropped and doubtful"
+    )
     args = parser.parse_args(argv)
     terminal.prepare()
+    if args.folder is not None:
+        check_folder(args.folder, args.json)
+        return
     entries = rows()
     if args.json:
         print(json.dumps(entries, indent=1))

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax import tasks, zoo
-from fusion_jax.arrays import flags, lost_column, numbers, refuse, single
+from fusion_jax.arrays import flags, lost_column, numbers, one_column, refuse, single
 from fusion_jax.graphs import check_edges, node_counts
 from fusion_jax.records import Target
 
@@ -48,9 +48,11 @@ def converted(d: Any) -> dict[str, Any]:
     return dict(
         mask=mask,
         features={
-            name: features(x, len(mask), present.get(name), f"{where}features[{name!r}]")
+            name: features(x, len(mask), present.get(name), f"{where}features[{name!r}]", bool(d.impute))
             for name, x in d.features.items()
         },
+        ids=None if d.ids is None else texts(d.ids, where + "ids"),
+        labelled=None if d.labelled is None else one_column(flags(d.labelled, where + "labelled", "bool [N]")),
         graphs={name: graph(g, len(mask), f"data set {d.name!r}, graphs[{name!r}]") for name, g in d.graphs.items()},
         target=target(d.target, where + "target"),
         class_names=() if d.class_names is None else tuple(map(str, d.class_names)),
@@ -67,8 +69,18 @@ def _by_name(mask: Any, modalities: Any, where: str) -> Any:
     return mask[list(modalities)]
 
 
-def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.ndarray | sp.csr_matrix:
-    """One modality: float32 [N, d] or CSR; `present` [N] are the rows that count."""
+def texts(value: Any, where: str) -> np.ndarray:
+    """A vector of strings; whole numbers as they are written."""
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind not in "UOiu":
+        refuse(where, f"{array.dtype} {array.shape}", "strings [N]")
+    return np.array([str(v) for v in array.tolist()], dtype=str)
+
+
+def features(
+    x: Any, rows: int, present: np.ndarray | None, where: str, gaps: bool = False
+) -> np.ndarray | sp.csr_matrix:
+    """One modality: float32 [N, d] or CSR; `present` [N] are the rows that count; with `gaps` NaN may stand in them."""
     expected = f"[{rows}, d], one row a node (mask has {rows} rows)"
     if sp.issparse(x):
         array = sp.csr_matrix(x)
@@ -84,7 +96,7 @@ def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.nd
         refuse(where, f"shape {array.shape}", f"{expected}, d at least 1")
     if present is None:
         present = np.ones(rows, bool)
-    for row, column, value in not_finite(array, present):
+    for row, column, value in not_finite(array, present, gaps):
         refuse(where, f"row {row} holds {value}", f"finite values wherever mask is true (column {column} is not)")
     if values is array and (column := lost_column(array[present])) is not None:
         low, high = array[present, column].min(), array[present, column].max()
@@ -100,13 +112,17 @@ def features(x: Any, rows: int, present: np.ndarray | None, where: str) -> np.nd
     return sp.csr_matrix((single(values), array.indices, array.indptr), shape=array.shape)
 
 
-def not_finite(x: np.ndarray | sp.csr_matrix, present: np.ndarray) -> list[tuple[int, int, Any]]:
-    """[(row, column, value)] of the first entry of a present row that is no finite float32; [] where there is none."""
+def not_finite(x: np.ndarray | sp.csr_matrix, present: np.ndarray, gaps: bool = False) -> list[tuple[int, int, Any]]:
+    """[(row, column, value)] of the first entry of a present row that is no finite float32; [] where there is none.
+
+    With `gaps` the NaN of a dense array are none.
+    """
     if sp.issparse(x):
         rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
         bad = np.flatnonzero(~np.isfinite(single(x.data)) & present[rows])[:1]
         return [(int(rows[b]), int(x.indices[b]), x.data[b]) for b in bad]
-    at = np.argwhere(~np.isfinite(single(x)) & present[:, None])[:1]
+    bad = ~np.isfinite(single(x)) & present[:, None]
+    at = np.argwhere(bad & ~np.isnan(x) if gaps else bad)[:1]
     return [(int(r), int(c), x[r, c]) for r, c in at]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jraph
 import numpy as np
@@ -17,6 +19,9 @@ from fusion_jax.data.fingerprint import fingerprint
 from fusion_jax.graphs import Graph, check_edges, node_counts
 from fusion_jax.records import Target
 from fusion_jax.zoo import nearest
+
+METRICS = ("cosine", "correlation", "euclidean")  # what neighbours can be near by
+IMPUTE = ("", "mean", "median")  # what fills a single value that is missing; "" where none may be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +84,17 @@ class Neighbours:
     """How an edge set is made from features: what the inductive setting makes again from the nodes that are there.
 
     Attributes:
-        k: neighbours a node chooses, by cosine on standardised features.
+        k: neighbours a node chooses, on standardised features.
         groups: of modality names. Those of a group stand side by side and give one graph, among the nodes that have
             one of them (0 where a modality is missing); several groups give the union of their graphs.
+        metric: "cosine", "correlation" or "euclidean": what is near, see `graphs.knn`.
+        mutual: an edge where both choose each other, not where either does.
     """
 
     k: int
     groups: tuple[tuple[str, ...], ...]
+    metric: str = "cosine"
+    mutual: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +118,12 @@ class Dataset:
         default_graph: name of the edge set studies use unless they say otherwise.
         made: {name of an edge set: how it is made from features}. The others are given, with the nodes: in the
             inductive setting training keeps their edges among the nodes it sees.
+        ids: strings [N], each once, what the nodes are called where they come from; None where rows have numbers only.
+        labelled: bool [N], false at nodes whose target is not known: in the graph, in no split, their target anything
+            that is valid. None where all are known.
+        impute: "mean" or "median": single values of a modality that a node has may be missing (NaN, in dense arrays),
+            and are filled per seed from its training rows (`data.imputation`). "": a NaN there is an error.
+        conversion: what was joined, dropped and doubtful where it was made from tables; compares equal to any other.
     Raises:
         ValueError: anything inconsistent; names the data set, field, row, value and what was expected.
     """
@@ -124,6 +139,10 @@ class Dataset:
     setting: str = "transductive"
     default_graph: str = ""
     made: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
+    ids: np.ndarray | None = None
+    labelled: np.ndarray | None = None
+    impute: str = ""
+    conversion: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         for field, value in _fields.converted(self).items():
@@ -132,6 +151,31 @@ class Dataset:
         if not self.provenance.checksum or self.provenance.of_arrays:
             known = dataclasses.replace(self.provenance, checksum=checksum(self), of_arrays=True)
             object.__setattr__(self, "provenance", known)
+
+    @classmethod
+    def from_tables(cls, features: Any, labels: Any = None, edges: Any = None, split: Any = None, **options) -> Dataset:
+        """A data set from tables joined by id: see `data.making.tables.from_tables`."""
+        return _maker("tables").from_tables(features, labels, edges, split, **options)
+
+    @classmethod
+    def from_folder(cls, folder: Any, **options) -> Dataset:
+        """A data set from a folder of tables, as `data.load("tables", folder=...)`: see `data.making.folder`."""
+        return _maker("folder").from_folder(folder, **options)
+
+    @classmethod
+    def from_arrays(cls, x: Any, edge_index: Any = None, y: Any = None, **options) -> Dataset:
+        """A data set from arrays whose rows are the nodes, in one order: see `data.making.arrays.from_arrays`."""
+        return _maker("arrays").from_arrays(x, edge_index, y, **options)
+
+    @classmethod
+    def from_networkx(cls, graph: Any, features: Any, label: str | None = None, **options) -> Dataset:
+        """A data set from a networkx graph and its nodes' attributes: see `data.making.networks.from_networkx`."""
+        return _maker("networks").from_networkx(graph, features, label, **options)
+
+    @classmethod
+    def from_mudata(cls, source: Any, label: str | None = None, **options) -> Dataset:
+        """A data set from a MuData or AnnData object or file: see `data.making.omics.from_mudata`."""
+        return _maker("omics").from_mudata(source, label, **options)
 
     @property
     def num_nodes(self) -> int:
@@ -185,6 +229,11 @@ class Dataset:
             )
         g = self.graphs[name]
         return Graph.create(g.senders, g.receivers, g.n_node, g.edges or {}, views)
+
+
+def _maker(name: str) -> Any:
+    """A file of `data/making`, which knows this record: by name, so that imports point one way."""
+    return importlib.import_module(f"fusion_jax.data.making.{name}")
 
 
 def edge_set(
@@ -249,7 +298,7 @@ def validate(d: Dataset) -> None:
     if len(d.features) != m:
         fail("features", f"{len(d.features)} modalities ({', '.join(d.features)})", f"{m} as in mask")
     for i, (name, x) in enumerate(d.features.items()):
-        for row, value in _fields.not_finite(x, d.mask[:, i]):
+        for row, _, value in _fields.not_finite(x, d.mask[:, i], bool(d.impute)):
             fail(f"features[{name!r}]", f"row {row} holds {value}", "finite values wherever mask is true")
     for name, g in d.graphs.items():
         if int(np.sum(g.n_node)) != n:
@@ -264,6 +313,17 @@ def validate(d: Dataset) -> None:
         fail("setting", repr(d.setting), "'transductive' or 'inductive'")
     for name, how in d.made.items():
         _validate_made(d, name, how, fail)
+    if d.impute not in IMPUTE:
+        fail("impute", repr(d.impute), " or ".join(map(repr, IMPUTE)))
+    for field in ("ids", "labelled"):
+        if (value := getattr(d, field)) is not None and value.shape != (n,):
+            fail(field, f"shape {value.shape}", f"({n},), one a node")
+    if d.ids is not None and len(np.unique(d.ids)) != n:
+        order = np.argsort(d.ids, kind="stable")
+        twice = int(np.argmax(d.ids[order][1:] == d.ids[order][:-1]))
+        fail("ids", f"rows {order[twice]} and {order[twice + 1]} hold {str(d.ids[order[twice]])!r}", "each id once")
+    if d.labelled is not None and d.target.level != "node":
+        fail("labelled", f"given beside a target of {d.target.level}s", "None: it is a matter of nodes")
     _validate_target(d, fail)
 
 
@@ -273,6 +333,8 @@ def _validate_made(d: Dataset, name: str, how: Neighbours, fail) -> None:
         fail(field, "no such edge set", f"one of {sorted(d.graphs)}")
     if how.k < 1:
         fail(f"{field}.k", str(how.k), "at least 1")
+    if how.metric not in METRICS:
+        fail(f"{field}.metric", repr(how.metric), " or ".join(map(repr, METRICS)))
     if not how.groups or not all(how.groups):
         fail(f"{field}.groups", repr(how.groups), "one or more groups of one or more modalities")
     for modality in (m for group in how.groups for m in group):
@@ -326,6 +388,9 @@ def check_split(d: Dataset, split: Split, seed: int) -> None:
         if taken.size:
             other = ("train", "val", "test")[owner[taken[0]]]
             raise ValueError(f"{where}: row {taken[0]} is in {other} and in {part}; expected disjoint parts")
+        if d.labelled is not None and not d.labelled[ids].all():
+            row = ids[~d.labelled[ids]][0]
+            raise ValueError(f"{where}: {part} holds row {row}, whose target is not known; expected labelled rows")
         owner[ids] = i
         if np.any(np.diff(ids) <= 0):
             e = int(np.flatnonzero(np.diff(ids) <= 0)[0]) + 1

@@ -14,9 +14,12 @@ border of a step or a column is little more than its last bits: such a cell is t
 feature of five data sets moved by its last bit at random, 40 times each, no fingerprint changed. Where no checksum was
 given, the provenance checksum is that of the arrays, which counts every bit.)
 
-Not counted: the data set's name, source and licence; what stands in masked slots; the default edge set and the default
-setting, which a cell's identity has as it uses them (`study.Cell.identity`); splits of seeds other than 0, whose
-digests lie with the results (`split_digest`) and are checked before seeds are added or a cell is restored.
+Counted where they are used: how missing values are imputed, where they stand, and which nodes have no target.
+
+Not counted: the data set's name, source and licence; the ids of its nodes; what stands in masked slots; the default
+edge set and the default setting, which a cell's identity has as it uses them (`study.Cell.identity`); splits of seeds
+other than 0, whose digests lie with the results (`split_digest`) and are checked before seeds are added or a cell is
+restored.
 """
 
 from __future__ import annotations
@@ -57,12 +60,22 @@ def fingerprint(data: Any) -> str:
             + [[key, _array(value)] for key, value in sorted((g.edges or {}).items())]
             for name, g in graphs
         },
-        made={name: [how.k, how.groups] for name, how in sorted(data.made.items())},
+        made={name: _made(how) for name, how in sorted(data.made.items())},
         target=_target(data.target),
         classes=list(data.class_names),
         splits=[data.splits.rule, bool(data.splits.fixed), split_digest(split)],
     )
+    if data.impute:  # what came later counts where it is used
+        held["impute"] = data.impute
+    if data.labelled is not None:
+        held["labelled"] = _array(data.labelled)
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+def _made(how: Any) -> list:
+    """How an edge set is made from features; what is usual of metric and choice is not said."""
+    usual = how.metric == "cosine" and not how.mutual
+    return [how.k, how.groups] if usual else [how.k, how.groups, how.metric, how.mutual]
 
 
 def _target(target: Target) -> list:
@@ -108,6 +121,8 @@ def _floats(x) -> list:
     if not np.size(x):
         return [shape]
     x = np.asarray(x).reshape(len(x), -1)
+    if (gaps := np.isnan(x)).any():
+        return ["gaps", _array(gaps), _floats(np.where(gaps, 0, x))]
     deviation = spread(x)  # 0 where there is no more than rounding
     mean, unit = x.mean(0, keepdims=True, dtype=np.float64), np.where(deviation > 0, deviation, np.inf)
     spreads = np.where(deviation > 0, np.log(np.where(deviation > 0, deviation, 1)), 0)

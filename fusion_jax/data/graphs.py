@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax.arrays import spread
-from fusion_jax.data.base import Neighbours, edge_set
+from fusion_jax.data.base import METRICS, Neighbours, edge_set
 
 _ALL = slice(None)
 _ONE_THREAD = threading.Lock()
@@ -51,24 +51,33 @@ def standardised(
 
 
 def neighbour_graphs(
-    features: dict[str, np.ndarray], mask: np.ndarray, k: int, rows: slice | np.ndarray = _ALL
+    features: dict[str, np.ndarray],
+    mask: np.ndarray,
+    k: int,
+    rows: slice | np.ndarray = _ALL,
+    *,
+    metric: str = "cosine",
+    mutual: bool = False,
 ) -> dict[str, jraph.GraphsTuple]:
     """`knn` on all modalities side by side, and `knn_<modality>` on each, among the nodes that have it.
 
     Args:
         rows: the nodes whose statistics standardise the features.
+        metric, mutual: see `knn`.
     """
-    views = standardised(features, mask, rows)
-    graphs = {"knn": knn(np.concatenate(list(views.values()), axis=1), k)}
+    views, how = standardised(features, mask, rows), dict(metric=metric, mutual=mutual)
+    graphs = {"knn": knn(np.concatenate(list(views.values()), axis=1), k, **how)}
     for i, (name, x) in enumerate(views.items()):
-        graphs[f"knn_{name}"] = knn(x, k, present=mask[:, i])
+        graphs[f"knn_{name}"] = knn(x, k, present=mask[:, i], **how)
     return graphs
 
 
-def neighbour_recipes(modalities: Iterable[str], k: int) -> dict[str, Neighbours]:
+def neighbour_recipes(
+    modalities: Iterable[str], k: int, *, metric: str = "cosine", mutual: bool = False
+) -> dict[str, Neighbours]:
     """How `neighbour_graphs` makes each of its edge sets, by name."""
-    names = tuple(modalities)
-    return {"knn": Neighbours(k, (names,))} | {f"knn_{m}": Neighbours(k, ((m,),)) for m in names}
+    names, how = tuple(modalities), (metric, mutual)
+    return {"knn": Neighbours(k, (names,), *how)} | {f"knn_{m}": Neighbours(k, ((m,),), *how) for m in names}
 
 
 def union(graphs: list[jraph.GraphsTuple]) -> jraph.GraphsTuple:
@@ -84,7 +93,8 @@ def grow(
     """The edge set among the nodes that are `seen`, and the same once the other nodes have arrived.
 
     The first is made as `knn` makes it, from the seen nodes alone: their features, their statistics. In the second
-    every other node receives from its k nearest seen nodes and sends to nobody. So what the seen nodes are told stays
+    every other node receives from its k nearest seen nodes and sends to nobody; of a mutual graph from those of them
+    that have it among their own k nearest, of the seen nodes and itself. So what the seen nodes are told stays
     what it was in training, and what a node that arrives is told does not depend on who else arrives: the
     out-of-sample extension of Delalleau, Bengio and Le Roux, "Efficient Non-Parametric Function Induction in
     Semi-Supervised Learning", AISTATS 2005.
@@ -105,15 +115,20 @@ def grow(
     for group in how.groups:
         x = np.concatenate([views[m] for m in group], axis=1)
         there = mask[:, [names.index(m) for m in group]].any(1)
-        inside = knn(x, how.k, present=there & seen)
+        inside = knn(x, how.k, present=there & seen, metric=how.metric, mutual=how.mutual)
         here, come = np.flatnonzero(there & seen), np.flatnonzero(there & ~seen)
-        nearest, cosine = _nearest(_unit(x[come]), _unit(x[here]), how.k)
-        weight = np.maximum(cosine.ravel(), 0).astype(np.float32)
+        placed, arriving = _placed(x[here], how.metric), _placed(x[come], how.metric)
+        nearest, near = _nearest(arriving, placed, how.k, metric=how.metric)
+        kept = np.ones(nearest.shape, bool)
+        if how.mutual and len(come):
+            last = _nearest(placed, placed, how.k, others=True, metric=how.metric)[1][:, -1]
+            kept = near >= last[nearest]
+        weight = _strength(near[kept], how.metric)
         before.append(inside)
         after.append(
             edge_set(
-                np.concatenate([inside.senders, here[nearest].ravel()]),
-                np.concatenate([inside.receivers, np.repeat(come, how.k)]),
+                np.concatenate([inside.senders, here[nearest[kept]]]),
+                np.concatenate([inside.receivers, np.repeat(come, kept.sum(1))]),
                 len(x),
                 {"weight": np.concatenate([inside.edges["weight"], weight])},
             )
@@ -121,33 +136,62 @@ def grow(
     return (before[0], after[0]) if len(before) == 1 else (union(before), union(after))
 
 
-def knn(x: np.ndarray, k: int, *, present: np.ndarray | None = None, block: int = 4096) -> jraph.GraphsTuple:
-    """Symmetric k-nearest-neighbour graph by cosine: an edge where either is among the other's k nearest.
+def knn(
+    x: np.ndarray,
+    k: int,
+    *,
+    present: np.ndarray | None = None,
+    block: int = 4096,
+    metric: str = "cosine",
+    mutual: bool = False,
+) -> jraph.GraphsTuple:
+    """Symmetric k-nearest-neighbour graph: an edge where either is among the other's k nearest.
 
     Both directions are edges, there are no loops; ties are broken by the lower id, so that the graph is the
-    same everywhere. Edge array ``weight`` [E] is the cosine clipped at 0.
+    same everywhere. Edge array ``weight`` [E] is the cosine (the correlation) clipped at 0, or 1 / (1 + distance).
 
     Args:
         x: [N, d].
         k: in [1, N).
         present: bool [N]; the other nodes get no edges. All nodes if None.
+        metric: what is near: "cosine"; "correlation", the cosine of rows less their means; "euclidean", the distance.
+        mutual: an edge only where both are among the other's k nearest; a node may have none.
     Raises:
-        ValueError: k out of range.
+        ValueError: k out of range, or another metric.
     """
     n = len(x)
     if present is not None and not np.all(present):
         ids = np.flatnonzero(present)
-        some = knn(np.asarray(x)[ids], k, block=block)
+        some = knn(np.asarray(x)[ids], k, block=block, metric=metric, mutual=mutual)
         return FromFeatures(*edge_set(ids[some.senders], ids[some.receivers], n, some.edges))
     if not 1 <= k < n:
         raise ValueError(f"knn: k={k}, expected 1 <= k < N = {n}")
-    x = _unit(x)
-    nearest, values = _nearest(x, x, k, block=block, others=True)
+    x = _placed(x, metric)
+    nearest, values = _nearest(x, x, k, block=block, others=True, metric=metric)
     rows, cols, values = np.repeat(np.arange(n), k), nearest.ravel(), values.ravel()
+    if mutual:
+        both = np.isin(rows * n + cols, cols * n + rows)
+        rows, cols, values = rows[both], cols[both], values[both]
     pairs = np.unique(np.concatenate([rows * n + cols, cols * n + rows]))
     weight = dict(zip(np.concatenate([rows * n + cols, cols * n + rows]), np.tile(values, 2), strict=True))
-    cosine = np.array([weight[p] for p in pairs], np.float32)
-    return FromFeatures(*edge_set(pairs // n, pairs % n, n, {"weight": np.maximum(cosine, 0)}))
+    near = np.array([weight[p] for p in pairs], np.float32)
+    return FromFeatures(*edge_set(pairs // n, pairs % n, n, {"weight": _strength(near, metric)}))
+
+
+def _placed(x: np.ndarray, metric: str) -> np.ndarray:
+    """x [N, d] in float64, where the metric looks at it: on the sphere, but for distances."""
+    if metric not in METRICS:
+        raise ValueError(f"knn: metric={metric!r}, expected one of {', '.join(METRICS)}")
+    if metric == "euclidean":
+        return np.asarray(x, np.float64)
+    return _unit(x if metric == "cosine" else x - np.mean(x, axis=1, keepdims=True, dtype=np.float64))
+
+
+def _strength(near: np.ndarray, metric: str) -> np.ndarray:
+    """Weights >= 0, float32, of how near two nodes are."""
+    if metric == "euclidean":
+        return (1 / (1 + np.sqrt(np.maximum(-near.astype(np.float64), 0)))).astype(np.float32)
+    return np.maximum(near.astype(np.float32), 0)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -158,20 +202,24 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _nearest(
-    a: np.ndarray, b: np.ndarray, k: int, *, block: int = 4096, others: bool = False
+    a: np.ndarray, b: np.ndarray, k: int, *, block: int = 4096, others: bool = False, metric: str = "cosine"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of b with the largest products with each row of a, and these: two arrays [len(a), k].
+    """The rows of b that are nearest to each row of a, and how near: two arrays [len(a), k].
 
-    With `others`, a is b and no row is its own neighbour.
+    How near is the product of two rows, or minus their squared distance. With `others`, a is b and no row is its own
+    neighbour.
     """
     rows, values = [np.zeros((0, k), int)], [np.zeros((0, k))]
     for start in range(0, len(a), block):
         stop = min(start + block, len(a))
-        cosine = np.round(a[start:stop] @ b.T, 10)  # rounding makes ties equal on every machine
+        near = a[start:stop] @ b.T
+        if metric == "euclidean":
+            near = 2 * near - (a[start:stop] ** 2).sum(1)[:, None] - (b**2).sum(1)
+        near = np.round(near, 10)  # rounding makes ties equal on every machine
         if others:
-            cosine[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        rows.append(np.argsort(-cosine, axis=1, kind="stable")[:, :k])
-        values.append(np.take_along_axis(cosine, rows[-1], 1))
+            near[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+        rows.append(np.argsort(-near, axis=1, kind="stable")[:, :k])
+        values.append(np.take_along_axis(near, rows[-1], 1))
     return np.concatenate(rows), np.concatenate(values)
 
 

@@ -105,6 +105,21 @@ def _draw_fractions(of: np.ndarray, train: float, val: float, seed: int) -> Spli
     return split
 
 
+def among(rows: np.ndarray, inner: Splits, count: int) -> Splits:
+    """The splits of some of `count` rows: `inner` is of those alone, in the order of `rows`; the others are in no part.
+
+    Args:
+        rows: their row numbers, rising.
+    """
+    draw = functools.partial(_draw_among, np.asarray(rows), inner.draw)
+    return Splits(draw, fixed=inner.fixed, rule=inner.rule, rows=count)
+
+
+def _draw_among(rows: np.ndarray, draw, seed: int) -> Split:
+    split = draw(seed)
+    return Split(rows[split.train], rows[split.val], rows[split.test])
+
+
 def fixed(train, val, test, rule: str) -> Splits:
     """One published split for all seeds: row numbers, or three masks over the rows.
 

@@ -37,6 +37,8 @@ class Fusion(nnx.Module):
         symmetries: of "nodes" (permuting the nodes, and the edges with them, permutes what it returns) and
             "modalities" (permuting the modalities, and their edge sets with them, leaves `out` as it is); an instance
             whose options make it another says so. What is declared is tested.
+        reads_mask: whether what it computes depends on the mask; False of one to which a missing modality is the zeros
+            in its slot and nothing else. What is declared is tested.
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
     Raises:
         ValueError: the published form does not exist for so many modalities (`info.modalities`).
@@ -47,6 +49,7 @@ class Fusion(nnx.Module):
     loss: ClassVar[str | None] = None
     needs: tuple[str, ...] | None = None
     symmetries: tuple[str, ...] = ("nodes",)
+    reads_mask: bool = True
     structures: tuple = ()
 
     def __new__(cls, modalities: int = 0, *args: Any, **kwargs: Any):
@@ -68,6 +71,7 @@ class Fusion(nnx.Module):
 
         keys = None if context.key is None else jax.random.split(context.key, x.shape[0])
         fused = jax.vmap(one, (0, 0, None if keys is None else 0))(x, mask, keys)
+        _check_type(self, "node", fused)
         there = mask.any(1)  # who has nothing, as rows of padding do, has no say in a mean over nodes
 
         def mean(values: Array) -> Array:
@@ -93,10 +97,12 @@ class Fusion(nnx.Module):
             graph: the edge set, for mechanisms that need "graph".
             context: randomness, epoch and what else it may know; the default is evaluation.
         Raises:
-            ValueError: something that it needs is not there, or what it returns has another shape than it is to have.
+            ValueError: something that it needs is not there, or what it returns is no `Fused` or has another shape than
+                it is to have.
         """
         check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
+        _check_type(self, "nodes", fused)
         _check_axes(self, "out", fused.out, "[N, D]", x.shape[:1])
         if fused.tokens is None:
             return fused
@@ -127,6 +133,12 @@ class Fusion(nnx.Module):
 
         May set variables of the mechanism that are not parameters (no `nnx.Param`), and does nothing otherwise.
         """
+
+
+def _check_type(fusion: Fusion, method: str, found: Any) -> None:
+    if not isinstance(found, Fused):
+        what = "an array" if isinstance(found, jax.Array) else type(found).__name__
+        raise ValueError(f"fusion {zoo.name_of(fusion)!r}: {method} returned {what}, expected Fused: return Fused(out)")
 
 
 def _check_axes(fusion: Fusion, field: str, found: Array, axes: str, sizes: tuple[int, ...]) -> None:

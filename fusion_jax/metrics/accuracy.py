@@ -10,6 +10,7 @@ class Accuracy(Metric):
 
     heading = "accuracy"
     tasks = ("classes",)
+    fraction = True
     rank = 0
     share = True
 

@@ -42,6 +42,7 @@ class Auc(Metric):
 
     heading = "AUC"
     tasks = ("classes",)
+    fraction = True
     rank = 40
 
     def __call__(self, rows):

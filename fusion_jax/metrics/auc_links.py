@@ -12,6 +12,7 @@ class AucLinks(Metric):
     name = "auc"
     heading = "AUC"
     tasks = ("links",)
+    fraction = True
     rank = 40
 
     def __call__(self, rows):

@@ -60,6 +60,7 @@ class AucSurvival(Metric):
     name = "auc"
     heading = "AUC"
     tasks = ("survival",)
+    fraction = True
     rank = 40
 
     def __call__(self, rows):

@@ -53,6 +53,7 @@ class Metric:
         digits: shown behind the point.
         table: which table shows it, "main" or "calibration".
         rank: its place among the columns of its table, lowest first.
+        fraction: whether it lies between 0 and 1, so that hundredths of it are points and it can be told in percent.
         share: whether it is the share of right rows, of which Wilson's interval is known.
         note: what a reader of its column has to know, a sentence below the table; "" for nothing.
     """
@@ -64,6 +65,7 @@ class Metric:
     digits: ClassVar[int] = 3
     table: ClassVar[str] = "main"
     rank: ClassVar[int] = 100
+    fraction: ClassVar[bool] = False
     share: ClassVar[bool] = False
     note: ClassVar[str] = ""
 

@@ -63,6 +63,7 @@ class CIndex(Metric):
 
     heading = "C-index"
     tasks = ("survival",)
+    fraction = True
     rank = 0
 
     def __call__(self, rows):

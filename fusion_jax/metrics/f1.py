@@ -61,6 +61,7 @@ class F1(Metric):
 
     heading = "F1 (class 1)"
     tasks = ("classes",)
+    fraction = True
     rank = 10
 
     def __call__(self, rows):

@@ -17,6 +17,7 @@ class HitsAt10(Metric):
 
     heading = "Hits@10"
     tasks = ("links",)
+    fraction = True
     rank = 60
     note = MeanReciprocalRank.note
 

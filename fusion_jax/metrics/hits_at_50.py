@@ -10,6 +10,7 @@ class HitsAt50(Metric):
 
     heading = "Hits@50"
     tasks = ("links",)
+    fraction = True
     rank = 61
     note = MeanReciprocalRank.note
 

@@ -12,6 +12,7 @@ class MacroF1(Metric):
 
     heading = "macro F1"
     tasks = ("classes", "labels")
+    fraction = True
     rank = 20
     note = "Macro F1: over the classes that occur among labels or predictions."
 

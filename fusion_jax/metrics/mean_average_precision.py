@@ -26,6 +26,7 @@ class MeanAveragePrecision(Metric):
 
     heading = "mAP"
     tasks = ("labels",)
+    fraction = True
     rank = 30
     note = "mAP: mean average precision over the labels that some row has."
 

@@ -24,6 +24,7 @@ class MeanReciprocalRank(Metric):
 
     heading = "MRR"
     tasks = ("links",)
+    fraction = True
     rank = 50
     note = "MRR, Hits@k: of every link among the pairs without a link of its part, ties at their mean rank."
 

@@ -9,6 +9,7 @@ class MicroF1(Metric):
 
     heading = "micro F1"
     tasks = ("labels",)
+    fraction = True
     rank = 0
 
     def __call__(self, rows):

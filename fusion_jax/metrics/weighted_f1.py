@@ -11,6 +11,7 @@ class WeightedF1(Metric):
 
     heading = "weighted F1"
     tasks = ("classes",)
+    fraction = True
     rank = 30
 
     def __call__(self, rows):

@@ -392,7 +392,7 @@ class Model(nnx.Module):
             said.of_rows(graph)
         shown = history[-1:] if self.readout.last_only else history
         read = self.readout(jnp.stack(shown, axis=1), graph, _told("readout", self.readout, graph, first))
-        rows = len(h) if self.readout.level == "node" else len(read.out)
+        rows = (h if self.readout.level == "node" else read.out).shape[0]  # a symbolic dimension is no int
         if jnp.shape(read.out) != (rows, self.head.in_features):
             raise ValueError(
                 f"readout {zoo.name_of(self.readout)!r}: out has the shape {jnp.shape(read.out)}, expected a row a "

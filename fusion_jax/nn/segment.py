@@ -9,7 +9,10 @@ first derivatives in reverse mode, and JAX refuses others.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +23,27 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.records import Array
 
+_PLAIN = contextvars.ContextVar("sums over edges are traced without the kernel of one platform", default=False)
+
+
+@contextlib.contextmanager
+def plain_xla() -> Iterator[None]:
+    """Inside, sums over edges are traced as sorted segment sums for every platform, without the CPU's own kernel.
+
+    A program that is exported runs elsewhere, with other versions: it has plain XLA operations only.
+    """
+    before = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(before)
+
+
+def _sorted_sum(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
+    """As `_product`, for every platform."""
+    rows = _rows(ptr, cols.shape[0])
+    return jax.ops.segment_sum(values[:, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True)
+
 
 @jax.custom_batching.custom_vmap
 def _product(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
@@ -28,16 +52,16 @@ def _product(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
     def on_cpu(values, cols, ptr, x):
         return sparse.BCSR((values, cols, ptr), shape=(ptr.shape[0] - 1, x.shape[0])) @ x
 
-    def elsewhere(values, cols, ptr, x):
-        rows = _rows(ptr, cols.shape[0])
-        return jax.ops.segment_sum(values[:, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True)
-
     if cols.shape[0] == 0 or x.shape[1] == 0:
         return jnp.zeros((ptr.shape[0] - 1, x.shape[1]), x.dtype)
-    return jax.lax.platform_dependent(values, cols, ptr, x, cpu=on_cpu, default=elsewhere)
+    return jax.lax.platform_dependent(values, cols, ptr, x, cpu=on_cpu, default=_sorted_sum)
 
 
-_spmm = jax.jit(_product)  # traced once a shape: a model calls it dozens of times
+_traced_once = jax.jit(_product)  # a shape: a model calls it dozens of times
+
+
+def _spmm(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
+    return (_sorted_sum if _PLAIN.get() else _traced_once)(values, cols, ptr, x)
 
 
 @_product.def_vmap

@@ -59,17 +59,23 @@ class EncoderLayer(nnx.Module):
 
     def _attend(self, x, mask, key):
         inner, outer = split_key(key, 2)
-        out, _ = self.self_attn(x, mask=mask, key=inner)
-        return dropout(out, self.rate, outer)
+        out, weights = self.self_attn(x, mask=mask, key=inner)
+        return dropout(out, self.rate, outer), weights
+
+    def shown(self, x: Array, mask: Array | None = None, *, key: Array | None = None) -> tuple[Array, Array]:
+        """As the call, and the attention weights [..., H, L, L] beside what it returns."""
+        first, second = split_key(key, 2)
+        if self.norm_first:
+            out, weights = self._attend(self.norm1(x), mask, first)
+            x = x + out
+            return x + self._feed_forward(self.norm2(x), second), weights
+        out, weights = self._attend(x, mask, first)
+        x = self.norm1(x + out)
+        return self.norm2(x + self._feed_forward(x, second)), weights
 
     def __call__(self, x: Array, mask: Array | None = None, *, key: Array | None = None) -> Array:
         """x [..., L, D]; mask as in `nn.attention.attend`: true where a key may be seen. -> [..., L, D]"""
-        first, second = split_key(key, 2)
-        if self.norm_first:
-            x = x + self._attend(self.norm1(x), mask, first)
-            return x + self._feed_forward(self.norm2(x), second)
-        x = self.norm1(x + self._attend(x, mask, first))
-        return self.norm2(x + self._feed_forward(x, second))
+        return self.shown(x, mask, key=key)[0]
 
 
 class DecoderSteps(NamedTuple):

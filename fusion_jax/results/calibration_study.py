@@ -6,28 +6,21 @@ import dataclasses
 
 import numpy as np
 
-from fusion_jax import metrics, plan, tasks, zoo
-from fusion_jax.metrics.aurc import risk_coverage
-from fusion_jax.metrics.brier import confidence
-from fusion_jax.metrics.ece import reliability
-from fusion_jax.results import measured
+from fusion_jax.results.calibration import GRID
 from fusion_jax.results.figures import new_figure, wrapped
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
 SHOWN = 6  # rows a panel
-GRID = np.linspace(0.01, 1, 100)  # coverages at which curves of several seeds are averaged
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibrated:
-    """One row and its curves, on test rows.
+    """One row and its curves (`calibration.Calibration`), on test rows.
 
     Attributes:
         row: the row of the study with the calibration's measures for values.
-        accuracy: mean over the seeds.
-        bins: count, mean confidence and accuracy [B], of the rows of all seeds together.
-        risks: {"aurc" and, where there is one, "aurc_uncertainty": risk at the coverages `GRID`}, mean over seeds.
+        accuracy, bins, risks: as there.
     """
 
     row: Row
@@ -38,31 +31,12 @@ class Calibrated:
 
 def collect(store: Store, found: list[Row]) -> list[Calibrated]:
     """Of the study's rows those with stored class probabilities, in order."""
-    able = (row for row in found if row.cell and tasks.of(row.task).probabilities and _has(store, row))
-    return [_calibrated(store, row) for row in able]
-
-
-def _has(store: Store, row: Row) -> bool:
-    """Whether a row's predictions are stored, and are probabilities."""
-    control = plan.of(store.config(row.cell)).control.name
-    return store.has(row.cell, "predictions.parquet") and (not control or zoo.get("control", control).probabilities)
-
-
-def _calibrated(store: Store, row: Row) -> Calibrated:
-    found = measured.scored(store, row.cell, "test")
-    each, tops, risks = [found[seed][1] for seed in row.seeds], [], []
-    values = metrics.scores(each, "calibration")
-    for rows in each:
-        top, correct = confidence(rows)
-        tops.append((top, correct))
-        by = dict(aurc=top) | ({} if rows.uncertainty is None else dict(aurc_uncertainty=-rows.uncertainty))
-        risks.append({name: np.interp(GRID, *risk_coverage(score, correct)) for name, score in by.items()})
-    return Calibrated(
-        dataclasses.replace(row, values=values, table="calibration"),
-        float(np.mean([correct.mean() for _, correct in tops])),
-        reliability(*(np.concatenate(v) for v in zip(*tops, strict=True))),
-        {name: np.mean([r[name] for r in risks], axis=0) for name in risks[0] if all(name in r for r in risks)},
-    )
+    del store  # what was read for the rows is enough
+    able = [(row, row.calibration) for row in found if row.cell and row.calibration is not None]
+    return [
+        Calibrated(dataclasses.replace(row, values=c.values, table="calibration"), c.accuracy, c.bins, c.risks)
+        for row, c in able
+    ]
 
 
 def chosen(group: list[Calibrated]) -> list[Calibrated]:

@@ -51,8 +51,13 @@ def wrapped(name: str, width: int = 44) -> str:
     return textwrap.fill(name, width)
 
 
+def image(figure, form: str) -> bytes:
+    """The figure as an image: "png", "pdf" or "svg"."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=150)
+    return buffer.getvalue()
+
+
 def save_figure(path: epath.Path, figure) -> None:
     """The figure as an image of the path's type; it appears whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=150)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, image(figure, path.suffix[1:]))

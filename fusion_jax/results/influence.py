@@ -9,8 +9,16 @@ DeLong and Clarke-Pearson 1988.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
+import jax
 import numpy as np
 from scipy import stats
+
+from fusion_jax import metrics
+from fusion_jax.metrics.base import Scored
+
+GROUPS = 30  # of rows, that the jackknife leaves out
 
 
 def half_width(psi: np.ndarray, level: float = 0.95) -> float:
@@ -28,3 +36,53 @@ def wilson(share: float, rows: int, level: float = 0.95) -> tuple[float, float]:
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     return float(centre - half), float(centre + half)
+
+
+def over_seeds(
+    rows: Sequence[np.ndarray], known: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The rows that some seed tests, int [M], and of each the mean influence {metric: [M]} over the seeds that do.
+
+    Args:
+        rows: the test rows of each seed, int [N_s] each.
+        known: {metric: [1, N_s]} of each seed.
+    """
+    met, place = np.unique(np.concatenate(rows), return_inverse=True)
+    often = np.bincount(place, minlength=len(met))
+    shared = [metric for metric in known[0] if all(metric in of_seed for of_seed in known)]
+    psi = {metric: np.concatenate([of_seed[metric][0] for of_seed in known]) for metric in shared}
+    return met, {metric: np.bincount(place, each, minlength=len(met)) / often for metric, each in psi.items()}
+
+
+def of_shared_rows(each: Sequence[Scored]) -> dict[str, np.ndarray]:
+    """{metric: psi [S, N]} of the main table's metrics on N rows that all seeds share: as the metric knows it, else by
+    the jackknife."""
+    known = metrics.influences(each)
+    return {**known, **jackknife(each, known)}
+
+
+def jackknife(each: Sequence[Scored], known: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """{metric: psi [S, N]} of the metrics of the main table but the `known` ones, on N rows that all seeds share.
+
+    Rows lie in up to `GROUPS` groups, the same for every predictor; a metric is taken without each of them. The psi of
+    a group's rows are scaled so that var(psi) / N is the variance of the delete-a-group jackknife (Shao and Wu, 1989).
+    """
+    n = len(each[0].prediction) if each else 0
+    full = metrics.scores(each) if n > 1 else {}
+    unknown = [m for m, values in full.items() if m not in known and np.isfinite(values).all()]
+    if not unknown:
+        return {}
+    count = min(n, GROUPS)
+    of = np.random.default_rng(0).permutation(n) % count
+    left = [metrics.scores([_without(rows, of == g) for rows in each]) for g in range(count)]
+    found = {}
+    for metric in unknown:
+        values = np.stack([scores.get(metric, np.nan * full[metric]) for scores in left], 1)  # [S, groups]
+        if np.isfinite(values).all():
+            found[metric] = np.sqrt((count - 1) * (n - 1)) * (values.mean(1, keepdims=True) - values)[:, of]
+    return found
+
+
+def _without(rows: Scored, gone: np.ndarray) -> Scored:
+    target = jax.tree.map(lambda a: np.asarray(a)[~gone], rows.target)
+    return Scored(target, rows.prediction[~gone], None if rows.uncertainty is None else rows.uncertainty[~gone])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,15 +38,22 @@ def scored(store: Store, identity: str, part: str) -> dict[int, tuple[np.ndarray
     Raises:
         Damaged: a file of the cell is not what was written.
     """
-    described, found = about(store, identity), {}
+    return {seed: found for seed, found, _ in _scored(store, identity, part)}
+
+
+def _scored(store: Store, identity: str, part: str) -> Iterator[tuple[int, tuple[np.ndarray, Scored], int]]:
+    """Of every seed what `scored` says of it, and how many training rows it has."""
+    described = about(store, identity)
     for columns in store.columns(identity, "predictions"):
         target = tasks.restored({"num_outputs": columns["prediction"].shape[1], **described}, columns)
         unsure = columns.get("uncertainty", np.full(len(columns["seed"]), np.nan))
+        wanted, trained = columns["part"] == part, columns["part"] == "train"
         for seed in np.unique(columns["seed"]):
-            mine = np.flatnonzero((columns["seed"] == seed) & (columns["part"] == part))
+            own = columns["seed"] == seed
+            mine = np.flatnonzero(own & wanted)
             stated = None if np.isnan(unsure[mine]).any() else unsure[mine]
-            found[int(seed)] = columns["row"][mine], Scored(at(target, mine), columns["prediction"][mine], stated)
-    return found
+            rows = Scored(at(target, mine), columns["prediction"][mine], stated)
+            yield int(seed), (columns["row"][mine], rows), int((own & trained).sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +63,13 @@ class Measured:
     Attributes:
         values: {metric: float [S]}.
         rows, scored: of every seed, see `scored`; () where no predictions are stored.
+        trained: how many training rows every seed has; () likewise.
     """
 
     values: dict[str, np.ndarray]
     rows: tuple[np.ndarray, ...] = ()
     scored: tuple[Scored, ...] = ()
+    trained: tuple[int, ...] = ()
 
 
 def measured(store: Store, identity: str, part: str, seeds: Sequence[int]) -> Measured:
@@ -69,9 +78,9 @@ def measured(store: Store, identity: str, part: str, seeds: Sequence[int]) -> Me
     So a metric that is new reaches results that are old. Raises as `scored`.
     """
     if store.has(identity, "predictions.parquet"):
-        found = scored(store, identity, part)
-        rows, each = zip(*(found[seed] for seed in seeds), strict=True)
-        return Measured(metrics.scores(each), rows, each)
+        found = {seed: (*held, trained) for seed, held, trained in _scored(store, identity, part)}
+        rows, each, trained = zip(*(found[seed] for seed in seeds), strict=True)
+        return Measured(metrics.scores(each), rows, each, trained)
     table = store.table(identity, "metrics")
     table = table[(table.part == part) & table.seed.isin(seeds)].sort_values("seed", kind="stable")
     return Measured({m: own.value.to_numpy(float) for m, own in table.groupby("metric", sort=False)})

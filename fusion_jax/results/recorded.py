@@ -27,6 +27,9 @@ def prediction_table(
 ) -> pd.DataFrame:
     """One line a seed and row: which part it was in, its target, what was predicted (a list), how unsure it is.
 
+    Where nodes have ids a column `id` has them, where some have no target a column `labelled` says which: the target
+    of a row that is not labelled stands for nothing.
+
     Args:
         leave_out: seeds without a result, which get no lines.
     """
@@ -36,6 +39,10 @@ def prediction_table(
         for name in PARTS:
             part[getattr(split, name)] = name
         columns = dict(seed=np.int32(seed), row=np.arange(len(part), dtype=np.int32), part=pd.Categorical(part))
+        if data.target.level == "node" and data.ids is not None:
+            columns["id"] = data.ids
+        if data.labelled is not None:
+            columns["labelled"] = data.labelled
         columns |= task.columns(data.target)
         columns["prediction"] = list(np.asarray(prediction[i], task.dtype))
         if uncertainty is not None:

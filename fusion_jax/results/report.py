@@ -1,366 +1,229 @@
-"""Writes the tables of a study: its metrics as Markdown, LaTeX (booktabs) and CSV, its calibration beside them."""
+"""Writes the report of a study: its answer in a sentence, its tables in every form, its calibration beside them."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-import io
-import re
-import unicodedata
+import os
 import warnings
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import pandas as pd
+from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.results import calibration_study, mixture, tables
-from fusion_jax.results.figures import save_figure
+from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
+from fusion_jax.results.calibration_study import Calibrated
+from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.figures import image
+from fusion_jax.results.rendering import grid as grids
+from fusion_jax.results.rendering import latex as tex_form
+from fusion_jax.results.rendering import markdown as md_form
+from fusion_jax.results.rendering import table as shared
+from fusion_jax.results.rendering.csv import csv
+from fusion_jax.results.rendering.json import as_json
+from fusion_jax.results.rendering.table import Table, cited, sources, title
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.results.tables import Row
+from fusion_jax.zoo import nearest
+
+__all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources", "title", "write"]
 
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
-    "rows of one protocol and setting. †: not separated from it, for the 95 % interval of the difference, paired by "
-    "seed (Student t over the seeds that both rows have; their splits are the same), holds 0, fewer than two seeds "
-    "are common, or all of them differ by the same. There is no correction for the number of comparisons, and seeds "
-    "whose splits overlap make the interval somewhat too narrow. {notes}-: undefined, such as the AUC where a class is "
-    "absent. Parameters and seconds (training without compilation; of a control, all it does; of the best of several "
-    "rows, all of them) are of one seed."
+    "rows of one protocol and setting, _italic_: the second. {marks}{notes}-: undefined, such as the AUC where a class "
+    "is absent. Parameters and seconds (training without compilation; of a control, all it does; of the best of "
+    "several rows, all of them) are of one seed. {costs}"
 )
+MARKS = (
+    "(+), (-): better, worse than the baseline {names} at the 5 % level, paired by seed, after Holm's correction "
+    "over the rows of a column; a row without a mark is not shown to differ. The difference is the row less the "
+    "baseline, its 95 % interval is of that row alone ({how}), p is after Holm. "
+)
+FRONT = " *: no other row of its protocol and setting scores more in the table's first metric at no more of this cost. "
+PROGRAM = (
+    "FLOPs (of an epoch) and memory are the compiler's figures for the training program, which trains all seeds; "
+    "compile s is the time to compile it. "
+)
+PAGE = "index.html"
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
     "± is one fit, the same for every seed, or has one seed. How far another draw of test rows would move the first "
     'metric stands in the column "by rows" (number of rows; 95 % interval: for accuracy Wilson\'s, of the mean over '
-    "seeds; for others from the influence of each row). Between two such rows † is left out only where the difference "
-    "is separated from 0 both paired by seed and paired by test row (mean over common seeds; for accuracy McNemar's "
-    "comparison, for AUC DeLong's, for F1, log-loss and errors by the delta method; other metrics ask the seeds "
-    "only)."
+    "seeds; for others from the influence of each row)."
 )
 CALIBRATION_FOOT = (
-    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, **bold** and † as in "
-    "table.md. {notes}"
+    "Mean ± sample standard deviation (ddof 1) over seeds, on test rows; less is better, marks as in table.md. {notes}"
 )
 
 
-def write(store: Store, *, figures: bool = False) -> str:
-    """Writes report/table.{md,tex,csv} into the study's folder and returns the Markdown.
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """The report of a study as it is printed.
 
-    Where there is classification, report/calibration.{md,csv} too; and calibration.png where a model states an
-    uncertainty and matplotlib is installed, or with `figures`.
+    Attributes:
+        sentence: the answer.
+        grid: variants x data sets in Markdown; "" where one column would stand in it.
+        tables: the long tables in Markdown, and what stands below them.
+        json: all that it says, for programs.
+        files: the paths of what was written, () where the folder cannot be.
+    """
 
-    Where the folder cannot be written, a warning says so and the Markdown is returned all the same.
+    sentence: str
+    grid: str
+    tables: str
+    json: str
+    files: tuple[epath.Path, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole report, of which line one is the sentence."""
+        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, self.tables) if part)
+
+    @property
+    def printed(self) -> str:
+        """The report for a terminal, which scrolls: all of it, then again what it ends with, the answer, the grid and
+        where the page is."""
+        page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
+        names = ", ".join(path.name for path in self.files)
+        ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
+        return "\n".join(part for part in (self.text, ours, f"{self.sentence}\n", self.grid, page) if part).rstrip()
+
+
+def markdown(group: list[Row], **options) -> str:
+    """One table in Markdown. Options as of `rendering.table.of`."""
+    return md_form.render(shared.of(group, **options))
+
+
+def latex(
+    group: list[Row], *, metrics: Sequence[str] | None = None, percent: bool = False, baseline: str = BASELINE
+) -> str:
+    """One table in LaTeX that fits a page, for the packages booktabs and tabularx.
+
+    Args:
+        metrics: those shown; by default the one that ranks.
+        percent: whether metrics between 0 and 1 are told in percent.
+    Raises:
+        ValueError: no row has one of the metrics.
+    """
+    return tex_form.render(shared.of(group, baseline=baseline).only(metrics), percent=percent)
+
+
+def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], list[Table]]:
+    """The report of a study with the rows and tables that it is made of; nothing is written.
 
     Raises:
         FileNotFoundError: the folder holds no study.
-        ImportError: `figures` without matplotlib.
+        ValueError: no row is named as the baseline.
     """
     found = tables.rows(store)
-    folder = store.root / "report"
-    text = "\n".join(_with_notes(store, group) for group in tables.grouped(found).values()) + f"\n{foot(FOOT, found)}\n"
+    if baseline != BASELINE:
+        families.check_known(baseline, [row for row in found if row.values], "baseline")
+    made = [shared.of(group, baseline=baseline) for group in tables.grouped(found).values()]
+    text = "\n".join(_with_notes(store, table) for table in made) + f"\n{foot(FOOT, made)}\n"
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
+    grid = grids.of(made)
+    sentence = answer.sentence(found, baseline=baseline, made=made)
+    report = Made(sentence, grids.markdown(grid) if grid else "", text, as_json(sentence, found, made))
+    return report, found, made
+
+
+def write(store: Store, **options) -> str:
+    """Writes the report into the study's folder and returns its Markdown, of which line one is the answer.
+
+    Options and errors as of `written`.
+    """
+    return written(store, **options).text
+
+
+def written(
+    store: Store,
+    *,
+    figures: bool = False,
+    baseline: str = BASELINE,
+    metrics: Sequence[str] | None = None,
+    percent: bool = False,
+) -> Made:
+    """Writes the report into the study's folder, and returns what is printed of it.
+
+    report/table.md, table.tex, table.csv and table.json; where there is classification calibration.{md,csv}, and
+    calibration.png where a model states an uncertainty and matplotlib is installed, or with `figures`. Where the folder
+    cannot be written, a warning says so and the report is returned all the same.
+
+    Args:
+        metrics, percent: of the LaTeX tables, see `latex`; of a data set without one of the metrics the others.
+    Raises:
+        FileNotFoundError: the folder holds no study.
+        ValueError: no row has one of the metrics, or is named as the baseline.
+        ImportError: `figures` without matplotlib.
+    """
+    report, found, made = make(store, baseline=baseline)
+    grid = grids.of(made, percent=percent)
+    _check_metrics(metrics or (), made)
+    tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
+    calibrated = calibration_study.collect(store, found)
+    files = {
+        "table.md": report.text.encode(),
+        "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
+        "table.csv": csv(found, made).encode(),
+        "table.json": report.json.encode(),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
+        **_calibration(calibrated, figures),
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "table.md", text.encode())
-        write_bytes(folder / "table.tex", "\n".join(latex(g) for g in tables.grouped(found).values()).encode())
-        write_bytes(folder / "table.csv", csv(found).encode())
-        write_calibration(store, found, figures)
+        return dataclasses.replace(report, files=_write(store.root / "report", files))
     except OSError as error:  # the folder may be somebody else's, or full: the table is there to be read
         warnings.warn(f"the report is not written: {error}", stacklevel=2)
-    return text
+        return report
 
 
-def _with_notes(store: Store, group: list[Row]) -> str:
+def _check_metrics(asked: Sequence[str], made: Sequence[Table]) -> None:
+    there = dict.fromkeys(m for table in made for m in table.metrics)
+    for metric in asked:
+        if metric not in there:
+            raise ValueError(f"metrics={metric!r}: no row has it{nearest(metric, there)}; found: {', '.join(there)}")
+
+
+def _only(table: Table, asked: Sequence[str] | None) -> Table:
+    return table.only([m for m in asked or () if m in table.metrics] or None)
+
+
+def _write(folder: epath.Path, files: Mapping[str, bytes]) -> tuple[epath.Path, ...]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return tuple(folder / name for name in files)
+
+
+def _with_notes(store: Store, table: Table) -> str:
     """A table in Markdown, and what its rows do not have in common."""
-    notes = mixture.notes(store, group)
-    return markdown(group) + (f"\n{' '.join(notes)}\n" if notes else "")
+    notes = mixture.notes(store, list(table.rows))
+    return md_form.render(table) + (f"\n{' '.join(notes)}\n" if notes else "")
 
 
-def write_calibration(store: Store, found: list[Row], figures: bool) -> None:
-    """Writes report/calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
-    made = calibration_study.collect(store, found)
-    if not made:
-        return
-    folder, table = store.root / "report", [c.row for c in made]
-    text = "\n".join(markdown(group) for group in tables.grouped(table).values())
-    text += f"\n{foot(CALIBRATION_FOOT, table).rstrip()}\n"
-    write_bytes(folder / "calibration.md", text.encode())
-    write_bytes(folder / "calibration.csv", csv(table).encode())
-    stated = any("aurc_uncertainty" in row.values for row in table)
+def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes]:
+    """calibration.{md,csv} and, if it is to be drawn, calibration.png; nothing without classification."""
+    if not calibrated:
+        return {}
+    rows = [c.row for c in calibrated]
+    made = [shared.of(group) for group in tables.grouped(rows).values()]
+    text = "\n".join(map(md_form.render, made)) + f"\n{foot(CALIBRATION_FOOT, made).rstrip()}\n"
+    files = {"calibration.md": text.encode(), "calibration.csv": csv(rows, made).encode()}
+    stated = any("aurc_uncertainty" in row.values for row in rows)
     if figures or (stated and importlib.util.find_spec("matplotlib")):
-        save_figure(folder / "calibration.png", calibration_study.figure(made))
+        files["calibration.png"] = image(calibration_study.figure(calibrated), "png")
+    return files
 
 
-def foot(text: str, table: list[Row]) -> str:
-    """What stands below tables, with what their metrics have to say."""
-    shown = (m for group in tables.grouped(table).values() for m in tables.columns(group))
-    notes = dict.fromkeys(note for m in shown if (note := metrics.named(m).note))
-    return text.format(notes="".join(f"{note} " for note in notes))
-
-
-def title(group: list[Row]) -> str:
-    """Data set, protocol(s) and setting of a group of rows."""
-    protocols = " and ".join(sorted({r.protocol for r in group if r.protocol and not r.published})) or "unknown"
-    settings = sorted({r.setting for r in group if r.setting})
-    return f"{group[0].data}; protocol {protocols}; setting {', '.join(settings) or 'unknown'}"
-
-
-def _entries(group: list[Row]):
-    """For every row: its label, its metric cells as (text, is best, is not separated from the best), its tail."""
-    shown = tables.columns(group)
-    protocols = {r.protocol for r in group if not r.published}
-    settings = {r.setting for r in group if r.setting}
-    kinds = {(r.protocol, r.setting) for r in group}
-    winners = {(m, *kind): tables.best(group, m, *kind) for m in shown for kind in kinds}
-    numbers = sources(group)
-    for i, row in enumerate(group):
-        tops = [winners[m, row.protocol, row.setting] for m in shown]
-        cells = [(tables.cell_text(row, m), t == i, i in close) for m, (t, close) in zip(shown, tops, strict=True)]
-        marks = [row.protocol] * (len(protocols) > 1 or bool(row.published)) + [row.setting] * (len(settings) > 1)
-        marks += [str(numbers.index(row.source) + 1)] if row.published else []
-        marks = [m for m in marks if m]
-        label = f"{row.label} [{', '.join(marks)}]" if marks else row.label
-        seeds = "-" if row.published else str(max((len(v) for v in row.values.values()), default=0))
-        tail = [_by_rows(row, group)] * _has_fixed(group)
-        yield row, label, cells, [*tail, seeds, _plain(row.parameters, ",d"), _plain(row.seconds, ".1f")]
-
-
-def _has_fixed(group: list[Row]) -> bool:
-    """Whether the table has the column of what the fixed test rows say."""
-    return any(r.tested is not None and r.table == "main" for r in group)
-
-
-def _by_rows(row: Row, group: list[Row]) -> str:
-    """The fixed test rows and what they leave open, "106: 0.716 to 0.867"; a dash where seeds have their own."""
-    if row.tested is None:
-        return "-"
-    found = next((tables.of_rows(row, metric) for metric in tables.columns(group)), None)
-    return str(len(row.tested)) + ("" if found is None else ": {:.3f} to {:.3f}".format(*found))
-
-
-def sources(group: list[Row]) -> list[str]:
-    """What the rows of a table that are not run are cited from, in the order they first come; numbered from 1 there."""
-    return list(dict.fromkeys(row.source for row in group if row.published))
-
-
-def cited(group: list[Row], text, published: str, known: str) -> str:
-    """The sources of the rows that are not run, after the words for either kind, with numbers; "" without any."""
-    found = []
-    for kind, words in ((tables.PUBLISHED, published), (tables.KNOWN, known)):
-        own = {row.source for row in group if row.protocol == kind}
-        numbered = [f"{i}: {text(source)}" for i, source in enumerate(sources(group), 1) if source in own]
-        found += [f"{words}: {'; '.join(numbered)}."] if numbered else []
-    return " ".join(found)
-
-
-def _plain(value, form) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _head(group: list[Row]) -> list[str]:
-    shown = tables.columns(group)
-    heads = [metrics.heading(m) for m in shown] or ["result"]
-    fixed = [f"{heads[0]} by rows"] if _has_fixed(group) else []
-    return ["variant", "placement", *heads, *fixed, "seeds", "parameters", "seconds"]
-
-
-def _without_result(row: Row, shown: list[str], dash: str, failed: str) -> list[str]:
-    """The metric cells of a row that has no values: what became of it, then dashes."""
-    return [row.error if row.error == tables.UNFINISHED else failed] + [dash] * (len(shown) - 1)
-
-
-_MARKUP = re.compile(r"[\\|`*<]|(?<!\w)_|_(?!\w)|~(?=~)|\](?=\()")  # a_b is text, _a_ is not
-
-
-def _md(text: str) -> str:
-    """Text that stays within its cell: one line, no column borders, nothing that is markup."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
-
-
-def markdown(group: list[Row]) -> str:
-    """One table in Markdown."""
-    shown, head = tables.columns(group), _head(group)
-    lines = [f"### {_md(title(group))}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row, label, cells, tail in _entries(group):
-        texts = [f"**{t}**" if top else t + " †" * close for t, top, close in cells] or ["-"]
-        if not row.values and not row.published:
-            texts = _without_result(row, shown, "-", f"FAILED: {_md(row.error.partition(chr(10))[0])}")
-        lines.append("| " + " | ".join([_md(label), _md(row.placement), *texts, *tail]) + " |")
-    if sources(group):
-        lines += ["", cited(group, _md, "Published rows are copied, not run", "Known rows are calculated, not run")]
-    return "\n".join(lines) + "\n"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": "{`}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "−": "$-$",
-    "–": "--",
-    "—": "---",
-    "²": "$^2$",
-    "⁄": "/",
-    "°": r"$^\circ$",
-    "µ": r"$\mu$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-    "§": r"\S{}",
-    "…": r"\dots{}",
-    "‘": "`",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "↔": r"$\leftrightarrow$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≠": r"$\neq$",
-    "≈": r"$\approx$",
-    "∞": r"$\infty$",
-    "∈": r"$\in$",
-    "√": r"$\surd$",
-    "∇": r"$\nabla$",
-    "∂": r"$\partial$",
-    "∑": r"$\sum$",
-    "⊕": r"$\oplus$",
-    "⊗": r"$\otimes$",
-    "⊙": r"$\odot$",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "œ": r"\oe{}",
-    "Œ": r"\OE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "ı": r"\i{}",
-}
-_ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0304": "=",
-    "\u0306": "u",
-    "\u0307": ".",
-    "\u0308": '"',
-    "\u030a": "r",
-    "\u030b": "H",
-    "\u030c": "v",
-    "\u0327": "c",
-    "\u0328": "k",
-}
-_LOOKS_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True))  # LaTeX has no commands for these
-_GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi "
-    "psi omega varsigma Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
-).split()
-
-
-def _tex_character(c: str) -> str:
-    """A character as plain LaTeX knows it, in ASCII; its number where LaTeX has none."""
-    if c in _TEX:
-        return _TEX[c]
-    if c.isascii() or not c:
-        return c if c.isprintable() else " "
-    if c.isspace():
-        return " "
-    if c in _LOOKS_LATIN:
-        return _LOOKS_LATIN[c]
-    kind, _, letter = unicodedata.name(c, "").rpartition(" LETTER ")
-    name = {"LAMDA": "lambda", "FINAL SIGMA": "varsigma"}.get(letter, letter.lower())
-    name = name.capitalize() if kind == "GREEK CAPITAL" else name
-    if kind in ("GREEK SMALL", "GREEK CAPITAL") and name in _GREEK:
-        return f"$\\{name}$"
-    base, *marks = unicodedata.normalize("NFD", c)
-    if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii() and base.isalpha():
-        return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
-    plain = unicodedata.normalize("NFKC", c)
-    if plain == c:
-        return f"[U+{ord(c):04X}]"
-    made = "".join(map(_tex_character, plain))
-    place = {"<super>": "^", "<sub>": "_"}.get(unicodedata.decomposition(c).partition(" ")[0])
-    return f"${place}{{{made}}}$" if place and plain.isalnum() and plain.isascii() else made
-
-
-def _tex(text: str) -> str:
-    """Text as plain LaTeX: one line of ASCII in which nothing is a command, nor an argument of what stands before."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    made = "".join(map(_tex_character, text)).strip()
-    # a line break or a rule takes "[...]" for its length, a line break "*" for its star
-    return f"{{{made[0]}}}{made[1:]}" if made[:1] in ("[", "*") else made
-
-
-def latex(group: list[Row]) -> str:
-    """One table in LaTeX, for the package booktabs."""
-    shown, head = tables.columns(group), _head(group)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        r"\begin{tabular}{ll" + "r" * (len(head) - 2) + "}",
-        r"\toprule",
-        " & ".join(_tex(h) for h in head) + r" \\",
-        r"\midrule",
-    ]
-    for row, label, cells, tail in _entries(group):
-        dagger = r"$^\dagger$"
-        texts = [rf"\textbf{{{_tex(t)}}}" if top else _tex(t) + dagger * close for t, top, close in cells] or ["--"]
-        if not row.values and not row.published:
-            texts = _without_result(row, shown, "--", "failed")
-        lines.append(" & ".join([_tex(label), _tex(row.placement), *texts, *map(_tex, tail)]) + r" \\")
-    caption = _tex(f"{title(group)}. Mean ± sample standard deviation over seeds; best in bold.")
-    caption += r" $^\dagger$: not separated from it by the 95\,\% interval of the difference paired by seed"
-    caption += " and by test row." if _has_fixed(group) else "."
-    if sources(group):
-        caption += " " + cited(group, _tex, "Published", "Calculated")
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
-    return "\n".join(lines)
-
-
-def csv(table: list[Row]) -> str:
-    """All rows with full precision: of every metric mean, sd, interval (over seeds: low, high; over fixed test rows:
-    rows_low, rows_high) and number of seeds."""
-    records = []
-    for row in table:
-        record = dict(
-            data=row.data,
-            protocol=row.protocol,
-            setting=row.setting,
-            variant=row.label,
-            placement=row.placement,
-            parameters=row.parameters,
-            seconds=row.seconds,
-            error=row.error,
-            source=row.source,
-            test_rows=None if row.tested is None else len(row.tested),
-        )
-        for metric, (mean, sd) in row.published.items():
-            record |= {f"{metric}_mean": mean, f"{metric}_sd": sd}
-        for metric, values in row.values.items():
-            low, high = tables.interval(values)
-            record |= {f"{metric}_mean": np.mean(values), f"{metric}_low": low, f"{metric}_high": high}
-            record[f"{metric}_sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
-            record["seeds"] = len(values)
-            if (rows := tables.of_rows(row, metric)) is not None:
-                record |= {f"{metric}_rows_low": rows[0], f"{metric}_rows_high": rows[1]}
-        records.append(record)
-    buffer = io.StringIO()
-    pd.DataFrame(records).to_csv(buffer, index=False)
-    return buffer.getvalue()
+def foot(text: str, made: Sequence[Table]) -> str:
+    """What stands below tables, with what their marks, costs and metrics have to say."""
+    notes = dict.fromkeys(note for table in made for m in table.metrics if (note := metrics.named(m).note))
+    names = dict.fromkeys(name for table in made for name in shared.baselines(table))
+    how = dict.fromkeys(method for table in made for method in shared.methods(table))
+    front = FRONT.lstrip() if any(any(table.front.values()) for table in made) else ""
+    program = PROGRAM if any(row.compile_seconds is not None for table in made for row in table.rows) else ""
+    return text.format(
+        notes="".join(f"{note} " for note in notes),
+        marks=MARKS.format(names=", ".join(names), how="; ".join(how)) if names else "",
+        costs=front + program,
+    ).rstrip()

@@ -10,6 +10,7 @@ the parameters are the stored ones.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +22,7 @@ import pandas as pd
 from flax import nnx
 
 from fusion_jax import metrics, study, tasks
-from fusion_jax.data import Dataset
+from fusion_jax.data import Dataset, Split
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
@@ -117,9 +118,20 @@ class Restored:
 @own_settings()
 def predict(model: Model, batch: Batch, context: Context = EVALUATION) -> np.ndarray:
     """float32 [N, C], what one model returns in evaluation."""
-    graphdef, state = nnx.split(model)
-    output = jax.jit(lambda s, b, c: nnx.merge(graphdef, s)(b, context=c).prediction)(state, batch, context)
-    return np.asarray(output, np.float32)
+    return predict_unsure(model, batch, context)[0]
+
+
+@own_settings()
+def predict_unsure(model: Model, batch: Batch, context: Context = EVALUATION) -> tuple[np.ndarray, np.ndarray | None]:
+    """What one model returns in evaluation: float32 [N, C], and how unsure it is, [N], where it says so."""
+    prediction, uncertainty = _forward(*nnx.split(model), batch, context)
+    return np.asarray(prediction, np.float32), None if uncertainty is None else np.asarray(uncertainty, np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # one program for all seeds
+def _forward(graphdef: Any, state: Any, batch: Batch, context: Context):
+    output = nnx.merge(graphdef, state)(batch, context=context)
+    return output.prediction, output.uncertainty
 
 
 def only_cell(store: Store) -> str:
@@ -177,12 +189,19 @@ def finished(store: Store) -> dict[str, str]:
 
 
 @own_settings()
-def restore(store: Store, identity: str | None = None, *, data: Dataset | None = None) -> Restored:
+def restore(
+    store: Store,
+    identity: str | None = None,
+    *,
+    data: Dataset | None = None,
+    splits: Mapping[int, Split] | None = None,
+) -> Restored:
     """The cell of that identity, or the store's only one.
 
     Args:
         identity: as many of its first characters as no other finished cell's starts with.
         data: the data set, if it is loaded already.
+        splits: {seed: its split as selection uses it}, where the data set does not draw them.
     Raises:
         FileNotFoundError: the store holds no study.
         ValueError: no such cell, it is not finished, it has no parameters (a control), it is of another schema, the
@@ -215,7 +234,8 @@ def restore(store: Store, identity: str | None = None, *, data: Dataset | None =
     found = dataclasses.replace(found, model=dataclasses.replace(found.model, dim=width))
     diverged = store.diverged(identity)
     seeds = tuple(s for s in store.finished_seeds(identity) if s not in diverged)
-    prepared = prepare(found.data, data, seeds, **found.preparing)
+    known = None if splits is None else [splits[seed] for seed in seeds]
+    prepared = prepare(found.data, data, seeds, splits=known, **found.preparing)
     store.check_splits(identity, dict(zip(seeds, prepared.splits, strict=True)))
     dims = {name: x.shape[1] for name, x in prepared.batch.features.items()}
     template = build_model(found.model, build_scheme(found.scheme), dims, data.target, jax.random.key(0))

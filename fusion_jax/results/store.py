@@ -2,7 +2,8 @@
 
     <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs, and
                                               how the values of tuned ones were chosen; rows that others have
-                                              published; the schema of its cells
+                                              published; the schema of its cells; every version of its claims
+                                              (`results.claims`) and its looks (`run.until`)
     <workdir>/tuning.sqlite3                  the trials of cells that are tuned (Optuna)
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in and the sha256 of every file of
@@ -52,6 +53,8 @@ from fusion_jax.study import SCHEMA, Cell
 from fusion_jax.study.layout import of_today
 from fusion_jax.training.checkpoint import save
 
+KEPT = ("claims", "looks")  # fields of study.json that another list of cells does not replace
+
 
 class Store:
     """Reads and writes the folder of a study.
@@ -80,14 +83,21 @@ class Store:
     def write_study(self, cells: list[tuple[str, Cell]], source: str, published: Sequence[dict[str, Any]] = ()) -> None:
         """The list of cells the report shows, in the order of the sweep, and the rows of others beside them.
 
+        The claims and the looks of the folder stay, whatever it lists now.
+
         Raises:
             ValueError: the study that is there is of another schema; its rows and the new ones would not compare.
         """
-        if (self.root / "study.json").exists():
-            self._check_schema(self.read_study())
+        before = self.read_study() if (self.root / "study.json").exists() else {}
+        if before:
+            self._check_schema(before)
         rows = [entry_of(i, c) for i, c in cells]
         held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
-        write_json(self.root / "study.json", held)
+        write_json(self.root / "study.json", {**held, **{key: before[key] for key in KEPT if key in before}})
+
+    def amend(self, **fields: Any) -> None:
+        """Replaces fields of study.json. Raises as `read_study`."""
+        write_json(self.root / "study.json", {**self.read_study(), **fields})
 
     @contextlib.contextmanager
     def listed(self, identity: str, cell: Cell, source: str) -> Iterator[None]:
@@ -143,6 +153,16 @@ class Store:
         """The seeds the cell's record lists, () without a record."""
         path = self.cell(identity) / "record.json"
         return tuple(sorted({s for p in self._record(identity) for s in p["seeds"]})) if path.exists() else ()
+
+    def count_finished(self) -> int:
+        """How many seeds have results in the folder, of every study that it held; a damaged cell counts as one."""
+        count = 0
+        for cell in (self.root / "cells").iterdir():
+            try:
+                count += len(self.finished_seeds(cell.name))
+            except folders.Damaged:
+                count += 1
+        return count
 
     def diverged(self, identity: str) -> dict[int, tuple[int, str]]:
         """{seed: (epoch, cause)} of the finished seeds that have no result because training diverged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
-from fusion_jax.results import influence, measured
+from fusion_jax.results import calibration, influence, measured, memo
 from fusion_jax.results.store import Store
 from fusion_jax.study import VALIDATION_LABELS, differences, flatten, short
 
 UNFINISHED = "not finished"
 PUBLISHED, KNOWN = "published", "known"  # stand for the protocol of rows that are not run: see `study.published`
+NO_GRAPH = " (no graph)"  # at the end of a placement
 SINGLE = "best single modality (by validation)"
 SINGLE_PAPER = "best single modality (selected on test)"  # under protocol `paper`, whose validation rows are test rows
 
@@ -47,6 +49,19 @@ class Row:
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
         trials, chosen: of a tuned row how many trials were tried, and {key of the config: value} of the one it is; 0
             and {} where the values were set by hand.
+        role: what the row is for: a "fusion" of several modalities with the graph, the same with "no graph", one
+            "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
+        fusion: the mechanism's name; "" of controls and of rows that are not run.
+        calibration: of its class probabilities; None where there are none, or the row is not one cell's.
+        flops, peak_bytes, compile_seconds: of the compiled program; None where they are not recorded.
+        variant: the label without what it says of seeds that are missing; "" for the label.
+        train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
+        met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
+            are no more test rows than training rows, so that nobody asks.
+        met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
+        splits: the digest of each seed's split; () where it is not stored.
+        looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
+            () and 0 where their number was fixed.
     """
 
     label: str
@@ -69,6 +84,25 @@ class Row:
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
     trials: int = 0
+    variant: str = ""
+    role: str = ""
+    fusion: str = ""
+    calibration: calibration.Calibration | None = None
+    flops: float | None = None
+    peak_bytes: float | None = None
+    compile_seconds: float | None = None
+    train_rows: tuple[int, ...] = ()
+    test_rows: tuple[int, ...] = ()
+    met: np.ndarray | None = None
+    met_influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    splits: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
+    limit: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the row is called whether or not all of its seeds are there."""
+        return self.variant or self.label
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """{seed: value} of a metric."""
@@ -85,21 +119,23 @@ def rows(store: Store) -> list[Row]:
     found: list[Row] = []
     singles: dict[str, list[Single]] = {}
     written = store.read_study()
+    planned = tuple(written.get("looks", {}).get("plan", ()))
     entries = [
-        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], e.get("tuned", {}))
+        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned, e.get("tuned", {}))
         for e in written["cells"]
     ]
-    names = _data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if _is_single(e.plan))
+    names = data_names([e.plan.data for e in entries])
+    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
-        if row.values and _is_single(entry.plan):
+        if row.values and is_single(entry.plan):
             singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
             last = max(i for i, r in enumerate(found) if any(r is g for g, *_ in group))
-            found.insert(last + 1, dataclasses.replace(row, label=label))
+            told_apart = label.removeprefix(row.label)
+            found.insert(last + 1, dataclasses.replace(row, label=label, variant=row.variant + told_apart))
     known = {row.data: row.task for row in found if row.values}
     return found + [_published(entry, known.get(entry["data"])) for entry in written.get("published", ())]
 
@@ -132,6 +168,7 @@ class Entry:
     seeds: int
     plan: Plan
     config: dict[str, Any]
+    planned: tuple[int, ...] = ()  # looks
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -144,31 +181,50 @@ def _without_modalities(plan: Plan) -> str:
     return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
-def _is_single(plan: Plan) -> bool:
+def is_single(plan: Plan) -> bool:
+    """Whether a model sees one modality only, and no encoding of the graph."""
     modalities = plan.data.modalities
     return len(modalities) == 1 and modalities[0] != "structure" and not plan.control.name
 
 
 def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
     """The row of a cell; one without values where a file of the cell is damaged, and says which."""
-    control = entry.plan.control
+    label, placement = placed(entry.label, entry.plan)
     about = dict(
-        label=entry.label,
-        placement="-" if control.name else entry.plan.model.placement,
-        data=names[_variant(entry.plan.data)],
+        label=label,
+        placement=placement,
+        data=names[problem(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
         chosen=entry.tuned.get("chosen", {}),
         trials=entry.tuned.get("trials", 0),
+        role=_role(entry.plan),
+        fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
-    if control.name and control.options.get("validation_labels") and VALIDATION_LABELS not in entry.label:
-        about["label"] += VALIDATION_LABELS
-    if not control.name and not _has_edges(entry.plan):
-        about["placement"] += " (no graph)"
     try:
-        return _read_row(store, entry, about)
+        key = entry.label, entry.seeds, tuple(entry.planned), about["data"]
+        return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
+
+
+def _role(plan: Plan) -> str:
+    """What a row is for, in a word of `Row.role`."""
+    if plan.control.name:
+        return "control"
+    if plan.data.modalities == ("structure",):
+        return "structure"
+    if len(plan.data.modalities) == 1:
+        return "modality"
+    return "fusion" if _has_edges(plan) else "no graph"
+
+
+def placed(label: str, plan: Plan) -> tuple[str, str]:
+    """What the row of a cell is called, and where its fusion stands."""
+    if plan.control.name:
+        told = plan.control.options.get("validation_labels") and VALIDATION_LABELS not in label
+        return label + VALIDATION_LABELS * bool(told), "-"
+    return label, plan.model.placement + ("" if _has_edges(plan) else NO_GRAPH)
 
 
 def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
@@ -183,12 +239,15 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
     if not seeds:
         return Row(**about, values={}, parameters=None, seconds=None, error=error or _diverged(diverged))
     notes = ([error.partition("\n")[0]] if error else []) + ([_diverged(diverged)] if diverged else [])
+    variant = about["label"]
     if notes:
         about["label"] += f" ({len(seeds)} of {entry.seeds} seeds{':' if error else ';'} {'; '.join(notes)})"
     total, count = sum(c.get("train_seconds", c["seconds"]) for c in costs), sum(c["seeds"] for c in costs)
     described = measured.about(store, identity)
     test = measured.measured(store, identity, "test", seeds)
     tested, known = _tested(test.rows, test.scored)
+    met, of_met = _met(test) if tested is None else (None, {})
+    digests = {int(s): digest for cost in costs for s, digest in cost.get("splits", {}).items()}
     return Row(
         **about,
         values=test.values,
@@ -200,7 +259,30 @@ def _read_row(store: Store, entry: Entry, about: dict[str, str]) -> Row:
         seeds=tuple(seeds),
         tested=tested,
         influence=known,
+        calibration=_calibration(entry.plan, described["kind"], test.scored),
+        **_program(costs),
+        variant=variant,
+        train_rows=test.trained,
+        test_rows=tuple(len(own) for own in test.rows),
+        met=met,
+        met_influence=of_met,
+        splits=tuple(digests[s] for s in seeds) if digests.keys() >= set(seeds) else (),
+        looks=tuple(n for n in entry.planned if set(range(n)) <= {*seeds, *diverged}),
+        limit=max(entry.planned, default=0),
     )
+
+
+def _calibration(plan: Plan, kind: str, scored: Sequence[Scored]) -> calibration.Calibration | None:
+    """The calibration of predictions that are probabilities of classes."""
+    able = not plan.control.name or zoo.get("control", plan.control.name).probabilities
+    return calibration.of(scored) if scored and able and tasks.of(kind).probabilities else None
+
+
+def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
+    """What the compiler said of a cell's programs, the largest of them, and how long it took for all of them."""
+    largest = {key: max((c[key] for c in costs if c.get(key)), default=None) for key in ("flops", "peak_bytes")}
+    compiled = [c["compile_seconds"] for c in costs if "compile_seconds" in c]
+    return dict(largest, compile_seconds=sum(compiled) if compiled else None)
 
 
 def _diverged(epochs: dict[int, int]) -> str:
@@ -213,26 +295,34 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
     """The test rows that all seeds share and their influence {metric: [S, N]}; None and {} where there are none."""
     if not rows or any(not np.array_equal(own, rows[0]) for own in rows):
         return None, {}
-    return rows[0], metrics.influences(scored)
+    return rows[0], influence.of_shared_rows(scored)
 
 
-def _variant(part: DataPlan) -> str:
+def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """The rows that some seed tests and their mean influence {metric: [M]}, of splits with more test than training rows
+    (`results.differences`); None and {} for others."""
+    if not test.rows or np.mean([len(rows) for rows in test.rows]) <= np.mean(test.trained):
+        return None, {}
+    return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
+
+
+def problem(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
     return json.dumps([part.name, part.options], sort_keys=True)
 
 
-def _data_names(parts: list[DataPlan]) -> dict[str, str]:
+def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it.
 
     A file outside is named without its folder, unless another has the same name.
     """
-    variants = {_variant(part): part for part in parts}
+    variants = {problem(part): part for part in parts}
     every, named = {part.name for part in parts}, {}
-    for variant, part in variants.items():
+    for own, part in variants.items():
         name = short(part.name) if sum(short(other) == short(part.name) for other in every) == 1 else part.name
         given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()))
         alone = sum(other.name == part.name for other in variants.values()) == 1
-        named[variant] = name if alone or not given else f"{name} ({given})"
+        named[own] = name if alone or not given else f"{name} ({given})"
     return named
 
 
@@ -255,10 +345,16 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     scores = [measured.validation(store, row.cell, seeds) for row, _ in group]
     chosen = [group[max(range(len(group)), key=lambda i, s=s: scores[i][s])][0] for s in seeds]
     at = [(row, row.seeds.index(seed)) for row, seed in zip(chosen, seeds, strict=True)]
+
+    def picked(field: str) -> tuple:
+        return tuple(getattr(r, field)[i] for r, i in at) if all(getattr(r, field) for r, _ in at) else ()
+
+    average = _average([r for r, _ in at])
     wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
-    label = (SINGLE if first.protocol != "paper" else SINGLE_PAPER) + (f" ({lacks})" if lacks else "")
+    plain = SINGLE if first.protocol != "paper" else SINGLE_PAPER
+    label = plain + (f" ({lacks})" if lacks else "")
     shared = all(r.tested is not None and np.array_equal(r.tested, first.tested) for r, _ in group)
     known = [m for m in first.influence if all(m in r.influence for r, _ in group)] if shared else []
     return dataclasses.replace(
@@ -267,11 +363,25 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         values={m: np.array([r.values[m][i] for r, i in at]) for m in first.values},
         parameters=first.parameters if len({r.parameters for r, _ in group}) == 1 else None,
         seconds=sum(r.seconds for r, _ in group),
+        **{key: None for key in ("flops", "peak_bytes", "compile_seconds", "calibration")},
         cell="",
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
+        variant=plain,
+        met_influence=average,
+        looks=tuple(n for n in first.looks if all(n in r.looks for r, _ in group)),
+        **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
+
+
+def _average(chosen: list[Row]) -> dict[str, np.ndarray]:
+    """The mean of what the rows, one a seed, say of the rows that seeds test: as near as it is known."""
+    first = chosen[0]
+    if any(r.met is None or not np.array_equal(r.met, first.met) for r in chosen):
+        return {}
+    shared = (m for m in first.met_influence if all(m in r.met_influence for r in chosen))
+    return {m: np.mean([r.met_influence[m] for r in chosen], 0) for m in shared}
 
 
 def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
@@ -374,23 +484,32 @@ def of_rows(row: Row, metric: str) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def cell_text(row: Row, metric: str) -> str:
+def cell_text(row: Row, metric: str, *, percent: bool = False) -> str:
     """Mean and sample standard deviation, "0.716 ± 0.020"; the mean alone for one seed, a dash where there is nothing.
 
     The mean alone too where all seeds of a control, or on fixed test rows, give the same: they are one fit, and how
     sure it is does not show in their spread.
+
+    Args:
+        percent: whether a metric between 0 and 1 is told in percent, "71.6 ± 2.0".
     """
-    digits = metrics.named(metric).digits
+    scale, digits = scaling(metric, percent)
     if metric in row.published:
         mean, sd = row.published[metric]
-        return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+        digits = digits if percent else 3
+        return f"{scale * mean:.{digits}f}" + ("" if sd is None else f" ± {scale * sd:.{digits}f}")
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all():
         return "-"
+    mean = f"{scale * values.mean():.{digits}f}"
     one_fit = (row.tested is not None or row.placement == "-") and (values == values[0]).all()
-    if len(values) < 2 or one_fit:
-        return f"{values.mean():.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    return mean if len(values) < 2 or one_fit else f"{mean} ± {scale * values.std(ddof=1):.{digits}f}"
+
+
+def scaling(metric: str, percent: bool) -> tuple[int, int]:
+    """By what a metric's values are multiplied, and the digits behind the point."""
+    named = metrics.named(metric)
+    return (100, max(named.digits - 2, 1)) if percent and named.fraction else (1, named.digits)
 
 
 def grouped(table: list[Row]) -> dict[tuple[str, str], list[Row]]:

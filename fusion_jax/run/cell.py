@@ -19,6 +19,7 @@ from fusion_jax import metrics, tasks, zoo
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
+from fusion_jax.results import inputs
 from fusion_jax.results.environment import revision
 from fusion_jax.results.recorded import history_table, metric_table, prediction_table
 from fusion_jax.results.store import Store
@@ -61,7 +62,7 @@ def run_cell(
         )
     done = store.finished_seeds(identity)
     check_splits(plan, data, store, identity)
-    seeds = tuple(s for s in range(cell.seeds) if s not in done)
+    seeds = missing(cell, store, identity)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
     if not plan.control.name:
@@ -82,7 +83,8 @@ def run_cell(
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=plan.model.dim)
-        saved["checkpoint"] = _plain(trained.params, trained.rest)
+        cost["inputs"] = inputs.keep(store, data, prepared)
+        saved["checkpoint"] = _plain(trained.params, trained.rest) | dict(inputs=inputs.fitted(prepared))
         if trained.snapshots:
             saved["snapshots"] = {str(epoch): _plain(*kept) for epoch, kept in trained.snapshots.items()}
     tables["predictions"] = prediction_table(prediction, data, used, uncertainty, leave_out=diverged)
@@ -100,6 +102,11 @@ def run_cell(
     if partial is not None:
         partial.clear()
     return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+
+
+def missing(cell: Cell, store: Store, identity: str) -> tuple[int, ...]:
+    """The seeds of a cell that are wanted and not stored."""
+    return tuple(sorted(set(range(cell.seeds)) - set(store.finished_seeds(identity))))
 
 
 def check_splits(plan: Plan, data: Dataset, store: Store, identity: str) -> None:

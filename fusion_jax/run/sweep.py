@@ -11,10 +11,12 @@ from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
+from fusion_jax.results.claims import record, resolved
 from fusion_jax.results.store import Store
-from fusion_jax.run.cell import check_splits
+from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.study import Cell
+from fusion_jax.run.progress import Progress
+from fusion_jax.study import Cell, Claim
 from fusion_jax.training import programs
 
 Datasets = Mapping[str, Dataset | Exception]
@@ -50,7 +52,7 @@ def identify(cells: Sequence[Cell], datasets: Datasets, there: Sequence[Mapping]
     the folder.
     """
     known = {plain_cell(entry["config"]): entry["id"] for entry in there}
-    unique: dict[tuple[str, bool], tuple[str, Cell]] = {}
+    unique: dict[tuple[str, str], tuple[str, Cell]] = {}
     for cell in cells:
         data = datasets[data_key(cell)]
         loaded = not isinstance(data, Exception)
@@ -59,7 +61,7 @@ def identify(cells: Sequence[Cell], datasets: Datasets, there: Sequence[Mapping]
             identity = cell.identity(data)
         else:
             identity = known.get(plain_cell(cell.config)) or cell.identity("not loaded")
-        unique.setdefault((identity, bool(cell.tuned)), (identity, cell))
+        unique.setdefault((identity, cell.tuned.get("name", "")), (identity, cell))
     return list(unique.values())
 
 
@@ -93,6 +95,16 @@ def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) 
         return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
 
 
+def grown(identified: Sequence[tuple[str, Cell]], store: Store) -> list[tuple[str, Cell]]:
+    """The cells with as many seeds as they have in a study that was looked at while seeds were added (`run.until`).
+
+    To leave some of them out again would be to choose when to have stopped.
+    """
+    study = store.read_study() if (store.root / "study.json").exists() else {}
+    seeds = {entry["id"]: entry["seeds"] for entry in study["cells"]} if "looks" in study else {}
+    return [(i, dataclasses.replace(cell, seeds=max(cell.seeds, seeds.get(i, 0)))) for i, cell in identified]
+
+
 @zoo.held()
 @programs.held()
 def run(
@@ -101,9 +113,13 @@ def run(
     source: str,
     *,
     published: Sequence[dict] = (),
+    claims: Sequence[Claim] = (),
+    looks: Sequence[int] = (),
     engine: str = "serial",
     workers: int = 1,
+    loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
+    progress: Callable[[Progress], None] | None = None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
     """Runs the cells that are not finished; returns how many failed.
@@ -114,21 +130,34 @@ def run(
     Args:
         source: the study file, kept with the study.
         published: rows of others, kept for the report.
+        claims: what the study says beforehand, written down before anything is trained.
+        looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
+        progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, in whichever
+            thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
-        ValueError: an unknown data set or option; stored seeds were trained on another split.
+        ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
+            trained on another split.
     """
     datasets = load_all(cells)
+    for data in datasets.values():
+        if isinstance(data, Dataset):
+            loaded(data)
     there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
-    identified = identify(cells, datasets, there)
+    identified = grown(identify(cells, datasets, there), store)
+    stated = resolved(claims, [cell for _, cell in identified], source)
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
     store.write_study(identified, source, published)
+    record(store, stated)
+    if looks:
+        store.amend(looks={**store.read_study().get("looks", {}), "plan": list(looks)})
     jobs = {
-        i: Job(i, c, store, datasets[data_key(c)], broken[i])
+        i: Job(i, c, store, datasets[data_key(c)], broken[i], progress)
         for i, c in reversed(identified)  # of rows that are one cell the first
-        if broken[i] or set(range(c.seeds)) - set(store.finished_seeds(i))
+        if broken[i] or missing(c, store, i)
     }
     waiting = list(reversed(jobs.values()))
     begin(len(identified), len(waiting))

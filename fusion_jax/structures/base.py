@@ -69,9 +69,12 @@ class Maker(abc.ABC):
 
     Attributes:
         uses: other structures that this one is made from.
+        lasts: whether what it says of nodes stays where others arrive (with `earlier`). Where it is made anew of all
+            nodes, a model that was not trained to see it change cannot be asked for new ones.
     """
 
     uses: tuple[Structure, ...] = ()
+    lasts: bool = True
 
     @abc.abstractmethod
     def make(

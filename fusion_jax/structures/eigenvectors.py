@@ -74,6 +74,8 @@ class Eigenvectors(Maker):
         ValueError: k that is no integer >= 1.
     """
 
+    lasts = False
+
     def __init__(self, *, k: int = 16, normalised: bool = False, weighted: bool = False):
         if type(k) is not int or k < 1:
             refuse("structure 'eigenvectors'", f"k={k!r}", "an integer >= 1")

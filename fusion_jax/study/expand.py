@@ -20,7 +20,7 @@ from fusion_jax.study.cell import Cell
 from fusion_jax.study.identity import NOT_IDENTITY
 from fusion_jax.study.keys import flatten, put, set_key
 from fusion_jax.study.resolve import resolve
-from fusion_jax.study.tuning import Tuning, as_tuning, check_budgets, ends, of_cell
+from fusion_jax.study.tuning import Tuning, as_tuning, check_budgets, ends, marked, of_cell
 
 
 def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cell]:
@@ -57,7 +57,7 @@ def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cel
         unique.setdefault(cell.identity(""), cell)
     named = with_distinct_labels(list(unique.values()))
     check_budgets([(cell.label, cell.tuning) for cell in named if cell.tuning is not None])
-    return [marked(cell) for cell in named]
+    return [_marked(cell) for cell in named]
 
 
 def to_be_tuned(cell: Cell, given: Tuning) -> Cell:
@@ -91,11 +91,11 @@ def with_values(cell: Cell, values: Mapping[str, Any]) -> Cell:
     return dataclasses.replace(resolve(config), label=cell.label)
 
 
-def marked(cell: Cell) -> Cell:
+def _marked(cell: Cell) -> Cell:
     """The cell under a label that says whether it is tuned."""
     if cell.tuning is None:
         return cell
-    return dataclasses.replace(cell, label=f"{cell.label} (tuned, {cell.tuning.trials} trials)")
+    return dataclasses.replace(cell, label=marked(cell.label, cell.tuning.trials))
 
 
 def _call(sweep, add, arg: str) -> None:

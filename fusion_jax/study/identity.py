@@ -6,13 +6,13 @@ modalities in their order, the edge set, the setting, the edge sets of evaluatio
 distribution's version too, `zoo.version`): of what the task or the fusion brings, of each of several targets, of the
 fusion that a size is taken from, and of what a mechanism's file takes from another's, as of what the config names.
 
-Not counted: the number of seeds, the label, what only concerns running (chunks, checkpoints), for a control what only
-models read, and what came later: a key or an option that schema 2 had not counts only where it differs from the
-default it was introduced with (`frozen.json`; the mechanism's own for one that does not stand there yet). So a new key
-or option leaves every stored result valid, and a new default of an old one does not pass for the old. Of a mechanism
-outside the package no default is written down, so that every option counts. Not known without building a model, and
-not counted, are the structures it declares: see `structures.base`. Splits of seeds
-other than 0 do not count, since seeds may be added later: each stored seed keeps the digest of its own
+Not counted: the number of seeds, the label, where files of data lie (`data.places`), what only concerns running
+(chunks, checkpoints), for a control what only models read, and what came later: a key or an option that schema 2 had
+not counts only where it differs from the default it was introduced with (`frozen.json`; the mechanism's own for one
+that does not stand there yet). So a new key or option leaves every stored result valid, and a new default of an old one
+does not pass for the old. Of a mechanism outside the package no default is written down, so that every option counts.
+Not known without building a model, and not counted, are the structures it declares: see `structures.base`. Splits of
+seeds other than 0 do not count, since seeds may be added later: each stored seed keeps the digest of its own
 (`Store.check_splits`).
 """
 
@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fusion_jax import tasks, zoo
+from fusion_jax.data import places
 from fusion_jax.data.base import Dataset
 from fusion_jax.records import Target
 from fusion_jax.study import layout
@@ -156,8 +157,10 @@ def _json(value: Any) -> Any:
 
 def _as_used(part: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """The `data` keys of a config with what they leave to the data set filled in."""
+    where = places(part["name"])
     return {
         **part,
+        "options": {k: v for k, v in part["options"].items() if k not in where},
         "modalities": list(part["modalities"]) or list(data.features),
         "graph": part["graph"] or data.default_graph,
         "test_views": list(part["test_views"]) or list(part["views"]),

@@ -6,14 +6,16 @@ which are what the rooms below are told.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from fusion_jax import model, zoo
+from fusion_jax import folders, model, zoo
 from fusion_jax.data import defaults as loader_defaults
+from fusion_jax.data import places
 from fusion_jax.study import layout, ranges
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.defaults import get_config
@@ -75,6 +77,9 @@ def _find_files(full: dict[str, Any]) -> None:
     loss, size = full["loss"], full["size"]
     for section in (full["data"], *(_section(full, path) for path in SECTIONS)):
         section["name"] = zoo.absolute(section["name"])
+    for option in places(full["data"]["name"]):
+        if isinstance(path := full["data"]["options"].get(option), str) and path:
+            full["data"]["options"][option] = os.path.abspath(folders.expand(path))
     size["like"] = zoo.absolute(size["like"])
     loss["extra"] = {zoo.absolute(name): weight for name, weight in loss["extra"].items()}
     if isinstance(names := loss["options"].get("losses"), list):

@@ -29,6 +29,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -111,6 +112,16 @@ def tune(
         if value != int(value) or value < 1:
             raise ValueError(f"tune: {name}={value}, expected a whole number, at least 1")
     return Tuning(space, int(trials), sampler, tuple(range(FIRST_SEED, FIRST_SEED + int(seeds))), draw)
+
+
+def marked(label: str, trials: int) -> str:
+    """The label of a tuned row."""
+    return f"{label} (tuned, {trials} trials)"
+
+
+def untuned(label: str) -> str:
+    """The label without what `marked` has added."""
+    return re.sub(r" \(tuned, \d+ trials\)$", "", label)
 
 
 def is_range(values: Sequence) -> bool:

@@ -129,13 +129,43 @@ class Task:
         """The score that keeps an epoch, on validation rows, larger is better: minus the loss."""
         return lambda output, target, weight, context: -loss(output, target, weight, context)
 
+    def validation(self, score: float, rows: int) -> tuple[str, float]:
+        """A selection score (`score`, as the history has it) of so many rows in words: what it is, and its value."""
+        del rows
+        return "loss", -score
+
     def parts(self, target: Target) -> Iterator[tuple[str, Target, slice]]:
         """(name, target, its columns of a prediction) of everything that is scored by itself; "" is the whole."""
         yield "", target, slice(None)
 
+    def parts_of(self, about: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], slice]]:
+        """The same of what `about` describes: (name, what describes it, its columns of a prediction)."""
+        yield "", about, slice(None)
+
     def columns(self, target: Target) -> dict[str, Any]:
         """{name: [N], or a list of N rows} of the target in the table of predictions."""
         return {name: stored(np.asarray(target.fields[name])) for name in self.fields}
+
+    def told(self, prediction: np.ndarray) -> np.ndarray:
+        """The predictions [S, N, C] of some seeds as a reader wants them, before a mean over the seeds is taken.
+
+        Probabilities where a task has them; else as they are.
+        """
+        return np.asarray(prediction, np.float64)
+
+    def answers(self, told: np.ndarray, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """{column: [N]} of a table of predictions `told` [S, N, C]: here mean and standard deviation over the seeds.
+
+        Args:
+            names: of the classes, or ().
+        """
+        found, several = {}, told.shape[-1] > 1
+        for k in range(told.shape[-1]):
+            end = f" {k}" if several else ""
+            found["prediction" + end] = told[..., k].mean(0)
+            if len(told) > 1:
+                found["spread" + end] = told[..., k].std(0, ddof=1)
+        return found
 
     def about(self, target: Target) -> dict[str, Any]:
         """What `restored` has to know besides the columns, as JSON."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from fusion_jax.arrays import numbers, one_column, refuse
 from fusion_jax.records import Array, Context, Output, Target
@@ -57,6 +59,19 @@ class Classes(Task):
 
     def score(self, loss):
         return accuracy_then_loss(loss)
+
+    def told(self, prediction):
+        """The softmax."""
+        return scipy.special.softmax(np.asarray(prediction, np.float64), axis=-1)
+
+    def answers(self, told, names=()):
+        """The class of the largest mean probability, and the mean probability of each."""
+        mean = told.mean(0)
+        called = np.array(names or [str(c) for c in range(mean.shape[1])], dtype=object)
+        return {"prediction": called[mean.argmax(1)]} | {f"p {name}": mean[:, c] for c, name in enumerate(called)}
+
+    def validation(self, score, rows):
+        return "accuracy", min(math.floor(score), rows) / rows  # `selection.readable` adds the loss behind the point
 
 
 def accuracy_then_loss(loss):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from fusion_jax.arrays import flags, refuse
 from fusion_jax.tasks.base import Field, Task
@@ -31,6 +32,17 @@ class Labels(Task):
             fail("target.labels", f"shape {target.labels.shape}", f"[{len(target)}, {target.num_outputs}]")
         if data.class_names and len(data.class_names) != target.num_outputs:
             fail("class_names", f"{len(data.class_names)} names", f"{target.num_outputs}, one a label, or none")
+
+    def told(self, prediction):
+        """The probability of each label."""
+        return scipy.special.expit(np.asarray(prediction, np.float64))
+
+    def answers(self, told, names=()):
+        """Of each label, whether it is given, by the mean probability, and that."""
+        mean, found = told.mean(0), {}
+        for c, name in enumerate(names or map(str, range(mean.shape[1]))):
+            found |= {name: mean[:, c] > 0.5, f"p {name}": mean[:, c]}
+        return found
 
     def check_split(self, target, parts, where):
         missing = np.flatnonzero(~target.labels[parts["train"]].any(0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from fusion_jax.arrays import flags, numbers, one_column, refuse
 from fusion_jax.tasks.base import Field, Task
@@ -61,6 +62,10 @@ class Links(Task):
         if (wrong := np.flatnonzero(joined & ~labels)).size:
             found = f"row {wrong[0]}, {pairs[wrong[0]].tolist()}, is no link"
             fail("target.labels", found, f"a link: edge set {data.default_graph!r} joins the two")
+
+    def told(self, prediction):
+        """The probability that the pair is joined."""
+        return scipy.special.expit(np.asarray(prediction, np.float64))
 
     def check_split(self, target, parts, where):
         for part, rows in parts.items():

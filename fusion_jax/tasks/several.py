@@ -89,6 +89,11 @@ class Several(Task):
         each = {name: tasks.of(part).columns(part) for name, part, _ in self.parts(target)}
         return {f"{name}: {column}": value for name, own in each.items() for column, value in own.items()}
 
+    def parts_of(self, about):
+        start = 0
+        for name, part in about["parts"].items():
+            yield name, part, slice(start, start := start + part["num_outputs"])
+
     def about(self, target):
         parts = {name: tasks.of(part).about(part) for name, part, _ in self.parts(target)}
         return {**super().about(target), "parts": parts}

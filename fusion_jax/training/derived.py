@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,12 @@ from fusion_jax.structures.base import Structure, derive
 from fusion_jax.training.prepare import Prepared
 
 
-def with_structures(prepared: Prepared, structures: Iterable[Structure], views: Iterable[Structure] = ()) -> Prepared:
+def with_structures(
+    prepared: Prepared,
+    structures: Iterable[Structure],
+    views: Iterable[Structure] = (),
+    earlier: Sequence[Graph] | None = None,
+) -> Prepared:
     """The prepared cell, each of its graphs with what the model's mechanisms declare.
 
     Where training has graphs of its own (inductive setting, or other edges in evaluation), what evaluation has goes on
@@ -24,6 +29,7 @@ def with_structures(prepared: Prepared, structures: Iterable[Structure], views: 
     Args:
         structures: of the edge set that the modalities share.
         views: of the edge set each modality works on.
+        earlier: what evaluation had before nodes arrived, one a seed, where training has the graph of evaluation.
     Raises:
         ValueError: the cell has no graph.
     """
@@ -35,7 +41,7 @@ def with_structures(prepared: Prepared, structures: Iterable[Structure], views: 
         names = ", ".join(map(str, dict.fromkeys(wanted[0] + wanted[1])))
         raise ValueError(f"the model needs {names}, made from a graph; this data set has none")
     if trials.graph is None:
-        (graph,) = derive(prepared.evaluated[:1], *wanted)
+        (graph,) = derive(prepared.evaluated[:1], *wanted, earlier=None if earlier is None else earlier[:1])
         batch = dataclasses.replace(prepared.batch, graph=graph)
         return dataclasses.replace(prepared, batch=batch, evaluated=(graph,) * count)
     training = derive(_each(trials.graph, count), *wanted)

@@ -17,6 +17,7 @@ import numpy as np
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.graphs import FromFeatures, grow
+from fusion_jax.data.imputation import all_filled
 from fusion_jax.graphs import Graph
 
 
@@ -104,7 +105,8 @@ def grow_all(
         grown = {}
         for name in data.made.keys() & names:
             try:
-                grown[name] = grow(data.made[name], data.features, data.mask, here)
+                known = all_filled(data.features, data.mask, here, data.impute)
+                grown[name] = grow(data.made[name], known, data.mask, here)
             except ValueError as error:
                 where = f"data set {data.name!r}, edge set {name!r}, setting 'inductive', seed {seed}"
                 raise ValueError(f"{where}, whose training sees {here.sum()} nodes: {error}") from error

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from fusion_jax import tasks
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
+from fusion_jax.data.imputation import filled, fit_fill, unknown_columns
 from fusion_jax.graphs import Graph
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Batch, Target
@@ -127,6 +128,7 @@ def prepare(
     protocol: str = "honest",
     class_weights: bool = False,
     missing: str = "mask",
+    splits: Sequence[Split] | None = None,
 ) -> Prepared:
     """Splits, scalers, weights, keys and arrays of the given seeds.
 
@@ -136,6 +138,7 @@ def prepare(
         protocol: see `select_split`.
         class_weights: see `training_weight`.
         missing: what the model puts for a missing modality; "mean" is warned of where it would not be the mean.
+        splits: those of the seeds, as selection uses them, where they are not drawn anew.
     Raises:
         ValueError: whatever of the plan does not fit the data set.
     """
@@ -159,7 +162,8 @@ def prepare(
     for key in ("views", "test_views"):
         if (named := getattr(part, key)) and len(named) != len(features):
             raise ValueError(f"data.{key} names {len(named)} edge sets for {len(features)} modalities")
-    splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
+    if splits is None:
+        splits = tuple(split_of(data, seed, per_seed=per_seed, protocol=protocol) for seed in seeds)
     there = [_nodes_in_training(data, split, protocol) for split in splits] if coming else []
     task, trials, targets, units, fitted_on = tasks.of(data.target), [], [], [], {}
     links = [task.links(data.target, split.train) for split in splits]
@@ -168,9 +172,7 @@ def prepare(
         own = cut_all(graph, evaluated, links[0][0], [held for _, held in links])
     for i, (seed, split) in enumerate(zip(seeds, splits, strict=True)):
         fitted_on[seed] = _training_nodes(data, split)
-        scalers = {
-            name: fit_scaler(x, mask[:, m], fitted_on[seed], part.scale) for m, (name, x) in enumerate(features.items())
-        }
+        fill, scalers = fit_features(features, mask, fitted_on[seed], part.scale, data.impute)
         trials.append(
             Trial(
                 key=jax.random.fold_in(jax.random.key(1), seed if "dropout" in per_seed else 0),
@@ -182,12 +184,13 @@ def prepare(
                 mask=jnp.asarray(mask & there[i][:, None]) if coming else None,
                 evaluated=own[i].padded if own else None,
                 known=mask[fitted_on[seed]].any(0),
+                fill=fill,
             )
         )
         units.append(task.units(data.target, split.train))
         target = task.learned(data.target, units[-1])
         targets.append(task.hide_unseen(target, _among(np.concatenate([split.train, split.val]), len(target))))
-    warn_of_lacks(data.name, features, mask, fitted_on, part.scale)
+    warn_of_lacks(data.name, features, mask, fitted_on, part.scale, data.impute)
     if missing == "mean" and part.scale in ("none", "row") and not mask.all():
         warnings.warn(
             f"model.missing='mean' fills what is missing with 0, which is the training mean of standardised features "
@@ -202,7 +205,7 @@ def prepare(
     batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if own else evaluated)
     return Prepared(
         batch,
-        splits,
+        tuple(splits),
         tuple(seeds),
         jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *targets),
         jax.tree.map(lambda *a: jnp.stack(a), *trials),
@@ -210,6 +213,24 @@ def prepare(
         tuple(g.evaluation for g in own) if own else (evaluated,) * len(seeds),
         None if units[0] is None else tuple(units),
     )
+
+
+def fit_features(
+    features: dict[str, np.ndarray], mask: np.ndarray, rows: np.ndarray, scale: str, impute: str
+) -> tuple[dict[str, np.ndarray] | None, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """{modality: what fills missing values [d]} (None without `impute`), and {modality: shift and scale [d]} behind it.
+
+    Both are fitted on the nodes `rows` alone. A column of which these have no value is 0 for every node: nothing tells
+    its unit.
+    """
+    if not impute:
+        return None, {name: fit_scaler(x, mask[:, m], rows, scale) for m, (name, x) in enumerate(features.items())}
+    fill, scalers = {}, {}
+    for m, (name, x) in enumerate(features.items()):
+        fill[name] = fit_fill(x, mask[:, m], rows, impute)
+        shift, unit = fit_scaler(filled(x[rows], fill[name]), mask[rows, m], np.arange(len(rows)), scale)
+        scalers[name] = shift, np.where(unknown_columns(x, mask[:, m], rows), np.float32(0), unit)
+    return fill, scalers
 
 
 def _among(rows: np.ndarray, count: int) -> np.ndarray:

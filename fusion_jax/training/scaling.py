@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fusion_jax.arrays import spread
+from fusion_jax.data.imputation import filled, fit_fill, unknown_columns
 
 UNEVEN = 0.03  # a usual column with so small a part of its modality's spread is next to nothing after scale "modality"
 
@@ -57,19 +58,37 @@ def lack(x: np.ndarray, present: np.ndarray, rows: np.ndarray, how: str) -> str:
     return ""
 
 
+def unknown(x: np.ndarray, present: np.ndarray, rows: np.ndarray) -> str:
+    """Which columns of x [N, d] have no value in the training rows `rows`, and what follows; "" where all have one."""
+    columns = np.flatnonzero(unknown_columns(x, present, rows))
+    if not columns.size:
+        return ""
+    return f"column {columns[0]} has no value in any training row ({columns.size} such columns); it is 0 everywhere"
+
+
 def warn_of_lacks(
-    data: str, features: Mapping[str, np.ndarray], mask: np.ndarray, rows: Mapping[int, np.ndarray], how: str
+    data: str,
+    features: Mapping[str, np.ndarray],
+    mask: np.ndarray,
+    rows: Mapping[int, np.ndarray],
+    how: str,
+    impute: str = "",
 ) -> None:
     """One warning for each lack of a modality, with its seeds.
 
     Args:
         data: name of the data set.
         rows: {seed: its training nodes}.
+        impute: how missing values are filled, "" where there are none.
     """
     for i, (name, x) in enumerate(features.items()):
         found: dict[str, list[int]] = {}
         for seed, nodes in rows.items():
-            found.setdefault(lack(x, mask[:, i], nodes, how), []).append(seed)
+            known = x
+            if impute:
+                known = filled(x, fit_fill(x, mask[:, i], nodes, impute))
+                found.setdefault(unknown(x, mask[:, i], nodes), []).append(seed)
+            found.setdefault(lack(known, mask[:, i], nodes, how), []).append(seed)
         for what, seeds in found.items():
             if what:
                 of = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
@@ -77,6 +96,9 @@ def warn_of_lacks(
 
 
 def row_scaled(x: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """x [N, d], each present row divided by the sum of its absolute values; missing rows and rows of 0 as they are."""
-    total = np.abs(np.where(present[:, None], x, 0)).sum(1, dtype=np.float64)
+    """x [N, d], each present row divided by the sum of its absolute values; missing rows and rows of 0 as they are.
+
+    A single value that is missing (NaN) stays so, and is not in the sum.
+    """
+    total = np.abs(np.where(present[:, None] & ~np.isnan(x), x, 0)).sum(1, dtype=np.float64)
     return np.where(total[:, None] > 0, x / np.where(total > 0, total, 1)[:, None], x).astype(x.dtype)

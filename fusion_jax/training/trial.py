@@ -30,6 +30,8 @@ class Trial:
             as the batch or one more (`inductive.Own`), or None.
         known: bool [M], false for a modality that no training row has: it counts as missing everywhere, in
             evaluation too. None where training rows have all.
+        fill: {modality: [d_m]}, what stands for single values that are missing (NaN), fitted on training rows; None
+            where none may be missing (`Dataset.impute`).
         numbers: what its training is told in numbers; None where all are compiled in.
     """
 
@@ -42,16 +44,20 @@ class Trial:
     mask: Array | None = None
     evaluated: Graph | None = None
     known: Array | None = None
+    fill: dict[str, Array] | None = None
     numbers: Numbers | None = None
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:
-    """The batch as the seed's model sees it in training: its scaler, and its own edge set and mask if it has them."""
+    """The batch as a seed's model sees it in training: filled, scaled, its own edge set and mask if it has them."""
     mask = batch.mask if trial.mask is None else trial.mask
     mask = mask if trial.known is None else mask & trial.known
+    held = batch.features
+    if trial.fill is not None:  # before any arithmetic, so that a NaN reaches neither output nor gradient
+        held = {name: jnp.where(jnp.isnan(x), trial.fill[name], x) for name, x in held.items()}
     features = {
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
-        for i, (name, x) in enumerate(batch.features.items())
+        for i, (name, x) in enumerate(held.items())
     }
     return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
 

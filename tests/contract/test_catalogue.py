@@ -6,22 +6,13 @@ import numpy as np
 import pytest
 
 from fusion_jax import zoo
+from fusion_jax.checking.declared import ALLOWED
 from fusion_jax.records import NEEDS, Context, Target, check_needs
 from tests.contract.cases import each
 from tests.helpers import small_graph
 
 PINNED = ("authors' code", "stand-in", "independent")
-CALLS = {  # the arguments before the options, of kinds that are functions
-    "loss": (("output", "target", "weight"), ("context",)),
-    "merging": (("parents", "anchor"), ()),
-}
-ALLOWED = {
-    "fusion": {*NEEDS},
-    "layer": {"graph", "edge_time", "labels"},
-    "encoder": {"graph", "edge_time", "labels"},
-    "readout": {"graph", "labels"},
-    "control": {"graph"},
-}
+CALLS = {"merging": (("parents", "anchor"), ())}  # the arguments before the options, of kinds that are functions
 
 
 @pytest.mark.parametrize("kind", list(zoo.KINDS))

@@ -15,6 +15,7 @@ from fusion_jax.nn.segment import (
     at_senders,
     degree,
     edge_attend,
+    plain_xla,
     propagate,
     segment_max,
     segment_softmax,
@@ -211,3 +212,18 @@ def test_the_sum_that_other_backends_run_gives_the_same(monkeypatch):
 def test_reference_edges_are_as_awkward_as_they_say():
     assert WEIGHT.min() == 0 and len(set(zip(SENDERS, RECEIVERS, strict=True))) == E - 1
     assert 5 not in SENDERS and 5 not in RECEIVERS and (SENDERS == RECEIVERS).sum() == 1
+
+
+@each
+def test_traced_for_every_platform_it_has_no_kernel_of_its_own_and_says_the_same(name):
+    g = GRAPHS[name]
+    x, weight = normal(g.num_nodes, 3), g.edges["weight"]
+
+    def traced():
+        return str(jax.make_jaxpr(lambda x: propagate(x, g, weight))(x))
+
+    own = traced()
+    with plain_xla():
+        plain, said = traced(), propagate(x, g, weight)
+    assert "bcsr" in own and "bcsr" not in plain and "platform_index" not in plain and own == traced()
+    close(said, propagate(x, g, weight))

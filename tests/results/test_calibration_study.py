@@ -129,7 +129,7 @@ def test_a_regression_has_no_calibration(tmp_path):
     store.write_part("0" * 16, cell, (0,), dict(metrics=table), dict(parameters=1, seconds=1.0, seeds=1))
     store.write_study([("0" * 16, cell)], "made by hand")
     assert "RMSE" in report.write(store, figures=True)
-    assert [p.name for p in sorted((store.root / "report").iterdir())] == ["table.csv", "table.md", "table.tex"]
+    assert not list((store.root / "report").glob("calibration*"))
 
 
 def test_the_figure_is_drawn_where_an_uncertainty_is_stated_or_it_is_asked_for(made):

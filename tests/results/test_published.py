@@ -44,10 +44,11 @@ def test_a_row_is_shown_with_its_citation_and_is_never_the_best(store):
     assert "| A_B [published, 1] | - | 0.990 ± 0.010 | 1.000 ± 0.000 | - | - | - |" in lines
     assert "| C [published, 2] | - | 0.990 | - | - | - | - |" in lines
     assert "Published rows are copied, not run: 1: Someone, 2021, Table 2; 2: Another, 2022." in lines
-    assert lines[0] == "### digits; protocol honest and paper; setting default"
-    assert text.count("**0.505 ± 0.007**") == 2 and text.count("**0.405 ± 0.007**") == 2  # the best of each protocol
+    assert lines[2] == "| variant | placement | digits [paper] | digits [honest] |"
+    assert "### digits; protocol honest and paper; setting default" in lines
+    assert text.count("**0.505 ± 0.007**") == 3 and text.count("**0.405 ± 0.007**") == 3  # the best of each protocol
     tex = (store.root / "report" / "table.tex").read_text()
-    assert r"A\_B [published, 1] & - & 0.990 $\pm$ 0.010" in tex and "Published: 1: Someone, 2021, Table 2" in tex
+    assert r"A\_B [published, 1] & -- & 0.990 $\pm$ 0.010" in tex and "Published: 1: Someone, 2021, Table 2" in tex
     csv = pd.read_csv(store.root / "report" / "table.csv").set_index("variant")
     assert csv.loc["A_B", "protocol"] == "published" and csv.loc["A_B", "source"] == ROW["source"]
     assert np.isnan(csv.loc["C", "accuracy_sd"]) and csv.loc["C", "accuracy_mean"] == 0.99

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ class Made:
 
     def rows(self):
         self.markdown = report.write(self.store)
-        lines = [li for li in self.markdown.splitlines() if li.startswith("|")]
+        long = self.markdown[self.markdown.index("###") :]
+        lines = [li for li in long.splitlines() if li.startswith("|")]
         split = [[c.strip() for c in re.split(r"(?<!\\)\|", li)[1:-1]] for li in lines]
         assert len({len(li) for li in split}) == 1, "every line of a table has the same number of cells"
         head, _, *body = split
@@ -60,14 +62,18 @@ def made(tmp_path):
     return Made(tmp_path / "study")
 
 
-def test_mean_sample_deviation_bold_and_dagger(made):
+def test_mean_sample_deviation_and_bold(made):
     made.add("low", dict(accuracy=[0.80, 0.82, 0.84]), seconds=6.0, parameters=1234567)
     made.add("high", dict(accuracy=[0.81, 0.86, 0.88]), model__placement="after")
     rows = made.rows()
+    low, high = stats.ttest_rel([0.81, 0.86, 0.88], [0.80, 0.82, 0.84]).confidence_interval()
+    p = stats.ttest_rel([0.81, 0.86, 0.88], [0.80, 0.82, 0.84]).pvalue
     assert rows["low"] == {
         "variant": "low",
         "placement": "before",
-        "accuracy": "0.820 ± 0.020 †",
+        "accuracy": "0.820 ± 0.020",
+        "accuracy - baseline": "baseline",
+        "p (Holm)": "-",
         "seeds": "3",
         "parameters": "1,234,567",
         "seconds": "2.0",
@@ -75,18 +81,25 @@ def test_mean_sample_deviation_bold_and_dagger(made):
     sd = np.sqrt(((np.array([0.81, 0.86, 0.88]) - 0.85) ** 2).sum() / 2)
     assert rows["high"]["accuracy"] == f"**0.850 ± {sd:.3f}**" and rows["high"]["placement"] == "after"
     assert "± 0.036" in rows["high"]["accuracy"]
+    assert rows["high"]["accuracy - baseline"] == f"+0.030 [{low:.3f}, {high:.3f}]"
+    assert rows["high"]["p (Holm)"] == f"{p:.3f}" and rows["high"]["parameters"] == "1,000 *"
 
 
-def test_no_dagger_where_the_paired_difference_is_apart_from_0(made):
-    made.add("a", dict(accuracy=[0.50, 0.60, 0.70], macro_f1=[0.4, 0.5, 0.6]))
-    made.add("b", dict(accuracy=[0.53, 0.63, 0.74], macro_f1=[0.5, 0.5, 0.4]))
-    made.add("c", dict(accuracy=[0.10, 0.90, 0.70], macro_f1=[0.1, 0.1, 0.1]))
+def test_rows_better_and_worse_than_the_baseline_are_marked_after_correction(made):
+    made.add("first", dict(accuracy=[0.90, 0.80, 0.70], macro_f1=[0.4, 0.5, 0.6]))
+    made.add("concat_mlp", dict(accuracy=[0.50, 0.60, 0.70], macro_f1=[0.4, 0.5, 0.6]))
+    made.add("better", dict(accuracy=[0.60, 0.701, 0.80], macro_f1=[0.5, 0.5, 0.4]))
+    made.add("worse", dict(accuracy=[0.40, 0.501, 0.60], macro_f1=[0.41, 0.51, 0.61]))
+    made.add("near", dict(accuracy=[0.52, 0.63, 0.74], macro_f1=[0.4, 0.5, 0.5]))
     rows = made.rows()
-    assert rows["b"]["accuracy"].startswith("**0.633") and rows["a"]["accuracy"] == "0.600 ± 0.100", "unpaired: overlap"
-    assert rows["c"]["accuracy"] == "0.567 ± 0.416 †", "every row that is not separated, not the runner-up alone"
-    assert rows["a"]["macro F1"] == "**0.500 ± 0.100**" and rows["b"]["macro F1"] == "0.467 ± 0.058 †"
-    assert rows["c"]["macro F1"] == "0.100 ± 0.000"
-    assert "paired by seed" in made.markdown and "no correction for the number of comparisons" in made.markdown
+    assert rows["better"]["accuracy"] == "_0.700 ± 0.100_ (+)" and rows["worse"]["accuracy"] == "0.500 ± 0.100 (-)"
+    p = [stats.ttest_1samp(d, 0).pvalue for d in ([0.1, 0.101, 0.1], [-0.1, -0.099, -0.1], [0.02, 0.03, 0.04])]
+    assert p[2] < 0.05 < 2 * p[2] and rows["near"]["accuracy"] == "0.630 ± 0.110", "Holm: 2 p, of four comparisons"
+    assert rows["near"]["p (Holm)"] == f"{2 * p[2]:.3f}" and rows["better"]["p (Holm)"] == "<0.001"
+    assert rows["first"]["accuracy"] == "**0.800 ± 0.100**", "noisy: best, and not shown to differ"
+    assert rows["concat_mlp"]["accuracy - baseline"] == "baseline"
+    assert rows["worse"]["macro F1"] == "**0.510 ± 0.100**", "all seeds differ by the same: nothing is known"
+    assert "the baseline concat_mlp (before)" in made.markdown and "Holm's correction" in made.markdown
 
 
 def test_the_interval_is_students_t_over_seeds():
@@ -102,7 +115,7 @@ def test_of_errors_the_smallest_is_best(made):
     made.add("good", dict(rmse=[1.0, 1.01], r2=[0.8, 0.8]), data__name="synthetic_values", data__options={})
     made.add("bad", dict(rmse=[2.0, 2.02], r2=[0.1, 0.1]), data__name="synthetic_values", data__options={})
     rows = made.rows()
-    assert rows["good"]["RMSE"] == "**1.005 ± 0.007**" and rows["bad"]["RMSE"] == "2.010 ± 0.014"
+    assert rows["good"]["RMSE"] == "**1.005 ± 0.007**" and rows["bad"]["RMSE"] == "2.010 ± 0.014 (-)"
     assert rows["good"]["R²"].startswith("**") and not rows["bad"]["R²"].startswith("**")
 
 
@@ -110,8 +123,8 @@ def test_one_seed_has_no_deviation(made):
     made.add("one", dict(accuracy=[0.75]), seconds=3.0)
     made.add("two", dict(accuracy=[0.50, 0.51]))
     rows = made.rows()
-    assert rows["one"]["accuracy"] == "**0.750**" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0"
-    assert rows["two"]["accuracy"] == "0.505 ± 0.007 †", "one seed in common says nothing"
+    assert rows["one"]["accuracy"] == "**0.750**" and rows["one"]["seeds"] == "1" and rows["one"]["seconds"] == "3.0 *"
+    assert rows["two"]["accuracy"] == "0.505 ± 0.007", "one seed in common says nothing"
     table = pd.read_csv(io.StringIO(made.read("table.csv"))).set_index("variant")
     assert np.isnan(table.accuracy_sd["one"]) and table.accuracy_low["one"] == 0.75 == table.accuracy_high["one"]
 
@@ -128,11 +141,11 @@ def test_failed_and_unfinished_cells_are_marked_and_take_part_in_nothing(made):
     assert (rows["broken"]["AUC"], rows["broken"]["parameters"], rows["broken"]["seconds"]) == ("-", "-", "-")
     assert rows["waiting"]["accuracy"] == "not finished" and rows["waiting"]["placement"] == "before"
     assert rows["half (1 of 3 seeds: FloatingPointError: seeds [1])"]["seeds"] == "1"
-    assert rows["partly (1 of 2 seeds: not finished)"]["accuracy"] == "0.300 †"
+    assert rows["partly (1 of 2 seeds: not finished)"]["accuracy"] == "0.300"
     assert made.markdown.count("###") == 1, "a cell without a result stays in its data set's table"
     tex = made.read("table.tex")
-    assert r"broken & after & failed & -- & 0 & - & - \\" in tex
-    assert r"waiting & before & not finished & -- & 0 & - & - \\" in tex
+    assert r"broken & after & failed &" in tex and r"broken & after & 0 & -- & -- \\" in tex
+    assert r"waiting & before & not finished &" in tex
     table = pd.read_csv(io.StringIO(made.read("table.csv"))).set_index("variant")
     assert table.error["broken"].startswith("ValueError") and np.isnan(table.accuracy_mean["broken"])
 
@@ -142,9 +155,10 @@ def test_a_study_where_nothing_succeeded_is_a_table_too(made):
     made.add("waiting")
     rows = made.rows()
     assert rows["broken"]["result"] == "FAILED: ValueError: no" and rows["waiting"]["result"] == "not finished"
-    columns = re.search(r"tabular}{(\w+)}", made.read("table.tex")).group(1)
-    lines = [li for li in made.read("table.tex").splitlines() if li.endswith(r"\\")]
-    assert [li.count(" & ") + 1 for li in lines] == [len(columns)] * 3
+    tex = made.read("table.tex")
+    assert tex.count(r"\begin{tabularx}") == 1 and tex.count(r"arraybackslash}") == 2, "the texts' columns"
+    lines = [li for li in tex.splitlines() if li.endswith(r"\\")]
+    assert [li.count(" & ") + 1 for li in lines] == [2 + len(re.search(r"(r+)@\{\}\}$", tex, re.M)[1])] * 3
 
 
 def test_failed_cells_of_a_regression_stay_with_it(made):
@@ -163,7 +177,13 @@ def test_each_data_set_has_a_table_of_its_own(made):
         "### synthetic; protocol honest; setting default",
         "### digits; protocol honest; setting default",
     ]
-    assert text.count("**0.550") == 1 and text.count("**0.400") == 1
+    assert text.count("| **0.550 ± 0.071** | 2 |") == 1 and text.count("| **0.400 ± 0.000** | 2 |") == 1
+    assert text.splitlines()[2:6] == [
+        "| variant | placement | synthetic | digits |",
+        "| --- | --- | --- | --- |",
+        "| a | before | **0.550 ± 0.071** | - |",
+        "| b | before | - | **0.400 ± 0.000** |",
+    ]
 
 
 def test_rows_of_two_protocols_are_told_apart_and_each_has_its_best(made):
@@ -192,7 +212,7 @@ def test_the_best_single_modality_is_chosen_by_validation_and_not_by_test(made):
     made.add("structure", dict(accuracy=[1.0, 1.0, 1.0], log_loss=[0.1] * 3), **single("structure"))
     rows = made.rows()
     chosen = [0.10, 0.70, 0.30]  # m0 (0.9 > 0.5), m1 (0.6 > 0.4), m0 (equal, lower log-loss)
-    assert rows[tables.SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f} †"
+    assert rows[tables.SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f}"
     assert list(rows)[:3] == ["single: m0", "single: m1", tables.SINGLE]
     assert rows[tables.SINGLE]["seconds"] == "3.0", "choosing among them costs training them all"
 
@@ -294,11 +314,15 @@ def test_latex_is_a_whole_booktabs_table(made):
     made.add("low", dict(accuracy=[0.80, 0.82, 0.84]))
     made.rows()
     tex = made.read("table.tex")
-    parts = "begin{table} begin{tabular}{llrrrr} toprule midrule bottomrule end{tabular} caption{ end{table}"
+    parts = "begin{table} begin{tabularx}{\\linewidth} toprule midrule bottomrule end{tabularx} caption[] end{table}"
     for part in parts.split():
-        assert tex.count("\\" + part) == 1
-    assert r"high & before & \textbf{0.850 $\pm$ 0.036} & 3 & 1,000 & 1.3 \\" in tex
-    assert r"low & before & 0.820 $\pm$ 0.020$^\dagger$ & 3 & 1,000 & 1.3 \\" in tex
+        assert tex.count("\\" + part) == 2, "scores, and costs"
+    low, high = stats.ttest_rel([0.80, 0.82, 0.84], [0.81, 0.86, 0.88]).confidence_interval()
+    assert r"high & before & \textbf{0.850 $\pm$ 0.036} & baseline & -- \\" in tex
+    assert rf"low & before & 0.820 $\pm$ 0.020 & $-$0.030 [$-${-low:.3f}, {high:.3f}] & " in tex
+    assert (
+        r"high & before & 3 & 1,000$^{\ast}$ & 1.3$^{\ast}$ \\" in tex and r"low & before & 3 & 1,000 & 1.3 \\" in tex
+    )
     assert tex.count("{") == tex.count("}")
 
 
@@ -321,15 +345,13 @@ def test_the_report_command(made, tmp_path):
     made.add("a", dict(accuracy=[0.5, 0.6]))
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study")
     assert status == 0 and "| a | before | **0.550 ± 0.071** |" in out
-    assert made.read("table.md").strip() in out
+    parts = made.read("table.md").split("\n### ")
+    assert all(part.strip() in out for part in parts) and f"page: {tmp_path}/study/report/index.html" in out
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/nowhere")
     assert status == 2 and "error:" in out and "holds no study" in out and not (tmp_path / "nowhere").exists()
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "extra")
     assert status != 0 and "unexpected argument 'extra'" in out
-    (tmp_path / "study" / "report" / "table.md").unlink()
-    for file in ("table.tex", "table.csv"):
-        (tmp_path / "study" / "report" / file).unlink()
-    (tmp_path / "study" / "report").rmdir()
+    shutil.rmtree(tmp_path / "study" / "report")
     (tmp_path / "study" / "report").write_text("a file where the folder should be")
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study")
     assert status == 0 and "| a | before | **0.550 ± 0.071** |" in out and "written:" not in out

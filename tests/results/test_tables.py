@@ -9,6 +9,7 @@ from scipy import stats
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
+from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Target
 from fusion_jax.results import report, tables
@@ -130,11 +131,15 @@ def test_a_column_says_what_the_fixed_test_rows_leave_open():
     one = fixed(range(10), range(10))
     low, high = stats.binomtest(90, 100).proportion_ci(0.95, "wilson")
     lines = report.markdown([one, row(VALUES)]).splitlines()
-    assert lines[2] == "| variant | placement | accuracy | accuracy by rows | seeds | parameters | seconds |"
-    assert f"| 0.900 | 100: {low:.3f} to {high:.3f} | 2 |" in lines[4].replace("**", "")
+    differences = "accuracy - baseline | p (Holm)"
+    assert (
+        lines[2]
+        == f"| variant | placement | accuracy | accuracy by rows | {differences} | seeds | parameters | seconds |"
+    )
+    assert f"| 0.900 | 100: {low:.3f} to {high:.3f} | baseline | - | 2 |" in lines[4].replace("**", "")
     assert lines[5].split(" | ")[3] == "-"
     tex = report.latex([one, fixed(range(11), range(5))])
-    assert r"\textbf{0.920 $\pm$ 0.042}" in tex and "& 0.900$^\\dagger$ & 100: 0.826 to 0.945 &" in tex
+    assert r"\textbf{0.920 $\pm$ 0.042}" in tex and "& 0.900 & baseline &" in tex and "& 100: 0.826 to 0.945" in tex
     assert report.markdown([row(VALUES)]).splitlines()[2].count("|") == 7
 
 
@@ -212,7 +217,7 @@ def test_published_rows_stand_beside_the_variant_they_name_whatever_its_settings
 def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_name():
     def names(*parts):
         plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": name, "options": more}) for name, more in parts]
-        return list(tables._data_names(plans).values())
+        return list(tables.data_names(plans).values())
 
     assert names(("/x/mine.py", {}), ("synthetic", {"nodes": 9})) == ["mine", "synthetic"]
     assert names(("/x/mine.py", {"by": "/y/how.py"}), ("/x/mine.py", {})) == ["mine (by=how)", "mine"]
@@ -305,3 +310,23 @@ def test_a_deterministic_control_on_a_published_split(tmp_path):
     low, high = stats.binomtest(round(30 * found.values["accuracy"][0]), 30).proportion_ci(0.95, "wilson")
     text = report.write(store)
     assert f"30: {low:.3f} to {high:.3f}" in text and "± 0.000" not in text
+
+
+def test_a_row_says_of_its_splits_what_comparisons_ask(tmp_path):
+    store = study(tmp_path, [("drawn", 3, {}), ("same", 3, SAME)], dict(drawn=[[1, 2, "loss"]]))
+    drawn, same = tables.rows(store)
+    split = {s: tiny.dataset().split(s) for s in range(3)}
+    assert drawn.name == "drawn" and drawn.label.startswith("drawn (2 of 3 seeds")
+    assert drawn.train_rows == tuple(len(split[s].train) for s in (0, 2)) and len(drawn.test_rows) == 2
+    assert drawn.splits == () and same.met is None and same.met_influence == {}
+    np.testing.assert_array_equal(drawn.met, np.union1d(split[0].test, split[2].test))
+    assert all(psi.shape == drawn.met.shape for psi in drawn.met_influence.values()) and drawn.met_influence
+
+
+def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
+    options = dict(tiny.DATA, train=0.6)
+    cell, data, store = tiny.cell(seeds=2, data__options=options), tiny.dataset(train=0.6), Store(tmp_path, create=True)
+    store.write_study([(run_cell(cell, store, data)["identity"], cell)], "test")
+    (row,) = tables.rows(store)
+    assert row.met is None and row.test_rows < row.train_rows, "no more test than training rows: nobody asks"
+    assert row.splits == tuple(split_digest(data.split(s)) for s in range(2)) and len(set(row.splits)) == 2

@@ -24,3 +24,14 @@ def test_hidden_labels_are_0():
     hidden = tasks.of(TARGET).hide_unseen(TARGET, np.arange(5) == 4)
     np.testing.assert_array_equal(hidden.labels, [0, 0, 0, 0, 2])
     assert hidden.labels.dtype == np.int32
+
+
+def test_a_prediction_is_told_as_probabilities_and_answered_by_their_mean_over_the_seeds():
+    task = tasks.of("classes")
+    logits = np.log([[[0.6, 0.3, 0.1]], [[0.1, 0.8, 0.1]]])  # [S, 1, C]
+    told = task.told(logits + 5)
+    np.testing.assert_allclose(told[:, 0], [[0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
+    answers = task.answers(told, ("a", "b", "c"))
+    assert answers["prediction"].tolist() == ["b"]
+    np.testing.assert_allclose([answers[f"p {c}"][0] for c in "abc"], [0.35, 0.55, 0.1])
+    assert task.answers(told)["prediction"].tolist() == ["1"]

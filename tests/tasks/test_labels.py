@@ -48,3 +48,12 @@ def test_the_planted_labels_are_what_their_data_set_says():
         x = made.features[modality]
         told = [np.abs(np.corrcoef(np.c_[x, flag].T)[-1, :-1]).max() for flag in made.target.labels.T]
         assert min(told[kind::3]) > 0.3 and max(told[2::3]) < 0.25
+
+
+def test_a_prediction_is_told_as_a_probability_a_label():
+    task = tasks.of("labels")
+    told = task.told(np.array([[[0.0, -2.0]], [[2.0, -2.0]]]))
+    np.testing.assert_allclose(told, 1 / (1 + np.exp(-np.array([[[0.0, -2.0]], [[2.0, -2.0]]]))))
+    answers = task.answers(told, ("a", "b"))
+    assert answers["a"].tolist() == [True] and answers["b"].tolist() == [False]
+    np.testing.assert_allclose(answers["p a"], (0.5 + told[1, 0, 0]) / 2)

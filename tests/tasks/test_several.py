@@ -85,3 +85,13 @@ def test_targets_may_have_the_names_of_fields_and_count_in_the_fingerprint():
     assert found.fingerprint != dataset("several").fingerprint
     changed = Target("several", labels=held.colour, values=dataclasses.replace(held.size, values=held.size.values * 2))
     assert dataset("several", target=changed).fingerprint != found.fingerprint
+
+
+def test_the_parts_that_about_describes_have_the_columns_of_a_prediction():
+    colour = Target("classes", labels=np.array([0, 1]), num_outputs=2)
+    size = Target("values", values=np.zeros((2, 3)), num_outputs=3)
+    target = Target("several", num_outputs=5, fields=dict(colour=colour, size=size))
+    task = tasks.of(target)
+    found = [(name, part["kind"], where) for name, part, where in task.parts_of(task.about(target))]
+    assert found == [("colour", "classes", slice(0, 2)), ("size", "values", slice(2, 5))]
+    assert [name for name, *_ in task.parts(target)] == ["colour", "size"]

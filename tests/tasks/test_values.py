@@ -25,3 +25,12 @@ def test_units_are_of_the_training_rows_and_of_a_constant_column_its_own_size():
 def test_values_are_stored_in_float64():
     column = tasks.of(TARGET).columns(TARGET)["values"]
     assert {row.dtype for row in column} == {np.dtype(np.float64)}
+
+
+def test_a_prediction_is_answered_by_mean_and_deviation_over_the_seeds():
+    task = tasks.of("values")
+    told = task.told(np.array([[[1.0]], [[2.0]], [[6.0]]]))
+    answers = task.answers(told)
+    assert answers["prediction"].tolist() == [3.0] and np.isclose(answers["spread"][0], np.std([1, 2, 6], ddof=1))
+    assert list(task.answers(told[:1])) == ["prediction"]
+    assert list(task.answers(np.ones((2, 1, 2)))) == ["prediction 0", "spread 0", "prediction 1", "spread 1"]

@@ -122,7 +122,7 @@ class HierarchicalPerceiver(Fusion):
             check_heads(name, width, heads)
 
     def nodes(self, x, mask, graph, context):
-        hip, n, present = self.hip, len(x), mask
+        hip, n, present = self.hip, x.shape[0], mask
         down, hide, up, up_again = split_key(context.key, 4)
         second = context.key is not None and self.reconstruction
         if second:  # both passes as one batch of 2 N: a third fewer products for the compiler

@@ -5,7 +5,9 @@ An engine is a generator named like its file,
     def serial(jobs: Iterable[Job], *, workers: int) -> Iterator[Outcome]
 
 which calls `run_job` once a job, wherever it likes: a job and an outcome can be pickled. A failing cell is an outcome,
-and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun.
+and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun. Who listens to a job does
+so in the process it was made in: an engine that runs it in another one replaces `tell` there by what sends the records
+back, and calls the job's own here.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import contextlib
 import dataclasses
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.results.store import Store
-from fusion_jax.run.cell import run_cell
+from fusion_jax.run.cell import missing, run_cell
+from fusion_jax.run.progress import Progress, Told
 from fusion_jax.run.tuning import tuned
 from fusion_jax.study import Cell
 
@@ -32,6 +35,7 @@ class Job:
         identity, cell, store: the cell and the study's folder.
         data: its data set; or why that cannot be loaded.
         trouble: what of the stored cell cannot be read; None where nothing is wrong with it.
+        tell: called with a `Progress` when the cell begins and at the end of every chunk of epochs; not pickled.
     """
 
     identity: str
@@ -39,6 +43,10 @@ class Job:
     store: Store
     data: Dataset | Exception
     trouble: Exception | None = None
+    tell: Callable[[Progress], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "tell": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +84,13 @@ def run_job(job: Job) -> Outcome:
             cell = tuned(job.cell, job.store, job.data)
             job = dataclasses.replace(job, identity=cell.identity(job.data), cell=cell)
         with _alone(job.identity):
-            return Outcome(job, run_cell(job.cell, job.store, job.data, identity=job.identity))
+            return Outcome(job, run_cell(job.cell, job.store, job.data, told(job), identity=job.identity))
     except (Exception, SystemExit) as error:  # what ends the program in a mechanism's file ends this cell
         return Outcome(job, None, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def told(job: Job) -> Told | None:
+    """What tells a job's listener how far it is; None where there is none."""
+    if job.tell is None:
+        return None
+    return Told(job.tell, job.identity, job.cell, job.data, missing(job.cell, job.store, job.identity))

@@ -1,0 +1,203 @@
+"""What looks like a mistake of alignment: rows, labels or edges that stand at other nodes than their own.
+
+Looked at are the labels of the training rows of seed 0 and the features of all nodes; nothing of it changes the data.
+That a graph tells nothing of the labels is no mistake by itself: a warning needs a second sign.
+"""
+
+from __future__ import annotations
+
+import jraph
+import numpy as np
+import scipy.sparse as sp
+
+from fusion_jax.arrays import spread
+from fusion_jax.data.graphs import FromFeatures, knn
+from fusion_jax.data.making.agreement import Agreement, adjusted_homophily, agreement, closure, directions
+from fusion_jax.data.making.report import Conversion, count, some
+from fusion_jax.records import Target
+
+CHANCE, SURE = 0.05, 0.01  # p above which something may be chance, and up to which it is none
+STRUCTURE = 1e-3  # p of a graph that is taken for no random one
+FEW = 20  # edges that tell too little
+NEAREST, NODES = 5, 2000  # neighbours in features, of at most so many nodes
+LARGE, ALONE = 100.0, 0.95  # of a usual column's spread; share of a column's spread that one value makes
+
+
+def look(
+    features: dict[str, np.ndarray],
+    mask: np.ndarray,
+    graphs: dict[str, jraph.GraphsTuple],
+    target: Target,
+    train: np.ndarray,
+    names: dict[str, list[str]],
+    report: Conversion,
+) -> None:
+    """Says of every given edge set how labels and modalities agree with it, and warns where something contradicts.
+
+    Args:
+        features: {modality: float [N, d]}, filled.
+        graphs: the edge sets; those made from the features are looked at for homophily only.
+        train: row numbers of training rows.
+        names: {modality: its columns}.
+    """
+    _columns(features, mask, names, report)
+    told = marks(target)
+    for name, g in graphs.items():
+        a, b = pairs(g)
+        found = _labels(name, told, target, train, a, b, report)
+        if not isinstance(g, FromFeatures):
+            _alignment(name, found, features, mask, told, train, (a, b), report)
+
+
+def marks(target: Target) -> np.ndarray | None:
+    """float [N, q], a target as vectors whose products say how alike two are; None where there is no such form."""
+    if target.kind == "classes":
+        return np.eye(target.num_outputs)[target.labels]
+    if target.kind == "labels":
+        return directions(target.labels)
+    if target.kind == "values":
+        values = np.asarray(target.values, np.float64)
+        deviation = spread(values)
+        return (values - values.mean(0)) / np.where(deviation > 0, deviation, np.inf) / np.sqrt(values.shape[1])
+    if target.kind == "several":
+        return marks(next(iter(target.fields.values())))
+    return None
+
+
+def pairs(g: jraph.GraphsTuple) -> tuple[np.ndarray, np.ndarray]:
+    """Every joined pair of nodes once, whatever the direction, without loops."""
+    low, high = np.minimum(g.senders, g.receivers), np.maximum(g.senders, g.receivers)
+    n = int(np.sum(g.n_node))
+    code = np.unique(low[low != high].astype(np.int64) * n + high[low != high])
+    return code // n, code % n
+
+
+def _labels(name, told, target: Target, train, a, b, report: Conversion) -> Agreement | None:
+    """Homophily among training nodes: a line, and what a permutation says of it."""
+    if told is None or len(a) == 0:
+        return None
+    here = np.zeros(len(told), bool)
+    here[train] = True
+    both = here[a] & here[b]
+    if both.sum() < FEW:
+        report.say(f"graph {name}: {count(int(both.sum()), 'edge')} between training nodes: too few to judge homophily")
+        return None
+    found = agreement(told, a[both], b[both])
+    way = "as chance has it" if found.above > CHANCE else "more than chance has"
+    way = "less than chance has: unlike nodes are joined" if found.below <= SURE else way
+    if target.kind == "classes":
+        adjusted = adjusted_homophily(target.labels, a[both], b[both], target.num_outputs)
+        what = f"{found.value:.0%} of {found.edges:,} edges between training nodes join one class"
+        tail = f"adjusted for classes and degrees {adjusted:.2f}"
+        report.facts.setdefault("homophily", {})[name] = dict(
+            share=found.value, chance=found.chance, adjusted=adjusted, p=found.above, edges=found.edges
+        )
+    else:
+        what = f"targets of training nodes correlate by {found.value:.2f} across {count(found.edges, 'edge')}"
+        tail = f"p {found.above:.3f}"
+        report.facts.setdefault("homophily", {})[name] = dict(
+            value=found.value, chance=found.chance, p=found.above, edges=found.edges
+        )
+    report.say(
+        f"graph {name}: {what}, {way} ({found.chance:.0%}); {tail}"
+        if target.kind == "classes"
+        else f"graph {name}: {what}, {way}; {tail}"
+    )
+    return found
+
+
+def _alignment(name, labels: Agreement | None, features, mask, told, train, edges, report: Conversion) -> None:
+    """The modalities against a given edge set, and the warnings that follow from all agreements together."""
+    a, b = edges
+    n = len(mask)
+    across: dict[str, Agreement] = {}
+    for m, (modality, x) in enumerate(features.items()):
+        there = mask[a, m] & mask[b, m]
+        if there.sum() >= FEW:
+            across[modality] = agreement(_directions(x, mask[:, m]), a[there], b[there])
+    if not across:
+        return
+    known = {m: found for m, found in across.items() if found.above <= SURE}
+    strange = [m for m, found in across.items() if found.above > CHANCE]
+    report.facts.setdefault("similarity", {})[name] = {
+        m: dict(value=found.value, chance=found.chance, p=found.above) for m, found in across.items()
+    }
+    shown = [f"{m} {found.value:.2f} (p {found.above:.3f})" for m, found in across.items()]
+    report.say(f"graph {name}: likeness across edges, 0 for random pairs: {', '.join(shown)}")
+    at_chance = labels is not None and labels.above > CHANCE and labels.below > CHANCE
+    if at_chance and not known:
+        closed, expected, p = closure(a, b, n)
+        report.facts.setdefault("closure", {})[name] = dict(share=closed, chance=expected, p=p)
+        if p <= STRUCTURE:
+            report.warn(
+                f"graph {name}: its edges have a structure of their own ({closed:.1%} of neighbours' pairs are joined, "
+                f"{expected:.1%} in a random graph), but neither labels nor features know of it (homophily at chance): "
+                "are its ids those of the other files? (A graph that has nothing to do with them looks the same.)"
+            )
+        else:
+            report.say(f"graph {name}: like a random graph; neither labels nor features have to do with it")
+    if known and at_chance:
+        together = np.concatenate([_directions(x, mask[:, m]) for m, x in enumerate(features.values())], axis=1)
+        if (found := near_labels(together, np.ones(n, bool), told, train)) is not None and found.above > CHANCE:
+            report.warn(
+                f"graph {name} agrees with {some(known)}, but the labels with neither graph nor features: do the ids "
+                "of the labels belong to the same nodes? (Labels that nothing tells anything of look the same.)"
+            )
+    for m in strange if known else ():
+        place = list(features).index(m)
+        found = near_labels(_directions(features[m], mask[:, place]), mask[:, place], told, train)
+        if found is None or found.above > CHANCE:
+            report.warn(
+                f"modality {m}: nodes that graph {name} joins are no more alike in it than random pairs (p "
+                f"{across[m].above:.2f}), while they are in {some(known)}, and its neighbours do not share labels: are "
+                "its rows those of the ids? (A modality that has nothing to do with the others looks the same.)"
+            )
+
+
+def _directions(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+    made = np.zeros((len(x), x.shape[1]))
+    if present.any():
+        made[present] = directions(x[present])
+    return made
+
+
+def near_labels(z: np.ndarray, present: np.ndarray, told, train: np.ndarray, seed: int = 0) -> Agreement | None:
+    """Whether training nodes near in z [N, d] have like labels; None where there are too few."""
+    rows = train[present[train]]
+    if told is None or len(rows) < 2 * NEAREST:
+        return None
+    if len(rows) > NODES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, NODES, replace=False))
+    a, b = pairs(knn(z[rows], NEAREST))
+    return agreement(told[rows], a, b)
+
+
+def _columns(features, mask, names, report: Conversion) -> None:
+    """Constant columns, and those that leave nothing of the others in one common scale."""
+    for m, (modality, x) in enumerate(features.items()):
+        if sp.issparse(x) or not mask[:, m].any():
+            continue
+        x, called = x[mask[:, m]], names.get(modality) or [str(i) for i in range(x.shape[1])]
+        deviation = spread(x)
+        constant, varies = np.flatnonzero(deviation == 0), deviation > 0
+        if constant.size:
+            shown = some(called[c] for c in constant)
+            report.say(f"{modality}: {count(constant.size, 'column')} of {x.shape[1]} constant ({shown})")
+            report.facts.setdefault("constant", {})[modality] = [called[c] for c in constant]
+        if varies.sum() < 2:
+            continue
+        usual = np.median(deviation[varies])
+        largest = np.abs(x - x.mean(0, dtype=np.float64)).max(0)
+        wide = deviation > LARGE * usual
+        alone = (len(x) > FEW) & (largest > np.maximum(ALONE * np.sqrt(len(x) - 1) * deviation, LARGE * usual))
+        far = f"has more than {LARGE:.0f} times the spread of a usual one"
+        for found, what, do in (
+            (alone, "owes its spread to one value alone", "is it right?"),
+            (wide & ~alone, far, "data.scale='column' suits it"),
+        ):
+            if (columns := np.flatnonzero(found)).size:
+                worst = columns[deviation[columns].argmax()]
+                more = f" (and so {columns.size - 1} more)" if columns.size > 1 else ""
+                reach = f"{np.abs(x[:, worst]).max():.3g}"
+                report.say(f"{modality}: column {called[worst]!r}{more} {what}, and reaches {reach}: {do}")
+                report.facts.setdefault("exploding", {}).setdefault(modality, []).extend(called[c] for c in columns)

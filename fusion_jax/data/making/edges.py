@@ -1,0 +1,217 @@
+"""Edge sets from lists of pairs: by id or by position, directed or not, repeated pairs merged, loops left out."""
+
+from __future__ import annotations
+
+import re
+
+import jraph
+import numpy as np
+import pandas as pd
+
+from fusion_jax.data.base import edge_set
+from fusion_jax.data.making import ids
+from fusion_jax.data.making.columns import first_text, to_numbers
+from fusion_jax.data.making.reading import Table
+from fusion_jax.data.making.report import Conversion, count, some
+
+ENDS = (  # names of the two columns, in the order sender, receiver
+    ("source", "target"),
+    ("sender", "receiver"),
+    ("from", "to"),
+    ("src", "dst"),
+    ("start", "end"),
+    ("node1", "node2"),
+    ("id1", "id2"),
+    ("u", "v"),
+    ("a", "b"),
+)
+MANY = 0.1  # share of edges with ids nobody knows, or of rows that repeat others, that looks like a mistake
+
+
+def from_list(
+    table: Table, names: list[str] | None, nodes: int, directed: bool, report: Conversion, name: str
+) -> jraph.GraphsTuple:
+    """The edge set of a list of edges, and a report of how it was read.
+
+    Undirected (the usual), both directions of every pair are edges, whether the list has one or both. A pair that
+    stands there again is merged: its weight is the mean, and where the list has times only edges of one time are the
+    same. Loops are left out: layers that want them make their own.
+
+    Args:
+        names: the ids in the order of the nodes; None where the list holds positions.
+        name: of the edge set.
+    Raises:
+        ValueError: no edge joins two known nodes, a position outside [0, N), or a weight or time that is no number;
+            names file, column and row.
+    """
+    table = _with_first_line(table, names)
+    ends = ends_of(table)
+    found = [ids.texts(table.frame[end]) for end in ends]
+    for end, texts in zip(ends, found, strict=True):
+        if "" in texts:
+            raise ValueError(f"{table.where}, column {end!r}, {table.place(texts.index(''))}: no id; expected one")
+    if names is None:
+        a, b = (_positions(table, end, texts, nodes) for end, texts in zip(ends, found, strict=True))
+    else:
+        index = pd.Index(names)
+        a, b = (index.get_indexer(pd.Index(texts, dtype=object)) for texts in found)
+    arrays = {key: _numbers(table, key) for key in ("weight", "time") if _column(table, key)}
+    extra = [c for c in table.frame.columns if c not in ends and c.lower() not in ("weight", "time")]
+    known = (a >= 0) & (b >= 0)
+    facts = dict(rows=len(a), unknown=int((~known).sum()))
+    _say_unknown(table, found, names, known, a, b, report)
+    loop = known & (a == b)
+    kept = known & (a != b)
+    a, b, arrays = a[kept], b[kept], {key: value[kept] for key, value in arrays.items()}
+    made = _merged(a, b, arrays, directed, nodes)
+    senders, receivers, arrays, more = made
+    facts |= dict(loops=int(loop.sum()), directed=directed, **more)
+    _say(table, facts, extra, directed, report)
+    report.facts.setdefault("edges", {})[name] = facts
+    return edge_set(senders, receivers, nodes, arrays)
+
+
+def ends_of(table: Table) -> tuple[str, str]:
+    """The two columns of ids: by their names, else the first two."""
+    called = {name.lower(): name for name in table.frame.columns}
+    for a, b in ENDS:
+        if a in called and b in called:
+            return called[a], called[b]
+    if table.frame.shape[1] < 2:
+        raise ValueError(f"{table.where}: one column; expected two of ids, such as source and target")
+    return tuple(table.frame.columns[:2])
+
+
+def _column(table: Table, key: str) -> str | None:
+    return next((name for name in table.frame.columns if name.lower() == key), None)
+
+
+def _with_first_line(table: Table, names: list[str] | None) -> Table:
+    """The list with its first line as an edge, where that line names no columns but two known nodes."""
+    columns = [str(name) for name in table.frame.columns]
+    there = set(names or ())
+    named = {name.lower() for name in columns} & {name for pair in ENDS for name in pair}
+    if not table.lines or named or len(columns) < 2 or not {columns[0], columns[1]} <= there:
+        return table
+    first = pd.DataFrame([columns], columns=table.frame.columns)
+    frame = pd.concat([first, table.frame], ignore_index=True)
+    frame.columns = ["source", "target", "weight", "time"][: frame.shape[1]] + list(frame.columns[4:])
+    return Table(table.where, frame, notes=(*table.notes, "no line of names: the first line is an edge"))
+
+
+def _positions(table: Table, end: str, texts: list[str], nodes: int) -> np.ndarray:
+    for row, text in enumerate(texts):
+        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) >= nodes:
+            raise ValueError(
+                f"{table.where}, column {end!r}, {table.place(row)}: {text!r}; expected a position in [0, {nodes})"
+            )
+    return np.array([int(text) for text in texts], np.int64)
+
+
+def _numbers(table: Table, key: str) -> np.ndarray:
+    name = _column(table, key)
+    values = to_numbers(table.frame[name])
+    if values is None:
+        row = first_text(table.frame[name])
+    else:
+        bad = np.flatnonzero(~np.isfinite(values) | ((values < 0) & (key == "weight")))
+        if not bad.size:
+            return values
+        row = int(bad[0])
+    expected = "a number >= 0" if key == "weight" else "a number"
+    value = str(table.frame[name].iloc[row])[:40]
+    raise ValueError(f"{table.where}, column {name!r}, {table.place(row)}: {value!r}; expected {expected}")
+
+
+def _merged(a, b, arrays: dict[str, np.ndarray], directed: bool, nodes: int):
+    """Senders, receivers and arrays of the edges, and the counts behind them."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    pair = low * nodes + high
+    pairs, times_seen = np.unique(pair, return_counts=True)
+    forward = np.unique(pair[a < b])
+    backward = np.unique(pair[a > b])
+    both = np.intersect1d(forward, backward).size
+    time = arrays.get("time", np.zeros(len(a)))
+    ordered = _codes(a * nodes + b, time)
+    repeats = np.unique(ordered, return_counts=True)[1]
+    more = dict(
+        pairs=int(pairs.size),
+        one_directional=int(pairs.size - both),
+        both_directions=int(both),
+        duplicates=int((repeats - 1).sum()),
+        times=int(repeats[0]) if repeats.size and (repeats == repeats[0]).all() else 0,
+        times_pair=int(times_seen[0]) if times_seen.size and (times_seen == times_seen[0]).all() else 0,
+        timed="time" in arrays,
+    )
+    key = ordered if directed else _codes(pair, time)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    one, other = (a[first], b[first]) if directed else (low[first], high[first])
+    held = {name: np.bincount(inverse, value, len(first)) / np.bincount(inverse) for name, value in arrays.items()}
+    if "time" in held:
+        held["time"] = time[first]
+    if not directed:
+        one, other = np.concatenate([one, other]), np.concatenate([other, one])
+        held = {name: np.concatenate([value, value]) for name, value in held.items()}
+    return one, other, held, more
+
+
+def _codes(pair: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """One number for each different (pair, time)."""
+    pair, (times, time) = np.unique(pair, return_inverse=True)[1], np.unique(time, return_inverse=True)
+    return pair * max(len(times), 1) + time
+
+
+def _say_unknown(table: Table, found, names, known, a, b, report: Conversion) -> None:
+    if names is None or known.all():
+        return
+    lost = dict.fromkeys(text for texts, at in zip(found, (a, b), strict=True) for text in np.array(texts)[at < 0])
+    numbers = ids.same_number(lost, names)
+    hint = ""
+    if numbers:
+        hint = f"; {numbers[0]!r} and the id {numbers[1]!r} are equal as numbers and not as texts"
+    elif ids.are_positions(lost, len(names)) and not all(name.isdigit() for name in names):
+        hint = "; they look like row numbers, which are not the ids (by='position' takes all rows by their order)"
+    if not known.any():
+        raise ValueError(
+            f"{table.where}: none of its {count(len(known), 'edge')} joins two known ids (there: {some(lost)}; the ids "
+            f"are such as {some(names)}){hint}; expected the ids of the nodes"
+        )
+    gone = int((~known).sum())
+    text = (
+        f"{table.where}: {count(gone, 'edge')} of {len(known):,} left out, whose ids no node has "
+        f"({count(len(lost), 'id')}: {some(lost)}){hint}"
+    )
+    if hint or gone >= MANY * len(known):
+        report.warn(text, unknown_ids=len(lost))
+    else:
+        report.say(text, unknown_ids=len(lost))
+
+
+def _say(table: Table, facts: dict, extra: list[str], directed: bool, report: Conversion) -> None:
+    for note in table.notes:
+        report.say(f"{table.where}: {note}")
+    one, both = facts["one_directional"], facts["both_directions"]
+    if directed:
+        kept = f"{count(one + 2 * both, 'directed edge')}"
+        ways = f"{count(both, 'pair')} joined both ways"
+    else:
+        kept = f"{count(facts['pairs'], 'pair')} of nodes joined both ways"
+        ways = (
+            f"{one:,} stand there in one direction only, both are made (directed=True leaves them as they are)"
+            if one
+            else "all stand there in both directions"
+        )
+    rest = [f"{count(facts['duplicates'], 'row')} that repeat another merged"] if facts["duplicates"] else []
+    rest += [f"{count(facts['loops'], 'loop')} left out"] if facts["loops"] else []
+    rest += [f"columns not read: {some(extra)}"] if extra else []
+    report.say(f"{table.where}: {count(facts['rows'], 'row')}, {'; '.join([kept, ways, *rest])}")
+    times = facts["times"] if facts["times"] > 1 else facts["times_pair"] if facts["times_pair"] > 2 else 0
+    if times:
+        report.warn(
+            f"{table.where}: every edge stands there {times} times, and is one edge here: was it written {times} times?"
+        )
+    elif facts["duplicates"] >= MANY * facts["rows"]:
+        report.warn(
+            f"{table.where}: {facts['duplicates'] / facts['rows']:.0%} of its rows repeat another edge, and are merged "
+            "with it (a column weight gets their mean)"
+        )

@@ -1,0 +1,116 @@
+"""A folder of tables as a data set: what its files are, from their names or from a file `data.toml` beside them.
+
+By name (csv, tsv, parquet and npz alike):
+
+    labels.*                 ids and labels
+    edges.*, edges_<name>.*  ids of joined nodes: the edge sets "edges", "<name>"
+    split.*                  ids and train, val, test
+    any other                a modality, called like the file, in the order of their names
+
+With `data.toml` all of that can be said, and any keyword of `Dataset.from_tables`; what it does not say goes by name:
+
+    name = "cohort"
+    features = {genes = "rna_2024.csv", clinical = "sheet.tsv"}   # in this order, and no others
+    labels = "outcome.csv"
+    target = "diagnosis"
+    edges = {ppi = "network.tsv"}
+    k = 15
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pathlib
+import tomllib
+from typing import Any
+
+from fusion_jax import folders
+from fusion_jax.data.base import Dataset
+from fusion_jax.data.making.reading import EXTENSIONS
+from fusion_jax.data.making.report import some
+from fusion_jax.data.making.tables import from_tables
+from fusion_jax.zoo import nearest
+
+TOML = "data.toml"
+FILES = ("features", "labels", "edges", "split")
+OPTIONS = {p.name: p for p in inspect.signature(from_tables).parameters.values()}
+
+
+def from_folder(folder: str | os.PathLike, **options: Any) -> Dataset:
+    """The data set of a folder; options that are given go before those of its `data.toml`.
+
+    Raises:
+        FileNotFoundError: no such folder. ValueError: no features or labels in it, two files of one name, an unknown
+            key of `data.toml`, or whatever `from_tables` says.
+    """
+    path = pathlib.Path(folders.expand(folder))
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "no such folder"
+        raise FileNotFoundError(
+            f"{os.fspath(path)}: {what}; expected one with tables (features, labels.csv, edges.csv)"
+        )
+    said = _said(path)
+    found, others = _by_name(path)
+    wanted = {**said, **options}
+    named = {}
+    for key in FILES:
+        value = wanted.pop(key, None)
+        if key == "split" and isinstance(value, str) and not (path / value).is_file():
+            named[key] = value  # a column of the labels
+        else:
+            named[key] = found.get(key) if value is None else _paths(path, value, f"{TOML}, {key}")
+    for key, expected in (("features", "one file a modality, such as genes.csv"), ("labels", "a file labels.csv")):
+        if not named[key]:
+            there = some(sorted(p.name for p in path.iterdir()), 6) or "nothing"
+            raise ValueError(f"{os.fspath(path)}: no {key}; expected {expected} (there: {there})")
+    data = from_tables(**named, **{"name": path.resolve().name, **wanted})
+    if others:
+        data.conversion.say(f"not read: {some(others)} (read are {', '.join(EXTENSIONS)})")
+    return data
+
+
+def _said(path: pathlib.Path) -> dict[str, Any]:
+    """What `data.toml` says; {} where there is none."""
+    file = path / TOML
+    if not file.is_file():
+        return {}
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{TOML}: {error}; expected TOML, such as target = "diagnosis"') from error
+    for key in said:
+        if key not in OPTIONS:
+            raise ValueError(f"{TOML}: unknown key {key!r}{nearest(key, OPTIONS)}; its keys: {', '.join(OPTIONS)}")
+    return said
+
+
+def _by_name(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    """{"features": {modality: path}, "labels": ..., "edges": ..., "split": ...}, and the names of files not read."""
+    found: dict[str, Any] = {"features": {}, "edges": {}}
+    others, stems = [], {}
+    for file in sorted(path.iterdir()):
+        if file.name.startswith(".") or file.is_dir() or file.name == TOML:
+            continue
+        if file.suffix.lower() not in EXTENSIONS:
+            others.append(file.name)
+            continue
+        if file.stem in stems:
+            raise ValueError(f"{os.fspath(path)}: {stems[file.stem]} and {file.name}; expected one file of that name")
+        stems[file.stem] = file.name
+        if file.stem in ("labels", "split"):
+            found[file.stem] = file
+        elif file.stem == "edges" or file.stem.startswith("edges_"):
+            found["edges"][file.stem.removeprefix("edges_")] = file
+        else:
+            found["features"][file.stem] = file
+    return found, others
+
+
+def _paths(path: pathlib.Path, value: Any, where: str) -> Any:
+    """File names as paths in the folder."""
+    if isinstance(value, dict):
+        return {name: _paths(path, one, f"{where}.{name}") for name, one in value.items()}
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {value!r}; expected a file's name, or {{name = file, ...}}")
+    return path / folders.expand(value)

@@ -1,0 +1,351 @@
+"""A data set from a user's tables: read, joined by id, made into features, target, splits and edge sets, looked at."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jraph
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from fusion_jax import zoo
+from fusion_jax.data import graphs as making_graphs
+from fusion_jax.data.base import Dataset, Provenance, checksum, edge_set
+from fusion_jax.data.imputation import all_filled
+from fusion_jax.data.making import columns, doubts, edges, ids, parts, targets
+from fusion_jax.data.making.reading import Table, read
+from fusion_jax.data.making.report import Conversion, count, some
+
+JOINS, BY, FILLS = ("union", "intersection"), ("id", "position"), ("mean", "median", "none")
+NEIGHBOURS = 10  # k, where nothing says how many
+FEW_COMMON = 0.1  # share of ids that two tables have in common, below which it looks like a mistake
+
+
+def from_tables(
+    features: Mapping[str, Any],
+    labels: Any = None,
+    edges: Any = None,
+    split: Any = None,
+    *,
+    name: str = "tables",
+    id: str | None = None,
+    by: str = "id",
+    join: str = "union",
+    target: str | Sequence[str] = (),
+    task: str = "",
+    onehot: bool | str | Collection[str] = False,
+    impute: str = "mean",
+    directed: bool = False,
+    graph: str = "",
+    k: int | None = None,
+    metric: str = "cosine",
+    mutual: bool = False,
+    train: float = 0.6,
+    val: float = 0.2,
+    per_class: int | None = None,
+    setting: str = "transductive",
+    source: str = "",
+    licence: str = "not stated",
+) -> Dataset:
+    """A data set from tables whose rows are joined by id.
+
+    A table is a path (CSV, TSV, Parquet, npz) or a DataFrame. Its ids are the column `id` names; else the column called
+    id, node or index; else a DataFrame's own index (but 0 ... N-1); else the first column. Ids are texts: "1", "01" and
+    "1.0" are three. The nodes are those of the feature tables, in the order of their ids, so that the order of rows in
+    the files changes nothing. A node whose row is missing, or empty throughout, lacks the modality (`Dataset.mask`).
+
+    Args:
+        features: {modality: table}, in the order of M.
+        labels: a table with a column of labels, or several; see `targets.target_of` for what becomes of them. A node
+            without a row, or with an empty cell, is unlabelled: in the graph and in no split.
+        edges: a table of pairs of ids with the optional columns weight and time, or {edge set: table}; one table is the
+            edge set "edges".
+        split: a table with a column of train, val, test by id (several columns: one a seed), or the name of such a
+            column among the labels; a column of the labels called split is one. Drawn per seed if None.
+        name: of the data set.
+        id: the column of ids, in tables that have it.
+        by: "position": rows have no ids and are taken in their order; all tables have as many.
+        join: nodes of "union", in any of the feature tables; or of "intersection", in all of them and labelled.
+        target: the columns of `labels` to be predicted; all but that of the split if ().
+        task: "classes", "values", "labels", "survival" or "several"; found from the columns if "".
+        onehot: columns of texts that become a column of 0 and 1 for each value; True for all of them.
+        impute: what fills single missing values, from the training rows of each seed: "mean" or "median"; with "none"
+            they are an error.
+        directed: edges go from the first column to the second; else both ways.
+        graph: name of the default edge set. "knn" and "knn_<modality>" are made from features; "" is the first of
+            `edges`, "knn" where there are none; "none" for no edge set.
+        k: neighbours in edge sets made from features, which are made where it is given, where `graph` names one, or
+            where there are no edges (10 then). In the inductive setting they are made from the nodes that training
+            sees, see `graphs.grow`.
+        metric, mutual: of those: see `graphs.knn`.
+        train, val: shares of the labelled nodes (of every class) that train and validate; the rest is test.
+        per_class: instead, so many training and as many validation labels a class.
+        setting: the usual one, "transductive" or "inductive".
+        source, licence: where the data come from.
+    Returns:
+        The data set; its `conversion` says what was joined, dropped, made and doubtful.
+    Raises:
+        FileNotFoundError, ValueError: a table that cannot be read or joined; names file, column, row, value and what
+            was expected.
+    """
+    told = dict(join=(join, JOINS), by=(by, BY), impute=(impute, FILLS))
+    for option, (value, known) in told.items():
+        if value not in known:
+            raise ValueError(f"{option}={value!r}{zoo.nearest(value, known)}; expected {' or '.join(map(repr, known))}")
+    if not isinstance(features, Mapping) or not features:
+        raise ValueError(f"features: {type(features).__name__}; expected {{modality: table}}, at least one")
+    impute = "" if impute == "none" else impute
+    report = Conversion(f"data set {name!r}")
+    read_as = dict(id=id, by=by)
+    tables = {m: read(given, m, **read_as) for m, given in features.items()}
+    marked = None if labels is None else read(labels, "labels", text=True, **read_as)
+    if marked is None:
+        raise ValueError(
+            "labels: none; expected a table of ids and labels, by which the models are trained and compared"
+        )
+    names, rows = _joined(tables, marked, join, by, report)
+    x, mask, called = _features(tables, rows, len(names), onehot, impute, report)
+    in_labels = _rows_of(marked, names, by, report)
+    stated, split_columns, splitting = _splitting(split, marked, read_as)
+    labelled_columns = _targets(marked, target, split_columns if splitting is marked else [])
+    known = targets.target_of(marked, labelled_columns, task, in_labels, report)
+    split_rows = in_labels if splitting is marked else _rows_of(splitting, names, by, report) if stated else None
+    own_names = names if by == "id" else None
+    given = _given(edges, own_names, len(names), directed, report)
+    made, recipes, default = _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report)
+    if stated:
+        splits = parts.stated(splitting, split_columns, split_rows, known, report)
+    else:
+        splits = parts.drawn(known, train, val, per_class, report)
+    counted = types.SimpleNamespace(features=x, mask=mask, graphs=given, target=known.target)
+    data = Dataset(
+        name=name,
+        features=x,
+        mask=mask,
+        graphs=made,
+        target=known.target,
+        splits=splits,
+        provenance=Provenance(source or f"the user's own: {_sources(tables, marked)}", licence, checksum(counted)),
+        class_names=known.class_names,
+        setting=setting,
+        default_graph=default,
+        made=recipes,
+        ids=None if own_names is None else np.array(own_names, dtype=str),
+        labelled=None if known.labelled.all() else known.labelled,
+        impute=impute,
+        conversion=report,
+    )
+    filled = all_filled(data.features, mask, np.arange(len(mask)), impute)
+    doubts.look(filled, mask, data.graphs, data.target, data.split(0).train, called, report)
+    return data
+
+
+def _sources(tables: dict[str, Table], marked: Table) -> str:
+    return ", ".join(dict.fromkeys(table.where for table in (*tables.values(), marked)))
+
+
+def _joined(tables, marked: Table, join: str, by: str, report: Conversion) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The nodes' ids in order, and of every modality the row of each node, -1 where it has none."""
+    if by == "position":
+        lengths = {table.where: len(table) for table in (*tables.values(), marked)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"by='position' with tables of {', '.join(f'{n:,} rows ({where})' for where, n in lengths.items())}; "
+                "expected as many rows in all"
+            )
+        n = len(marked)
+        report.say(f"{count(n, 'node')}, rows of all tables taken in their order (by='position')", nodes=n)
+        return [str(i) for i in range(n)], {m: np.arange(n) for m in tables}
+    held = {m: set(table.ids) for m, table in tables.items()}
+    found = set.union(*held.values())
+    if join == "intersection":
+        everywhere = set.intersection(*held.values(), set(marked.ids))
+        if not everywhere:
+            raise ValueError(
+                "join='intersection': no id is in all tables ("
+                + "; ".join(f"{t.where}: {some(t.ids)}" for t in (*tables.values(), marked))
+                + _twins([t.ids for t in (*tables.values(), marked)])
+                + "); expected common ids"
+            )
+        found = everywhere
+    names = ids.in_order(found)
+    index = pd.Index(names)
+    rows = {}
+    report.say(f"{count(len(names), 'node')} ({join} of {count(len(tables), 'feature table')})", nodes=len(names))
+    for m, table in tables.items():
+        at = pd.Index(table.ids).get_indexer(index)
+        rows[m] = at
+        gone = [i for i in table.ids if i not in found]
+        absent = int((at < 0).sum())
+        line = f"{table.where}: {count(len(table), 'row')}, {int((at >= 0).sum()):,} joined by {table.id_column}"
+        line += f", {len(gone):,} dropped ({some(gone)})" if gone else ""
+        line += f"; {count(absent, 'node')} without it: modality {m} is missing there" if absent else ""
+        if at.size == len(table) and not np.array_equal(at, np.arange(len(at))):
+            line += "; its rows were in another order"
+        report.say(line)
+        report.facts.setdefault("tables", {})[m] = dict(
+            rows=len(table), joined=int((at >= 0).sum()), dropped=len(gone), without=absent
+        )
+    _compare(tables, held, report)
+    return names, rows
+
+
+def _twins(lists: Sequence[Sequence[str]]) -> str:
+    """A hint where ids of two tables are equal as numbers and not as texts."""
+    for other in lists[1:]:
+        if found := ids.same_number(set(other) - set(lists[0]), lists[0]):
+            return f"; {found[0]!r} and {found[1]!r} are equal as numbers and not as texts"
+    return ""
+
+
+def _compare(tables: dict[str, Table], held: dict[str, set[str]], report: Conversion) -> None:
+    """Warns where two feature tables have (nearly) no id in common, or ids that only look different."""
+    first, *others = tables
+    for m in others:
+        common, least = len(held[first] & held[m]), min(len(held[first]), len(held[m]))
+        hint = _twins([tables[first].ids, tables[m].ids]) if common < least else ""
+        if common < FEW_COMMON * least or hint:
+            report.warn(
+                f"{tables[m].where} and {tables[first].where} have {common:,} of {least:,} ids in common (there: "
+                f"{some(tables[m].ids)}; {some(tables[first].ids)}){hint}"
+            )
+
+
+def _rows_of(table: Table, names: list[str], by: str, report: Conversion) -> np.ndarray:
+    """The row of every node in a table of labels or splits, -1 where it has none."""
+    if by == "position":
+        if len(table) != len(names):
+            raise ValueError(f"{table.where}: {len(table):,} rows; expected {len(names):,}, as in the others")
+        return np.arange(len(names))
+    at = pd.Index(table.ids).get_indexer(pd.Index(names))
+    gone = sorted(set(table.ids) - set(names))
+    if not (at >= 0).any():
+        raise ValueError(
+            f"{table.where}: none of its ids ({some(table.ids)}) is one of the nodes' ({some(names)})"
+            f"{_twins([names, table.ids])}; expected the ids of the feature tables"
+        )
+    line = f"{table.where}: {count(len(table), 'row')}, {int((at >= 0).sum()):,} joined by {table.id_column}"
+    line += f", {len(gone):,} dropped, whose ids no node has ({some(gone)})" if gone else ""
+    hint = _twins([names, gone]) if gone else ""
+    (report.warn if hint else report.say)(line + hint)
+    report.facts.setdefault("joined", {})[table.where] = dict(
+        rows=len(table), joined=int((at >= 0).sum()), dropped=len(gone)
+    )
+    return at
+
+
+def _features(tables, rows, nodes: int, onehot, impute: str, report: Conversion):
+    """Features, mask and the names of columns of every modality."""
+    onehot = (onehot,) if isinstance(onehot, str) else onehot
+    x, mask, called = {}, np.zeros((nodes, len(tables)), bool), {}
+    if onehot not in (True, False):
+        there = {str(c) for t in tables.values() if not sp.issparse(t.frame) for c in t.frame.columns}
+        for column in onehot:
+            if column not in there:
+                raise ValueError(
+                    f"onehot={column!r}{zoo.nearest(column, there)}; expected columns of the feature tables"
+                )
+    for m, (name, table) in enumerate(tables.items()):
+        for note in table.notes:
+            report.say(f"{table.where}: {note}")
+        values, called[name] = columns.features(table, onehot)
+        at = rows[name]
+        if sp.issparse(values):
+            x[name], mask[:, m] = values[at] if (at >= 0).all() else _sparse_rows(values, at), at >= 0
+            continue
+        empty = np.isnan(values).all(1)
+        mask[:, m] = (at >= 0) & ~empty[at]
+        x[name] = np.where(mask[:, [m]], values[at], np.float32(0))
+        if blank := int(((at >= 0) & empty[at]).sum()):
+            report.say(f"{table.where}: {count(blank, 'row')} without any value: modality {name} is missing there")
+        _say_gaps(table, name, called[name], x[name], at, impute, report)
+    if lone := int((~mask.any(1)).sum()):
+        report.say(f"{count(lone, 'node')} without any modality")
+    return x, mask, called
+
+
+def _sparse_rows(values: sp.csr_matrix, at: np.ndarray) -> sp.csr_matrix:
+    pick = sp.csr_matrix((np.ones((at >= 0).sum()), (np.flatnonzero(at >= 0), at[at >= 0])), (len(at), values.shape[0]))
+    return sp.csr_matrix(pick @ values, dtype=np.float32)
+
+
+def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, impute: str, report: Conversion) -> None:
+    gaps = np.isnan(x)
+    report.facts.setdefault("missing_values", {})[name] = int(gaps.sum())
+    if not gaps.any():
+        return
+    node, column = np.argwhere(gaps)[0]
+    if not impute:
+        raise ValueError(
+            f"{table.where}, column {called[column]!r}, {table.place(int(at[node]))}: no value; expected one "
+            "(impute='mean' or 'median' fills what is missing from training rows)"
+        )
+    report.say(
+        f"{table.where}: {count(int(gaps.sum()), 'single value')} missing in "
+        f"{count(int(gaps.any(0).sum()), 'column')}, filled per seed by the {impute} of its training rows"
+    )
+
+
+def _splitting(split: Any, marked: Table, read_as: dict) -> tuple[bool, list[str], Table | None]:
+    """Whether splits are stated, by which columns of which table."""
+    if split is None:
+        own = next((c for c in marked.frame.columns if c.lower() == "split"), None)
+        return (True, [own], marked) if own is not None else (False, [], None)
+    if isinstance(split, str) and split in marked.frame.columns:
+        return True, [split], marked
+    table = read(split, "split", text=True, **read_as)
+    return True, parts.column_of(table), table
+
+
+def _targets(marked: Table, target: str | Sequence[str], without: Sequence[str]) -> list[str]:
+    known = [c for c in marked.frame.columns if c not in without]
+    wanted = [target] if isinstance(target, str) and target else list(target)
+    for column in wanted:
+        if column not in known:
+            raise ValueError(
+                f"{marked.where}: no column {column!r}{zoo.nearest(column, known)}; it has: {some(known, 8)}"
+            )
+    return wanted or known
+
+
+def _given(edges: Any, names, nodes: int, directed: bool, report: Conversion):
+    """{edge set: graph} of the tables of edges."""
+    held = {} if edges is None else dict(edges) if isinstance(edges, Mapping) else {"edges": edges}
+    made = {}
+    for name, given in held.items():
+        table = read(given, "edges" if name == "edges" else f"edges {name}", text=True, by="none")
+        made[name] = _edges_from(table, names, nodes, directed, report, name)
+    return made
+
+
+def _edges_from(table: Table, names, nodes: int, directed: bool, report: Conversion, name: str) -> jraph.GraphsTuple:
+    return edges.from_list(table, names, nodes, directed, report, name)
+
+
+def _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report: Conversion):
+    """All edge sets, how those made from features are made, and the default one."""
+    own = ["knn", *(f"knn_{m}" for m in x)]
+    known = [*given, *own, "none"]
+    if graph not in ("", *known):
+        raise ValueError(f"graph={graph!r}{zoo.nearest(graph, known)}; expected one of {', '.join(known)}")
+    if graph == "none":
+        n = len(mask)
+        report.say("no edge set is used (graph='none')")
+        return {"none": edge_set(np.zeros(0, int), np.zeros(0, int), n), **given}, {}, "none"
+    default = graph or next(iter(given), "knn")
+    if k is None and default not in own:
+        return dict(given), {}, default
+    k = NEIGHBOURS if k is None else k
+    dense = {m: v.toarray() if sp.issparse(v) else v for m, v in x.items()}
+    filled = all_filled(dense, mask, np.arange(len(mask)), impute)
+    how = dict(metric=metric, mutual=mutual)
+    try:
+        made = making_graphs.neighbour_graphs(filled, mask, k, **how)
+    except ValueError as error:
+        raise ValueError(f"edge sets made from features: {error}") from error
+    nearest = f"{'mutual ' if mutual else ''}{k} nearest neighbours by {metric}"
+    report.say(f"graphs {', '.join(own)}: {nearest} on standardised features")
+    return {**given, **made}, making_graphs.neighbour_recipes(x, k, **how), default

@@ -1,0 +1,184 @@
+"""The difference of two rows, paired by seed and split, and how well it is known.
+
+The unit of replication is the seed with its split, never the node. s^2 is the variance of the n differences over seeds;
+how the seeds' splits lie decides what else there is:
+
+- Splits drawn anew for every seed from the same rows overlap, so their results are correlated. With no more test than
+  training rows: the corrected resampled t test of Nadeau and Bengio (2003), variance s^2 (1/n + test / training rows).
+- With more test than training rows that correction would leave no power at all: it takes the whole of s^2 for noise of
+  the test rows, of which there are many, while s^2 is that of the few training rows. So the two are told apart: results
+  of two splits share, of what training rows do, at most training / all rows, and of what test rows do the variance over
+  rows v = var(psi) / rows (psi the mean influence of each row on the difference). The variance is
+  s^2 (1/n + training / test rows) + v.
+- On fixed test rows more seeds say nothing of other rows: variance s^2 / n + v, the two crossed (Owen, 2007), where v
+  is without what seeds add to it.
+- Of rows whose splits are not stored Student's t over seeds, which overlap would make too narrow: the method says so.
+
+The influence of a row is for accuracy that of McNemar's comparison, for the AUC DeLong's, for others by the delta
+method or the jackknife (`results.influence`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fusion_jax.results import paired, sequential
+from fusion_jax.results.paired import Estimate
+from fusion_jax.results.tables import Row
+
+BY_ROW = {"accuracy": "McNemar", "auc": "DeLong"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """What is known of a - b on one metric.
+
+    Attributes:
+        seeds: those that both rows have with a finite value, [n].
+        values: a - b of each, float [n], in the metric's own units.
+        estimate: of their mean.
+        variance: how it came about.
+        looks: {number of seeds: the estimate then}, where the study was looked at while seeds were added.
+        limit: to so many; 0 where it was not.
+    """
+
+    seeds: tuple[int, ...]
+    values: np.ndarray
+    estimate: Estimate
+    variance: Variance
+    looks: Mapping[int, Estimate] = dataclasses.field(default_factory=dict)
+    limit: int = 0
+
+    def p(self, test: Callable[[Estimate], float] = Estimate.p) -> float:
+        """The two-sided p of a test of the estimate; the sequential one where there were looks (`results.sequential`).
+
+        NaN where nothing is known, or the first look is yet to come.
+        """
+        if not self.limit:
+            return test(self.estimate)
+        return sequential.sequential_p([test(e) for e in self.looks.values()], tuple(self.looks), self.limit)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Of the mean; where there were looks one that holds at all of them together, NaN before the first."""
+        if self.limit:
+            level = 1 - sequential.nominal(tuple(self.looks), self.limit, 1 - level) if self.looks else np.nan
+        return self.estimate.interval(level)
+
+    @property
+    def ratio(self) -> float:
+        """What the variance of the mean holds beside s^2 / n, in s^2: more seeds do not take it away."""
+        if len(self.values) < 2 or paired.alike(self.values):
+            return self.variance.ratio
+        return self.variance.ratio + self.variance.by_row / float(np.var(self.values, ddof=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Variance:
+    """What the variance of a mean difference holds beside s^2 / n.
+
+    Attributes:
+        method: in words.
+        ratio: in s^2.
+        by_row: v, in the metric's units squared, over `rows` test rows; 0 where it is no part of it.
+        overlap: test rows by training rows of splits that are drawn anew; 0 where they are not.
+    """
+
+    method: str
+    ratio: float = 0.0
+    by_row: float = 0.0
+    rows: int = 0
+    overlap: float = 0.0
+
+
+def difference(a: Row, b: Row, metric: str) -> Difference:
+    """a - b, paired by seed, with the estimate that fits how their splits lie (see the module)."""
+    of_a, of_b = a.by_seed(metric), b.by_seed(metric)
+    d = {s: of_a[s] - of_b[s] for s in sorted(of_a.keys() & of_b.keys()) if np.isfinite(of_a[s] + of_b[s])}
+    found = _of_seeds(a, b, metric, d)
+    if not (limit := max(a.limit, b.limit)):
+        return found
+    shared = sorted(set(a.looks) & set(b.looks))
+    looks = {n: _of_seeds(a, b, metric, {s: v for s, v in d.items() if s < n}).estimate for n in shared}
+    said = f"{found.variance.method}; looked at {', '.join(map(str, shared)) or 'none'} of at most {limit} seeds"
+    return dataclasses.replace(
+        found, variance=dataclasses.replace(found.variance, method=said), looks=looks, limit=limit
+    )
+
+
+def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> Difference:
+    seeds, d = tuple(differences), np.array(list(differences.values()))
+    variance = _variance(a, b, metric, seeds)
+    estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows)
+    said = variance.method
+    if len(d) < 2:
+        said = f"{'one common seed' if len(d) else 'no common seed'}: nothing is known"
+    elif np.isnan(estimate.error):
+        said += "; all seeds differ by the same: nothing is known"
+    return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
+
+
+def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
+    how = BY_ROW.get(metric.rpartition(": ")[2], "delta method or jackknife")
+    if a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested):
+        psi = _influence(a, b, metric, seeds)
+        if psi is None:
+            return Variance("Student t by seed on fixed test rows (what other rows would give is not known)")
+        return Variance(f"Student t by seed and by test row ({how})", 0.0, crossed(psi), psi.shape[1])
+    overlap = max((found for row in (a, b) if (found := _overlap(row, seeds)) is not None), default=None)
+    if overlap is None:
+        unknown = any(row.cell and row.tested is None and not row.train_rows for row in (a, b))
+        return Variance("Student t" + (" (sizes of the splits are not stored: not corrected)" if unknown else ""))
+    other = _with_other_splits(a, b, seeds)
+    if overlap > 1 and (psi := _met(a, b, metric)) is not None:
+        said = f"Nadeau-Bengio for training rows, train/test {1 / overlap:.2f}, and by test row ({how}){other}"
+        return Variance(said, 1 / overlap, float(np.var(psi, ddof=1) / len(psi)), len(psi), overlap)
+    return Variance(f"Nadeau-Bengio, test/train {overlap:.2f}{other}", overlap, overlap=overlap)
+
+
+def crossed(psi: np.ndarray) -> float:
+    """var over rows of the mean over seeds of psi [S, N], by N, less what seeds add to it, which s^2 / n holds too."""
+    seeds, rows = psi.shape
+    by_row = np.var(psi.mean(0), ddof=1)
+    if seeds > 1:
+        left = psi - psi.mean(0) - psi.mean(1, keepdims=True) + psi.mean()
+        by_row = max(0.0, by_row - (left**2).sum() / ((seeds - 1) * (rows - 1)) / seeds)
+    return float(by_row / rows)
+
+
+def _influence(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> np.ndarray | None:
+    """psi [S, N] of the difference; None where it is not known, or of one row."""
+    if metric not in a.influence or metric not in b.influence or not seeds or len(a.tested) < 2:
+        return None
+    of_a, of_b = (row.influence[metric][[_at(row, s) for s in seeds]] for row in (a, b))
+    return of_a - of_b
+
+
+def _met(a: Row, b: Row, metric: str) -> np.ndarray | None:
+    """psi [M] of the mean difference of the rows that some seed of both tests; None where it is not known."""
+    if a.met is None or b.met is None or metric not in a.met_influence or metric not in b.met_influence:
+        return None
+    both, of_a, of_b = np.intersect1d(a.met, b.met, assume_unique=True, return_indices=True)
+    return a.met_influence[metric][of_a] - b.met_influence[metric][of_b] if len(both) > 1 else None
+
+
+def _at(row: Row, seed: int) -> int:
+    return row.seeds.index(seed) if row.seeds else seed
+
+
+def _overlap(row: Row, seeds: tuple[int, ...]) -> float | None:
+    """Test rows by training rows of splits that are drawn anew; None where they are not, or sizes are not known."""
+    if row.tested is not None or not row.train_rows or not seeds:
+        return None
+    at = [_at(row, s) for s in seeds]
+    trained = np.mean([row.train_rows[i] for i in at])
+    return float(np.mean([row.test_rows[i] for i in at]) / trained) if trained else None
+
+
+def _with_other_splits(a: Row, b: Row, seeds: tuple[int, ...]) -> str:
+    """What there is to say where the rows had other splits at the same seed."""
+    if not a.splits or not b.splits or all(a.splits[_at(a, s)] == b.splits[_at(b, s)] for s in seeds):
+        return ""
+    return "; their splits are not the same"

@@ -1,0 +1,137 @@
+// Comparisons with the baseline: what results/compare.py calculates, for the rows and seeds that count.
+
+const BY_ROW = {accuracy: 'McNemar', auc: 'DeLong'};
+
+function decoded(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+}
+
+function influenceOf(row, metric) { // [S][N], of every seed; null where it is not known
+  const held = row.influence && row.influence[metric];
+  if (!held) return null;
+  if (!held.psi) {
+    const n = row.tested, s = row.seeds.length, buffer = decoded(held.data);
+    if (held.low) {
+      const bits = new Uint8Array(buffer), is = (i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
+      held.psi = held.low.map((low, k) => Float64Array.from({length: n}, (_, i) => (is(k * n + i) ? held.high[k] : low)));
+    } else {
+      const all = new Float64Array(buffer);
+      held.psi = Array.from({length: s}, (_, k) => all.subarray(k * n, (k + 1) * n));
+    }
+  }
+  return held.psi;
+}
+
+// The part by test row of the variance of the mean difference, of all seeds: {byRow, rows}; null where it is not here.
+function varianceOfPair(one, metric, a, b) {
+  const held = one.by_row[metric], i = one.rows.indexOf(a.number), j = one.rows.indexOf(b.number);
+  if (!held) return null;
+  held.numbers ??= new Float64Array(decoded(held.data));
+  const [x, y] = [held.covered.indexOf(i), held.covered.indexOf(j)].sort((p, q) => p - q);
+  if (x >= 0 && x !== y) return {byRow: held.numbers[(y * (y - 1)) / 2 + x], rows: held.rows};
+  const pair = held.pairs.find(([p, q]) => (p === i && q === j) || (p === j && q === i));
+  return pair ? {byRow: pair[2], rows: pair[3]} : null;
+}
+
+// The same of fixed test rows: var over rows of the mean over seeds of psi [S][N], by N, less what seeds add to it.
+function crossed(psi) {
+  const s = psi.length, n = psi[0].length, ofRow = new Float64Array(n), ofSeed = psi.map(mean), all = mean(ofSeed);
+  for (const values of psi) for (let i = 0; i < n; i++) ofRow[i] += values[i] / s;
+  let found = variance(ofRow), left = 0;
+  if (s > 1) {
+    psi.forEach((values, k) => { for (let i = 0; i < n; i++) left += (values[i] - ofRow[i] - ofSeed[k] + all) ** 2; });
+    found = Math.max(0, found - left / ((s - 1) * (n - 1)) / s);
+  }
+  return found / n;
+}
+
+function varianceByRow(one, a, b, metric, seeds) { // of rows that share fixed test rows
+  const n = a.tested, ofA = influenceOf(a, metric), ofB = influenceOf(b, metric);
+  if (n < 2 || !seeds.length) return null;
+  if (!ofA || !ofB) return varianceOfPair(one, metric, a, b);
+  const psi = seeds.map((s) => {
+    const values = ofA[a.seeds.indexOf(s)], others = ofB[b.seeds.indexOf(s)];
+    return values.map((v, i) => v - others[i]);
+  });
+  return {byRow: crossed(psi), rows: n};
+}
+
+function sizeAt(sizes, row, seed) {
+  return Array.isArray(sizes) ? sizes[row.seeds.indexOf(seed)] : sizes;
+}
+
+function known(sizes) {
+  return !(Array.isArray(sizes) && !sizes.length);
+}
+
+function overlapOf(row, seeds) { // test rows by training rows where every seed draws its own; null elsewhere
+  if (row.tested !== null || !known(row.train_rows) || !seeds.length) return null;
+  const trained = mean(seeds.map((s) => sizeAt(row.train_rows, row, s)));
+  return trained ? mean(seeds.map((s) => sizeAt(row.test_rows, row, s))) / trained : null;
+}
+
+function unpaired(a, b, seeds) {
+  if (!a.splits.length || !b.splits.length) return false;
+  return seeds.some((s) => a.splits[a.seeds.indexOf(s)] !== b.splits[b.seeds.indexOf(s)]);
+}
+
+// How the seeds' splits lie decides the test (results/differences.py): {ratio, byRow, rows, method}.
+function variancesOf(one, a, b, metric, seeds) {
+  const how = BY_ROW[metric.split(': ').at(-1)] || 'delta method or jackknife', none = {ratio: 0, byRow: 0, rows: 0};
+  if (a.tested !== null && a.shared === b.shared) {
+    const found = varianceByRow(one, a, b, metric, seeds);
+    if (found) return {ratio: 0, ...found, method: `Student t by seed and by test row (${how})`};
+    return {...none, method: 'Student t by seed on fixed test rows (what other rows would give is not known)'};
+  }
+  const drawn = [overlapOf(a, seeds), overlapOf(b, seeds)].filter((v) => v !== null);
+  if (!drawn.length) {
+    const unsaid = [a, b].some((row) => row.cell && row.tested === null && !known(row.train_rows));
+    return {...none, method: `Student t${unsaid ? ' (sizes of the splits are not stored: not corrected)' : ''}`};
+  }
+  const overlap = Math.max(...drawn), other = unpaired(a, b, seeds) ? '; their splits are not the same' : '';
+  const found = overlap > 1 ? varianceOfPair(one, metric, a, b) : null;
+  if (!found) return {...none, ratio: overlap, method: `Nadeau-Bengio, test/train ${overlap.toFixed(2)}${other}`};
+  return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
+}
+
+function comparison(one, a, b, metric) { // a against b by itself
+  const ofA = bySeed(a, metric), ofB = bySeed(b, metric);
+  const seeds = [...ofA.keys()].filter((s) => Number.isFinite(ofA.get(s) + (ofB.has(s) ? ofB.get(s) : NaN))).sort((x, y) => x - y);
+  const d = seeds.map((s) => ofA.get(s) - ofB.get(s));
+  const how = variancesOf(one, a, b, metric, seeds), found = estimate(d, how.ratio, how.byRow, how.rows);
+  const [low, high] = intervalOf(found), spread = d.length < 2 || alike(d) ? 0 : variance(d), effect = effectSize(d);
+  return {
+    base: b, seeds, d, difference: found.mean, low, high, p: pOf(found), method: how.method, effect,
+    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)),
+    ratio: how.ratio + (spread ? how.byRow / spread : 0),
+  };
+}
+
+// What takes its time, calculated where it is shown: both exact tests, and the seeds for a power of 80 %.
+const LATER = {
+  wilcoxon: (line) => wilcoxon(line.d), permutation: (line) => signFlip(line.d), needed: (line) => seedsNeeded(line.effect, line.ratio) ?? NaN,
+};
+
+function later(line, key) {
+  return line[key] ??= LATER[key](line);
+}
+
+// The lines of a group: every row with its summary and, but for the baseline and rows that are not run, its
+// comparison. Holm's family are all comparisons on the data set.
+function compared(one, metric) {
+  const groups = study.groups.filter((other) => other.data === one.data && (other === one || metricsOf(other).includes(metric)));
+  const lines = groups.flatMap((other) => {
+    const named = baselinesOf(other, metric);
+    return rowsOf(other).map((row) => {
+      const line = {group: other, row, ...summary(row, metric), isBaseline: row === named[0]};
+      if (line.isBaseline || !usable(row, metric)) return line;
+      return {...line, ...comparison(other, row, baselineFor(row, named), metric)};
+    });
+  });
+  const family = lines.filter((line) => line.p !== undefined);
+  holm(family.map((line) => line.p)).forEach((adjusted, i) => {
+    family[i].adjusted = adjusted;
+    family[i].mark = adjusted < ALPHA ? Math.sign(family[i].difference) * study.metrics[metric].sign : 0;
+  });
+  return {named: baselinesOf(one, metric), family: family.length, lines: lines.filter((line) => line.group === one)};
+}

@@ -1,0 +1,186 @@
+"""What the page of a study is made from: one dictionary of plain values, read from the store."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fusion_jax import metrics
+from fusion_jax.folders import Damaged
+from fusion_jax.results import answer, calibration_study, mixture, page_cells, page_pairing, tables
+from fusion_jax.results.calibration_study import Calibrated
+from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.store import Store
+from fusion_jax.results.tables import Row
+
+COVERAGES = slice(None, None, 3)  # of `calibration_study.GRID` a curve has so many points in a small panel
+
+
+def collect(
+    store: Store,
+    found: Sequence[Row] | None = None,
+    *,
+    baseline: str = BASELINE,
+    sentence: str = "",
+    calibrated: Sequence[Calibrated] | None = None,
+) -> dict[str, Any]:
+    """The study as JSON has it, null for what is not a number.
+
+    Values of metrics are those of every seed, at full precision, so that whatever is calculated from them can be
+    calculated anew; curves are thinned and rounded to what a screen shows.
+
+    Args:
+        found, sentence, calibrated: the rows of `tables.rows`, their `answer.sentence` and what
+            `calibration_study.collect` made of them, where they are there already.
+        baseline: the label of the row that others are compared with.
+    Raises:
+        FileNotFoundError: the folder holds no study.
+    """
+    study = store.read_study()
+    found = tables.rows(store) if found is None else list(found)
+    cells = page_cells.collect(store, study)
+    groups = _groups(found)
+    curves = _calibration(store, found, calibrated)
+    by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups], baseline)
+    rows = [
+        _row(row, cell) | by_row.get(id(row), {}) | curves.get(row.cell, {}) for row, cell in _with_cells(found, study)
+    ]
+    return plain(
+        dict(
+            title=page_cells.title(store, study),
+            sentence=sentence or answer.sentence(found, baseline=baseline),
+            claims=_claims(store, found),
+            source=study.get("source", ""),
+            status=page_cells.counts(cells["cells"]),
+            metrics=_metrics(found),
+            baseline=baseline,
+            groups=[_group(store, g, found) | dict(by_row=v) for g, v in zip(groups, by_group, strict=True)],
+            rows=rows,
+            **cells,
+        )
+    )
+
+
+def _claims(store: Store, found: Sequence[Row]) -> list[dict[str, Any]]:
+    return []
+
+
+def plain(value: Any) -> Any:
+    """Dictionaries, lists, texts and finite numbers; None for every other number."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _metrics(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """{metric: how it is shown}, in the order of the columns of their tables."""
+    names = dict.fromkeys(m for row in found for m in (*row.values, *row.published))
+    shown = [m for table in ("main", "calibration") for m in metrics.shown(names, table)]
+    return {
+        m: dict(
+            heading=metrics.heading(m),
+            sign=metrics.sign(m),
+            digits=metrics.named(m).digits,
+            table=metrics.named(m).table,
+            note=metrics.named(m).note,
+        )
+        for m in (*shown, *calibration_names())
+    }
+
+
+def calibration_names() -> list[str]:
+    """The metrics of the calibration tables."""
+    return metrics.shown(metrics.known(), "calibration")
+
+
+def _groups(found: Sequence[Row]) -> list[list[int]]:
+    """Numbers of the rows that are compared with each other: of one data set, task, protocol and setting.
+
+    Rows that are not run stand in every group of their data set.
+    """
+    numbers = {id(row): i for i, row in enumerate(found)}
+    groups: list[list[int]] = []
+    for group in tables.grouped(list(found)).values():
+        cited = [numbers[id(row)] for row in group if row.published]
+        own: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+        for row in group:
+            if not row.published:
+                own[row.protocol, row.setting].append(numbers[id(row)])
+        groups += [rows + cited for rows in own.values()] or [cited]
+    return groups
+
+
+def _group(store: Store, numbers: Sequence[int], found: Sequence[Row]) -> dict[str, Any]:
+    rows = [found[i] for i in numbers]
+    first = next((row for row in rows if row.values), rows[0])
+    alike = [row for row in found if row.data == first.data and not row.published]
+    several = len({(row.protocol, row.setting) for row in alike}) > 1
+    return dict(
+        name=first.data + (f" [{first.protocol}, {first.setting}]" if several else ""),
+        data=first.data,
+        task=first.task,
+        protocol=first.protocol,
+        setting=first.setting,
+        primary=first.primary,
+        rows=list(numbers),
+        notes=mixture.notes(store, rows),
+    )
+
+
+def _row(row: Row, cell: str) -> dict[str, Any]:
+    return dict(
+        label=row.label,
+        name=row.name,
+        placement=row.placement,
+        data=row.data,
+        values=row.values,
+        seeds=row.seeds or list(range(max((len(v) for v in row.values.values()), default=0))),
+        parameters=row.parameters,
+        seconds=row.seconds,
+        error=row.error,
+        published=row.published,
+        source=row.source,
+        cell=cell,
+        tested=None if row.tested is None else len(row.tested),
+        chosen=getattr(row, "chosen", {}),
+        trials=getattr(row, "trials", 0),
+        **page_pairing.of_splits(row),
+    )
+
+
+def _with_cells(found: Sequence[Row], study: Mapping[str, Any]) -> list[tuple[Row, str]]:
+    """Every row with the identity of its cell, of one that failed too; "" of a row that is not one cell's."""
+    taken = {row.cell for row in found}
+    left = iter([entry["id"] for entry in study["cells"] if entry["id"] not in taken])
+    return [
+        (row, row.cell if row.cell or row.values or row.published else next(left, ""))  # failed ones are in their order
+        for row in found
+    ]
+
+
+def _calibration(store: Store, found: Sequence[Row], made: Sequence[Calibrated] | None) -> dict[str, dict[str, Any]]:
+    """{cell: the calibration's measures by seed, reliability and risk-coverage of all its seeds}."""
+    try:
+        made = calibration_study.collect(store, list(found)) if made is None else made
+    except Damaged:  # the table says which cell
+        return {}
+    return {
+        c.row.cell: dict(
+            calibration=c.row.values,
+            bins=[page_cells.rounded(v) for v in c.bins],
+            risks={name: page_cells.rounded(risk[COVERAGES]) for name, risk in c.risks.items()},
+        )
+        for c in made
+    }

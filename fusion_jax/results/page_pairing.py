@@ -1,0 +1,119 @@
+"""What the page needs of rows to compare any two of them anew: their splits, and what their test rows say.
+
+See `results.differences`: on fixed test rows, and on splits with more test than training rows, the variance of a mean
+difference has a part by test row.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fusion_jax.results import families
+from fusion_jax.results.differences import difference
+from fusion_jax.results.tables import Row
+
+BUDGET = 3_000_000  # characters of influences in the page; of what is beyond it variances of pairs are kept
+MANY = 400  # rows of a group, beyond which those of its primary metric alone are kept
+
+
+def of_splits(row: Row) -> dict[str, Any]:
+    """Training and test rows of every seed, one number where all have as many, and the digests of its splits."""
+    return dict(train_rows=_short(row.train_rows), test_rows=_short(row.test_rows), splits=row.splits)
+
+
+def _short(numbers: Sequence[int]) -> Any:
+    return numbers[0] if len(set(numbers)) == 1 else list(numbers)
+
+
+def of_rows(groups: Sequence[Sequence[Row]], baseline: str) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+    """What is known by test row: by `id(row)`, and by group.
+
+    Of a row with fixed test rows `shared`, the same number for rows that have the same ones; and `influence`, by
+    metric, of every seed: as bits where it has two values a seed, which is so of accuracy, else as float64. Where these
+    would not find room, and of splits that are drawn anew, its group has by metric the variances of pairs
+    (`_variances`): enough to choose any baseline, but they are of all seeds.
+    """
+    kinds: dict[bytes, int] = {}
+    known = {id(row): row for group in groups for row in group if row.tested is not None}
+    by_row = {key: dict(shared=kinds.setdefault(row.tested.tobytes(), len(kinds))) for key, row in known.items()}
+    by_group, room = [], BUDGET
+    for group in groups:
+        found: dict[str, Any] = {}
+        for metric in dict.fromkeys(m for row in group for m in (*row.influence, *row.met_influence)):
+            having = [row for row in group if metric in row.influence and len(row.tested) > 1]
+            whole = [(row, _encoded(row.influence[metric])) for row in having]
+            if fits := (size := sum(len(e["data"]) for _, e in whole)) <= room:
+                room -= size
+                for row, encoded in whole:
+                    by_row[id(row)].setdefault("influence", {})[metric] = encoded
+            drawn = any(metric in row.met_influence for row in group)
+            if (drawn or not fits) and (len(group) <= MANY or metric == group[0].primary):
+                found[metric] = _variances(group, metric, baseline)
+        by_group.append(found)
+    return by_row, by_group
+
+
+def _encoded(psi: np.ndarray) -> dict[str, Any]:
+    """psi [S, N] as {low, high: of every seed, data: bits} or {data: float64}, base64."""
+    low, high = psi.min(1), psi.max(1)
+    upper = psi == high[:, None]
+    if np.all(upper | (psi == low[:, None])):
+        return dict(low=low, high=high, data=_text(np.packbits(upper)))
+    return dict(data=_text(psi.astype("<f8")))
+
+
+def _variances(group: Sequence[Row], metric: str, baseline: str) -> dict[str, Any]:
+    """The part by test row of the variance of the mean difference of pairs, over all of their common seeds.
+
+    `data` holds those of all pairs of the rows with the numbers `covered`, which have the same test rows and seeds, and
+    so one matrix: the lower triangle without its diagonal, as float64; `rows` how many test rows they have. `pairs`
+    holds [number, number of its baseline, variance, test rows] of the other rows.
+    """
+    numbers = {id(row): i for i, row in enumerate(group)}
+    able = [row for row in group if metric in row.influence or metric in row.met_influence]
+    kinds: dict[Any, list[Row]] = {}
+    for row in able:
+        at = row.met if row.tested is None else row.tested
+        kinds.setdefault((row.tested is None, row.seeds, at.tobytes()), []).append(row)
+    alike = max(kinds.values(), key=len)
+    table, rows = _matrix(alike, metric)
+    inside, others, pairs = {id(row) for row in alike}, families.baselines(list(able), baseline), []
+    for row in able:
+        base = families.baseline_of(row, others)
+        if row is not base and not {id(row), id(base)} <= inside:
+            variance = difference(row, base, metric).variance
+            pairs += [[numbers[id(row)], numbers[id(base)], variance.by_row, variance.rows]] if variance.rows else []
+    lower = table[np.tril_indices(len(alike), -1)].astype("<f8")
+    return dict(covered=[numbers[id(row)] for row in alike], data=_text(lower), rows=rows, pairs=pairs)
+
+
+def _matrix(rows: Sequence[Row], metric: str) -> tuple[np.ndarray, int]:
+    """[R, R] variances by test row of all pairs of rows with the same test rows and seeds, and how many these are.
+
+    A variance of a - b is quadratic: Q(a - b) = Q(a, a) + Q(b, b) - 2 Q(a, b), for each of `differences.crossed`'s two.
+    """
+    if rows[0].tested is None:
+        psi = np.stack([row.met_influence[metric] for row in rows])
+        return _of_differences(np.cov(psi)) / psi.shape[1], psi.shape[1]
+    psi = np.stack([row.influence[metric] for row in rows])  # [R, S, N]
+    _, seeds, n = psi.shape
+    table = _of_differences(np.cov(psi.mean(1)))
+    if seeds > 1:
+        left = psi - psi.mean(1, keepdims=True) - psi.mean(2, keepdims=True) + psi.mean((1, 2), keepdims=True)
+        flat = left.reshape(len(rows), -1)
+        table = np.maximum(0, table - _of_differences(flat @ flat.T) / ((seeds - 1) * (n - 1)) / seeds)
+    return table / n, n
+
+
+def _of_differences(products: np.ndarray) -> np.ndarray:
+    products = np.atleast_2d(products)
+    own = np.diag(products)
+    return own[:, None] + own[None, :] - 2 * products
+
+
+def _text(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()

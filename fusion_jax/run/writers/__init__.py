@@ -1,0 +1,1 @@
+"""What is written for other programs while a study runs: one file each, the file's name is the flag."""

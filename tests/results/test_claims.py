@@ -1,0 +1,205 @@
+"""Claims: resolved to rows, written down beforehand, and answered by results."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fusion_jax.results import claims, paired, power, tables
+from fusion_jax.results.store import Store
+from fusion_jax.study import Cell, Claim
+from tests import tiny
+from tests.results.compared import drawn, row
+
+RNG = np.random.default_rng(0)
+BASE = RNG.uniform(0.6, 0.7, 10)
+NOISE = RNG.normal(size=10) / 50
+NOISE -= NOISE.mean()
+
+
+def cell(label, **changes):
+    made = tiny.cell(**changes)
+    return Cell(made.config, label, made.seeds)
+
+
+CELLS = [
+    cell("gmu", model__fusion__name="gmu"),
+    cell("gmu", model__fusion__name="gmu", model__placement="after"),
+    cell("concat_mlp", model__fusion__name="concat_mlp"),
+    cell("logistic", control__name="logistic_regression"),
+    *(cell(f"single: {m}", data__modalities=(m,)) for m in ("m0", "m1")),
+]
+
+
+def resolve(better, than, **more):
+    return claims.resolved([Claim("c", better, than, **more)], CELLS, "mine.py")[0]
+
+
+def test_a_claim_is_resolved_to_rows():
+    found = resolve("gmu, after", "concat_mlp", data="synthetic")
+    assert (found.better, found.than) == ("gmu, after", "concat_mlp, before")
+    by_keys = {"model.fusion.name": "gmu", "model.placement": "before"}
+    assert resolve(by_keys, "logistic").better == "gmu, before" and resolve("logistic", by_keys).better == "logistic, -"
+    assert resolve("concat_mlp", tables.SINGLE).than == f"{tables.SINGLE}, before"
+    assert claims.resolved([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            dict(better="gmo", than="logistic"),
+            r"better='gmo' names no row \(did you mean 'gmu'\?\); there are: gmu, con",
+        ),
+        (
+            dict(better="logistic", than="gmu"),
+            "than='gmu' names 2 rows of synthetic.*; expected one of: gmu, before; gmu, a",
+        ),
+        (dict(better="gmu, after", than="logistic", data="digit"), "data='digit', no such data set"),
+        (dict(better={"model.fusion.nam": "gmu"}, than="logistic"), r"better=.*no config key 'model.fusion.nam'"),
+    ],
+)
+def test_a_claim_about_no_row_is_named(wrong, said):
+    with pytest.raises(ValueError, match=f"^mine.py: claim 'c': {said}"):
+        resolve(**wrong)
+
+
+def test_rows_of_two_settings_are_not_compared():
+    other = cell("x", data__setting="inductive")
+    with pytest.raises(ValueError, match="no data set has both 'x' and 'logistic' in one protocol and setting"):
+        claims.resolved([Claim("c", "x", "logistic")], [*CELLS, other])
+
+
+def judged(difference, seeds=10, train=80, test=20, **claim):
+    """A claim that a is better than b, whose differences have that mean and vary a little."""
+    a = drawn("a", (BASE + difference + NOISE)[:seeds], train, test)
+    return claims.judge(Claim("c", "a", "b, before", **claim), [a, drawn("b", BASE[:seeds], train, test)])
+
+
+def verdict(one, adjusted=None, number=1, late=0):
+    return one.answered(one.p if adjusted is None else adjusted, number, late)
+
+
+def test_a_claim_of_better_holds_or_fails_by_the_comparisons_own_p():
+    for apart, by, expected in ((0.1, 0, "holds"), (-0.1, 0, "fails"), (0.1, 0.2, "fails"), (0.004, 0, "undecided")):
+        one = judged(apart, by=by)
+        assert one.p == pytest.approx(paired.estimate(apart + NOISE, 0.25).p(by)) and verdict(one).verdict == expected
+    found = verdict(judged(0.1), 0.012, 3)
+    assert found.evidence.startswith("a, before - b, before on d: accuracy +0.100 (95 % interval +0.0")
+    assert "10 seeds, Nadeau-Bengio, test/train 0.25; p = .012 after Holm over 3 claims" in found.evidence
+    assert found.more_seeds is None and found.late == 0
+
+
+def test_less_is_better_where_it_is():
+    a, b = row("a", BASE - 0.1 + NOISE, "rmse", primary="rmse"), row("b", BASE, "rmse", primary="rmse")
+    for better, by, expected in (("a", 0, "holds"), ("b", 0, "fails"), ("a", 0.2, "fails"), ("a", 0.05, "holds")):
+        one = claims.judge(Claim("c", better, "b" if better == "a" else "a", by=by), [a, b])
+        assert verdict(one).verdict == expected
+
+
+def test_equivalence_holds_within_the_margin_and_fails_outside():
+    for apart, margin, expected in ((0.001, 0.1, "holds"), (0.2, 0.1, "fails"), (0.1, 0.1, "undecided")):
+        assert verdict(judged(apart, equivalent=margin)).verdict == expected
+    one = judged(0.001, equivalent=0.1)
+    e = paired.estimate(0.001 + NOISE, 0.25)
+    assert one.holds == pytest.approx(max(e.above(-0.1), e.below(0.1))) and "90 % interval" in verdict(one).evidence
+
+
+def test_how_many_more_seeds_decide_it():
+    one = judged(0.012, seeds=10, train=1000, test=10)
+    found, d = verdict(one, 2 * one.p, 2), 0.012 + NOISE
+    assert found.verdict == "undecided"
+    assert found.more_seeds == power.needed(paired.effect(d), 0.01, 0.025) - 10 > 0
+    never = verdict(judged(0.004))
+    assert never.more_seeds is None and never.evidence.endswith("no number of seeds is likely to decide it")
+    near = judged(0.012, train=1000, test=10, by=0.02)
+    expected = power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.01, 0.05) - 10
+    assert verdict(near).more_seeds == expected
+    margin = judged(0.0, train=1000, test=10, equivalent=0.012)
+    assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.1) - 10
+
+
+def test_a_claim_about_several_data_sets_is_about_all_of_them():
+    def rows(data, apart):
+        return [row("a", BASE + apart + NOISE, data=data), row("b", BASE, data=data)]
+
+    def said(*apart, **claim):
+        table = [r for i, shift in enumerate(apart) for r in rows(f"d{i} (k=1)", shift)]
+        return verdict(claims.judge(Claim("c", "a", "b", **claim), table)).verdict
+
+    assert said(0.1, 0.2) == "holds" and said(0.1, 0.0) == "undecided" and said(0.1, -0.2) == "fails"
+    assert said(0.1, -0.2, data="d0") == "holds" and said(0.1, -0.2, data="d1 (k=1)") == "fails"
+    one = claims.judge(Claim("c", "a", "b"), [*rows("x", 0.01), *rows("y", -0.02), *rows("z", -0.01)])
+    assert one.fails == pytest.approx(3 * paired.estimate(-0.02 + NOISE).below(0)), "the clearest, corrected for three"
+
+
+def test_what_is_not_finished_decides_nothing():
+    a, b = row("a", BASE + 0.2 + NOISE), row("b", BASE)
+    some = dataclasses.replace(b, error="not finished", label="b (10 of 20 seeds: not finished)", variant="b")
+    found = verdict(claims.judge(Claim("c", "a", "b"), [a, some]))
+    assert found.verdict == "undecided" and "b (10 of 20 seeds: not finished) on d: no results yet" in found.evidence
+    assert np.isnan(found.p) and found.more_seeds is None
+    looked = [dataclasses.replace(r, looks=(10,), limit=20) for r in (a, some)]
+    assert verdict(claims.judge(Claim("c", "a", "b"), looked)).verdict == "holds", "a look was planned there"
+    gone = verdict(claims.judge(Claim("c", "a", "x"), [a, b]))
+    assert gone.verdict == "undecided" and "not among those of the study now" in gone.evidence
+    part = [a, b, *(dataclasses.replace(r, data="e", values={}, error="E") for r in (a, b))]
+    assert verdict(claims.judge(Claim("c", "a", "b"), part)).verdict == "undecided"
+    assert verdict(claims.judge(Claim("c", "b", "a"), part)).verdict == "fails", "on one data set, which is enough"
+
+
+A, B = (dataclasses.asdict(Claim(c, "gmu, before", "logistic, -")) for c in "ab")
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = Store(tmp_path, create=True)
+    found.write_study([(f"{i:016x}", c) for i, c in enumerate(CELLS)], "here")
+    return found
+
+
+def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
+    claims.record(store, [])
+    assert "claims" not in store.read_study()
+    claims.record(store, [Claim(**A)])
+    claims.record(store, [Claim(**A)])
+    (first,) = store.read_study()["claims"]
+    assert first["claims"] == [A] and first["finished_seeds"] == 0 and first["sha256"] == claims.digest([A])
+    assert (
+        claims.digest([dict(reversed(A.items()))]) == claims.digest([A]) != claims.digest([B])
+        and len(first["sha256"]) == 64
+    )
+    assert claims.changes(store.read_study()) == []
+    monkeypatch.setattr(Store, "count_finished", lambda self: 30)
+    claims.record(store, [Claim(**A), Claim(**B)])
+    store.write_study([(f"{i:016x}", c) for i, c in enumerate(CELLS[:2])], "here")
+    study = store.read_study()
+    assert len(study["claims"]) == 2, "another list of cells keeps them"
+    (said,) = claims.changes(study)
+    assert said.startswith("claim 'b' was written when 30 seeds had finished (")
+    claims.record(store, [])
+    assert [s.split(" (")[0] for s in claims.changes(store.read_study())][1:] == [
+        "claim 'a' was withdrawn or changed when 30 seeds had finished",
+        "claim 'b' was withdrawn or changed when 30 seeds had finished",
+    ]
+    assert claims.answer(store, []) == []
+
+
+def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
+    claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
+    monkeypatch.setattr(Store, "count_finished", lambda self: 12)
+    claims.record(store, [Claim("first", "a", "b"), Claim("third", "b", "c"), Claim("second", "a", "c")])
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
+    found = claims.answer(store, rows)
+    assert [(a.text, a.late) for a in found] == [("first", 0), ("third", 12), ("second", 0)]
+    np.testing.assert_allclose([a.adjusted for a in found], paired.holm(np.array([a.p for a in found])))
+    assert found[0].verdict == "holds" and found[0].pairs == ((rows[0], rows[1]),) and found[0].claim.better == "a"
+
+
+def test_finished_seeds_are_counted(store):
+    assert store.count_finished() == 0
+    for i, seeds in ((0, (0, 1)), (3, (0,))):
+        store.write_part(f"{i:016x}", CELLS[i], seeds, {}, dict(seconds=1.0))
+    (store.cell("0" * 15 + "1")).mkdir()
+    (store.cell("0" * 15 + "1") / "record.json").write_text("{")
+    assert store.count_finished() == 4, "of the damaged one it is only known that there was something"

@@ -1,0 +1,126 @@
+"""Which test a pair of rows gets, from how the seeds' splits lie."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+
+from fusion_jax.results import differences, paired, sequential
+from fusion_jax.results.differences import difference
+from tests.results.compared import drawn, fixed, row
+
+RNG = np.random.default_rng(0)
+A, B = RNG.uniform(size=(2, 8))
+
+
+def test_of_rows_without_splits_it_is_student_t():
+    found = difference(row("a", A), row("b", B), "accuracy")
+    np.testing.assert_allclose(found.estimate.p(), stats.ttest_rel(A, B).pvalue)
+    assert found.variance.method == "Student t" and found.seeds == tuple(range(8)) and found.ratio == 0
+    stored = difference(row("a", A, cell="0"), row("b", B, cell="1"), "accuracy")
+    assert stored.variance.method == "Student t (sizes of the splits are not stored: not corrected)"
+
+
+def test_splits_that_are_drawn_anew_are_corrected_for_their_overlap():
+    found, d = difference(drawn("a", A, 80, 20), drawn("b", B, 80, 20), "accuracy"), A - B
+    t = d.mean() / np.sqrt((1 / 8 + 20 / 80) * d.var(ddof=1))
+    np.testing.assert_allclose(found.estimate.p(), 2 * stats.t.sf(abs(t), 7))
+    assert found.variance.method == "Nadeau-Bengio, test/train 0.25" and found.ratio == 0.25
+    other = dataclasses.replace(drawn("b", B, 80, 20), splits=tuple("abcdefgh"))
+    same = dataclasses.replace(drawn("a", A, 80, 20), splits=tuple("abcdefgx"))
+    assert difference(same, other, "accuracy").variance.method.endswith("; their splits are not the same")
+    half = difference(fixed("c", np.eye(8)), drawn("b", B, 80, 20), "accuracy")
+    assert half.variance.method == "Nadeau-Bengio, test/train 0.25", "one of the rows is on splits of its own"
+
+
+def with_rows(label, values, psi, met=None):
+    met = np.arange(len(psi)) if met is None else met
+    return drawn(label, values, 20, 80, met=met, met_influence=dict(accuracy=np.asarray(psi, float)))
+
+
+def test_with_more_test_than_training_rows_the_rows_are_asked():
+    of_a, of_b = RNG.normal(size=(2, 100))
+    found, d = difference(with_rows("a", A, of_a), with_rows("b", B, of_b), "accuracy"), A - B
+    seeds, rows = d.var(ddof=1) * (1 / 8 + 20 / 80), (of_a - of_b).var(ddof=1) / 100
+    np.testing.assert_allclose(found.estimate.error**2, seeds + rows)
+    np.testing.assert_allclose(found.ratio, 1 / 4 + rows / d.var(ddof=1))
+    assert found.variance.overlap == 4 and "train/test 0.25, and by test row (McNemar)" in found.variance.method
+    unknown = difference(drawn("a", A, 20, 80), with_rows("b", B, of_b), "accuracy")
+    assert unknown.variance.method == "Nadeau-Bengio, test/train 4.00" and unknown.ratio == 4
+    fewer = with_rows("b", B, of_b[1:], np.arange(1, 100))
+    found = difference(with_rows("a", A, of_a), fewer, "accuracy")
+    np.testing.assert_allclose(found.variance.by_row, (of_a - of_b)[1:].var(ddof=1) / 99)
+
+
+def test_one_fit_on_fixed_rows_is_mcnemars_comparison():
+    """a is right and b wrong on n10 rows, the other way round on n01: the statistic is that of the table, but that the
+    variance is estimated under the alternative."""
+    n, n10, n01 = 400, 40, 20
+    right = np.ones((2, n))
+    right[1, :n10], right[0, n10 : n10 + n01] = 0, 0
+    a, b = (fixed(label, [r, r, r]) for label, r in zip("ab", right, strict=True))
+    found = difference(a, b, "accuracy")
+    z2 = (n10 - n01) ** 2 / (n10 + n01 - (n10 - n01) ** 2 / n)
+    np.testing.assert_allclose((found.estimate.mean / found.estimate.error) ** 2, z2 * (n - 1) / n)
+    judge = mcnemar([[n - n10 - n01, n10], [n01, 0]], exact=False, correction=False)
+    assert found.estimate.p() == pytest.approx(judge.pvalue, rel=0.2)
+    assert found.variance.method == "Student t by seed and by test row (McNemar)" and found.variance.overlap == 0
+
+
+def test_rows_hold_what_seeds_do_not():
+    """Seeds that only add noise to rows leave the variance over seeds alone; rows that differ add theirs."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(400, 6, 50))
+    crossed = np.mean([differences.crossed(psi) for psi in noise])
+    assert crossed < 0.4 / (6 * 50), "well below the variance that the noise has by itself"
+    rows = rng.normal(size=(400, 1, 50)) * 2
+    np.testing.assert_allclose(np.mean([differences.crossed(p) for p in noise + rows]), 4 / 50, rtol=0.05)
+    np.testing.assert_allclose(differences.crossed(noise[0, :1]), noise[0, 0].var(ddof=1) / 50)
+
+
+def test_only_common_seeds_with_a_value_are_compared():
+    a = row("a", [0.9, 0.5, np.nan, 0.2], seeds=(0, 1, 2, 5))
+    b = row("b", [0.3, 0.4, 0.4, 0.1], seeds=(1, 2, 5, 7))
+    found = difference(a, b, "accuracy")
+    assert found.seeds == (1, 5)
+    np.testing.assert_allclose(found.values, [0.2, -0.2])
+    one = difference(a, row("b", [0.3], seeds=(1,)), "accuracy")
+    assert one.variance.method == "one common seed: nothing is known" and np.isnan(one.estimate.p())
+    assert difference(a, row("b", [0.3], seeds=(7,)), "accuracy").variance.method.startswith("no common seed")
+
+
+def test_of_fixed_rows_the_seeds_in_common_are_asked():
+    right = np.random.default_rng(0).integers(0, 2, (3, 40))
+    whole, some = fixed("a", right), fixed("b", right[::-1])
+    some = dataclasses.replace(some, seeds=(1, 2, 3))  # its first seed is the other's second
+    found = difference(whole, some, "accuracy")
+    psi = whole.influence["accuracy"][1:] - some.influence["accuracy"][:2]
+    np.testing.assert_allclose(found.variance.by_row, differences.crossed(psi))
+
+
+def test_equal_differences_say_nothing_unless_rows_do():
+    found = difference(drawn("a", A, 80, 20), drawn("b", A - 0.05, 80, 20), "accuracy")
+    assert "all seeds differ by the same: nothing is known" in found.variance.method
+    assert np.isnan(found.estimate.p()) and difference(row("a", A), row("b", A), "accuracy").estimate.p() == 1
+
+
+def test_a_metric_without_influence_asks_the_seeds_only():
+    a, b = (fixed(label, np.random.default_rng(i).integers(0, 2, (4, 30))) for i, label in enumerate("ab"))
+    a, b = (dataclasses.replace(r, influence={}) for r in (a, b))
+    found = difference(a, b, "accuracy")
+    assert "what other rows would give is not known" in found.variance.method
+    np.testing.assert_allclose(found.estimate.p(), stats.ttest_rel(a.values["accuracy"], b.values["accuracy"]).pvalue)
+
+
+def test_what_was_looked_at_while_seeds_were_added_is_judged_at_all_looks_together():
+    limit, looks = dict(limit=20), (4, 8)
+    a, b = drawn("a", A, 80, 20, looks=(4, 8), **limit), drawn("b", B, 80, 20, looks=(4, 8, 12), **limit)
+    found = difference(a, b, "accuracy")
+    each = [paired.estimate((A - B)[:n], 0.25).p() for n in looks]
+    assert found.p() == sequential.sequential_p(each, looks, 20) > found.estimate.p()
+    assert found.interval() == found.estimate.interval(1 - sequential.nominal(looks, 20, 0.05))
+    assert found.variance.method == "Nadeau-Bengio, test/train 0.25; looked at 4, 8 of at most 20 seeds"
+    none = difference(dataclasses.replace(a, looks=()), b, "accuracy")
+    assert np.isnan(none.p()) and np.isnan(none.interval()).all() and "looked at none" in none.variance.method

@@ -1,0 +1,40 @@
+"""A cell is read again when its record or what is asked of it changes, and not before."""
+
+import pandas as pd
+
+from fusion_jax.results import memo, tables
+from fusion_jax.results.store import Store
+from tests import tiny
+
+
+def write(store, cell, seed, accuracy):
+    table = pd.DataFrame([(seed, "test", "accuracy", accuracy)], columns=["seed", "part", "metric", "value"])
+    store.write_part("0" * 16, cell, (seed,), dict(metrics=table), dict(parameters=1, seconds=1.0, seeds=1))
+
+
+def test_a_cell_is_read_anew_when_its_record_or_the_key_changes(tmp_path):
+    store, cell, reads = Store(tmp_path, create=True), tiny.cell(), []
+
+    def read():
+        reads.append(len(reads))
+        return reads[-1]
+
+    write(store, cell, 0, 0.5)
+    assert [memo.once(store, "0" * 16, "a", read) for _ in range(3)] == [0, 0, 0]
+    assert memo.once(store, "0" * 16, "b", read) == 1, "asked otherwise"
+    write(store, cell, 1, 0.6)
+    assert memo.once(store, "0" * 16, "b", read) == 2, "another part"
+    store.write_failure("0" * 16, cell, "no", "no")
+    assert memo.once(store, "0" * 16, "b", read) == 3
+    assert memo.once(Store(tmp_path), "0" * 16, "b", read) == 4, "another store"
+
+
+def test_rows_follow_a_study_that_grows(tmp_path):
+    store, cell = Store(tmp_path, create=True), tiny.cell(seeds=2)
+    store.write_study([("0" * 16, cell)], "test")
+    assert tables.rows(store)[0].error == tables.UNFINISHED
+    write(store, cell, 0, 0.5)
+    assert tables.rows(store)[0].values["accuracy"].tolist() == [0.5]
+    write(store, cell, 1, 0.75)
+    (row,) = tables.rows(store)
+    assert row.values["accuracy"].tolist() == [0.5, 0.75] and tables.rows(store)[0].values is row.values

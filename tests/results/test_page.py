@@ -1,0 +1,245 @@
+"""The page in a browser: its numbers against results/compare.py, what a name can do to it, keyboard and widths."""
+
+import csv
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fusion_jax.results import compare, page, page_data, page_pairing, tables
+from tests import pages
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return pages.make(tmp_path_factory.mktemp("page") / "study").store
+
+
+@pytest.fixture(scope="module")
+def file(study, tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "index.html"
+    path.write_bytes(page.render(study))
+    return path
+
+
+def shown(window, column):
+    """{(label, placement): the number behind a cell of the table of differences}."""
+    rows = window.locator("#compare-table tbody tr")
+    script = """(rows, column) => rows.map((row) => {
+        const at = (name) => row.querySelector(`[data-column="${name}"]`);
+        const name = at('variant').querySelector('bdi').textContent;
+        return [name, at('placement').textContent, at(column).dataset.value ?? null];
+    })"""
+    found = rows.evaluate_all(script, column)
+    return {(a, b): None if v is None else float(v) for a, b, v in found}
+
+
+def expected(found, metric, data, **options):
+    made = compare.against(found, metric, **options)
+    return {(label(c.a), c.a.placement): c for c in made if c.a.data == data}
+
+
+def label(row):
+    return re.sub(r"[\u202a-\u202e]", lambda c: f"[U+{ord(c[0]):04X}]", row.name)
+
+
+def check(window, found, metric, data, **options):
+    wanted = expected(found, metric, data, **options)
+    assert wanted
+    columns = {
+        "difference": lambda c: c.difference,
+        "interval": lambda c: c.low,
+        "p": lambda c: c.p,
+        "adjusted": lambda c: c.adjusted,
+        "effect": lambda c: c.effect,
+        "wilcoxon": lambda c: c.wilcoxon,
+        "permutation": lambda c: c.permutation,
+        "improvement": lambda c: c.improvement,
+        "needed": lambda c: np.nan if c.needed is None else c.needed,
+    }
+    for column, of in columns.items():
+        there = shown(window, column)
+        for key, c in wanted.items():
+            if np.isnan(of(c)):
+                assert there[key] is None, (column, key)
+            else:
+                assert there[key] == pytest.approx(of(c), rel=1e-9, abs=1e-12), (column, key)
+    marked = window.locator("#compare-table tbody tr").evaluate_all(
+        "rows => rows.map((row) => row.querySelector('[data-column=difference] .hidden')?.textContent ?? '')"
+    )
+    assert marked.count("better") == sum(c.better for c in wanted.values())
+    assert marked.count("worse") == sum(c.worse for c in wanted.values())
+
+
+def without(found, seed):
+    """The rows as they were without that seed."""
+    made = []
+    for row in found:
+        at = [i for i, s in enumerate(row.seeds) if s != seed]
+        cut = {
+            f: tuple(getattr(row, f)[i] for i in at)
+            for f in ("seeds", "train_rows", "test_rows", "splits")
+            if getattr(row, f)
+        }
+        values = {m: v[at] for m, v in row.values.items()}
+        known = {m: v[at] for m, v in row.influence.items()}
+        made.append(dataclasses.replace(row, values=values, influence=known, **cut))
+    return made
+
+
+def test_numbers_are_those_of_the_comparisons(study, file, opened):
+    window, found = opened(file), tables.rows(study)
+    assert expected(found, "accuracy", "synthetic")["gmu", "after"].better, "there is something to be marked"
+    for metric in ("accuracy", "auc", "log_loss"):
+        window.select_option("#metric", metric)
+        check(window, found, metric, "synthetic")
+    for group in ("digits", "breast_cancer"):
+        window.select_option("#group", label=group)
+        for metric in ("accuracy", "auc", "log_loss"):
+            window.select_option("#metric", metric)
+            check(window, found, metric, group)
+            methods = {c.method for c in expected(found, metric, group).values()}
+            assert all(method in window.inner_text("#compare-note") for method in methods)
+
+
+def test_they_follow_the_baseline_the_seeds_and_the_rows_that_are_chosen(study, file, opened):
+    window, found = opened(file), tables.rows(study)
+    base = next(row for row in found if row.name == "gmu" and row.placement == "before" and row.data == "synthetic")
+    window.select_option("#baseline", f"row:{base.cell}")
+    check(window, found, "accuracy", "synthetic", baseline=base)
+    window.click("#reset")
+    window.click("#seeds label:has(#seed-3)")
+    check(window, without(found, 3), "accuracy", "synthetic")
+    window.select_option("#group", label="digits")
+    for metric in ("accuracy", "log_loss"):
+        window.select_option("#metric", metric)
+        check(window, without(found, 3), metric, "digits")
+    window.click("#reset")
+    dropped = next(row for row in found if row.name == "mean")
+    window.click(f"#part-{dropped.cell}")
+    rest = [row for row in found if row is not dropped]
+    window.select_option("#metric", "accuracy")
+    assert shown(window, "adjusted")["gmu", "before"] == pytest.approx(
+        expected(rest, "accuracy", "digits")["gmu", "before"].adjusted, rel=1e-9
+    )
+    assert shown(window, "p")["mean", "before"] is None
+
+
+def test_where_influences_are_too_large_their_variances_of_pairs_are_enough(study, opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_pairing, "BUDGET", 0)
+    (tmp_path / "p.html").write_bytes(page.render(study))
+    window, found = opened(tmp_path / "p.html"), tables.rows(study)
+    window.select_option("#group", label="digits")
+    for metric in ("accuracy", "log_loss"):
+        window.select_option("#metric", metric)
+        check(window, found, metric, "digits")
+    window.click("#seeds label:has(#seed-3)")
+    assert "test rows is of all seeds" in window.inner_text("#compare-note"), "what is not calculated anew is said"
+
+
+def test_a_name_is_text_and_nothing_is_asked_of_the_network(study, file, opened):
+    window = opened(file)
+    assert "by_hand:quick" in window.title()
+    assert window.locator("img").count() == 0 and window.locator("main b:has-text('bold')").count() == 0
+    name = window.locator("#compare-table tbody bdi", has_text="onerror").first
+    assert name.text_content() == pages.HOSTILE.replace("\u202e", "[U+202E]")
+    window.click("#errors summary")
+    assert "</script><img" in window.inner_text("#errors pre") and "second line" in window.inner_text("#errors pre")
+    assert [url for url in window.asked if not url.startswith(("file:", "data:"))] == []
+    refused = window.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')")
+    assert refused == "refused" and "Content Security Policy" in window.problems[0]
+    window.problems.clear()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_it_fits_its_window(file, opened, width, scheme):
+    window = opened(file, width=width, scheme=scheme)
+    assert window.evaluate("document.documentElement.scrollWidth") == width
+    for group in ("synthetic", "digits"):
+        window.select_option("#group", label=group)
+        assert window.evaluate("document.documentElement.scrollWidth") == width
+    for summary in window.locator("#cell-list > details > summary").all()[:6]:
+        summary.click()
+    assert window.evaluate("document.documentElement.scrollWidth") == width
+    assert window.evaluate(CONTRAST) >= 4.5, "text against what lies behind it (WCAG 2.1)"
+
+
+CONTRAST = """() => {
+    const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const linear = (v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const behind = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = parse(getComputedStyle(node).backgroundColor);
+            if (colour.length < 4 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const written = (node) => [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    let least = 21;
+    for (const node of document.querySelectorAll('main *:not(svg *):not(option):not(.hidden), header *')) {
+        if (!written(node) || !node.checkVisibility()) continue;
+        const pair = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+        least = Math.min(least, (pair[0] + 0.05) / (pair[1] + 0.05));
+    }
+    return least;
+}"""
+
+
+def test_it_can_be_used_by_keyboard_alone(file, opened):
+    window = opened(file)
+    window.keyboard.press("Tab")
+    assert window.evaluate("document.activeElement.className") == "skip"
+    head = window.locator("#compare-table-sort-mean")
+    head.focus()
+    window.keyboard.press("Enter")
+    assert window.evaluate("document.activeElement.id") == "compare-table-sort-mean", "the focus stays where it was"
+    assert window.locator("#compare-table th[aria-sort=descending]").inner_text().startswith("accuracy")
+    cells = window.locator("#compare-table td[data-column=mean]")
+    values = [v for v in cells.evaluate_all("cells => cells.map((cell) => +cell.dataset.value)") if v]
+    assert values == sorted(values, reverse=True)
+    window.keyboard.press("Enter")
+    assert window.locator("#compare-table th[aria-sort=ascending]").count() == 1
+    chart = window.locator("#cost-figure svg")
+    chart.focus()
+    window.keyboard.press("ArrowRight")
+    assert "accuracy" in window.inner_text("#cost-readout")
+    named = "n.textContent.trim() || n.ariaLabel || n.labels?.length || n.querySelector('title')"
+    found = f"""[...document.querySelectorAll('button, select, input, [tabindex="0"]')].filter((n) => !({named}))"""
+    assert window.evaluate(f"{found}.length") == 0
+    assert window.locator("table:not(:has(caption))").count() == 0 and window.locator("th:not([scope])").count() == 0
+    assert window.locator("main svg:not(:has(> title))").count() == 0
+
+
+def test_rows_are_filtered_and_saved(study, file, opened):
+    window, found = opened(file), tables.rows(study)
+    window.fill("#filter", "gmu after")
+    window.locator("#compare-table tbody tr:only-child").wait_for()
+    window.fill("#filter", "")
+    window.locator("#compare-table tbody tr").nth(4).wait_for()
+    with window.expect_download() as saved:
+        window.click("#compare-table-CSV")
+    lines = list(csv.DictReader(open(saved.value.path(), encoding="utf-8")))
+    wanted = expected(found, "accuracy", "synthetic")["gmu", "after"]
+    (line,) = [line for line in lines if (line["variant"], line["placement"]) == ("gmu", "after")]
+    assert float(line["high"]) == pytest.approx(wanted.high, rel=1e-9)
+    with window.expect_download() as saved:
+        window.click("#long-table-LaTeX")
+    text = open(saved.value.path(), encoding="utf-8").read()
+    assert text.isascii() and r"\textless{}/script\textgreater{}" in text and text.count(r"\toprule") == 1
+
+
+def test_the_data_end_no_script():
+    text = page.as_text({"a": pages.HOSTILE})
+    assert text.isascii() and not set("<>&") & set(text) and json.loads(text) == {"a": pages.HOSTILE}
+
+
+def test_styles_and_scripts_that_are_not_the_page_s_own_are_refused(study):
+    text = page.assemble(page_data.collect(study)).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "connect-src" not in policy
+    assert text.count("<script") == 2 and "{{" not in text.split('id="data"')[0].split("<style>")[0]
