@@ -16,6 +16,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
 from fusion_jax.run.progress import Progress
+from fusion_jax.run.tuning import open_storage
 from fusion_jax.study import Cell, Claim
 from fusion_jax.training import programs
 
@@ -139,6 +140,7 @@ def run(
             thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
+        ImportError: a cell is to be tuned, and Optuna is not installed.
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
             trained on another split.
     """
@@ -160,6 +162,8 @@ def run(
         if broken[i] or missing(c, store, i)
     }
     waiting = list(reversed(jobs.values()))
+    if any(job.cell.tuning is not None for job in waiting):
+        open_storage(store)  # before workers of any kind would make it twice
     begin(len(identified), len(waiting))
     failed = 0
     for outcome in zoo.get("engine", engine)(waiting, workers=workers):

@@ -167,8 +167,8 @@ def optuna():
     return optuna
 
 
-def open_study(store: Store, name: str):
-    """The Optuna study of that name in the study's folder, made where there is none.
+def open_storage(store: Store):
+    """The Optuna storage of a study's folder, made where there is none.
 
     Raises:
         ImportError: Optuna is not installed; ValueError: the folder is object storage.
@@ -180,10 +180,15 @@ def open_study(store: Store, name: str):
 
     url = URL.create("sqlite", database=os.path.join(os.path.abspath(folder), FILE))
     with _CREATING:  # two threads would make the tables twice
-        storage = package.storages.RDBStorage(
+        return package.storages.RDBStorage(
             url.render_as_string(hide_password=False), engine_kwargs=dict(connect_args=dict(timeout=60))
         )
-        return package.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+
+
+def open_study(store: Store, name: str):
+    """The Optuna study of that name in the folder's storage, made where there is none. Raises as `open_storage`."""
+    storage = open_storage(store)
+    return optuna().create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 
 def _ask(study, tuning: Tuning, number: int):
