@@ -34,6 +34,7 @@ def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cel
             variants that are tuned with other numbers of trials.
     """
     cells: list[Cell] = []
+    tunings: list[Tuning] = []
 
     def add(
         overrides: Mapping[str, Any] | None = None, *, label: str = "", tune: Any = tune, trials: int | None = None
@@ -45,8 +46,10 @@ def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cel
         if label:
             cell_config.label = label
         cell = resolve(cell_config)
-        given = None if tune is None or tune is False else as_tuning(tune, trials)
-        cells.append(cell if given is None else to_be_tuned(cell, given))
+        if tune is not None and tune is not False:
+            tunings.append(as_tuning(tune, trials))
+            cell = to_be_tuned(cell, tunings[-1])
+        cells.append(cell)
 
     if sweep is None:
         add()
@@ -57,7 +60,19 @@ def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cel
         unique.setdefault(cell.identity(""), cell)
     named = with_distinct_labels(list(unique.values()))
     check_budgets([(cell.label, cell.tuning) for cell in named if cell.tuning is not None])
+    check_used(tunings, cells)
     return [_marked(cell) for cell in named]
+
+
+def check_used(tunings: Iterable[Tuning], cells: Iterable[Cell]) -> None:
+    """Raises ValueError where no cell has a key of a space, as a misspelt one of a control; names the nearest."""
+    cells = list(cells)
+    used = {key for cell in cells if cell.tuning is not None for key in cell.tuning.space}
+    known = {
+        key for cell in cells if cell.plan.control.name for key in flatten(cell.config) if "control.options" in key
+    }
+    for key in (key for given in tunings for key in given.space if key not in used):
+        raise ValueError(f"tune: no cell of the study has {key!r}{zoo.nearest(key, known)}")
 
 
 def to_be_tuned(cell: Cell, given: Tuning) -> Cell:

@@ -127,6 +127,14 @@ def test_a_space_that_does_not_fit_a_cell_is_refused_before_anything_runs(space,
         expand({}, tune=space, **changes)
 
 
+def test_a_key_that_no_cell_has_is_refused():
+    propagation = {"control.name": "label_propagation"}
+    with pytest.raises(ValueError, match=r"no cell of the study has 'control.options.alhpa' \(did you mean '.*alpha'"):
+        expand({}, propagation, tune={**RATE, "control.options.alhpa": (0.1, 0.2)})
+    with pytest.raises(ValueError, match="no cell of the study has 'optimizer.learning_rate'"):
+        expand((propagation, dict(tune=RATE)))
+
+
 def test_variants_of_a_study_get_as_many_trials_and_seeds():
     one = ({"model.fusion.name": "gmu"}, dict(tune=RATE, trials=4))
     with pytest.raises(ValueError, match=r"other numbers of trials \(gmu 4, mean 8\)"):
