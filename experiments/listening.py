@@ -1,4 +1,4 @@
-"""Who hears of a run: the display that the command line asks for, and the writers."""
+"""Who hears of a run: the display that the command line asks for, the folder (`run.followed`), and the writers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from fusion_jax import zoo
 from fusion_jax.results.store import Store
 from fusion_jax.run.display.base import choices, chosen
+from fusion_jax.run.followed import Followed
 from fusion_jax.run.listeners import Listener, Listeners
 
 FLAGS = flags.FLAGS
@@ -43,7 +44,7 @@ def listening(console: Console, store: Store, **own: Callable[[Console], Listene
     display = own[name] if name in own else zoo.get("display", name)
     asked = {name: FLAGS[name].value for name in zoo.names("writer")}
     writers = [zoo.get("writer", name)(value, store.root) for name, value in asked.items() if value is not None]
-    listeners = Listeners([display(console), *writers])
+    listeners = Listeners([display(console), Followed(store), *writers])
     try:
         yield listeners
     except KeyboardInterrupt:

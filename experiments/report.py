@@ -42,7 +42,7 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    flags.DEFINE_bool("figures", False, "draw all figures, not only those that are drawn in a moment")
+    flags.DEFINE_bool("figures", None, "draw all figures; --nofigures for none; by default those drawn in a moment")
     flags.DEFINE_string("baseline", compare.BASELINE, "label of the row that others are compared with")
     flags.DEFINE_list("metrics", None, "columns of the LaTeX tables; by default the metric that ranks")
     flags.DEFINE_bool("percent", False, "LaTeX tables tell metrics between 0 and 1 in percent")

@@ -26,6 +26,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.display.base import described
 from fusion_jax.run.sweep import run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
+from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Tuning
 from fusion_jax.training.compilation import check_platform, use_cache
 
@@ -70,7 +71,7 @@ def sweep(tune: Tuning | None = None) -> None:
             return
         check_platform()
         use_cache()
-        store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_jobs()
+        store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_workers()
         with exclusive(store.root), listening.listening(console, store) as listeners:
             before = rows_of(store)
 
@@ -118,11 +119,6 @@ def rows_of(store: Store) -> dict[str, str]:
     """{identity: label} of the cells in the tables of a folder."""
     there = (store.root / "study.json").exists()
     return {cell["id"]: cell["label"] for cell in store.read_study()["cells"]} if there else {}
-
-
-def default_jobs() -> int:
-    """Two on a CPU with two cores or more; one where an accelerator does the work."""
-    return 2 if check_platform() == "cpu" and (os.cpu_count() or 1) > 1 else 1
 
 
 def define() -> None:

@@ -51,6 +51,7 @@ OTHERS = {
     "writer": "fusion_jax.run.writers",
 }
 
+MEMORY = "memory:"  # begins the name of a data set that no file makes: who runs or restores its cells hands it over
 SCORING = ("task", "metric")  # what is predicted and how it is scored: listed where they are asked for
 
 
@@ -104,7 +105,7 @@ def held() -> Iterator[None]:
 
 def is_path(name: str) -> bool:
     """Whether the name is the path of a file."""
-    return name.endswith(".py")
+    return name.endswith(".py") and not name.startswith(MEMORY)
 
 
 def outside(kind: str, name: str) -> bool:
@@ -118,8 +119,8 @@ def absolute(name: str) -> str:
 
 
 def short(name: str) -> str:
-    """The name in tables: of a path its file's, without `.py`."""
-    return pathlib.Path(name).stem if is_path(name) else name
+    """The name in tables: of a path its file's, without `.py`; of a data set in memory its own."""
+    return pathlib.Path(name).stem if is_path(name) else name.removeprefix(MEMORY)
 
 
 def get(kind: str, name: str) -> Any:

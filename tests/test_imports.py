@@ -29,6 +29,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     ("results",),
     ("run",),
     ("analysis", "merging", "checking"),
+    ("api",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

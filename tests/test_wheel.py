@@ -75,6 +75,8 @@ def test_a_study_runs_from_a_folder_with_packages_of_its_own(installed, tmp_path
     assert done.returncode == 0 and "accuracy" in done.stdout, done.stderr
     done = run(installed, tmp_path, "report", "--workdir=r")
     assert done.returncode == 0 and "concat_mlp" in done.stdout, done.stderr
+    page = (tmp_path / "r" / "report" / "index.html").read_bytes()
+    assert b"Content-Security-Policy" in page and b"concat_mlp" in page, "its style and its scripts are in the wheel"
 
 
 def test_commands_are_listed_and_a_misspelt_one_is_named(installed, tmp_path):

@@ -53,7 +53,6 @@ FUSIONS = ("sum", "mean", "concat_mlp", "gmu", "self_attention")
 def get_config(arg: str = ""):
     config = defaults.get_config()
     config.data.scale = "row"
-    config.seeds = 10
     config.per_seed = ("init", "dropout")  # there is one split
     config.model.dim = 16
     config.model.head = "none"

@@ -53,7 +53,6 @@ def get_config(arg: str = ""):
     config.optimizer.learning_rate = 1e-2
     config.training.select_every = 2
     if "quick" not in arg:
-        config.seeds = 10
         config.training.epochs, config.training.patience, config.training.chunk = 60, 20, 20
     return config
 

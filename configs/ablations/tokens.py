@@ -5,7 +5,7 @@
     python -m experiments.sweep --config=configs/ablations/tokens.py:digits --workdir=results/tokens_digits
     python -m experiments.sweep --config=configs/ablations/tokens.py:small --workdir=results/tokens_small
 
-On `digits` and `rosmap` (the argument names one of them), in every placement a mechanism has, five seeds each. Every
+On `digits` and `rosmap` (the argument names one of them), in every placement a mechanism has, ten seeds each. Every
 mechanism runs at the sizes of its file, all at one width D: none is cut down to save time. On two cores most cells take
 seconds, those of `SMALLER` from five minutes (mult, 1.6 s an epoch) to half an hour (wayformer, 5 s).
 

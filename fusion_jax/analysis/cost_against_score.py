@@ -12,7 +12,7 @@ from fusion_jax import metrics
 from fusion_jax.analysis.base import Report
 from fusion_jax.records import Info
 from fusion_jax.results import tables
-from fusion_jax.results.figures import new_figure, wrapped
+from fusion_jax.results.figures import new_figure, spread_out, wrapped
 from fusion_jax.results.store import Store
 from fusion_jax.zoo import nearest
 
@@ -109,7 +109,7 @@ def _figure(table: pd.DataFrame, cost: str):
         front = group[group.beaten_by.isna()]
         ax.scatter(group[cost], group.score, s=24, facecolors="none", edgecolors="0.5")
         ax.plot(front[cost], front.score, color="C0", lw=1, marker="o", ms=5, drawstyle="steps-post")
-        _scale(ax, group[cost])
+        spread_out(ax, group[cost])
         for number, row in enumerate(group.itertuples(), 1):
             colour = "C0" if row.beaten_by is None else "0.3"
             at = getattr(row, cost), row.score
@@ -121,15 +121,3 @@ def _figure(table: pd.DataFrame, cost: str):
         ax.set_ylabel(metrics.heading(metric))
         ax.set_title(f"{data}, {protocol}, {setting}", fontsize="small")
     return fig
-
-
-def _scale(ax, costs: pd.Series) -> None:
-    """A logarithmic axis where the costs are far apart, with few numbers written out: "0.2", "20,000"."""
-    span = costs.max() / costs.min() if costs.min() > 0 else 0
-    if span > 5:
-        from matplotlib import ticker  # an extra, which is there where a figure is drawn
-
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if span < 1000 else (1,)))
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")

@@ -40,8 +40,10 @@ def module(name: str) -> ModuleType:
     """The module of a data set.
 
     Raises:
-        ValueError: unknown name; names the nearest. A file outside that defines no `load`.
+        ValueError: unknown name; names the nearest. A file outside that defines no `load`. A data set in memory.
     """
+    if name.startswith(zoo.MEMORY):
+        raise ValueError(f"data set {name!r} lies in memory, and no file makes it: hand the Dataset over (data=...)")
     known = names()
     if not zoo.is_path(name) and name not in known:
         raise ValueError(f"no data set named {name!r}{nearest(name, known)}; there are: {', '.join(known)}")

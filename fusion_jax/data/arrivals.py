@@ -233,6 +233,7 @@ def _modality(x: Any, name: str, width: int, ids: np.ndarray, columns: Sequence[
 def _table(x: pd.DataFrame, where: str, ids: np.ndarray, columns: Sequence[str] | None) -> pd.DataFrame:
     """The rows in the order of the ids where it has names of its own, the columns in theirs where they are known."""
     if columns is not None and any(isinstance(c, str) for c in x.columns):
+        x = _one_hot(x, where, columns)
         lacking = [c for c in columns if c not in x.columns]
         if lacking:
             near = nearest(lacking[0], [str(c) for c in x.columns])
@@ -248,6 +249,23 @@ def _table(x: pd.DataFrame, where: str, ids: np.ndarray, columns: Sequence[str] 
     if (unknown := x.index.difference(pd.Index(ids))).size:
         refuse(where, f"the id {unknown[0]!r}", "only ids of `ids`")
     return x.reindex(ids)
+
+
+def _one_hot(x: pd.DataFrame, where: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with the columns "name=value" of training in the place of its column of texts `name`."""
+    made = {}
+    for column in columns:
+        for name in () if column in x.columns else x.columns:
+            if isinstance(name, str) and column.startswith(f"{name}="):
+                made.setdefault(name, {})[column] = column.removeprefix(f"{name}=")
+    for name, values in made.items():
+        cells = ["" if pd.isna(cell) else str(cell).strip() for cell in x[name]]
+        for row, cell in enumerate(cells):
+            if cell and cell not in values.values():
+                refuse(where, f"column {name!r}, row {row} holds {cell!r}", f"one of {', '.join(values.values())}")
+        own = {column: np.array([float(cell == value) for cell in cells]) for column, value in values.items()}
+        x = x.drop(columns=name).assign(**own)
+    return x
 
 
 def _mask(mask: Any, widths: Mapping[str, int], count: int) -> np.ndarray:

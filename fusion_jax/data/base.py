@@ -118,6 +118,7 @@ class Dataset:
         default_graph: name of the edge set studies use unless they say otherwise.
         made: {name of an edge set: how it is made from features}. The others are given, with the nodes: in the
             inductive setting training keeps their edges among the nodes it sees.
+        columns: {modality: names of its columns}, of those whose tables had names.
         ids: strings [N], each once, what the nodes are called where they come from; None where rows have numbers only.
         labelled: bool [N], false at nodes whose target is not known: in the graph, in no split, their target anything
             that is valid. None where all are known.
@@ -139,6 +140,7 @@ class Dataset:
     setting: str = "transductive"
     default_graph: str = ""
     made: dict[str, Neighbours] = dataclasses.field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     ids: np.ndarray | None = None
     labelled: np.ndarray | None = None
     impute: str = ""
@@ -313,6 +315,10 @@ def validate(d: Dataset) -> None:
         fail("setting", repr(d.setting), "'transductive' or 'inductive'")
     for name, how in d.made.items():
         _validate_made(d, name, how, fail)
+    for name, called in d.columns.items():
+        if name not in d.features or len(called) != d.features[name].shape[1]:
+            width = "no such modality" if name not in d.features else f"{d.features[name].shape[1]} columns"
+            fail(f"columns[{name!r}]", f"{len(called)} names", f"one a column of the modality ({width})")
     if d.impute not in IMPUTE:
         fail("impute", repr(d.impute), " or ".join(map(repr, IMPUTE)))
     for field in ("ids", "labelled"):

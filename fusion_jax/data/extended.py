@@ -3,7 +3,8 @@
 They stand in the graph as if they had been there all along: along an edge set that was given with the nodes messages
 run as its edges say, so that old nodes hear of new ones where an edge leads there. To an edge set that was made from
 features (`Dataset.made`) they are attached as the inductive setting does it (`data.graphs.grow`): each receives from
-its nearest neighbours among the old nodes and sends to nobody.
+its nearest neighbours among the old nodes and sends to nobody. Single values that are missing are filled from training
+rows, by the mean where the data set has none that are missing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fusion_jax.arrays import refuse
 from fusion_jax.data.arrivals import Arrivals, Edges
 from fusion_jax.data.base import Dataset, Split, Splits, edge_set
 from fusion_jax.data.graphs import FromFeatures, grow
+from fusion_jax.data.imputation import all_filled
 from fusion_jax.records import Target
 
 
@@ -38,6 +40,8 @@ def extended(
     """
     features = {name: _behind(x, new.features[name]) for name, x in data.features.items()}
     mask, old = np.concatenate([data.mask, new.mask]), np.arange(data.num_nodes + len(new)) < data.num_nodes
+    gaps = any(np.isnan(x[new.mask[:, m]]).any() for m, x in enumerate(new.features.values()))
+    impute = data.impute or ("mean" if gaps else "")
     graphs = {}
     for name, g in data.graphs.items():
         if n_node is None and len(g.n_node) > 1 and len(new):
@@ -45,7 +49,8 @@ def extended(
         counts = np.append(g.n_node[:-1], g.n_node[-1] + len(new)) if n_node is None else np.append(g.n_node, n_node)
         own = edges.get(name)
         if own is None and name in data.made and n_node is None and len(new):
-            own = _attached(grow(data.made[name], features, mask, old)[1], data.num_nodes)
+            known = all_filled(features, mask, np.flatnonzero(old), impute)
+            own = _attached(grow(data.made[name], known, mask, old)[1], data.num_nodes)
         graphs[name] = _joined(g, own, counts)
     return dataclasses.replace(
         data,
@@ -54,7 +59,9 @@ def extended(
         graphs=graphs,
         target=target,
         splits=Splits(_no_split, fixed=True, rule=data.splits.rule),
-        **_own_fields(data, new, target),
+        ids=None if data.ids is None else np.concatenate([data.ids, new.ids.astype(str)]),
+        labelled=None if data.labelled is None else np.concatenate([data.labelled, np.zeros(len(new), bool)]),
+        impute=impute,
     )
 
 
@@ -99,11 +106,6 @@ def symmetric(g: jraph.GraphsTuple) -> bool:
 
 def _no_split(seed: int) -> Split:
     raise ValueError("the splits of the cell's seeds are given")
-
-
-def _own_fields(data: Dataset, new: Arrivals, target: Target) -> dict:
-    ids = getattr(data, "ids", None)
-    return {} if ids is None else dict(ids=np.concatenate([ids, new.ids.astype(str)]))
 
 
 def _behind(x, more: np.ndarray):

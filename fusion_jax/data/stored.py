@@ -28,8 +28,9 @@ SPARSE = ("data", "indices", "indptr")
 
 def key(data: Dataset) -> str:
     """16 hex digits that tell apart data sets of which the file holds something different."""
-    held = [data.fingerprint, data.name, data.default_graph, data.setting, list(data.class_names)]
-    return hashlib.sha256(json.dumps([*held, _ids(data)]).encode()).hexdigest()[:16]
+    held = [data.fingerprint, data.name, data.default_graph, data.setting, list(data.class_names), data.columns]
+    ids = None if data.ids is None else data.ids.tolist()
+    return hashlib.sha256(json.dumps([*held, ids]).encode()).hexdigest()[:16]
 
 
 def size(data: Dataset) -> int:
@@ -58,7 +59,9 @@ def pack(data: Dataset) -> bytes:
         setting=data.setting,
         default_graph=data.default_graph,
         made={name: dataclasses.asdict(how) for name, how in data.made.items()},
-        ids=_ids(data),
+        columns={name: list(called) for name, called in data.columns.items()},
+        ids=None if data.ids is None else data.ids.tolist(),
+        impute=data.impute,
     )
     arrays = _arrays(data) | {f"split/{part}": np.asarray(getattr(split, part)) for part in PARTS}
     buffer = io.BytesIO()
@@ -79,7 +82,6 @@ def unpack(content: bytes) -> Dataset:
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
         raise ValueError(f"no data set as fusion_jax stores it: {error}") from error
     own = Split(*(arrays[f"split/{part}"] for part in PARTS))
-    ids = {} if about["ids"] is None else dict(ids=np.array(about["ids"]))
     return Dataset(
         name=about["name"],
         features={
@@ -95,7 +97,10 @@ def unpack(content: bytes) -> Dataset:
         setting=about["setting"],
         default_graph=about["default_graph"],
         made={name: Neighbours(**{k: _tuples(v) for k, v in how.items()}) for name, how in about["made"].items()},
-        **ids,
+        columns={name: tuple(called) for name, called in about["columns"].items()},
+        ids=None if about["ids"] is None else np.array(about["ids"], dtype=str),
+        labelled=arrays.get("labelled"),
+        impute=about["impute"],
     )
 
 
@@ -111,13 +116,8 @@ class _Kept:
         return self.splits[seed]
 
 
-def _ids(data: Dataset) -> list[str] | None:
-    ids = getattr(data, "ids", None)
-    return None if ids is None else [str(i) for i in ids]
-
-
 def _arrays(data: Dataset) -> dict[str, np.ndarray]:
-    found = {"mask": data.mask}
+    found = {"mask": data.mask} | ({} if data.labelled is None else {"labelled": data.labelled})
     for i, x in enumerate(data.features.values()):
         if sp.issparse(x):
             found |= {f"features/{i}/{part}": getattr(x, part) for part in SPARSE}

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from fusion_jax.results.calibration import GRID
-from fusion_jax.results.figures import new_figure, wrapped
+from fusion_jax.results.figures import new_figure, reliability, risk_coverage, wrapped
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
@@ -46,26 +46,18 @@ def chosen(group: list[Calibrated]) -> list[Calibrated]:
 
 
 def figure(found: list[Calibrated]):
-    """For each data set a reliability diagram and risk-coverage curves; dashed: ranked by the stated uncertainty."""
+    """For each data set a reliability diagram and risk-coverage curves; thin: ranked by the stated uncertainty."""
     groups: dict[str, list[Calibrated]] = {}
     for c in found:
         groups.setdefault(c.row.data, []).append(c)
     fig, axes = new_figure(11, 3.8 * len(groups), len(groups), 2)
     for (left, right), (data, group) in zip(axes, groups.items(), strict=True):
-        left.plot([0, 1], [0, 1], color="0.7", lw=1)
-        for i, c in enumerate(kept := chosen(group)):
-            count, confidence, accuracy = c.bins
-            often = count >= 0.005 * count.sum()  # the accuracy of a handful of rows is noise
-            left.plot(confidence[often], accuracy[often], color=f"C{i}", marker="o", ms=3)
-            name = f"{c.row.label}, {c.row.placement}"
-            for ranking, style, how in (("aurc", "-", "probability"), ("aurc_uncertainty", "--", "uncertainty")):
-                if ranking in c.risks:
-                    right.plot(GRID, c.risks[ranking], color=f"C{i}", ls=style, label=wrapped(f"{name}, by {how}"))
-        left.set(xlabel="top-label probability", ylabel="accuracy")
+        kept = chosen(group)
+        names = [c.row.label + f", {c.row.placement}" * (c.row.placement != "-") for c in kept]
+        reliability.draw(left, list(zip(names, (c.bins for c in kept), strict=True)))
+        risk_coverage.draw(right, GRID, list(zip(names, (c.risks for c in kept), strict=True)), wrapped)
         left.set_title(f"{data}: reliability", fontsize="small")
-        right.set(xlabel="coverage", ylabel="error rate", xlim=(0, 1))
         right.set_title(f"{data}: risk-coverage", fontsize="small")
-        right.set_ylim(bottom=0)
         note = None
         if len(kept) < len(group):
             note = f"{len(kept)} of {len(group)} rows: with uncertainty,\nthen by test accuracy"

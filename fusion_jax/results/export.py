@@ -77,11 +77,11 @@ def exporter() -> Any:
 def export(
     cell: Restored,
     seeds: Sequence[int],
-    fill: Mapping[str, np.ndarray],
-    ids: Sequence[str] | None,
     path: str | os.PathLike,
     platforms: Sequence[str] = PLATFORMS,
     *,
+    fill: Mapping[str, np.ndarray],
+    ids: Sequence[str] | None = None,
     nodes: int | None = None,
     edges: int | None = None,
 ) -> epath.Path:
@@ -128,6 +128,7 @@ def export(
         target=tasks.of(target).about(target),
         classes=list(cell.data.class_names),
         modalities={name: int(x.shape[1]) for name, x in cell.prepared.batch.features.items()},
+        columns=cell.data.columns,
         edge_sets={name: symmetric(cell.data.graphs[name]) for name in names},
         old=cell.data.num_nodes if target.level == "node" else 0,
         ids=None if ids is None or target.level != "node" else [str(i) for i in ids],

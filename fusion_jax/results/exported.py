@@ -52,7 +52,7 @@ class Exported:
         level = about["target"]["level"]
         if (graphs is not None) != (level == "graph"):
             refuse("graphs", "none" if graphs is None else "given", f"some where graphs are predicted, not {level}s")
-        new = arrivals(x, about["modalities"], ids=ids, mask=mask, known=self.ids)
+        new = arrivals(x, about["modalities"], ids=ids, mask=mask, known=self.ids, columns=about["columns"])
         called, sizes = new.ids, None
         if level == "graph":
             new, sizes, called = by_graph(new, graphs)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.folders import Damaged
-from fusion_jax.results.lock import holder
+from fusion_jax.results import running
 from fusion_jax.results.store import Store
 from fusion_jax.study import flatten
 
 POINTS = 40  # epochs of a learning curve
 CURVES = ("train_loss", "val_loss", "val_score")
-COSTS = ("flops", "peak_bytes", "compile_seconds", "train_seconds", "dim", "split_rule")
+COSTS = ("dim", "split_rule")
 DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
 
 
@@ -53,7 +53,7 @@ def _same(config: Mapping[str, Any], key: str, value: Any) -> bool:
 
 def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """{cell: state, finished seeds, error and traceback of the last attempt}; reads no result."""
-    running = holder(store.root) is not None
+    trained = running.read(store)
     found = {}
     for entry in study["cells"]:
         identity = entry["id"]
@@ -63,9 +63,11 @@ def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         except Damaged as error:
             seeds, failure = [], dict(error=str(error))
         now = DONE if len(seeds) >= entry["seeds"] else FAILED if failure else WAITING
-        if now != DONE and running and _begun(store, identity):
+        if now != DONE and trained is not None and (identity in trained or _begun(store, identity)):
             now = RUNNING
         found[identity] = dict(state=now, finished=seeds)
+        if now == RUNNING:
+            found[identity] |= dict(progress=trained.get(identity, {}))
         if now != DONE and failure:
             found[identity] |= dict(error=failure.get("error", ""), traceback=failure.get("traceback", ""))
     return found
@@ -85,12 +87,9 @@ def _begun(store: Store, identity: str) -> bool:
 
 
 def _finished(store: Store, identity: str, environments: dict[str, int]) -> dict[str, Any]:
-    """Costs, divergences, environments (as numbers in `environments`) and learning curves of a finished cell."""
+    """Width, splits, divergences, environments (numbers in `environments`) and learning curves of a finished cell."""
     costs = store.costs(identity)
     found = {name: costs[-1][name] for name in COSTS if costs[-1].get(name) is not None}
-    for name in ("compile_seconds", "train_seconds"):
-        known = [cost[name] for cost in costs if cost.get(name) is not None]
-        found |= {name: sum(known)} if known else {}
     found["best_epoch"] = [epoch for cost in costs for epoch in cost.get("best_epoch", ())]
     found["diverged"] = [gone for cost in costs for gone in cost.get("diverged", ())]
     texts = dict.fromkeys(json.dumps(env, sort_keys=True) for env in store.environments(identity))

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.folders import Damaged
-from fusion_jax.results import answer, calibration_study, mixture, page_cells, page_pairing, tables
-from fusion_jax.results.calibration_study import Calibrated
+from fusion_jax.results import answer, claims, mixture, page_cells, page_pairing, tables
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
-COVERAGES = slice(None, None, 3)  # of `calibration_study.GRID` a curve has so many points in a small panel
+CLAIM = ("text", "verdict", "evidence", "more_seeds", "late")  # what is told of a claim
+COVERAGES = slice(None, None, 3)  # of `calibration.GRID` a curve has so many points in a small panel
 
 
 def collect(
@@ -26,7 +25,6 @@ def collect(
     *,
     baseline: str = BASELINE,
     sentence: str = "",
-    calibrated: Sequence[Calibrated] | None = None,
 ) -> dict[str, Any]:
     """The study as JSON has it, null for what is not a number.
 
@@ -34,8 +32,7 @@ def collect(
     calculated anew; curves are thinned and rounded to what a screen shows.
 
     Args:
-        found, sentence, calibrated: the rows of `tables.rows`, their `answer.sentence` and what
-            `calibration_study.collect` made of them, where they are there already.
+        found, sentence: the rows of `tables.rows` and their `answer.sentence`, where they are there already.
         baseline: the label of the row that others are compared with.
     Raises:
         FileNotFoundError: the folder holds no study.
@@ -44,16 +41,15 @@ def collect(
     found = tables.rows(store) if found is None else list(found)
     cells = page_cells.collect(store, study)
     groups = _groups(found)
-    curves = _calibration(store, found, calibrated)
+    answered = claims.answer(store, found)
     by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups], baseline)
-    rows = [
-        _row(row, cell) | by_row.get(id(row), {}) | curves.get(row.cell, {}) for row, cell in _with_cells(found, study)
-    ]
+    rows = [_row(row, cell) | by_row.get(id(row), {}) | _calibration(row) for row, cell in _with_cells(found, study)]
     return plain(
         dict(
             title=page_cells.title(store, study),
-            sentence=sentence or answer.sentence(found, baseline=baseline),
-            claims=_claims(store, found),
+            sentence=sentence or answer.sentence(found, baseline=baseline, claims=answered),
+            claims=[{name: getattr(one, name) for name in CLAIM} for one in answered],
+            looks=page_pairing.of_looks(study.get("looks", {}).get("plan", ())),
             source=study.get("source", ""),
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
@@ -63,10 +59,6 @@ def collect(
             **cells,
         )
     )
-
-
-def _claims(store: Store, found: Sequence[Row]) -> list[dict[str, Any]]:
-    return []
 
 
 def plain(value: Any) -> Any:
@@ -96,13 +88,8 @@ def _metrics(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
             table=metrics.named(m).table,
             note=metrics.named(m).note,
         )
-        for m in (*shown, *calibration_names())
+        for m in (*shown, *metrics.shown(metrics.known(), "calibration"))
     }
-
-
-def calibration_names() -> list[str]:
-    """The metrics of the calibration tables."""
-    return metrics.shown(metrics.known(), "calibration")
 
 
 def _groups(found: Sequence[Row]) -> list[list[int]]:
@@ -156,6 +143,11 @@ def _row(row: Row, cell: str) -> dict[str, Any]:
         tested=None if row.tested is None else len(row.tested),
         chosen=getattr(row, "chosen", {}),
         trials=getattr(row, "trials", 0),
+        flops=row.flops,
+        peak_bytes=row.peak_bytes,
+        compile_seconds=row.compile_seconds,
+        looks=row.looks,
+        limit=row.limit,
         **page_pairing.of_splits(row),
     )
 
@@ -170,17 +162,13 @@ def _with_cells(found: Sequence[Row], study: Mapping[str, Any]) -> list[tuple[Ro
     ]
 
 
-def _calibration(store: Store, found: Sequence[Row], made: Sequence[Calibrated] | None) -> dict[str, dict[str, Any]]:
-    """{cell: the calibration's measures by seed, reliability and risk-coverage of all its seeds}."""
-    try:
-        made = calibration_study.collect(store, list(found)) if made is None else made
-    except Damaged:  # the table says which cell
+def _calibration(row: Row) -> dict[str, Any]:
+    """The calibration's measures by seed, reliability and risk-coverage of all its seeds; {} where there are none."""
+    if row.calibration is None:
         return {}
-    return {
-        c.row.cell: dict(
-            calibration=c.row.values,
-            bins=[page_cells.rounded(v) for v in c.bins],
-            risks={name: page_cells.rounded(risk[COVERAGES]) for name, risk in c.risks.items()},
-        )
-        for c in made
-    }
+    found = row.calibration
+    return dict(
+        calibration=found.values,
+        bins=[page_cells.rounded(v) for v in found.bins],
+        risks={name: page_cells.rounded(risk[COVERAGES]) for name, risk in found.risks.items()},
+    )

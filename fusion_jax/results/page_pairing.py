@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_jax.results import families
+from fusion_jax.results import families, sequential
 from fusion_jax.results.differences import difference
 from fusion_jax.results.tables import Row
 
@@ -27,6 +27,16 @@ def of_splits(row: Row) -> dict[str, Any]:
 
 def _short(numbers: Sequence[int]) -> Any:
     return numbers[0] if len(set(numbers)) == 1 else list(numbers)
+
+
+def of_looks(plan: Sequence[int]) -> dict[str, Any]:
+    """Where seeds are added until something shows: `alphas` [A], the nominal `levels` [looks, A] at which a look may
+    reject with each of them, and the `nominal` level [looks] of .05 (`results.sequential`); {} without looks."""
+    if not plan:
+        return {}
+    limit = max(plan)
+    table = np.array([sequential.levels(plan, limit, alpha) for alpha in sequential.ALPHAS]).T
+    return dict(plan=list(plan), alphas=sequential.ALPHAS, levels=table, nominal=sequential.levels(plan, limit))
 
 
 def of_rows(groups: Sequence[Sequence[Row]], baseline: str) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:

@@ -102,7 +102,7 @@ class Predictor:
     @property
     def ids(self) -> np.ndarray:
         """Strings [N], of the old nodes: those of the data set, else their numbers."""
-        ids = getattr(self.data, "ids", None)
+        ids = self.data.ids
         return np.array([str(i) for i in range(self.data.num_nodes)] if ids is None else ids, dtype=object)
 
     def __call__(
@@ -174,8 +174,8 @@ class Predictor:
             ValueError: the cell's model cannot be exported, by name; or not for any number of nodes.
         """
         with own_settings():
-            ids = getattr(self.data, "ids", None)
-            return export(self.cell, self.seeds, self._fill(), ids, path, platforms, nodes=nodes, edges=edges)
+            known = dict(ids=self.data.ids, fill=self._fill())
+            return export(self.cell, self.seeds, path, platforms, nodes=nodes, edges=edges, **known)
 
     def computed(self) -> Prediction:
         """Predictions for the old rows, computed anew: the stored ones to rounding, as other programs add in another
@@ -221,8 +221,9 @@ class Predictor:
 
     def _fill(self) -> dict[str, np.ndarray]:
         """{modality: [S, d]}, what stands for single values that are missing, of the seeds that predict."""
-        here = np.array([self.cell.seeds.index(seed) for seed in self.seeds])
-        return {name: np.asarray(self.cell.prepared.trials.shift[name])[here] for name in self.modalities}
+        data = dataclasses.replace(self.data, impute=self.data.impute or "mean")
+        fill, here = self._prepared(data).trials.fill, [self.cell.seeds.index(seed) for seed in self.seeds]
+        return {name: np.asarray(values)[np.array(here)] for name, values in fill.items()}
 
     def _with_fitted(self, trials: Any) -> Any:
         """The trials with the stored scalers of every seed, where they are stored."""
@@ -238,7 +239,7 @@ class Predictor:
 
     def _arrivals(self, x: Mapping[str, Any], ids: Any, mask: Any) -> Arrivals:
         widths = {name: v.shape[1] for name, v in self.data.features.items()}
-        return arrivals(x, widths, ids=ids, mask=mask, known=self.ids)
+        return arrivals(x, widths, ids=ids, mask=mask, known=self.ids, columns=self.data.columns)
 
     def _check_can_grow(self) -> None:
         """Raises ValueError where a new node would change what is known of the old ones, unlike all in training."""

@@ -6,19 +6,22 @@ import dataclasses
 import importlib.util
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.results import answer, calibration_study, families, mixture, page, tables
+from fusion_jax.results import answer, calibration_study, claims, families, mixture, page, tables
 from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.compare import BASELINE
-from fusion_jax.results.figures import image
+from fusion_jax.results.figures import every, image
+from fusion_jax.results.rendering import checklist
+from fusion_jax.results.rendering import claims as claims_form
 from fusion_jax.results.rendering import grid as grids
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
+from fusion_jax.results.rendering.bibliography import bibtex
 from fusion_jax.results.rendering.csv import csv
 from fusion_jax.results.rendering.json import as_json
 from fusion_jax.results.rendering.table import Table, cited, sources, title
@@ -66,6 +69,7 @@ class Made:
         tables: the long tables in Markdown, and what stands below them.
         json: all that it says, for programs.
         files: the paths of what was written, () where the folder cannot be.
+        claims: what the study claimed, answered, in Markdown; "" without claims.
     """
 
     sentence: str
@@ -73,20 +77,22 @@ class Made:
     tables: str
     json: str
     files: tuple[epath.Path, ...] = ()
+    claims: str = ""
 
     @property
     def text(self) -> str:
         """The whole report, of which line one is the sentence."""
-        return "\n".join(part for part in (f"{self.sentence}\n", self.grid, self.tables) if part)
+        return "\n".join(part for part in (f"{self.sentence}\n", self.claims, self.grid, self.tables) if part)
 
     @property
     def printed(self) -> str:
         """The report for a terminal, which scrolls: all of it, then again what it ends with, the answer, the grid and
         where the page is."""
         page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
-        names = ", ".join(path.name for path in self.files)
+        names = ", ".join(os.fspath(path.relative_to(self.files[0].parent)) for path in self.files)
         ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
-        return "\n".join(part for part in (self.text, ours, f"{self.sentence}\n", self.grid, page) if part).rstrip()
+        told = (self.text, ours, f"{self.sentence}\n", self.claims, self.grid, page)
+        return "\n".join(part for part in told if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
@@ -123,8 +129,15 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
     if any(row.tested is not None for row in found):
         text += f"\n{FIXED_FOOT}\n"
     grid = grids.of(made)
-    sentence = answer.sentence(found, baseline=baseline, made=made)
-    report = Made(sentence, grids.markdown(grid) if grid else "", text, as_json(sentence, found, made))
+    answered = claims.answer(store, found)
+    sentence = answer.sentence(found, baseline=baseline, claims=answered, made=made)
+    report = Made(
+        sentence,
+        grids.markdown(grid) if grid else "",
+        text,
+        as_json(sentence, found, made, answered),
+        claims=claims_form.render(answered, store.read_study()),
+    )
     return report, found, made
 
 
@@ -139,18 +152,20 @@ def write(store: Store, **options) -> str:
 def written(
     store: Store,
     *,
-    figures: bool = False,
+    figures: bool | None = False,
     baseline: str = BASELINE,
     metrics: Sequence[str] | None = None,
     percent: bool = False,
 ) -> Made:
     """Writes the report into the study's folder, and returns what is printed of it.
 
-    report/table.md, table.tex, table.csv and table.json; where there is classification calibration.{md,csv}, and
-    calibration.png where a model states an uncertainty and matplotlib is installed, or with `figures`. Where the folder
-    cannot be written, a warning says so and the report is returned all the same.
+    report/index.html, table.md, table.tex, table.csv and table.json, references.bib, checklist.md; where there is
+    classification calibration.{md,csv}, and calibration.png where a model states an uncertainty and matplotlib is
+    installed. Where the folder cannot be written, a warning says so and the report is returned all the same.
 
     Args:
+        figures: whether all figures are drawn, report/figures/*.{pdf,png} and calibration.png; None for those that are
+            drawn in a moment, where matplotlib is installed.
         metrics, percent: of the LaTeX tables, see `latex`; of a data set without one of the metrics the others.
     Raises:
         FileNotFoundError: the folder holds no study.
@@ -167,8 +182,11 @@ def written(
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
-        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence, calibrated=calibrated),
-        **_calibration(calibrated, figures),
+        PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
+        "references.bib": bibtex(store.read_study()).encode(),
+        "checklist.md": checklist.markdown(store, found, made).encode(),
+        **_figures(every.of(store, found, made, calibrated), figures),
+        **_calibration(calibrated, bool(figures)),
     }
     try:
         return dataclasses.replace(report, files=_write(store.root / "report", files))
@@ -191,6 +209,7 @@ def _only(table: Table, asked: Sequence[str] | None) -> Table:
 def _write(folder: epath.Path, files: Mapping[str, bytes]) -> tuple[epath.Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         write_bytes(folder / name, content)
     return tuple(folder / name for name in files)
 
@@ -199,6 +218,15 @@ def _with_notes(store: Store, table: Table) -> str:
     """A table in Markdown, and what its rows do not have in common."""
     notes = mixture.notes(store, list(table.rows))
     return md_form.render(table) + (f"\n{' '.join(notes)}\n" if notes else "")
+
+
+def _figures(there: Mapping[str, Callable], figures: bool | None) -> dict[str, bytes]:
+    """figures/NAME.{pdf,png}: all, none, or (None) those that are drawn in a moment where matplotlib is installed."""
+    if figures is False or (figures is None and importlib.util.find_spec("matplotlib") is None):
+        return {}
+    draw = {name: d for name, d in there.items() if figures or name in every.CHEAP}
+    drawn = {name: figure for name, d in draw.items() if (figure := d()) is not None}
+    return {f"figures/{name}.{form}": image(figure, form) for name, figure in drawn.items() for form in ("pdf", "png")}
 
 
 def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes]:

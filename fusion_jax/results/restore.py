@@ -21,12 +21,13 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from fusion_jax import metrics, study, tasks
+from fusion_jax import metrics, study, tasks, zoo
 from fusion_jax.data import Dataset, Split
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
 from fusion_jax.records import EVALUATION, Batch, Context
+from fusion_jax.results import inputs
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model, build_scheme
@@ -218,7 +219,9 @@ def restore(
             f"cell {identity} was stored under schema {schema}, this revision restores schema {study.SCHEMA}: what its "
             f"model was trained on can't be made again, train it anew"
         )
-    if data is None:
+    if data is None and stored.plan.data.name.startswith(zoo.MEMORY):
+        data, splits = _kept(store, identity, stored)
+    elif data is None:
         data = load_data(stored.plan.data.name, **stored.plan.data.options)
     if stored.identity(data) != identity:
         raise ValueError(
@@ -254,6 +257,19 @@ def restore(
         tuple(models[s] for s in seeds),
         store.table(identity, "metrics"),
     )
+
+
+def _kept(store: Store, identity: str, stored: study.Cell) -> tuple[Dataset, Mapping[int, Split]]:
+    """The data set that lay in memory when the cell was trained, as the folder holds it, and its splits.
+
+    Raises:
+        ValueError: it was too large to be kept.
+    """
+    held = inputs.of_part(store, identity)
+    if held is None or (data := inputs.data_of(store, held)) is None:
+        name = zoo.short(stored.plan.data.name)
+        raise ValueError(f"cell {identity}: data set {name!r} lay in memory and is not kept here: hand it over (data=)")
+    return data, inputs.splits_of(store, identity, stored.plan.protocol)
 
 
 def snapshots(store: Store, cell: Restored) -> dict[int, tuple[Model, ...]]:

@@ -1,7 +1,8 @@
 """The page of a study that runs, on this machine's own address: it follows what the folder holds.
 
-Two things are answered, the page and its data; nothing else of the folder, nor of any other, can be asked for. Whoever
-asks under another name than this machine's own (a site whose name was made to point here) is turned away.
+Three things are answered, the page, its data and the state of its cells; nothing else of the folder, nor of any other,
+can be asked for. Whoever asks under another name than this machine's own (a site whose name was made to point here) is
+turned away.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 from fusion_jax.folders import Damaged
 from fusion_jax.results import page, page_cells, page_data
-from fusion_jax.results.lock import holder
 from fusion_jax.results.store import Store
 
 ADDRESS = "127.0.0.1"
@@ -24,48 +24,51 @@ REST = 5.0  # collecting may take one part in so many of the time: what is train
 
 
 class Watched:
-    """The data of a study's page, collected anew when the folder has changed, and not more often than it can bear."""
+    """The data of a study's page, collected anew when results have come, and not more often than it can bear."""
 
     def __init__(self, store: Store):
         self.store, self._lock = store, threading.Lock()
-        self._seen, self._next = "", 0.0
-        self._data: dict[str, Any] = {}
+        self._next, self._data = 0.0, {"results": ""}
 
-    def data(self) -> tuple[str, dict[str, Any]]:
-        """What names the state of the folder, and the data; those that were there before where a file is damaged now.
+    def data(self) -> dict[str, Any]:
+        """The page's data, with what names its `results`: those that were there before where a file is damaged now.
 
         Raises:
             FileNotFoundError: the folder holds no study.
         """
         with self._lock:
-            seen = fingerprint(self.store)
-            if seen != self._seen and time.monotonic() >= self._next:
+            found = results(self.store)
+            if found != self._data["results"] and time.monotonic() >= self._next:
                 begun = time.monotonic()
-                self._collect()
-                self._seen = seen
+                self._collect(found)
                 self._next = time.monotonic() + (REST - 1) * (time.monotonic() - begun)
-            return self._seen, self._data
+            return self._data
 
-    def _collect(self) -> None:
+    def _collect(self, found: str) -> None:
         try:
-            self._data = page_data.collect(self.store)
+            self._data = {**page_data.collect(self.store), "results": found}
         except (Damaged, FileNotFoundError):  # between two files that are replaced
-            if not self._data:
+            if not self._data["results"]:
                 raise
 
+    def status(self) -> dict[str, Any]:
+        """The state of every cell, how many are in which, and what names the folder's results; reads none of them.
 
-def fingerprint(store: Store) -> str:
-    """What the state of the folder's cells is told by, without reading a result: changes when they do.
+        Raises:
+            FileNotFoundError: the folder holds no study.
+        """
+        states = page_cells.state(self.store, self.store.read_study())
+        return dict(results=results(self.store), status=page_cells.counts(states), cells=states)
+
+
+def results(store: Store) -> str:
+    """What names the results of a folder: it changes when they do.
 
     Raises:
         FileNotFoundError: the folder holds no study.
     """
-    study = store.read_study()
-    found = [holder(store.root), _written(store.root / "study.json")]
-    for entry in study["cells"]:
-        folder = store.cell(entry["id"])
-        found += [_written(folder / name) for name in ("record.json", "failure.json")]
-    found.append([cell["state"] for cell in page_cells.state(store, study).values()])
+    names = [(entry["id"], name) for entry in store.read_study()["cells"] for name in ("record.json", "failure.json")]
+    found = [_written(store.root / "study.json"), *(_written(store.cell(cell) / name) for cell, name in names)]
     return hashlib.sha256(repr(found).encode()).hexdigest()[:32]
 
 
@@ -102,6 +105,8 @@ def server(store: Store, port: int = 0) -> http.server.ThreadingHTTPServer:
 
 
 def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
+    answers = {"/data.json": watched.data, "/status.json": watched.status}
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version, sys_version = "fusion_jax", ""
@@ -111,17 +116,19 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
             own = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}
             if self.headers.get_all("Host") not in [[name] for name in own]:
                 return self._send(403, "text/plain", b"this page is for this machine only\n")
-            if self.path not in ("/", "/data.json"):
-                return self._send(404, "text/plain", b"there are / and /data.json\n")
             try:
-                tag, data = watched.data()
+                if self.path == "/":
+                    return self._send(200, "text/html", page.assemble(watched.data(), served=True))
+                if self.path in answers:
+                    return self._send_json(page.as_text(answers[self.path]()).encode())
             except (OSError, ValueError) as error:
                 return self._send(503, "text/plain", f"{error}\n".encode())
-            if self.path == "/":
-                return self._send(200, "text/html", page.assemble(data, served=True))
-            if self.headers.get("If-None-Match") == f'"{tag}"':
-                return self._send(304, "", b"", tag)
-            return self._send(200, "application/json", page.as_text(data).encode(), tag)
+            return self._send(404, "text/plain", f"there are /, {' and '.join(answers)}\n".encode())
+
+        def _send_json(self, content: bytes) -> None:
+            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            known = self.headers.get("If-None-Match") == tag
+            self._send(304 if known else 200, "" if known else "application/json", b"" if known else content, tag)
 
         def _send(self, status: int, kind: str, content: bytes, tag: str = "") -> None:
             self.send_response(status)
@@ -133,7 +140,7 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
                 "Referrer-Policy": "no-referrer",
             }
             headers |= {"Content-Type": f"{kind}; charset=utf-8"} if kind else {}
-            headers |= {"ETag": f'"{tag}"'} if tag else {}
+            headers |= {"ETag": tag} if tag else {}
             headers |= {"Content-Length": str(len(content))} if status != 304 else {}
             for name, value in headers.items():
                 self.send_header(name, value)

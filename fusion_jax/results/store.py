@@ -13,13 +13,15 @@
         environment.json                      versions, git revision, device
         cost.json                             what is predicted; parameters, flops, peak_bytes, seconds, best epochs;
                                               the rule of the splits and the digest of each seed's; diverged: [seed,
-                                              epoch, cause] of finished seeds that have no result
+                                              epoch, cause] of finished seeds that have no result; inputs: what
+                                              predictions for new nodes need (`results.inputs`)
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]
                                               where the model states one
-        checkpoint/                           Orbax: best parameters and statistics, [S, ...]
+        checkpoint/                           Orbax: best parameters and statistics, [S, ...]; scalers and units
         snapshots/                            Orbax: {epoch: the same along training}, where some were asked for
+    <workdir>/data/<key>.npz                  the data set, once for all cells that were trained on it
 
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
 folder does only where the file system renames folders, which object storage does file by file: there too a part

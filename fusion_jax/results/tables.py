@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from fusion_jax import metrics, plan, tasks, zoo
+from fusion_jax.data import places
 from fusion_jax.folders import Damaged
 from fusion_jax.metrics.base import Scored
 from fusion_jax.plan import DataPlan, Plan
@@ -314,16 +316,28 @@ def problem(part: DataPlan) -> str:
 def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
     """{variant: its name}: the data set's own, with options where the study has several variants of it.
 
-    A file outside is named without its folder, unless another has the same name.
+    A file outside is named without its folder, unless another has the same name; so too a folder of tables.
     """
     variants = {problem(part): part for part in parts}
-    every, named = {part.name for part in parts}, {}
+    every, named = {_origin(part) for part in parts}, {}
     for own, part in variants.items():
-        name = short(part.name) if sum(short(other) == short(part.name) for other in every) == 1 else part.name
-        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()))
-        alone = sum(other.name == part.name for other in variants.values()) == 1
+        place, where = _origin(part), _where(part)
+        short_of = pathlib.PurePath(place).name if where else short(place)
+        name = short_of if sum(pathlib.PurePath(p).stem == pathlib.PurePath(place).stem for p in every) == 1 else place
+        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where)
+        alone = sum(_origin(other) == place for other in variants.values()) == 1
         named[own] = name if alone or not given else f"{name} ({given})"
     return named
+
+
+def _where(part: DataPlan) -> list[str]:
+    """The options that say where a data set of the package lies, and are given."""
+    return [] if zoo.is_path(part.name) else [option for option in places(part.name) if part.options.get(option)]
+
+
+def _origin(part: DataPlan) -> str:
+    """What names a data set: the folder of the user's own, else its file."""
+    return next((str(part.options[option]) for option in _where(part)), part.name)
 
 
 def _has_edges(plan: Plan) -> bool:
@@ -409,66 +423,6 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     if len(values) < 2:
         return mean, mean
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return mean - half, mean + half
-
-
-def best(
-    table: list[Row], metric: str, protocol: str, setting: str | None = None
-) -> tuple[int | None, tuple[int, ...]]:
-    """Index of the row with the best mean, and of the rows that are not known to be worse (`separated`).
-
-    Only rows of the protocol and of the setting (None: of any) with finite values take part.
-    """
-    sign = metrics.sign(metric)
-    means = [
-        (sign * np.mean(r.values[metric]), -i)
-        for i, r in enumerate(table)
-        if r.protocol == protocol
-        and setting in (None, r.setting)
-        and metric in r.values
-        and np.isfinite(r.values[metric]).all()
-    ]
-    if not means:
-        return None, ()
-    top = -max(means)[1]  # of equal means the first row's
-    others = sorted(-i for _, i in means if -i != top)
-    return top, tuple(i for i in others if not separated(table[top], table[i], metric))
-
-
-def separated(better: Row, worse: Row, metric: str) -> bool:
-    """Whether the 95 % interval of the paired difference lies on the better row's side of 0.
-
-    The difference is paired by seed; where both rows have the same test rows for all seeds it is paired by test row
-    too, and both intervals have to. With fewer than two common seeds nothing is known; nor where all seeds differ by
-    the same and test rows are drawn anew: steps of one row in a small test part do that by chance.
-    """
-    sign = metrics.sign(metric)
-    found = [by_seed(better, worse, metric), by_row(better, worse, metric)]
-    if found[0] is None or (found[1] is None and np.ptp(found[0]) <= 1e-9 * np.abs(found[0]).max()):
-        return False
-    return all(min(sign * low, sign * high) > 0 for low, high in (f for f in found if f is not None))
-
-
-def by_seed(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of the mean of a - b over their common seeds (Student t); None with fewer than two.
-
-    Seeds share their splits and initial keys, so that much of what varies from seed to seed is common to both.
-    """
-    of_a, of_b = a.by_seed(metric), b.by_seed(metric)
-    common = sorted(of_a.keys() & of_b.keys())
-    return interval(np.array([of_a[s] - of_b[s] for s in common])) if len(common) > 1 else None
-
-
-def by_row(a: Row, b: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of the mean of a - b over common seeds if the test rows were drawn anew; None unless they share
-    fixed ones and the metric's influence is known."""
-    shared = a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested)
-    common = sorted(set(a.seeds) & set(b.seeds))
-    if not shared or not common or metric not in a.influence or metric not in b.influence:
-        return None
-    at = [[row.seeds.index(s) for s in common] for row in (a, b)]
-    mean = float(np.mean(a.values[metric][at[0]]) - np.mean(b.values[metric][at[1]]))
-    half = influence.half_width(a.influence[metric][at[0]].mean(0) - b.influence[metric][at[1]].mean(0))
     return mean - half, mean + half
 
 

@@ -13,6 +13,11 @@ from fusion_jax.run.progress import Progress
 class Listener:
     """Hears of a study while it runs. A subclass says what it does then; here that is nothing."""
 
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        return type(self).__module__.rpartition(".")[2]
+
     def begin(self, cells: int, waiting: int) -> None:
         """So many cells, of which so many are to be run."""
 
@@ -48,8 +53,7 @@ class Listeners(Listener):
                     getattr(listener, call)(*args)
                 except Exception as error:
                     self.listeners.remove(listener)
-                    name = type(listener).__module__.rpartition(".")[2]
-                    warnings.warn(f"{name} is told no more: {type(error).__name__}: {error}", stacklevel=3)
+                    warnings.warn(f"{listener.name} is told no more: {type(error).__name__}: {error}", stacklevel=3)
 
     def begin(self, cells, waiting):
         self._all("begin", cells, waiting)

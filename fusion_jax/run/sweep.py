@@ -28,11 +28,17 @@ def data_key(cell: Cell) -> str:
     return repr((cell.plan.data.name, sorted(cell.plan.data.options.items())))
 
 
-def load_all(cells: Sequence[Cell]) -> dict[str, Dataset | Exception]:
-    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others."""
+def load_all(cells: Sequence[Cell], given: Mapping[str, Dataset] | None = None) -> dict[str, Dataset | Exception]:
+    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others.
+
+    Args:
+        given: {name: data set} of those in memory, which no file makes.
+    """
     found: dict[str, Dataset | Exception] = {}
     for cell in cells:
         key, part = data_key(cell), cell.plan.data
+        if part.name in (given or {}):
+            found[key] = given[part.name]
         if key not in found:
             loader_of(part.name, part.options)  # an unknown name is a mistake in the study, no failure
             try:
@@ -118,6 +124,7 @@ def run(
     looks: Sequence[int] = (),
     engine: str = "serial",
     workers: int = 1,
+    datasets: Mapping[str, Dataset] | None = None,
     loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
     progress: Callable[[Progress], None] | None = None,
@@ -134,6 +141,7 @@ def run(
         claims: what the study says beforehand, written down before anything is trained.
         looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
         loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
         progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, in whichever
@@ -144,7 +152,7 @@ def run(
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
             trained on another split.
     """
-    datasets = load_all(cells)
+    datasets = load_all(cells, datasets)
     for data in datasets.values():
         if isinstance(data, Dataset):
             loaded(data)

@@ -67,6 +67,7 @@ def run_until_decided(
     while True:
         current = [dataclasses.replace(cell, seeds=n) for (_, cell), n in zip(identified, seeds, strict=True)]
         failed = run(current, store, source, looks=planned, **how)
+        how.pop("loaded", None)  # what there is to say of the data has been said
         # what was tuned is the cell that was chosen now
         identified = identify([cell for _, cell in identified], datasets, store.read_study()["cells"])
         at = max(n for n in planned if n <= max(seeds))

@@ -1,5 +1,7 @@
 """GCAV: the identities of its parts, concepts, taps, and the command on a finished cell."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,14 @@ def test_concepts_by_rule(cell):
 def test_unknown_concepts_are_named(cell, rule, match):
     with pytest.raises(ValueError, match=match):
         concept(cell, rule)
+
+
+def test_nodes_without_a_label_are_of_no_class(cell):
+    labelled = np.arange(cell.data.num_nodes) % 4 > 0
+    some = dataclasses.replace(cell, data=dataclasses.replace(cell.data, labelled=labelled))
+    whole = concept(cell, "label:0", 0)
+    assert (whole & ~labelled).any()
+    np.testing.assert_array_equal(concept(some, "label:0", 0), whole & labelled)
 
 
 def test_a_concept_with_too_few_nodes_is_refused(cell, monkeypatch):

@@ -473,3 +473,33 @@ def test_the_named_columns_of_a_mask_are_the_modalities():
 def test_labels_in_another_form_come_with_the_way_to_the_right_one(labels, hint):
     with pytest.raises(ValueError, match=f"target.labels.*{hint}"):
         make(target=Target("classes", labels=labels, num_outputs=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(ids=["a"] * N), "field ids: rows 0 and 1 hold 'a'; expected each id once"),
+        (dict(ids=["a", "b"]), rf"field ids: shape \(2,\); expected \({N},\), one a node"),
+        (dict(ids=np.ones((N, 2))), "field ids: float64 .*; expected strings"),
+        (dict(labelled=[True]), rf"field labelled: shape \(1,\); expected \({N},\)"),
+        (dict(impute="mode"), "field impute: 'mode'; expected '' or 'mean' or 'median'"),
+        (
+            dict(made={"ring": Neighbours(2, (("a",),), "hamming")}),
+            r"made\['ring'\].metric: 'hamming'; expected 'cosine'",
+        ),
+    ],
+)
+def test_ids_labels_and_imputation_are_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_a_split_holds_labelled_rows_only_and_missing_values_are_allowed_where_they_are_filled():
+    d = make(labelled=np.arange(N) != 4, ids=np.arange(N))
+    assert d.ids.tolist() == [str(i) for i in range(N)]
+    with pytest.raises(ValueError, match="split of seed 0: test holds row 4, whose target is not known"):
+        d.split(0)
+    features = {**make().features, "a": dense(np.nan)}
+    with pytest.raises(ValueError, match="row 4 holds nan; expected finite values"):
+        make(features=features)
+    assert np.isnan(make(features=features, impute="mean").features["a"][4, 1])

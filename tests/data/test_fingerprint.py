@@ -195,3 +195,19 @@ def test_a_control_has_no_dropout_that_could_vary():
     varied = ("split", "init", "dropout"), ("split", "init"), ("split",)
     made = [tiny.cell(control__name="rbf_svm", per_seed=vary).identity(d) for vary in varied]
     assert made[0] == made[1] != made[2]
+
+
+def test_what_came_later_counts_where_it_is_used_and_ids_never():
+    first = dataset().fingerprint
+    named = dataset(ids=[f"n{i}" for i in range(N)], conversion="said")
+    assert named.fingerprint == first
+    unlabelled = dataset(labelled=IDS != 35, splits=splits.fixed(IDS[:20], IDS[20:30], np.delete(IDS[30:], 5), "fixed"))
+    labelled = dataclasses.replace(unlabelled, labelled=None)
+    assert unlabelled.fingerprint != labelled.fingerprint
+    gaps = changed(X["a"], (3, 1), np.nan)
+    holed = [dataset(features={**X, "a": gaps}, impute=how).fingerprint for how in ("mean", "median")]
+    elsewhere = dataset(features={**X, "a": changed(X["a"], (4, 1), np.nan)}, impute="mean").fingerprint
+    other = dataset(features={**X, "a": changed(gaps, (7, 0), 5)}, impute="mean").fingerprint
+    assert len({first, *holed, elsewhere, other, dataset(impute="mean").fingerprint}) == 6
+    for how in (Neighbours(3, (("a",),), "euclidean"), Neighbours(3, (("a",),), mutual=True)):
+        assert dataset(made={"other": how}).fingerprint != first

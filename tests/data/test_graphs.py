@@ -143,3 +143,48 @@ def test_several_groups_give_the_union_of_their_graphs():
 def test_too_few_seen_nodes_have_no_neighbours():
     with pytest.raises(ValueError, match="knn: k=3, expected 1 <= k < N = 3"):
         graphs.grow(Neighbours(3, (("a",),)), {"a": X}, np.ones((40, 1), bool), np.arange(40) < 3)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "euclidean"])
+@pytest.mark.parametrize("mutual", [False, True])
+def test_neighbours_by_any_metric_are_those_of_scipy(metric, mutual):
+    from scipy.spatial.distance import cdist
+
+    x = np.random.default_rng(3).normal(size=(30, 5))
+    distance = cdist(x, x, metric)
+    np.fill_diagonal(distance, np.inf)
+    chosen = np.zeros((30, 30), bool)
+    chosen[np.arange(30)[:, None], np.argsort(distance, axis=1)[:, :4]] = True
+    wanted = chosen & chosen.T if mutual else chosen | chosen.T
+    made = graphs.knn(x, 4, metric=metric, mutual=mutual)
+    found = np.zeros((30, 30), bool)
+    found[made.receivers, made.senders] = True
+    np.testing.assert_array_equal(found, wanted)
+    near = 1 / (1 + distance) if metric == "euclidean" else np.maximum(1 - distance, 0)
+    np.testing.assert_allclose(made.edges["weight"], near[made.receivers, made.senders], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "euclidean"])
+@pytest.mark.parametrize("mutual", [False, True])
+def test_a_node_that_arrives_changes_nothing_for_the_others(metric, mutual):
+    mask = np.ones((40, 1), bool)
+    how = Neighbours(4, (("a",),), metric, mutual)
+    before, after = graphs.grow(how, {"a": X}, mask, SEEN)
+    into = SEEN[after.receivers]
+    np.testing.assert_array_equal(after.senders[into], before.senders)
+    assert SEEN[after.senders].all() and (~SEEN[after.receivers]).any()
+    standard = graphs.standardise(X, SEEN)
+    for node in np.flatnonzero(~SEEN)[:3]:
+        joined = np.append(np.flatnonzero(SEEN), node)
+        alone = graphs.knn(standard[joined], 4, metric=metric, mutual=mutual)
+        mine = joined[alone.senders[alone.receivers == len(joined) - 1]]
+        got = after.senders[after.receivers == node]
+        if mutual:
+            np.testing.assert_array_equal(np.sort(got), np.sort(mine))
+        else:
+            assert len(got) == 4 and set(got) <= set(mine)
+
+
+def test_another_metric_is_refused_by_name():
+    with pytest.raises(ValueError, match="knn: metric='manhattan', expected one of cosine, correlation, euclidean"):
+        graphs.knn(X, 3, metric="manhattan")

@@ -1,5 +1,7 @@
 """Every rule of splitting gives what it says, the same for the same seed."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,15 @@ def test_what_no_rule_can_draw_from_is_refused_with_the_reason(make, message):
 def test_values_are_split_without_classes_and_columns_with():
     assert len(splits.fractions(np.arange(100) + 0.5, 0.5, 0.2, stratify=False).draw(0).test) == 30
     assert np.array_equal(splits.fractions(LABELS[:, None], 0.5, 0.2).draw(0).train, RULES["fractions"].draw(0).train)
+
+
+def test_splits_among_some_rows_leave_the_others_out():
+    rows = np.array([1, 3, 4, 7, 8, 9, 11, 12, 15, 19])
+    labels = np.arange(10) % 2
+    inner = splits.fractions(labels, 0.6, 0.2)
+    made = splits.among(rows, inner, 20)
+    assert (made.rows, made.rule, made.fixed) == (20, inner.rule, False)
+    for seed in range(3):
+        for part, wanted in vars(inner.draw(seed)).items():
+            np.testing.assert_array_equal(getattr(made.draw(seed), part), rows[wanted])
+    assert pickle.loads(pickle.dumps(made)).draw(1).train.tolist() == made.draw(1).train.tolist()

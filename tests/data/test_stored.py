@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from fusion_jax import data
 from fusion_jax.data import stored
 from fusion_jax.data.graphs import FromFeatures, neighbour_graphs, neighbour_recipes
-from tests import tiny
+from tests import folders, tiny
 
 
 def same(a, b):
@@ -58,6 +58,26 @@ def test_sparse_features_recipes_and_what_was_made_from_features_come_back():
     assert after.fingerprint == before.fingerprint
 
 
+def test_ids_names_of_columns_unlabelled_nodes_and_single_missing_values_come_back():
+    before = tiny.dataset()
+    (name, x), *_ = before.features.items()
+    x = x.copy()
+    x[np.flatnonzero(before.mask[:, 0])[3], 2] = np.nan
+    labelled = np.ones(60, bool)
+    labelled[np.setdiff1d(np.arange(60), np.concatenate(list(vars(before.split(0)).values())))[:2]] = False
+    before = dataclasses.replace(
+        before, features={**before.features, name: x}, ids=[f"n{i}" for i in range(60)], labelled=labelled,
+        columns={name: tuple("abcdef")}, impute="median",
+    )  # fmt: skip
+    after = stored.unpack(stored.pack(before))
+    same(after.ids, before.ids)
+    same(after.labelled, before.labelled)
+    same(after.features[name], np.where(before.mask[:, [0]], x, 0))
+    assert (after.columns, after.impute, after.fingerprint) == (before.columns, "median", before.fingerprint)
+    others = [dataclasses.replace(before, ids=None), dataclasses.replace(before, columns={})]
+    assert len({stored.key(d) for d in (before, after, *others)}) == 3
+
+
 def test_what_stands_in_masked_slots_is_not_kept():
     before = tiny.dataset()
     (name, x), *_ = before.features.items()
@@ -86,3 +106,16 @@ def test_a_file_that_is_none_is_told():
     for content in (b"", b"PK", stored.pack(tiny.dataset())[:-200]):
         with pytest.raises(ValueError, match="no data set as fusion_jax stores it"):
             stored.unpack(content)
+
+
+def test_ids_unlabelled_nodes_and_missing_values_come_back():
+    tables = folders.planted(nodes=60, missing=0.2)
+    tables["genes"].loc[::7, "g1"] = np.nan
+    tables["labels"] = tables["labels"][:50]
+    features = {name: tables[name] for name in ("genes", "clinical")}
+    before = data.Dataset.from_tables(features, tables["labels"], tables["edges"], impute="median")
+    after = stored.unpack(stored.pack(before))
+    assert after.fingerprint == before.fingerprint and after.impute == "median"
+    same(after.ids, before.ids)
+    same(after.labelled, before.labelled)
+    same(after.features["genes"], before.features["genes"])

@@ -7,9 +7,11 @@ import pytest
 
 from fusion_jax import data, study
 from fusion_jax.data.base import Dataset
+from fusion_jax.results.predictor import Predictor
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
+from fusion_jax.training.prepare import prepare
 from tests import folders, tiny
 
 
@@ -62,9 +64,22 @@ def test_a_cell_is_trained_recorded_with_ids_and_restored(tmp_path):
     assert first.labelled.tolist() == [True] * 54 + [False] * 6
     assert set(first.part[54:]) == {"unused"} and "unused" not in set(first.part[:54])
     again = restore(store, identity)
+    trained = prepare(of.plan.data, data_set, again.seeds, **of.plan.preparing).trials
+    for field in ("fill", "shift", "scale"):
+        for name, value in getattr(trained, field).items():
+            np.testing.assert_array_equal(value, getattr(again.prepared.trials, field)[name])
     for i, seed in enumerate(again.seeds):
         stored = np.stack(table[table.seed == seed].prediction.to_list())
         np.testing.assert_allclose(again.prediction(i), stored, rtol=1e-6, atol=1e-6)
+
+    predictor = Predictor.load(store.root, identity)
+    known = np.asarray(again.prepared.trials.fill["genes"])[0, 1]
+    genes = np.arange(6.0)
+    said = [
+        predictor({"genes": np.where(np.arange(6) == 1, value, genes)[None]}, ["new"], [("new", "p07")]).each[0]
+        for value in (np.nan, known)
+    ]
+    np.testing.assert_array_equal(*said)
 
 
 def test_without_a_folder_it_says_how_to_name_one():

@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from fusion_jax.results import compare, page, page_data, page_pairing, tables
+from fusion_jax.results import claims, compare, page, page_data, page_pairing, tables
+from fusion_jax.study import Claim
 from tests import pages
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -139,6 +140,32 @@ def test_where_influences_are_too_large_their_variances_of_pairs_are_enough(stud
         check(window, found, metric, "digits")
     window.click("#seeds label:has(#seed-3)")
     assert "test rows is of all seeds" in window.inner_text("#compare-note"), "what is not calculated anew is said"
+
+
+def test_where_seeds_were_added_p_and_intervals_hold_at_all_looks(opened, tmp_path):
+    made = pages.Pages(tmp_path / "study")
+    for label, skill in (("concat_mlp", 1.0), ("gmu", 2.5), ("mean", 1.1)):
+        made.add(label, 7, skill, wanted=8)
+    made.store.amend(looks=dict(plan=[3, 5, 8]))
+    (tmp_path / "p.html").write_bytes(page.render(made.store))
+    window, found = opened(tmp_path / "p.html"), tables.rows(made.store)
+    check(window, found, "accuracy", "synthetic")
+    assert "looked at 3, 5 of at most 8 seeds" in window.inner_text("#compare-note")
+
+
+def test_claims_stand_below_the_answer(opened, tmp_path):
+    made = pages.Pages(tmp_path / "study")
+    for label, skill in (("concat_mlp", 0.5), ("gmu", 3.0)):
+        made.add(label, 8, skill)
+    claim = Claim("gating helps", better="gmu, before", than="concat_mlp, before")
+    claims.record(made.store, [claim])
+    (tmp_path / "p.html").write_bytes(page.render(made.store))
+    window = opened(tmp_path / "p.html")
+    (answered,) = claims.answer(made.store)
+    assert answered.verdict == "holds" and answered.late
+    text = window.inner_text("#claims li")
+    assert "✓ holds" in text and "gating helps" in text and f"written when {answered.late} seeds had finished" in text
+    assert window.inner_text("#sentence").replace("\u2212", "-").startswith("Of 1 claim 1 holds")
 
 
 def test_a_name_is_text_and_nothing_is_asked_of_the_network(study, file, opened):

@@ -11,8 +11,9 @@ from fusion_jax import data
 from fusion_jax.results.predictor import Predictor
 from fusion_jax.results.store import Store, read_json, write_json
 from tests.cells import tiny_cell, train_cells
-from tests.tiny import as_users_run
+from tests.tiny import as_users_run, command
 
+SMALL = dict(model__fusion__name="mean", model__layer__name="gcn")
 FILE = '''"""Sixty planted nodes; with `fewer` those of the test part but one are yet to come."""
 import dataclasses
 import numpy as np
@@ -21,21 +22,25 @@ from fusion_jax.data import splits
 from fusion_jax.data.base import edge_set
 from fusion_jax.data.graphs import neighbour_graphs, neighbour_recipes
 
-def load(fewer=False, made=False, weighted=False):
+def load(fewer=False, made=False, weighted=False, gaps=False):
     d = data.load("synthetic", nodes=60, modalities=2, classes=2, dim=6, missing=0.2, redundant=0.6, unique=0.6)
     keep = np.arange(41 if fewer else 60)  # test nodes are the last twenty
     features, mask = {m: x[keep] for m, x in d.features.items()}, d.mask[keep]
+    for x in features.values() if gaps else ():
+        x[(np.arange(len(x)) % 4 == 1), 2] = np.nan  # single values, in training rows and in those that arrive
     g = d.graphs[d.default_graph]
     inside = np.isin(g.senders, keep) & np.isin(g.receivers, keep)
     weight = {"weight": 0.5 + np.asarray(g.senders + g.receivers)[inside] % 7} if weighted else {}
     own = edge_set(g.senders[inside], g.receivers[inside], len(keep), weight)
-    graphs = neighbour_graphs(features, mask, 3) if made else {"given": own}
+    known = {m: np.nan_to_num(x) for m, x in features.items()}
+    graphs = neighbour_graphs(known, mask, 3) if made else {"given": own}
     labels = d.target.labels[keep]
     return dataclasses.replace(
         d, features=features, mask=mask, graphs=graphs, default_graph="knn" if made else "given",
         target=dataclasses.replace(d.target, fields=dict(labels=labels)),
         made=neighbour_recipes(features, 3) if made else {},
         splits=splits.fixed(np.arange(25), np.arange(25, 40), np.arange(40, len(keep)), "planted"),
+        impute="mean" if gaps else "",
         provenance=dataclasses.replace(d.provenance, checksum="", of_arrays=True), setting="inductive",
     )
 '''
@@ -57,7 +62,7 @@ def tiny(settings, tmp_path_factory):
     return trained(tmp_path_factory.mktemp("tiny"), model__layer__name="sage")
 
 
-@pytest.mark.parametrize("options", [dict(made=False), dict(made=False, weighted=True), dict(made=True)])
+@pytest.mark.parametrize("options", [{}, dict(weighted=True), dict(made=True, gaps=True)])
 def test_nodes_that_arrive_are_predicted_as_the_test_nodes_that_a_cell_had(tmp_path, options):
     """Training of the inductive setting does not see test nodes: a cell without them is asked for them."""
     (tmp_path / "mine.py").write_text(FILE)
@@ -69,7 +74,7 @@ def test_nodes_that_arrive_are_predicted_as_the_test_nodes_that_a_cell_had(tmp_p
     predictor = Predictor.load(tmp_path / "b")
     x = {m: np.where(full.mask[new, i, None], v[new], np.nan) for i, (m, v) in enumerate(full.features.items())}
     given, edges = full.graphs[full.default_graph], None
-    if not options["made"]:
+    if "made" not in options:
         arriving = (given.senders > 40) | (given.receivers > 40)
         edges = pd.DataFrame(dict(a=given.senders, b=given.receivers, **(given.edges or {})))[arriving]
     said = predictor(x, ids=new, edges=edges)
@@ -104,6 +109,77 @@ def test_the_data_set_is_not_needed_and_the_stored_scalers_are_used(tiny, tmp_pa
     fitted = {s: {**f, "scale": {k: 2 * v for k, v in f["scale"].items()}} for s, f in predictor.fitted.items()}
     doubled = Predictor(predictor.store, predictor.cell, predictor.seeds, fitted)
     assert np.abs(doubled(x, edges=[("120", 0)]).each - before).max() > 1e-3
+
+
+def test_a_single_missing_value_is_the_mean_of_the_training_rows(tiny):
+    predictor = Predictor.load(tiny[0].root, seed=1)
+    x = {m: v[:2].copy() for m, v in predictor.data.features.items()}
+    rows = predictor.cell.prepared.splits[1].train
+    rows = rows[predictor.data.mask[rows, 0]]
+    gap, filled = ({**x, "m0": x["m0"].copy()} for _ in range(2))
+    gap["m0"][1, 4] = np.nan
+    filled["m0"][1, 4] = predictor.data.features["m0"][rows, 4].mean(dtype=np.float64)
+    np.testing.assert_allclose(predictor(gap).each, predictor(filled).each, rtol=0, atol=1e-6)
+    assert np.abs(predictor(gap).each - predictor(x).each).max() > 1e-4
+
+
+@pytest.fixture(scope="module")
+def of_tables(settings, tmp_path_factory):
+    """A cell of a user's tables: ids, names of columns, texts, nodes without a label; and tables of new nodes."""
+    folder, rng = tmp_path_factory.mktemp("tables"), np.random.default_rng(0)
+    (folder / "old").mkdir()
+    (folder / "new").mkdir()
+    ids = [f"p{i:02}" for i in range(50)]
+    genes = pd.DataFrame(rng.normal(size=(50, 3)), index=pd.Index(ids, name="id"), columns=["g1", "g2", "g3"])
+    label = np.where(genes.g1 > 0, "ill", "well").astype(object)
+    label[-4:] = None
+    clinic = pd.DataFrame(dict(age=rng.normal(size=50), site=np.tile(["A", "B"], 25)), index=genes.index)
+    pairs = pd.DataFrame(dict(source=ids, target=np.roll(ids, 1)))
+    for name, table in dict(genes=genes, clinic=clinic).items():
+        table.iloc[:46].to_csv(folder / "old" / f"{name}.csv")
+    genes.iloc[46:][["g3", "g1", "g2"]].to_csv(folder / "new" / "genes.csv")
+    clinic.iloc[[48, 46]].to_csv(folder / "new" / "clinic.csv")
+    pd.Series(label, genes.index, name="state").iloc[:46].to_csv(folder / "old" / "labels.csv")
+    pairs.iloc[1:46].to_csv(folder / "old" / "edges.csv", index=False)
+    pairs.iloc[46:].to_csv(folder / "new" / "edges.csv", index=False)
+    options = dict(folder=str(folder / "old"), onehot=True)
+    store, (identity,) = train_cells(
+        folder / "results", [tiny_cell(data__name="tables", data__options=options, **SMALL)]
+    )
+    return folder, genes, clinic, pairs
+
+
+def test_new_tables_are_joined_by_ids_and_names_of_columns(of_tables):
+    folder, genes, clinic, pairs = of_tables
+    predictor = Predictor.load(folder / "results")
+    assert predictor.ids[:2].tolist() == ["p00", "p01"] and predictor().ids[45] == "p45"
+    new = genes.index[46:]
+    x = dict(
+        genes=genes.loc[new].to_numpy(),
+        clinic=np.array([[clinic.age[i], clinic.site[i] == "A", clinic.site[i] == "B"] for i in new]),
+    )
+    mask = dict(clinic=[True, False, True, False])
+    wanted = predictor(x, ids=new, edges=pairs.iloc[46:], mask=mask).frame()
+    given = dict(genes=genes.loc[new][["g2", "g3", "g1"]], clinic=clinic.iloc[[48, 46]])
+    found = predictor(given, edges=pairs.iloc[46:])
+    pd.testing.assert_frame_equal(found.frame(), wanted)
+    assert set(wanted["prediction"]) <= {"ill", "well"}
+    status, printed = command(
+        "experiments.predict",
+        f"--workdir={folder / 'results'}",
+        f"--folder={folder / 'new'}",
+        f"--out={folder / 'p.csv'}",
+    )
+    assert status == 0 and printed.endswith("p.csv, 4 rows\n")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "p.csv").sort_values("id", ignore_index=True), wanted)
+    status, printed = command("experiments.predict", f"--workdir={folder / 'results'}")
+    assert status == 0 and printed.startswith("id,prediction,p ill,p well\np00,")
+    with pytest.raises(ValueError, match=r"x\['clinic'\]: column 'site', row 0 holds 'C'; expected one of A, B"):
+        predictor(dict(clinic=clinic.iloc[[48]].assign(site="C")))
+    with pytest.raises(ValueError, match="ids: row 0: 'p03' is an old node"):
+        predictor(dict(genes=genes.iloc[[3]]))
+    status, printed = command("experiments.predict", f"--workdir={folder / 'results'}", f"--folder={folder / 'x'}")
+    assert status == 2 and "no such folder; expected one with tables of new nodes" in printed
 
 
 def test_one_seed_or_the_best_or_all(tiny):
@@ -208,9 +284,6 @@ def test_parts_go_on_where_nodes_arrive_and_eigenvectors_have_none_for_them(tmp_
     assert len(predictor.computed()) == 120
     with pytest.raises(ValueError, match=r"structure eigenvectors\(k=2\) encodes the whole graph"):
         predictor(x)
-
-
-SMALL = dict(model__fusion__name="mean", model__layer__name="gcn")
 
 
 def test_values_come_in_their_own_units_with_their_spread(tmp_path):

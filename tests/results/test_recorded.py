@@ -77,3 +77,17 @@ def test_a_history_ends_where_its_seed_stopped():
     table = history_table(history, SEEDS)
     assert table[["seed", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2], [3, 0]]
     assert table.train_loss.tolist() == [3, 2, 1, 4] and table.val_loss.isna().all()
+
+
+def test_ids_and_who_is_labelled_are_recorded_where_there_are_some():
+    data = tiny.dataset()
+    ready = tiny.prepared(tiny.cell().plan, data, (0, 1))
+    logits = np.zeros((2, 60, 2))
+    plain = prediction_table(logits, data, ready)
+    assert "id" not in plain and "labelled" not in plain
+    train = np.zeros(60, bool)
+    train[np.concatenate([*vars(data.split(0)).values()])] = True
+    named = dataclasses.replace(data, ids=[f"n{i}" for i in range(60)], labelled=train)
+    table = prediction_table(logits, named, ready)
+    assert table.id.tolist() == [f"n{i}" for i in range(60)] * 2 and table.labelled.tolist() == train.tolist() * 2
+    assert table.drop(columns=["id", "labelled"]).equals(plain)

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from fusion_jax.results import serve
+from fusion_jax.results import running, serve
+from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from tests import pages
 
@@ -68,6 +69,20 @@ def test_it_follows_the_study_and_says_so_only_when_something_changed(made, serv
     assert [row["label"] for row in data["rows"]] == ["concat_mlp", "gmu", "lmf"]
 
 
+def test_how_far_cells_are_is_told_without_reading_results(made, served, monkeypatch):
+    before = json.loads(ask(served)[2])["results"]
+    monkeypatch.setattr(serve.page_data, "collect", lambda store: pytest.fail("results were read"))
+    cell = made.cells[1][0]
+    with exclusive(made.store.root):
+        running.write(made.store, {cell: dict(epoch=4, epochs=6, validation=["accuracy", 0.5])})
+        status, headers, content = ask(served, "/status.json")
+        found = json.loads(content)
+        assert status == 200 and found["status"] == dict(done=1, failed=0, running=1, waiting=0)
+        assert found["cells"][cell]["progress"]["epoch"] == 4 and found["results"] == before
+        assert ask(served, "/status.json", **{"If-None-Match": headers["ETag"]})[0] == 304
+        assert ask(served)[0] == 200
+
+
 def test_a_folder_without_a_study_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no study"):
         serve.server(Store(tmp_path))
@@ -77,9 +92,17 @@ def test_a_folder_without_a_study_is_an_error(tmp_path):
 def test_an_open_page_shows_what_is_new_and_keeps_what_was_chosen(made, served, opened):
     window = opened(f"http://{serve.ADDRESS}:{served}/")
     assert "1 of 2 cells finished, 1 waiting" in window.inner_text("#status")
+    with exclusive(made.store.root):
+        running.write(made.store, {made.cells[1][0]: dict(epoch=4, epochs=6, validation=["accuracy", 0.5])})
+        window.locator("#cell-list summary", has_text="epoch 4 of 6, accuracy 0.500 on validation rows").wait_for()
+        assert "1 running" in window.inner_text("#status")
     window.fill("#filter", "g")
     window.click("#seeds label:has(#seed-1)")
     made.add("gmu", seeds=2, model__placement="after")
     window.locator("#compare-table tbody tr", has_text="after").wait_for()
     assert window.input_value("#filter") == "g" and not window.is_checked("#seed-1")
-    assert {url.rpartition("/")[2] for url in window.asked if not url.startswith("data:")} == {"", "data.json"}
+    assert {url.rpartition("/")[2] for url in window.asked if not url.startswith("data:")} == {
+        "",
+        "status.json",
+        "data.json",
+    }

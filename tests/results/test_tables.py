@@ -13,6 +13,7 @@ from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import DataPlan
 from fusion_jax.records import Target
 from fusion_jax.results import report, tables
+from fusion_jax.results.differences import difference
 from fusion_jax.results.recorded import metric_table, prediction_table
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
@@ -28,66 +29,9 @@ def row(values, seeds=(), protocol="honest", setting="default", metric="accuracy
     )
 
 
-def test_a_difference_is_paired_by_seed():
-    rng = np.random.default_rng(0)
-    a, b = VALUES, VALUES - 0.03 + rng.normal(size=4) / 500
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    np.testing.assert_allclose(tables.by_seed(row(a), row(b), "accuracy"), (low, high), rtol=1e-10)
-    assert tables.separated(row(a), row(b), "accuracy") and not tables.separated(row(b), row(a), "accuracy")
-    (a_low, _), (_, b_high) = tables.interval(a), tables.interval(b)
-    assert a_low < b_high, "their own intervals overlap"
-
-
-@pytest.mark.parametrize(("apart", "known"), [(1.01, True), (0.99, False)])
-def test_a_row_is_marked_until_the_interval_leaves_0(apart, known):
-    difference = np.array([0.01, -0.02, 0.03, 0.02])
-    half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
-    other = VALUES + difference - difference.mean() + apart * half
-    assert tables.best([row(VALUES), row(other)], "accuracy", "honest") == (1, () if known else (0,))
-    lower = [row(-v, metric="rmse") for v in (VALUES, other)]
-    assert tables.best(lower, "rmse", "honest") == (1, () if known else (0,))
-
-
-def test_equal_rows_are_not_separated_and_rows_without_numbers_take_no_part():
-    assert tables.best([row(VALUES), row(VALUES)], "accuracy", "honest") == (0, (1,))
-    assert tables.best([row(VALUES)], "accuracy", "honest") == (0, ())
-    assert tables.best([row(VALUES * np.nan), row(VALUES), row([0.1])], "accuracy", "honest") == (1, (2,))
-    assert tables.best([row(VALUES * np.nan)], "accuracy", "honest") == (None, ())
-
-
-def test_equal_differences_of_drawn_test_rows_separate_nothing():
-    """One row of a test part more in each of two seeds: an interval without width, and no evidence."""
-    assert not tables.separated(row([0.55, 0.60]), row([0.50, 0.55]), "accuracy")
-    assert tables.separated(row([0.55, 0.60]), row([0.50, 0.551]), "accuracy")
-    assert tables.best([row([0.55, 0.60]), row([0.50, 0.55])], "accuracy", "honest") == (0, (1,))
-
-
 def test_values_without_their_seeds_are_an_error():
     with pytest.raises(ValueError):
         row([0.5, 0.6, 0.7], seeds=(0, 2)).by_seed("accuracy")
-
-
-def test_only_common_seeds_are_compared():
-    full, some = row([0.9, 0.5, 0.6, 0.2], (0, 1, 2, 3)), row([0.55, 0.651], (1, 2))
-    np.testing.assert_allclose(tables.by_seed(some, full, "accuracy"), tables.interval(np.array([0.05, 0.051])))
-    assert tables.best([full, some], "accuracy", "honest") == (1, ())
-    assert tables.by_seed(full, row([0.9], (1,)), "accuracy") is None
-    assert not tables.separated(full, row([0.0], (1,)), "accuracy"), "of one common seed nothing is known"
-    lucky = row([0.7, 0.8], (0, 3))  # the best mean, and worse on each of its own seeds than the whole row
-    whole = row([0.9, 0.1, 0.1, 0.95], (0, 1, 2, 3))
-    assert tables.best([lucky, whole], "accuracy", "honest") == (0, (1,))
-
-
-def test_only_rows_of_one_protocol_and_setting_are_compared():
-    table = [
-        row(VALUES),
-        row(VALUES + 0.2, protocol="paper"),
-        row(VALUES + 0.1, setting="inductive"),
-        row(VALUES**2 - 1),
-    ]
-    assert tables.best(table, "accuracy", "honest", "default") == (0, ())
-    assert tables.best(table, "accuracy", "honest", "inductive") == (2, ())
-    assert tables.best(table, "accuracy", "paper") == (1, ())
 
 
 def right(wrong, n=100):
@@ -103,28 +47,6 @@ def right(wrong, n=100):
 def fixed(*wrong):
     values, fields = right(wrong)
     return row(values, **fields)
-
-
-def test_on_fixed_test_rows_the_rows_are_asked_too():
-    ten, eight = fixed(range(10), range(10)), fixed(range(20, 28), range(20, 28))
-    assert tables.by_seed(eight, ten, "accuracy") == pytest.approx((0.02, 0.02)), "two fits, the same for all seeds"
-    difference = np.r_[np.ones(10), np.zeros(10), -np.ones(8), np.zeros(72)]
-    assert tables.by_row(eight, ten, "accuracy") == pytest.approx(tables.interval(difference))
-    assert tables.best([ten, eight], "accuracy", "honest") == (1, (0,))
-    assert tables.best([fixed(range(40), range(40)), eight], "accuracy", "honest") == (1, ())
-    noisy = fixed(range(60), range(10))  # the rows tell them apart, the seeds do not
-    assert min(tables.by_row(eight, noisy, "accuracy")) > 0 and tables.best([noisy, eight], "accuracy", "honest")[1]
-    some = dataclasses.replace(ten, seeds=(1, 2))  # its second seed is the other's third
-    three = fixed(range(50), range(60), range(20, 28))
-    assert tables.by_row(three, some, "accuracy") == pytest.approx(
-        tables.interval(
-            (right([range(60), range(20, 28)])[1]["influence"]["accuracy"].mean(0) - ten.influence["accuracy"].mean(0))
-            + (0.4 + 0.92) / 2
-            - 0.9
-        )
-    )
-    other = dataclasses.replace(ten, tested=np.arange(1, 101))
-    assert tables.by_row(eight, other, "accuracy") is None
 
 
 def test_a_column_says_what_the_fixed_test_rows_leave_open():
@@ -224,6 +146,18 @@ def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_nam
     assert names(("/x/mine.py", {}), ("/y/mine.py", {}), ("a", {})) == ["/x/mine.py", "/y/mine.py", "a"]
 
 
+def test_a_folder_of_tables_is_named_like_itself():
+    def names(*options):
+        plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": "tables", "options": more}) for more in options]
+        return list(tables.data_names(plans).values())
+
+    assert names({"folder": "/x/cohort"}) == ["cohort"]
+    assert names({"folder": "/x/cohort", "k": 5}, {"folder": "/x/cohort"}) == ["cohort (k=5)", "cohort"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/x/other", "k": 5}) == ["cohort", "other"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/y/cohort"}) == ["/x/cohort", "/y/cohort"]
+    assert names({}) == ["tables"]
+
+
 def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
     cells = [("gmu", 5, {}), ("whole", 5, {}), ("none", 2, {}), ("two", 5, {})]
     lost = dict(
@@ -238,7 +172,7 @@ def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
     assert all(len(v) == 3 for v in gmu.values.values())
     assert none.values == {} and none.error == "1 diverged at epoch 3; 0 diverged at epoch 7"
     expected = [whole.by_seed("accuracy")[s] - gmu.by_seed("accuracy")[s] for s in gmu.seeds]
-    np.testing.assert_allclose(tables.by_seed(whole, gmu, "accuracy"), tables.interval(np.array(expected)))
+    np.testing.assert_allclose(difference(whole, gmu, "accuracy").values, expected)
     text = report.write(store)
     assert "| none | before | FAILED: 1 diverged at epoch 3; 0 diverged at epoch 7 |" in text
     assert gmu.label in text and gmu.label in (store.root / "report" / "calibration.md").read_text()
@@ -330,3 +264,11 @@ def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
     (row,) = tables.rows(store)
     assert row.met is None and row.test_rows < row.train_rows, "no more test than training rows: nobody asks"
     assert row.splits == tuple(split_digest(data.split(s)) for s in range(2)) and len(set(row.splits)) == 2
+
+
+def test_of_splits_with_few_training_rows_the_best_single_modality_has_the_mean_of_its_choice(tmp_path):
+    m0, m1, best = tables.rows(study(tmp_path, [single("m0"), single("m1")]))
+    np.testing.assert_array_equal(best.met, m0.met)
+    chosen = [next(r for r in (m0, m1) if r.by_seed("accuracy")[s] == best.by_seed("accuracy")[s]) for s in best.seeds]
+    np.testing.assert_allclose(best.met_influence["auc"], np.mean([r.met_influence["auc"] for r in chosen], 0))
+    assert best.train_rows == m0.train_rows and best.name == tables.SINGLE

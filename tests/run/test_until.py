@@ -15,7 +15,7 @@ from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run
 from fusion_jax.run.until import run_until_decided
 from fusion_jax.study import Cell, Claim, tuning
-from tests import tiny
+from tests import studies, tiny
 
 DATA = tiny.dataset()
 RIGHT = {"concat_mlp": 0.55, "sum": 0.55, "gmu": 0.95, "late_logits": 0.52}
@@ -150,3 +150,14 @@ def test_a_claim_about_no_row_leaves_nothing_behind(store):
     with pytest.raises(ValueError, match="here: claim 'c': better='gmo' names no row"):
         run(CELLS, store, "here", claims=[Claim("c", "gmo", "sum")])
     assert not (store.root / "study.json").exists()
+
+
+def test_the_command_says_what_every_look_found(tmp_path, study_file, monkeypatch):
+    monkeypatch.undo()
+    file = study_file(studies.LR, studies.RBF)
+    status, out = studies.run(file, tmp_path / "r", "--until_decided", "--max_seeds=3")
+    assert status == 0, out
+    assert "2 seeds: 0 of 1 decided" in out and "3 seeds: 0 of 1 decided" in out
+    assert Store(tmp_path / "r").read_study()["looks"]["plan"] == [2, 3]
+    status, out = studies.run(file, tmp_path / "r", "--until_decided", "--max_seeds=4")
+    assert status == 2 and "error: looks: the study was begun with looks at 2, 3 seeds" in out

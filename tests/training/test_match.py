@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 
 from configs.base import get_config
@@ -116,3 +117,25 @@ def test_every_fusion_has_a_count(size):
     for name in ("mean", "sum", "late_logits"):
         placement = zoo.get("fusion", name).placements[-1]
         assert size(plan_of(name, placement)) > 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_nearest_of_all_widths_is_found_in_few_looks(seed):
+    """Counts of models as they are, a + b D + c D^2 at multiples of the heads, and one that no such curve fits."""
+    rng, looked = np.random.default_rng(seed), []
+    a, b, c = rng.integers(0, 20_000), rng.integers(1, 600), rng.choice([0, 0.5, 2, 10, 60])
+    heads, budget, bent = int(rng.choice([1, 2, 3, 8])), int(rng.integers(1, 200_000)), seed % 4 == 0
+
+    def size(dim: int) -> int:
+        return int(a + b * dim + c * dim**2 + bent * 5_000 * (dim // 16))
+
+    def count(dim: int) -> int | None:
+        if dim % heads:
+            return None
+        looked.append(dim)
+        return size(dim)
+
+    dim, found = nearest_width(count, budget)
+    assert found == size(dim) and dim % heads == 0
+    assert abs(found - budget) == min(abs(size(d) - budget) for d in range(heads, 1025, heads))
+    assert len(looked) <= 17

@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 
 from fusion_jax.analysis.base import Report
 from fusion_jax.analysis.gcav import modules
-from fusion_jax.analysis.gcav.concepts import LEAST, concept, label
+from fusion_jax.analysis.gcav.concepts import LEAST, concept, known_labels, label
 from fusion_jax.analysis.gcav.report import RANDOM, report
 from fusion_jax.analysis.gcav.taps import gradients, states
 from fusion_jax.records import Info
@@ -97,7 +97,7 @@ def gcav(
     sets = {rule: concept(cell, rule, place) for rule in concepts}
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     chosen = _target(cell, target)
-    nodes = _sample(rng, np.flatnonzero(np.asarray(cell.data.target.labels) == chosen), examples, f"class {chosen}")
+    nodes = _sample(rng, np.flatnonzero(known_labels(cell) == chosen), examples, f"class {chosen}")
     model, batch = cell.models[place], cell.batch(place)
     found, grads = states(model, batch), gradients(model, batch, nodes, chosen)
     # A node that lacks a modality has gradient 0 at its encoding: it says nothing there.
@@ -123,7 +123,8 @@ def gcav(
 
 
 def _target(cell: Restored, target: str) -> int:
-    return label(cell, target) if target else int(np.bincount(np.asarray(cell.data.target.labels)).argmax())
+    labels = known_labels(cell)
+    return label(cell, target) if target else int(np.bincount(labels[labels >= 0]).argmax())
 
 
 def _sample(rng: np.random.Generator, nodes: np.ndarray, most: int, what: str) -> np.ndarray:

@@ -29,7 +29,7 @@ def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
     elif name == "degree":
         found = _top_decile(cell, place)
     elif name == "label":
-        found = np.asarray(cell.data.target.labels) == label(cell, value)
+        found = known_labels(cell) == label(cell, value)
     else:
         raise ValueError(
             f"no concept rule {rule!r}{nearest(name, RULES)}; there are: missing:<modality>, degree, label:<class>"
@@ -38,6 +38,12 @@ def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
         if count < LEAST:
             raise ValueError(f"concept {rule!r}: {count} of {len(found)} nodes {word} it, at least {LEAST} are needed")
     return found
+
+
+def known_labels(cell: Restored) -> np.ndarray:
+    """int [N], the class of every node, -1 where it is not known."""
+    labels, labelled = np.asarray(cell.data.target.labels), cell.data.labelled
+    return labels if labelled is None else np.where(labelled, labels, -1)
 
 
 def label(cell: Restored, value: str) -> int:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from fusion_jax.arrays import spread
 from fusion_jax.data.graphs import FromFeatures, knn
-from fusion_jax.data.making.agreement import Agreement, adjusted_homophily, agreement, closure, directions
+from fusion_jax.data.making.agreement import WIDTH, Agreement, adjusted_homophily, agreement, closure, directions
 from fusion_jax.data.making.report import Conversion, count, some
 from fusion_jax.records import Target
 
@@ -154,7 +154,10 @@ def _alignment(name, labels: Agreement | None, features, mask, told, train, edge
             )
 
 
-def _directions(x: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _directions(x: np.ndarray | sp.csr_matrix, present: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Unit vectors of the nodes that are present, 0 elsewhere; of a sparse matrix those of random projections."""
+    if sp.issparse(x):
+        x = x @ np.random.default_rng(seed).normal(size=(x.shape[1], WIDTH))
     made = np.zeros((len(x), x.shape[1]))
     if present.any():
         made[present] = directions(x[present])

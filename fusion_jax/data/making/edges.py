@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import jraph
 import numpy as np
 import pandas as pd
@@ -22,8 +20,6 @@ ENDS = (  # names of the two columns, in the order sender, receiver
     ("start", "end"),
     ("node1", "node2"),
     ("id1", "id2"),
-    ("u", "v"),
-    ("a", "b"),
 )
 MANY = 0.1  # share of edges with ids nobody knows, or of rows that repeat others, that looks like a mistake
 
@@ -100,12 +96,14 @@ def _with_first_line(table: Table, names: list[str] | None) -> Table:
 
 
 def _positions(table: Table, end: str, texts: list[str], nodes: int) -> np.ndarray:
-    for row, text in enumerate(texts):
-        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) >= nodes:
-            raise ValueError(
-                f"{table.where}, column {end!r}, {table.place(row)}: {text!r}; expected a position in [0, {nodes})"
-            )
-    return np.array([int(text) for text in texts], np.int64)
+    """The row numbers in a column, checked."""
+    plain = pd.Series(texts, dtype=str).str.fullmatch(r"[0-9]{1,18}").to_numpy(bool)
+    values = np.where(plain, np.array(texts, dtype=object), "0").astype(np.int64)
+    bad = np.flatnonzero(~plain | (values >= nodes))
+    if bad.size:
+        at, found = table.place(int(bad[0])), texts[bad[0]]
+        raise ValueError(f"{table.where}, column {end!r}, {at}: {found!r}; expected a position in [0, {nodes})")
+    return values
 
 
 def _numbers(table: Table, key: str) -> np.ndarray:

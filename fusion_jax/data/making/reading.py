@@ -58,7 +58,7 @@ class Table:
 
 
 def read(given: Any, where: str, *, text: bool = False, id: str | None = None, by: str = "id") -> Table:
-    """A table from a path, a DataFrame or Series, or (with by="position") an array.
+    """A table from a path, a DataFrame or Series, or (with by="position") an array; one that is read already as it is.
 
     Args:
         where: what to call it where it is no file.
@@ -69,6 +69,8 @@ def read(given: Any, where: str, *, text: bool = False, id: str | None = None, b
     Raises:
         FileNotFoundError: no such file. ValueError: it cannot be read as a table with ids; says why.
     """
+    if isinstance(given, Table):
+        return given
     if isinstance(given, str | os.PathLike):
         path = pathlib.Path(folders.expand(given))
         where = path.name
@@ -201,8 +203,10 @@ def _check_widths(path: pathlib.Path, separator: str, width: int) -> None:
     """Raises ValueError where a line has fewer fields than the first, as a file that was cut off has."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=separator)
-        for row in reader:
-            if any(cell.strip() for cell in row) and len(row) < width - 1:
+        rows = (row for row in reader if any(cell.strip() for cell in row))
+        next(rows)  # the names, one fewer where R wrote them
+        for row in rows:
+            if len(row) < width:
                 found = f"{len(row)} field{'s' if len(row) > 1 else ''}"
                 raise ValueError(f"{path.name}, line {reader.line_num}: {found}; expected {width}, as in line 1")
 

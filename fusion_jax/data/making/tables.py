@@ -133,6 +133,7 @@ def from_tables(
         setting=setting,
         default_graph=default,
         made=recipes,
+        columns={m: tuple(names) for m, names in called.items()},
         ids=None if own_names is None else np.array(own_names, dtype=str),
         labelled=None if known.labelled.all() else known.labelled,
         impute=impute,

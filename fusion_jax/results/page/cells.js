@@ -13,9 +13,8 @@ function definitions(pairs, label) {
 
 function cellBody(id, cell) { // made when it is opened
   const row = study.rows.find((r) => r.cell === id), config = {...study.common, ...cell.config};
-  const costs = [['parameters', row && row.parameters !== null ? row.parameters : undefined], ['width D', cell.dim], ['FLOPs an epoch', cell.flops], ['peak memory, bytes', cell.peak_bytes],
-    ['seconds of training', cell.train_seconds], ['seconds of compilation', cell.compile_seconds], ['best epoch by seed', cell.best_epoch],
-    ['splits', cell.split_rule]].filter(([, v]) => v !== undefined && (!Array.isArray(v) || v.length));
+  const costs = [...Object.values(COSTS).map(({head, of}) => [head, row && of(row)]), ['width D', cell.dim], ['best epoch by seed', cell.best_epoch],
+    ['splits', cell.split_rule]].filter(([, v]) => v !== undefined && v !== null && (!Array.isArray(v) || v.length));
   return [
     cell.error && errorBody(cell), cell.damaged && el('p', {class: 'warning'}, plainText(cell.damaged)),
     ...(cell.diverged || []).map(([seed, epoch, cause]) => el('p', {class: 'warning'}, `Seed ${seed} diverged at epoch ${epoch}: ${plainText(cause)}`)),
@@ -61,7 +60,13 @@ function placeOf(cell) {
 function cellHead(cell) {
   const [sign, word] = STATES[cell.state];
   return [el('span', {class: `state ${cell.state}`, title: word}, el('span', {'aria-hidden': 'true'}, sign), el('span', {class: 'hidden'}, word)), ' ',
-    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length < cell.seeds ? `${cell.finished.length} of ` : ''}${count(cell.seeds, 'seed')}`)];
+    named(cell.label), ' ', el('span', {class: 'muted'}, `${placeOf(cell)} · ${cell.finished.length < cell.seeds ? `${cell.finished.length} of ` : ''}${count(cell.seeds, 'seed')}${progressText(cell.progress)}`)];
+}
+
+function progressText(progress) { // of a cell that is being trained
+  if (!progress || !progress.epoch) return '';
+  const {epoch, epochs, validation} = progress;
+  return ` · epoch ${epoch}${epochs ? ` of ${epochs}` : ''}${validation ? `, ${plainText(validation[0])} ${fixed(validation[1])} on validation rows` : ''}`;
 }
 
 function drawCells() {

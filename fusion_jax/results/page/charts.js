@@ -101,7 +101,7 @@ function forestCell(range, row, text) { // one row: its interval as a line, its 
 
 function forestAxis(range, sign) { // the head of the column
   const x = forestScale(range), {width} = FOREST;
-  const {ticks, digits} = ticksOf(range[0], range[1], isNarrow() ? 3 : 5);
+  const {ticks, digits} = ticksOf(range[0], range[1], isNarrow() ? 4 : 5);
   const right = sign > 0;
   return svg('svg', {width, height: 34, class: 'forest', role: 'img'},
     svg('title', null, `Difference to the baseline with its 95 % interval, from ${fixed(range[0], digits)} to ${fixed(range[1], digits)}; better is to the ${right ? 'right' : 'left'}`),

@@ -94,16 +94,35 @@ function variancesOf(one, a, b, metric, seeds) {
   return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
 }
 
+function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds, and how it came about
+  const how = variancesOf(one, a, b, metric, seeds), found = estimate(d, how.ratio, how.byRow, how.rows);
+  if (d.length < 2) how.method = `${d.length ? 'one common seed' : 'no common seed'}: nothing is known`;
+  else if (Number.isNaN(found.error)) how.method += '; all seeds differ by the same: nothing is known';
+  return {how, found};
+}
+
+// p and the interval of an estimate; where the study was looked at while seeds were added, those that hold at all looks.
+function concluded(one, a, b, metric, seeds, d) {
+  const {how, found} = estimated(one, a, b, metric, seeds, d), limit = Math.max(a.limit, b.limit);
+  if (!limit) return {how, found, p: pOf(found), interval: intervalOf(found)};
+  const looks = a.looks.filter((n) => b.looks.includes(n));
+  const ps = looks.map((n) => {
+    const kept = seeds.map((s, i) => i).filter((i) => seeds[i] < n);
+    return pOf(estimated(one, a, b, metric, kept.map((i) => seeds[i]), kept.map((i) => d[i])).found);
+  });
+  how.method += `; looked at ${looks.join(', ') || 'none'} of at most ${limit} seeds`;
+  const level = looks.length ? 1 - study.looks.nominal[looks.length - 1] : NaN;
+  return {how, found, p: sequentialP(ps, study.looks), interval: looks.length ? intervalOf(found, level) : [NaN, NaN]};
+}
+
 function comparison(one, a, b, metric) { // a against b by itself
   const ofA = bySeed(a, metric), ofB = bySeed(b, metric);
   const seeds = [...ofA.keys()].filter((s) => Number.isFinite(ofA.get(s) + (ofB.has(s) ? ofB.get(s) : NaN))).sort((x, y) => x - y);
-  const d = seeds.map((s) => ofA.get(s) - ofB.get(s));
-  const how = variancesOf(one, a, b, metric, seeds), found = estimate(d, how.ratio, how.byRow, how.rows);
-  const [low, high] = intervalOf(found), spread = d.length < 2 || alike(d) ? 0 : variance(d), effect = effectSize(d);
+  const d = seeds.map((s) => ofA.get(s) - ofB.get(s)), spread = d.length < 2 || alike(d) ? 0 : variance(d);
+  const {how, found, p, interval: [low, high]} = concluded(one, a, b, metric, seeds, d);
   return {
-    base: b, seeds, d, difference: found.mean, low, high, p: pOf(found), method: how.method, effect,
-    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)),
-    ratio: how.ratio + (spread ? how.byRow / spread : 0),
+    base: b, seeds, d, difference: found.mean, low, high, p, method: how.method, effect: effectSize(d),
+    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)), ratio: how.ratio + (spread ? how.byRow / spread : 0),
   };
 }
 

@@ -9,10 +9,10 @@ function panelsAtFirst() {
 
 const COSTS = {
   parameters: {head: 'parameters', of: (row) => row.parameters, text: amount},
-  flops: {head: 'FLOPs an epoch', of: (row) => row.facts.flops, text: amount},
-  peak: {head: 'peak memory', of: (row) => row.facts.peak_bytes, text: (v) => `${amount(v)}B`},
+  flops: {head: 'FLOPs an epoch', of: (row) => row.flops, text: amount},
+  peak: {head: 'peak memory', of: (row) => row.peak_bytes, text: (v) => `${amount(v)}B`},
   seconds: {head: 'seconds of training', of: (row) => row.seconds, text: (v) => String(+v.toPrecision(3))},
-  compile: {head: 'seconds of compilation', of: (row) => row.facts.compile_seconds, text: (v) => String(+v.toPrecision(3))},
+  compile: {head: 'seconds of compilation', of: (row) => row.compile_seconds, text: (v) => String(+v.toPrecision(3))},
 };
 
 function beatenBy(points, sign) { // marks the points that no other has both a smaller cost and a better score than

@@ -11,9 +11,9 @@ function drawAnswer() {
   drawStatus();
   show('claims', study.claims.length > 0);
   const signs = {holds: '✓ holds', fails: '✕ fails', undecided: '? undecided'};
-  fill('claims', el('h2', null, 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
+  fill('claims', el('h2', null, study.claims.some((claim) => claim.late) ? 'Claims' : 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
     el('span', {class: `verdict ${claim.verdict}`}, signs[claim.verdict] || plainText(claim.verdict)), named(claim.text),
-    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? ` About ${count(claim.more_seeds, 'more seed')} would decide it.` : '')))));
+    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? `; about ${count(claim.more_seeds, 'more seed')} would decide it` : '', claim.late ? `; written when ${count(claim.late, 'seed')} had finished` : '')))));
 }
 
 function drawStatus(said) {
@@ -46,18 +46,31 @@ function drawControls() {
   const able = rowsOf(one).filter((row) => !row.cited && [...bySeed(row, metric).values()].some(Number.isFinite));
   const times = (row) => able.filter((other) => other.plain === row.plain).length;
   const several = [...new Set(able.filter((row) => times(row) > 1).map((row) => row.plain))];
-  const named_ = [...several.map((name) => [`name:${name}`, `${name} (same placement)`]), ...able.map((row) => [`row:${row.key}`, row.name])];
+  const named_ = [...several.map((name) => [`name:${name}`, `${name}, by placement`]), ...able.map((row) => [`row:${row.key}`, row.name])];
   const first = baselinesOf(one, metric);
   const chosen = named_.some(([value]) => value === state.baseline) ? state.baseline : first.length > 1 ? `name:${first[0].plain}` : first.length ? `row:${first[0].key}` : '';
   options('baseline', named_, chosen);
   const seeds = seedsOf(one);
   show('seeds', seeds.length > 0);
-  fill('seeds', el('legend', null, `Seeds, ${seeds.filter((s) => !state.seedsOff.has(s)).length} of ${seeds.length}`), seeds.map((seed) => el('label', null,
-    el('input', {type: 'checkbox', id: `seed-${seed}`, checked: !state.seedsOff.has(seed), 'aria-label': `seed ${seed}`, onchange: (event) => {
-      if (event.target.checked) state.seedsOff.delete(seed);
-      else state.seedsOff.add(seed);
-      draw();
-    }}), el('span', {'aria-hidden': 'true'}, String(seed)))));
+  const said = `Seeds, ${seeds.filter((s) => !state.seedsOff.has(s)).length} of ${seeds.length}`;
+  fill('seeds', el('legend', {class: 'hidden'}, said), el('span', {class: 'caption', 'aria-hidden': 'true'}, said), el('div', {class: 'chips'}, seeds.map(seedBox)));
+}
+
+function seedBox(seed) {
+  const change = (event) => {
+    if (event.target.checked) state.seedsOff.delete(seed);
+    else state.seedsOff.add(seed);
+    draw();
+  };
+  return el('label', null,
+    el('input', {type: 'checkbox', id: `seed-${seed}`, checked: !state.seedsOff.has(seed), 'aria-label': `seed ${seed}`, onchange: change}),
+    el('span', {'aria-hidden': 'true'}, String(seed)));
+}
+
+function stateOf(row) { // of a row without values what became of it
+  if (row.cited || Object.keys(row.values).length) return '';
+  const cell = study.cells[row.cell];
+  return cell ? STATES[cell.state][1] : 'no result';
 }
 
 function markOf(line) {
@@ -119,17 +132,17 @@ function compareColumns(metric, named_, range) {
       parts: [{name: `${metric} mean`, value: (line) => line.mean}, {name: `${metric} sd`, value: (line) => line.sd}, {name: 'seeds', value: (line) => line.n}]},
     {key: 'plot', head: '', private: true, class: 'plot', plain: () => forestAxis(range, sign), value: () => null, cell: (line) => forestCell(range, line, describe(line))},
     {key: 'difference', head: 'difference', down: sign > 0, title: 'to the baseline, mean over the seeds that both have',
-      value: (line) => (line.isBaseline ? 0 : far(line) ? line.difference : NaN), cell: (line) => (line.isBaseline ? el('span', {class: 'small'}, 'baseline') : far(line) ? [markOf(line), signed(line.difference, digits)] : DASH)},
+      value: (line) => (line.isBaseline ? 0 : far(line) ? line.difference : NaN), cell: (line) => (line.isBaseline ? el('span', {class: 'small'}, 'baseline') : far(line) ? [markOf(line), signed(line.difference, digits)] : el('span', {class: 'small'}, stateOf(line.row) || DASH))},
     {key: 'interval', head: '95 % interval', title: 'of the difference, not corrected for the number of comparisons', ...only('low', (_, line) => interval(line)),
       parts: [{name: 'low', value: (line) => line.low}, {name: 'high', value: (line) => line.high}]},
     {key: 'p', head: 'p', title: 'two-sided, of no difference: the test of the interval', ...only('p', probability)},
     {key: 'adjusted', head: 'Holm', title: 'p after Holm’s correction over all comparisons on the data set', ...only('adjusted', probability)},
-    {key: 'effect', head: 'd_z', down: true, title: 'effect size: the mean by the standard deviation of the paired differences', ...only('effect', (v) => signed(v, 2))},
-    {key: 'improvement', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
-    {key: 'wilcoxon', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
-    {key: 'permutation', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
-    {key: 'needed', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
-    {key: 'method', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
+    {key: 'effect', class: 'screen-only', head: 'd_z', down: true, title: 'effect size: the mean by the standard deviation of the paired differences', ...only('effect', (v) => signed(v, 2))},
+    {key: 'improvement', class: 'screen-only', head: 'better in', down: true, title: 'share of the seeds in which the row is better, ties half', ...only('improvement', (v, line) => (Number.isFinite(v) ? `${+(v * line.seeds.length).toFixed(1)} of ${line.seeds.length}` : DASH))},
+    {key: 'wilcoxon', class: 'screen-only', head: 'signed-rank p', title: 'Wilcoxon’s exact test over seeds, as if they were independent', ...only('wilcoxon', probability)},
+    {key: 'permutation', class: 'screen-only', head: 'sign-flip p', title: 'exact permutation test over seeds, as if they were independent', ...only('permutation', probability)},
+    {key: 'needed', class: 'screen-only', head: 'seeds for 80 %', title: 'seeds with which this test would find the observed effect in 80 % of studies; – where no number is enough', ...only('needed', amount)},
+    {key: 'method', class: 'screen-only', head: 'test', text: true, value: (line) => line.method || line.row.source, cell: (line) => el('span', {class: 'small'}, plainText(line.method || line.row.source))},
   ];
   const [variant, placement, value, ...rest] = found;
   return isNarrow() ? [variant, placement, ...rest.slice(0, 2), value, ...rest.slice(2)] : found;
@@ -151,7 +164,7 @@ function drawCompare() {
   fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : 'Nothing to compare: no two rows have values of common seeds.');
   const methods = [...new Set(able.map((line) => line.method))];
   const left = study.rows.filter((row) => state.rowsOff.has(row.key)).length, off = [...state.seedsOff].filter((s) => seedsOf(one).includes(s));
-  const partly = off.length > 0 && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
+  const partly = (off.length > 0 || study.looks.plan) && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
   fill('compare-note', [
     methods.length && `Test: ${list(methods)}. Filled dots differ from the baseline after the correction.`, seedsNote(seeds),
     off.length && `Without seed ${list(off.map(String))}.`, left && `${count(left, 'row')} left out.`,
@@ -264,17 +277,38 @@ function listen() {
   window.matchMedia(NARROW).addEventListener('change', draw);
 }
 
-async function follow() { // a served page asks for what has changed
-  let tag = null, lost = 0;
-  for (;;) {
+const tags = {};
+
+async function ask(name) { // null where nothing has changed since it was asked for last
+  const answer = await fetch(name, {cache: 'no-store', headers: tags[name] ? {'If-None-Match': tags[name]} : {}});
+  if (answer.status === 304) return null;
+  if (answer.status !== 200) throw new Error(answer.status);
+  tags[name] = answer.headers.get('ETag');
+  return answer.json();
+}
+
+function takeStates({status, cells}) { // what is cheap to know: states and epochs
+  study.status = status;
+  for (const [id, now] of Object.entries(cells)) {
+    if (!study.cells[id]) continue;
+    for (const name of ['error', 'traceback', 'progress']) delete study.cells[id][name];
+    Object.assign(study.cells[id], now);
+  }
+  keepFocus(() => { drawStatus(); drawCells(); drawErrors(); });
+}
+
+async function follow() { // a served page asks how far the study is, and for its results when there are new ones
+  for (let lost = 0; ;) {
     await new Promise((wake) => setTimeout(wake, document.hidden ? 10000 : lost ? 5000 : 2000));
     try {
-      const answer = await fetch('data.json', {cache: 'no-store', headers: tag ? {'If-None-Match': tag} : {}});
-      if (answer.status === 200) {
-        tag = answer.headers.get('ETag');
-        load(await answer.json());
+      const now = await ask('status.json');
+      if (now) takeStates(now);
+      if (now) study.latest = now.results;
+      const data = study.latest && study.latest !== study.results ? await ask('data.json') : null;
+      if (data) {
+        load({...data, latest: study.latest});
         drawAll();
-      } else if (answer.status !== 304) throw new Error(answer.status);
+      }
       if (lost) drawStatus();
       lost = 0;
     } catch (error) {

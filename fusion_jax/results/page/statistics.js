@@ -95,14 +95,27 @@ function estimate(d, ratio, byRow, rows) {
   return {mean: centre, error: Math.sqrt(total), df};
 }
 
-function intervalOf({mean: centre, error, df}) {
-  const half = error ? error * tQuantile(LEVEL, df) : error;
+function intervalOf({mean: centre, error, df}, level = LEVEL) {
+  const half = error ? error * tQuantile(level, df) : error;
   return [centre - half, centre + half];
 }
 
 function pOf({mean: centre, error, df}) { // two-sided, of the true mean being 0
   if (Number.isNaN(error)) return NaN;
   return error === 0 ? (centre === 0 ? 1 : 0) : tTails(centre / error, df);
+}
+
+// The sequential p of the p at the looks so far: the smallest alpha at which one of them rejects (results/sequential.py).
+function sequentialP(ps, {alphas, levels}) {
+  const logs = alphas.map(Math.log);
+  const alphaOf = (p, nominal) => {
+    if (p > nominal.at(-1)) return 1;
+    const x = Math.log(Math.max(p, 2.2250738585072014e-308)), xs = nominal.map((v) => Math.log(Math.max(v, 2.2250738585072014e-308)));
+    const i = xs.findIndex((v) => v >= x);
+    return Math.exp(i === 0 ? logs[0] : logs[i - 1] + ((x - xs[i - 1]) / (xs[i] - xs[i - 1])) * (logs[i] - logs[i - 1]));
+  };
+  const found = ps.map((p, k) => (Number.isNaN(p) ? NaN : alphaOf(p, levels[k]))).filter((alpha) => !Number.isNaN(alpha));
+  return found.length ? Math.min(...found) : NaN;
 }
 
 function alike(d) { // whether all are the same, but for rounding

@@ -72,6 +72,9 @@ function drawTable({id, caption, columns, rows, first, order, rowClass, tools}) 
       el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption}));
     scroll.setAttribute('aria-label', caption);
     scroll.replaceChildren(table);
+    const hint = () => scroll.classList.toggle('more', scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 2);
+    scroll.onscroll = hint;
+    hint();
     const below = outer.querySelector('.below') || outer.appendChild(el('div', {class: 'below'}));
     below.replaceChildren(...[more, tools && exportTools(id, caption, columns, ordered)].filter(Boolean));
   });

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fusion_jax.results.claims import Answered
 from fusion_jax.results.compare import Comparison
 from fusion_jax.results.rendering import csv as flat
+from fusion_jax.results.rendering.claims import as_dict
 from fusion_jax.results.rendering.table import COSTS, Table, name
 from fusion_jax.results.tables import Row
 
@@ -18,8 +20,8 @@ FORMAT = 1  # of the file; a field that changes its meaning raises it
 OF_ROWS = ("a", "b")  # fields of a comparison that are rows
 
 
-def as_json(sentence: str, rows: Sequence[Row], made: Sequence[Table]) -> str:
-    """The file's text: format, sentence, rows, comparisons; null for what is not there.
+def as_json(sentence: str, rows: Sequence[Row], made: Sequence[Table], claims: Sequence[Answered] = ()) -> str:
+    """The file's text: format, sentence, claims, rows, comparisons; null for what is not there.
 
     A row has its cell, what it is, its costs, and of every metric mean, spread and the values by seed; a comparison
     the numbers of its two rows in the list, and the fields of `compare.Comparison`.
@@ -29,6 +31,7 @@ def as_json(sentence: str, rows: Sequence[Row], made: Sequence[Table]) -> str:
     held = dict(
         format=FORMAT,
         sentence=sentence,
+        claims=[as_dict(one) for one in claims],
         rows=[_row(row) for row in rows],
         comparisons=[_comparison(c, numbers) for c in compared],
     )

@@ -19,9 +19,12 @@ def choices() -> list[str]:
 
 
 def chosen(name: str, console: Console) -> str:
-    """The name of the display; of "auto" `rich` on a terminal whose cursor can be moved, else `plain`."""
+    """The name of the display; of "auto" `line` in a notebook, `rich` on a terminal whose cursor can be moved, else
+    `plain`."""
     if name != "auto":
         return name
+    if console.is_jupyter:
+        return "line"
     return "rich" if console.is_terminal and not console.is_dumb_terminal else "plain"
 
 

@@ -30,9 +30,10 @@ class Rich(Listener):
         self.live = Live(get_renderable=self.view, console=console, refresh_per_second=2, transient=True)
 
     def begin(self, cells, waiting):
+        if not self.lines.waiting:  # else it begins again with more seeds: the seconds and the cells so far count on
+            self.start = time.monotonic()
         self.lines.begin(cells, waiting)
         if waiting:
-            self.start = time.monotonic()
             self.live.start()
 
     def progress(self, progress):

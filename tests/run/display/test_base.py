@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("display")
 
 
 def test_a_file_is_a_choice():
-    assert choices() == ["auto", "log", "none", "plain", "rich"]
+    assert choices() == ["auto", "line", "log", "none", "plain", "rich"]
     assert all(issubclass(zoo.get("display", name), Listener) for name in choices()[1:])
 
 
@@ -25,6 +25,7 @@ def test_auto_is_rich_on_a_terminal_whose_cursor_moves(monkeypatch):
     assert chosen("log", terminal) == "log" and chosen("rich", pipe) == "rich"
     monkeypatch.setenv("TERM", "dumb")
     assert chosen("auto", Console(file=io.StringIO(), force_terminal=True)) == "plain"
+    assert chosen("auto", Console(file=io.StringIO(), force_jupyter=True)) == "line"
 
 
 @pytest.mark.parametrize(("done", "seconds"), [(0, None), (0.9, None), (1, 310.0), (2.5, 118.0), (32, 0.0)])

@@ -1,0 +1,52 @@
+"""What is trained now is believed while the process that writes it holds the folder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fusion_jax.results import running
+from fusion_jax.results.lock import exclusive, holder
+from fusion_jax.results.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path, create=True)
+
+
+def test_what_was_written_is_read_while_the_folder_is_held(store):
+    assert running.read(store) is None and holder(store.root) is None
+    with exclusive(store.root):
+        assert running.read(store) == {} and holder(store.root).startswith(f"process {os.getpid()} on ")
+        running.write(store, {"a": dict(epoch=3)})
+        assert running.read(store) == {"a": dict(epoch=3)}
+        running.clear(store)
+        assert running.read(store) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b'{"a": 1}', b"\xff"])
+def test_a_file_that_is_something_else_says_nothing(store, content):
+    with exclusive(store.root):
+        (store.root / running.NAME).write_bytes(content)
+        assert running.read(store) == {}
+
+
+def test_what_a_process_left_that_has_ended_is_not_believed(store):
+    script = f"""
+from fusion_jax.results import running
+from fusion_jax.results.lock import exclusive
+from fusion_jax.results.store import Store
+store = Store({os.fspath(store.root)!r})
+with exclusive(store.root):
+    running.write(store, dict(a=dict(epoch=3)))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert (store.root / running.NAME).exists() and running.read(store) is None
+
+
+@pytest.mark.parametrize("text", ["", "process x on y", "process 1 on another-machine", "something else"])
+def test_a_lock_that_names_no_process_of_this_machine_has_no_holder(store, text):
+    (store.root / ".lock").write_text(text)
+    assert holder(store.root) is None

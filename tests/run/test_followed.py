@@ -1,0 +1,49 @@
+"""What another process can know of a study that runs."""
+
+import pytest
+
+from fusion_jax.results import page_cells, running
+from fusion_jax.results.lock import exclusive
+from fusion_jax.results.store import Store
+from fusion_jax.run import followed
+from fusion_jax.run.engines.base import Job, Outcome
+from fusion_jax.run.progress import Progress
+from tests import tiny
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "study", create=True)
+
+
+def test_cells_are_running_from_their_beginning_to_their_end(store, monkeypatch):
+    cell = tiny.cell()
+    store.write_study([("a", cell), ("b", cell)], "study.py")
+    monkeypatch.setattr(followed, "EVERY", 0.0)
+    heard = followed.Followed(store)
+    with exclusive(store.root):
+
+        def states():
+            return {k: v["state"] for k, v in page_cells.state(store, store.read_study()).items()}
+
+        assert states() == dict(a="waiting", b="waiting")
+        heard.progress(Progress("a", cell))
+        assert states() == dict(a="running", b="waiting")
+        heard.progress(Progress("a", cell, epoch=3, validation=("accuracy", 0.5)))
+        assert running.read(store) == {"a": dict(epoch=3, epochs=6, validation=["accuracy", 0.5])}
+        heard.progress(Progress("b", tiny.cell(control__name="rbf_svm")))
+        assert running.read(store)["b"] == dict(epoch=0, validation=None)
+        heard.done(Outcome(Job("a", cell, store, ValueError()), None, "ValueError: no"))
+        assert states() == dict(a="waiting", b="running")
+        heard.close()
+        assert states() == dict(a="waiting", b="waiting") and not (store.root / running.NAME).exists()
+
+
+def test_it_is_written_now_and_then_and_whenever_a_cell_begins(store):
+    heard, cell = followed.Followed(store), tiny.cell()
+    with exclusive(store.root):
+        heard.progress(Progress("a", cell))
+        heard.progress(Progress("a", cell, epoch=1))
+        assert running.read(store)["a"]["epoch"] == 0, "less than a second after the last time"
+        heard.progress(Progress("b", cell))
+        assert running.read(store)["a"]["epoch"] == 1
