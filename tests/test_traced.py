@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.nn.dropout import dropout
+from fusion_jax.records import Context
 from fusion_jax.traced import Numbers, Rate, threshold_of
 
 
@@ -36,6 +37,12 @@ def test_the_threshold_is_a_share_of_all_words():
     for rate in (1.0, -0.1, float("nan")):
         with pytest.raises(ValueError, match=f"dropout rate {rate}, expected 0 <= rate < 1"):
             Rate.of(rate)
+
+
+def test_the_model_is_told_and_no_mechanism():
+    context = Context(key=jax.random.key(0), numbers=Numbers((jnp.float32(0.1),)))
+    assert all(own.numbers is context.numbers for own in context.split(2))
+    assert context.told(()).numbers is None and context.told(("labels",)).numbers is None
 
 
 def test_what_is_not_told_is_no_part_of_the_program():
