@@ -95,11 +95,12 @@ FINER = {  # at their own sizes no width comes within 10 % of concat_mlp
     "persistent_memory": {"heads": 2},
     "tfn": {"hidden": 72},
 }
-WATCH = {"tfn": {"hidden": 60}}  # the same on `watch`, whose six modalities make another product
+WATCH = {"tfn": {"hidden": 60}}  # the same on `watch`, whose six modalities make another product (and leave D = 2)
 UNMATCHED = (  # not there with `match`: thirty pairs of modalities at any width, and widths that lie too far apart
     ("watch", "mult", "before"),
     ("watch", "mult", "after"),
     ("watch", "mbt", "interleaved"),
+    ("rosmap", "mbt", "interleaved"),
 )
 CORE = (  # with `core`, `before` and `after` only: the simple ones, and of every other kind one that is soon done
     "concat_mlp",
