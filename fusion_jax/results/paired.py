@@ -101,7 +101,9 @@ def wilcoxon(d: np.ndarray) -> float:
         return np.nan
     if len(d) > EXACT:
         return float(stats.wilcoxon(_rounded(d)).pvalue)
-    return _as_extreme(np.sign(d) * stats.rankdata(_rounded(np.abs(d))))
+    _, place, often = np.unique(_rounded(np.abs(d)), return_inverse=True, return_counts=True)
+    ranks = np.cumsum(often) - (often - 1) / 2
+    return _as_extreme(np.sign(d) * ranks[place])
 
 
 def _rounded(d: np.ndarray) -> np.ndarray:

@@ -46,3 +46,20 @@ def test_lines_differ_in_more_than_their_colour():
 def test_a_long_name_keeps_both_ends():
     assert elided("short", 10) == "short" and len(elided(LONG, 30)) == 30
     assert elided(LONG, 30).startswith("a_mech") and elided(LONG, 30).endswith("sage")
+
+
+SHOWN = """
+import sys
+from IPython.core.formatters import DisplayFormatter
+from fusion_jax.results.figures import new_figure
+
+figure, axes = new_figure(3, 2)
+data, _ = DisplayFormatter().format(figure)
+assert data["image/png"].startswith(b"\\x89PNG") and "matplotlib.pyplot" not in sys.modules, sorted(data)
+"""
+
+
+def test_a_notebook_shows_an_image_though_nothing_has_loaded_pyplot():
+    pytest.importorskip("IPython", reason="notebooks are an extra")
+    done = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
