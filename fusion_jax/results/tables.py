@@ -204,7 +204,7 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
     try:
-        key = entry.label, entry.seeds, tuple(entry.planned), about["data"], tuple(zoo.names("metric"))
+        key = repr(about), entry.seeds, tuple(entry.planned), tuple(zoo.names("metric"))
         return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))

@@ -105,7 +105,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _tuning(fusions: Sequence[Row]) -> Item:
     question = "Is every fusion tuned with the same budget, the baseline too?"
-    trials = {getattr(row, "trials", 0) for row in fusions}
+    trials = {row.trials for row in fusions}
     if trials <= {0}:
         return Item(question, NO, "no row is tuned: all have the settings of the study file")
     if len(trials) == 1:
