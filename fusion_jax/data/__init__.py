@@ -11,6 +11,7 @@ options that say where files lie, which become absolute paths in a config and ar
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pathlib
 import re
@@ -63,9 +64,12 @@ def defaults(name: str) -> dict[str, object]:
 
 def places(name: str) -> tuple[str, ...]:
     """The options of a data set that say where it lies, `PLACES` of its file: its contents count, and not these."""
-    if not zoo.is_path(name) and name not in names():
-        return ()
-    return tuple(getattr(module(name), "PLACES", ()))
+    return tuple(getattr(module(name), "PLACES", ())) if zoo.is_path(name) else _places(name)
+
+
+@functools.cache  # asked for every cell of a study
+def _places(name: str) -> tuple[str, ...]:
+    return tuple(getattr(module(name), "PLACES", ())) if name in names() else ()
 
 
 def loader_of(name: str, options: Iterable[str] = ()) -> Callable[..., Dataset]:

@@ -86,7 +86,7 @@ def test_a_folder_is_checked_without_training(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("data set 'mine'\n  120 nodes (union of 2 feature tables)\n")
     listing.main([f"--folder={tmp_path / 'mine'}", "--json"])
     facts = json.loads(capsys.readouterr().out)["facts"]
-    assert facts["edges"]["edges"]["pairs"] == 360 and facts["homophily"]["edges"]["share"] > 0.7
+    assert facts["edges"]["edges"]["pairs"] == 360 and facts["homophily"]["edges"]["value"] > 0.7
     with pytest.raises(SystemExit) as ended:
         listing.main([f"--folder={tmp_path / 'other'}"])
     assert ended.value.code == 2 and "other: no such folder" in capsys.readouterr().err

@@ -10,7 +10,6 @@ from fusion_jax.data.base import Dataset
 from fusion_jax.results.predictor import Predictor
 from fusion_jax.results.restore import restore
 from fusion_jax.results.store import Store
-from fusion_jax.run.cell import run_cell
 from fusion_jax.training.prepare import prepare
 from tests import folders, tiny
 
@@ -53,11 +52,16 @@ def test_a_cell_is_trained_recorded_with_ids_and_restored(tmp_path):
     tables = folders.planted(nodes=60, missing=0.2)
     tables["genes"].loc[[3, 9, 30], "g1"] = np.nan
     tables["labels"] = tables["labels"][:-6]
-    of = cell(folders.write(tmp_path / "mine", tables))
-    data_set, store = loaded(of), Store(tmp_path / "out", create=True)
+    folder = folders.write(tmp_path / "mine", tables)
+    options = {**tiny.SMALL, "data.name": "tables", "data.options": None, "data.options.folder": folder}
+    flags = [f"--config.{key}={value}" for key, value in options.items() if value is not None]
+    status, printed = tiny.command("experiments.train", *flags, f"--workdir={tmp_path / 'out'}")
+    assert status == 0, printed
+    assert printed.count("data set 'mine'\n  60 nodes (union of 2 feature tables)") == 1
+    assert "genes.csv: 3 single values missing in 1 column, filled per seed by the mean" in printed
+    of, store = cell(folder), Store(tmp_path / "out")
+    data_set = loaded(of)
     identity = of.identity(data_set)
-    with store.listed(identity, of, "test"):
-        run_cell(of, store, data_set)
     table = store.table(identity, "predictions")
     first = table[table.seed == 0]
     assert first.id.tolist() == data_set.ids.tolist() == tables["genes"].id.tolist()

@@ -11,7 +11,7 @@ from etils.epath import gpath
 
 from fusion_jax.data import load as load_data
 from fusion_jax.run.sweep import data_key, identify
-from tests import tiny
+from tests import folders, tiny
 from tests.studies import CONTROL, LP, LR, RBF, SCRATCH, cells, run, state
 
 pytestmark = pytest.mark.xdist_group("sweep")
@@ -230,3 +230,17 @@ def test_a_new_fusion_is_one_file(study_file, tmp_path, scratch):
     assert "| brand_new(start=0.25) | after |" in out
     status, out = run(study_file({**new, "model.fusion.name": "brand_newer"}), tmp_path / "results")
     assert status == 2 and "did you mean 'brand_new'" in out
+
+
+def test_what_became_of_the_users_own_tables_is_printed_once(study_file, tmp_path):
+    folder = folders.write(tmp_path / "mine", nodes=60)
+    own = {"data.name": "tables", "data.options": {"folder": str(folder)}}
+    file, workdir = study_file({**LR, **own}, {**LP, **own}), tmp_path / "results"
+    status, out = run(file, workdir)
+    assert status == 0 and "2 cells trained, 0 failed" in out
+    assert out.count("data set 'mine'\n  60 nodes (union of 2 feature tables)\n") == 1
+    assert "### mine; protocol honest" in out, "the table is named like the folder"
+    folder.rename(tmp_path / "moved")
+    own["data.options"]["folder"] = str(tmp_path / "moved")
+    status, out = run(study_file({**LR, **own}, {**LP, **own}), workdir)
+    assert status == 0 and "2 cells, 2 finished before" in out, "where it lies does not count"

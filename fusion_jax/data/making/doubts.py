@@ -12,12 +12,21 @@ import scipy.sparse as sp
 
 from fusion_jax.arrays import spread
 from fusion_jax.data.graphs import FromFeatures, knn
-from fusion_jax.data.making.agreement import WIDTH, Agreement, adjusted_homophily, agreement, closure, directions
+from fusion_jax.data.making.agreement import (
+    WIDTH,
+    Agreement,
+    adjusted_homophily,
+    agreement,
+    closure,
+    directions,
+    mixing,
+)
 from fusion_jax.data.making.report import Conversion, count, some
 from fusion_jax.records import Target
 
 CHANCE, SURE = 0.05, 0.01  # p above which something may be chance, and up to which it is none
-STRUCTURE = 1e-3  # p of a graph that is taken for no random one
+STRUCTURE, APART = 1e-3, 4.0  # p, and deviations from random graphs, of a graph that is taken for no random one
+LARGEST = 500_000  # edges of a graph whose eigenvalues are asked for
 FEW = 20  # edges that tell too little
 NEAREST, NODES = 5, 2000  # neighbours in features, of at most so many nodes
 LARGE, ALONE = 100.0, 0.95  # of a usual column's spread; share of a column's spread that one value makes
@@ -85,71 +94,93 @@ def _labels(name, told, target: Target, train, a, b, report: Conversion) -> Agre
     found = agreement(told, a[both], b[both])
     way = "as chance has it" if found.above > CHANCE else "more than chance has"
     way = "less than chance has: unlike nodes are joined" if found.below <= SURE else way
+    facts = dict(value=found.value, chance=found.chance, p=found.above, edges=found.edges)
     if target.kind == "classes":
-        adjusted = adjusted_homophily(target.labels, a[both], b[both], target.num_outputs)
-        what = f"{found.value:.0%} of {found.edges:,} edges between training nodes join one class"
-        tail = f"adjusted for classes and degrees {adjusted:.2f}"
-        report.facts.setdefault("homophily", {})[name] = dict(
-            share=found.value, chance=found.chance, adjusted=adjusted, p=found.above, edges=found.edges
+        facts["adjusted"] = adjusted_homophily(target.labels, a[both], b[both], target.num_outputs)
+        report.say(
+            f"graph {name}: {found.value:.0%} of {found.edges:,} edges between training nodes join one class, {way} "
+            f"({found.chance:.0%}); adjusted for classes and degrees {facts['adjusted']:.2f}"
         )
     else:
         what = f"targets of training nodes correlate by {found.value:.2f} across {count(found.edges, 'edge')}"
-        tail = f"p {found.above:.3f}"
-        report.facts.setdefault("homophily", {})[name] = dict(
-            value=found.value, chance=found.chance, p=found.above, edges=found.edges
-        )
-    report.say(
-        f"graph {name}: {what}, {way} ({found.chance:.0%}); {tail}"
-        if target.kind == "classes"
-        else f"graph {name}: {what}, {way}; {tail}"
-    )
+        report.say(f"graph {name}: {what}, {way}; p {found.above:.3f}")
+    report.facts.setdefault("homophily", {})[name] = facts
     return found
 
 
 def _alignment(name, labels: Agreement | None, features, mask, told, train, edges, report: Conversion) -> None:
     """The modalities against a given edge set, and the warnings that follow from all agreements together."""
-    a, b = edges
-    n = len(mask)
-    across: dict[str, Agreement] = {}
+    across = _likeness(features, mask, *edges)
+    if not across:
+        return
+    facts = {m: dict(value=found.value, chance=found.chance, p=found.above) for m, found in across.items()}
+    report.facts.setdefault("similarity", {})[name] = facts
+    shown = [f"{m} {found.value:.2f} (p {found.above:.3f})" for m, found in across.items()]
+    report.say(f"graph {name}: likeness across edges, 0 for random pairs: {', '.join(shown)}")
+    known = [m for m, found in across.items() if found.above <= SURE]
+    at_chance = labels is not None and labels.above > CHANCE and labels.below > CHANCE
+    if at_chance and not known:
+        _doubt_edges(name, *edges, len(mask), report)
+    if at_chance and known:
+        _doubt_labels(name, known, features, mask, told, train, report)
+    if known:
+        strange = {m: found for m, found in across.items() if found.above > CHANCE}
+        _doubt_modalities(name, strange, known, features, mask, told, train, report)
+
+
+def _likeness(features, mask: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, Agreement]:
+    """{modality: agreement with the edges between nodes that have it}, where they are not too few."""
+    found = {}
     for m, (modality, x) in enumerate(features.items()):
         there = mask[a, m] & mask[b, m]
         if there.sum() >= FEW:
-            across[modality] = agreement(_directions(x, mask[:, m]), a[there], b[there])
-    if not across:
+            found[modality] = agreement(_directions(x, mask[:, m]), a[there], b[there])
+    return found
+
+
+def _doubt_edges(name: str, a: np.ndarray, b: np.ndarray, nodes: int, report: Conversion) -> None:
+    """Nothing knows of the edges: a warning where these have a structure of their own."""
+    closed, expected, p = closure(a, b, nodes)
+    facts = dict(closed=closed, chance=expected, p=p)
+    apart = 0.0
+    if p > STRUCTURE and len(a) <= LARGEST:
+        second, usual, apart = mixing(a, b, nodes)
+        facts |= dict(second_eigenvalue=second, usual=usual, deviations=apart)
+    report.facts.setdefault("structure", {})[name] = facts
+    if p > STRUCTURE and apart < APART:
+        report.say(f"graph {name}: like a random graph; neither labels nor features have to do with it")
         return
-    known = {m: found for m, found in across.items() if found.above <= SURE}
-    strange = [m for m, found in across.items() if found.above > CHANCE]
-    report.facts.setdefault("similarity", {})[name] = {
-        m: dict(value=found.value, chance=found.chance, p=found.above) for m, found in across.items()
-    }
-    shown = [f"{m} {found.value:.2f} (p {found.above:.3f})" for m, found in across.items()]
-    report.say(f"graph {name}: likeness across edges, 0 for random pairs: {', '.join(shown)}")
-    at_chance = labels is not None and labels.above > CHANCE and labels.below > CHANCE
-    if at_chance and not known:
-        closed, expected, p = closure(a, b, n)
-        report.facts.setdefault("closure", {})[name] = dict(share=closed, chance=expected, p=p)
-        if p <= STRUCTURE:
-            report.warn(
-                f"graph {name}: its edges have a structure of their own ({closed:.1%} of neighbours' pairs are joined, "
-                f"{expected:.1%} in a random graph), but neither labels nor features know of it (homophily at chance): "
-                "are its ids those of the other files? (A graph that has nothing to do with them looks the same.)"
-            )
-        else:
-            report.say(f"graph {name}: like a random graph; neither labels nor features have to do with it")
-    if known and at_chance:
-        together = np.concatenate([_directions(x, mask[:, m]) for m, x in enumerate(features.values())], axis=1)
-        if (found := near_labels(together, np.ones(n, bool), told, train)) is not None and found.above > CHANCE:
-            report.warn(
-                f"graph {name} agrees with {some(known)}, but the labels with neither graph nor features: do the ids "
-                "of the labels belong to the same nodes? (Labels that nothing tells anything of look the same.)"
-            )
-    for m in strange if known else ():
-        place = list(features).index(m)
-        found = near_labels(_directions(features[m], mask[:, place]), mask[:, place], told, train)
+    how = f"{closed:.1%} of neighbours' pairs are joined, {expected:.1%} in a random graph"
+    how = (
+        how if p <= STRUCTURE else f"it falls into parts, second eigenvalue {second:.2f}, {usual:.2f} in a random graph"
+    )
+    report.warn(
+        f"graph {name}: its edges have a structure of their own ({how}), but neither labels nor features know of it "
+        "(homophily at chance): are its ids those of the other files? (A graph that has nothing to do with them looks "
+        "the same.)"
+    )
+
+
+def _doubt_labels(name: str, known: list[str], features, mask, told, train, report: Conversion) -> None:
+    """Edges and features know of each other, the labels of neither: a warning."""
+    together = np.concatenate([_directions(x, mask[:, m]) for m, x in enumerate(features.values())], axis=1)
+    found = near_labels(together, np.ones(len(mask), bool), told, train)
+    if found is not None and found.above > CHANCE:
+        report.warn(
+            f"graph {name} agrees with {some(known)}, but the labels with neither graph nor features: do the ids of "
+            "the labels belong to the same nodes? (Labels that nothing tells anything of look the same.)"
+        )
+
+
+def _doubt_modalities(name: str, strange, known: list[str], features, mask, told, train, report: Conversion) -> None:
+    """Edges know of some modalities: a warning for each that knows of neither edges nor labels."""
+    for modality, across in strange.items():
+        present = mask[:, list(features).index(modality)]
+        found = near_labels(_directions(features[modality], present), present, told, train)
         if found is None or found.above > CHANCE:
             report.warn(
-                f"modality {m}: nodes that graph {name} joins are no more alike in it than random pairs (p "
-                f"{across[m].above:.2f}), while they are in {some(known)}, and its neighbours do not share labels: are "
+                f"modality {modality}: nodes that graph {name} joins are no more alike in it than random pairs (p "
+                f"{across.above:.2f}), while they are in {some(known)}, and its neighbours do not share labels: are "
                 "its rows those of the ids? (A modality that has nothing to do with the others looks the same.)"
             )
 

@@ -8,20 +8,19 @@ from typing import Any
 
 import jraph
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from fusion_jax import zoo
 from fusion_jax.data import graphs as making_graphs
 from fusion_jax.data.base import Dataset, Provenance, checksum, edge_set
 from fusion_jax.data.imputation import all_filled
-from fusion_jax.data.making import columns, doubts, edges, ids, parts, targets
+from fusion_jax.data.making import columns, doubts, edges, parts, targets
+from fusion_jax.data.making.joining import joined, rows_of
 from fusion_jax.data.making.reading import Table, read
 from fusion_jax.data.making.report import Conversion, count, some
 
 JOINS, BY, FILLS = ("union", "intersection"), ("id", "position"), ("mean", "median", "none")
 NEIGHBOURS = 10  # k, where nothing says how many
-FEW_COMMON = 0.1  # share of ids that two tables have in common, below which it looks like a mistake
 
 
 def from_tables(
@@ -101,25 +100,24 @@ def from_tables(
     report = Conversion(f"data set {name!r}")
     read_as = dict(id=id, by=by)
     tables = {m: read(given, m, **read_as) for m, given in features.items()}
-    marked = None if labels is None else read(labels, "labels", text=True, **read_as)
-    if marked is None:
-        raise ValueError(
-            "labels: none; expected a table of ids and labels, by which the models are trained and compared"
-        )
-    names, rows = _joined(tables, marked, join, by, report)
+    if labels is None:
+        raise ValueError("labels: none; expected a table of ids and labels, which models are trained and compared by")
+    marked = read(labels, "labels", text=True, **read_as)
+    names, rows = joined(tables, marked, join, by, report)
     x, mask, called = _features(tables, rows, len(names), onehot, impute, report)
-    in_labels = _rows_of(marked, names, by, report)
-    stated, split_columns, splitting = _splitting(split, marked, read_as)
+    first = next(iter(tables.values()))
+    in_labels = rows_of(marked, names, by, first, report)
+    splitting, split_columns = _splitting(split, marked, read_as)
     labelled_columns = _targets(marked, target, split_columns if splitting is marked else [])
     known = targets.target_of(marked, labelled_columns, task, in_labels, report)
-    split_rows = in_labels if splitting is marked else _rows_of(splitting, names, by, report) if stated else None
     own_names = names if by == "id" else None
     given = _given(edges, own_names, len(names), directed, report)
     made, recipes, default = _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report)
-    if stated:
-        splits = parts.stated(splitting, split_columns, split_rows, known, report)
-    else:
+    if splitting is None:
         splits = parts.drawn(known, train, val, per_class, report)
+    else:
+        of_split = in_labels if splitting is marked else rows_of(splitting, names, by, first, report)
+        splits = parts.stated(splitting, split_columns, of_split, known, report)
     counted = types.SimpleNamespace(features=x, mask=mask, graphs=given, target=known.target)
     data = Dataset(
         name=name,
@@ -146,96 +144,6 @@ def from_tables(
 
 def _sources(tables: dict[str, Table], marked: Table) -> str:
     return ", ".join(dict.fromkeys(table.where for table in (*tables.values(), marked)))
-
-
-def _joined(tables, marked: Table, join: str, by: str, report: Conversion) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The nodes' ids in order, and of every modality the row of each node, -1 where it has none."""
-    if by == "position":
-        lengths = {table.where: len(table) for table in (*tables.values(), marked)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(
-                f"by='position' with tables of {', '.join(f'{n:,} rows ({where})' for where, n in lengths.items())}; "
-                "expected as many rows in all"
-            )
-        n = len(marked)
-        report.say(f"{count(n, 'node')}, rows of all tables taken in their order (by='position')", nodes=n)
-        return [str(i) for i in range(n)], {m: np.arange(n) for m in tables}
-    held = {m: set(table.ids) for m, table in tables.items()}
-    found = set.union(*held.values())
-    if join == "intersection":
-        everywhere = set.intersection(*held.values(), set(marked.ids))
-        if not everywhere:
-            raise ValueError(
-                "join='intersection': no id is in all tables ("
-                + "; ".join(f"{t.where}: {some(t.ids)}" for t in (*tables.values(), marked))
-                + _twins([t.ids for t in (*tables.values(), marked)])
-                + "); expected common ids"
-            )
-        found = everywhere
-    names = ids.in_order(found)
-    index = pd.Index(names)
-    rows = {}
-    report.say(f"{count(len(names), 'node')} ({join} of {count(len(tables), 'feature table')})", nodes=len(names))
-    for m, table in tables.items():
-        at = pd.Index(table.ids).get_indexer(index)
-        rows[m] = at
-        gone = [i for i in table.ids if i not in found]
-        absent = int((at < 0).sum())
-        line = f"{table.where}: {count(len(table), 'row')}, {int((at >= 0).sum()):,} joined by {table.id_column}"
-        line += f", {len(gone):,} dropped ({some(gone)})" if gone else ""
-        line += f"; {count(absent, 'node')} without it: modality {m} is missing there" if absent else ""
-        if at.size == len(table) and not np.array_equal(at, np.arange(len(at))):
-            line += "; its rows were in another order"
-        report.say(line)
-        report.facts.setdefault("tables", {})[m] = dict(
-            rows=len(table), joined=int((at >= 0).sum()), dropped=len(gone), without=absent
-        )
-    _compare(tables, held, report)
-    return names, rows
-
-
-def _twins(lists: Sequence[Sequence[str]]) -> str:
-    """A hint where ids of two tables are equal as numbers and not as texts."""
-    for other in lists[1:]:
-        if found := ids.same_number(set(other) - set(lists[0]), lists[0]):
-            return f"; {found[0]!r} and {found[1]!r} are equal as numbers and not as texts"
-    return ""
-
-
-def _compare(tables: dict[str, Table], held: dict[str, set[str]], report: Conversion) -> None:
-    """Warns where two feature tables have (nearly) no id in common, or ids that only look different."""
-    first, *others = tables
-    for m in others:
-        common, least = len(held[first] & held[m]), min(len(held[first]), len(held[m]))
-        hint = _twins([tables[first].ids, tables[m].ids]) if common < least else ""
-        if common < FEW_COMMON * least or hint:
-            report.warn(
-                f"{tables[m].where} and {tables[first].where} have {common:,} of {least:,} ids in common (there: "
-                f"{some(tables[m].ids)}; {some(tables[first].ids)}){hint}"
-            )
-
-
-def _rows_of(table: Table, names: list[str], by: str, report: Conversion) -> np.ndarray:
-    """The row of every node in a table of labels or splits, -1 where it has none."""
-    if by == "position":
-        if len(table) != len(names):
-            raise ValueError(f"{table.where}: {len(table):,} rows; expected {len(names):,}, as in the others")
-        return np.arange(len(names))
-    at = pd.Index(table.ids).get_indexer(pd.Index(names))
-    gone = sorted(set(table.ids) - set(names))
-    if not (at >= 0).any():
-        raise ValueError(
-            f"{table.where}: none of its ids ({some(table.ids)}) is one of the nodes' ({some(names)})"
-            f"{_twins([names, table.ids])}; expected the ids of the feature tables"
-        )
-    line = f"{table.where}: {count(len(table), 'row')}, {int((at >= 0).sum()):,} joined by {table.id_column}"
-    line += f", {len(gone):,} dropped, whose ids no node has ({some(gone)})" if gone else ""
-    hint = _twins([names, gone]) if gone else ""
-    (report.warn if hint else report.say)(line + hint)
-    report.facts.setdefault("joined", {})[table.where] = dict(
-        rows=len(table), joined=int((at >= 0).sum()), dropped=len(gone)
-    )
-    return at
 
 
 def _features(tables, rows, nodes: int, onehot, impute: str, report: Conversion):
@@ -290,15 +198,15 @@ def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, imp
     )
 
 
-def _splitting(split: Any, marked: Table, read_as: dict) -> tuple[bool, list[str], Table | None]:
-    """Whether splits are stated, by which columns of which table."""
+def _splitting(split: Any, marked: Table, read_as: dict) -> tuple[Table | None, list[str]]:
+    """The table that states splits (None where they are drawn), and its columns that do."""
     if split is None:
         own = next((c for c in marked.frame.columns if c.lower() == "split"), None)
-        return (True, [own], marked) if own is not None else (False, [], None)
+        return (marked, [own]) if own is not None else (None, [])
     if isinstance(split, str) and split in marked.frame.columns:
-        return True, [split], marked
+        return marked, [split]
     table = read(split, "split", text=True, **read_as)
-    return True, parts.column_of(table), table
+    return table, parts.column_of(table)
 
 
 def _targets(marked: Table, target: str | Sequence[str], without: Sequence[str]) -> list[str]:

@@ -52,7 +52,9 @@ def test_the_order_of_rows_changes_nothing_and_is_said():
     mixed = {name: table.sample(frac=1, random_state=i) for i, (name, table) in enumerate(tables.items())}
     one, other = made(tables), made(mixed)
     assert one.fingerprint == other.fingerprint
-    assert "its rows were in another order" in said(other) and "another order" not in said(one)
+    assert "clinical: 107 rows, 107 joined by column 'id'; 13 nodes without it" in said(one)
+    assert said(other).count("its rows stand in another order than those of genes") == 2  # clinical, labels
+    assert "another order" not in said(one)
     assert not other.conversion.warnings
 
 
@@ -85,7 +87,7 @@ def test_edges_numbered_by_another_file_are_doubted():
     assert "neither labels nor features know of it (homophily at chance)" in warning
     assert "as chance has it" in said(data)
     facts = data.conversion.facts["homophily"]["edges"]
-    assert abs(facts["share"] - 1 / 3) < 0.15 and abs(facts["adjusted"]) < 0.2 and facts["p"] > 0.05
+    assert abs(facts["value"] - 1 / 3) < 0.15 and abs(facts["adjusted"]) < 0.2 and facts["p"] > 0.05
 
 
 def test_ids_nobody_knows_are_counted_and_doubted_where_they_are_many():
@@ -197,6 +199,31 @@ def test_several_edge_sets():
     assert list(data.graphs) == ["far", "near"] and data.default_graph == "far"
     assert set(data.graphs["near"].edges["weight"]) == {0.5}
     assert made({**tables, "edges": edges}, graph="near").default_graph == "near"
+
+
+def test_missing_values_are_kept_for_training_or_refused():
+    tables = folders.planted()
+    tables["genes"].loc[3, "g1"] = np.nan
+    tables["genes"].loc[5, [f"g{i}" for i in range(6)]] = np.nan
+    data = made(tables, impute="median")
+    assert data.impute == "median" and np.isnan(data.features["genes"]).sum() == 1 and not data.mask[5, 0]
+    assert "1 single value missing in 1 column, filled per seed by the median" in said(data)
+    assert "genes: 1 row without any value: modality genes is missing there" in said(data)
+    with pytest.raises(ValueError, match=r"genes, column 'g1', row 3 \(id 'p003'\): no value; expected one"):
+        made(tables, impute="none")
+    with pytest.raises(ValueError, match="impute='mode' .*; expected 'mean' or 'median' or 'none'"):
+        made(tables, impute="mode")
+
+
+def test_texts_among_the_features_become_columns_where_told():
+    tables = folders.planted()
+    tables["clinical"]["stage"] = np.array(["I", "II", "III"])[np.arange(120) % 3]
+    with pytest.raises(ValueError, match="clinical, column 'stage', row 0 .*: 'I' is no number"):
+        made(tables)
+    data = made(tables, onehot="stage")
+    assert data.features["clinical"].shape[1] == 7 and data.features["clinical"][:, 4:].sum() == 120
+    with pytest.raises(ValueError, match="onehot='stag' .did you mean 'stage'"):
+        made(tables, onehot=("stag",))
 
 
 def test_what_is_told_wrongly_names_what_there_is():
