@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 PY := $(VENV)/bin/python
 .DELETE_ON_ERROR:
-.PHONY: ablation readme test lint env clean
+.PHONY: ablation readme test notebooks lint env clean
 
 ablation: env
 	$(PY) -m experiments.sweep --config=$(STUDY) --workdir=$(RESULTS)
@@ -23,6 +23,10 @@ test: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -n $(WORKERS) --dist=loadgroup $(ARGS)
+
+# Every notebook from top to bottom, in a kernel and a folder of its own; their figures are looked for.
+notebooks: env
+	$(PY) -m pytest tests/test_notebooks.py $(ARGS)
 
 lint: env
 	$(PY) -m ruff check .

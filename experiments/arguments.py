@@ -154,6 +154,21 @@ def options(kind: str, name: str, given: Iterable[str]) -> dict[str, Any]:
     return {k: _option(text, zoo.options(kind, name)[k], f"{zoo.short(name)}.{k}") for k, text in texts.items()}
 
 
+def space(given: Iterable[str]) -> dict[str, tuple]:
+    """{key: values} of texts "key=value,value,..." or "key=low,high,log", the space of a tuning.
+
+    Raises:
+        ValueError: no "=".
+    """
+    found = {}
+    for text in given:
+        key, is_set, values = text.partition("=")
+        if not is_set:
+            raise ValueError(f"--space={text}: expected KEY=VALUE,VALUE,... or KEY=LOW,HIGH,log")
+        found[key] = tuple(_value(value) for value in values.split(","))
+    return found
+
+
 def _assignment(text: str) -> tuple[str, str]:
     option, is_set, value = text.partition("=")
     if not is_set:

@@ -27,6 +27,7 @@ from fusion_jax.run.display.base import described
 from fusion_jax.run.sweep import run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.run.workers import default_workers
+from fusion_jax.study import Tuning
 from fusion_jax.training.compilation import check_platform, use_cache
 
 from . import arguments, listening
@@ -42,6 +43,11 @@ def told(look: Look) -> str:
 
 def main(argv):
     del argv
+    sweep()
+
+
+def sweep(tune: Tuning | None = None) -> None:
+    """Runs the study; its cells are tuned as it says itself, or by `tune`."""
     console = listening.console()
     failed = 0
     try:
@@ -49,12 +55,12 @@ def main(argv):
         file, argument = study.split(path)
         source = study.load(file)
         with study.mistakes_in(file):
-            sweep = getattr(source, "sweep", None)
-            cells = study.expand(FLAGS.config, sweep, argument or "")
-            by_all = study.set_by_all(sweep, argument or "") if sweep else ()
+            own = getattr(source, "sweep", None)
+            cells = study.expand(FLAGS.config, own, argument or "", tune or getattr(source, "tune", None))
+            by_all = study.set_by_all(own, argument or "") if own else ()
             claims = study.claims_of(source, file, argument or "")
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
-        doubts += [f"{file} has no sweep(add): one cell"] if sweep is None else []
+        doubts += [f"{file} has no sweep(add): one cell"] if own is None else []
         if FLAGS.dry_run:
             resolved(claims, cells, file)
             for cell in cells:
@@ -115,7 +121,8 @@ def rows_of(store: Store) -> dict[str, str]:
     return {cell["id"]: cell["label"] for cell in store.read_study()["cells"]} if there else {}
 
 
-if __name__ == "__main__":
+def define() -> None:
+    """The flags."""
     arguments.define_study("the study file, FILE or FILE:argument")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_bool("dry_run", False, "list the cells and stop")
@@ -126,4 +133,8 @@ if __name__ == "__main__":
         "until_decided", False, "add seeds until every claim, or comparison with the baseline, is decided"
     )
     flags.DEFINE_integer("max_seeds", LIMIT, "with --until_decided, the most seeds a cell gets", lower_bound=2)
+
+
+if __name__ == "__main__":
+    define()
     arguments.run(main)

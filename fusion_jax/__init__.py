@@ -13,7 +13,7 @@ import importlib
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["Dataset", "Study", "ablate", "load_data", "load_study"]
+__all__ = ["Dataset", "Predictor", "Study", "ablate", "load_data", "load_exported", "load_study"]
 
 
 def __getattr__(name: str) -> Any:

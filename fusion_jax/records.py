@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
+from fusion_jax.traced import Numbers
 
 Array = jax.Array
 
@@ -121,6 +122,8 @@ class Context:
         target: what is to be predicted, hidden in every row that is no training row (as its task hides); in
             evaluation too. Only a mechanism that needs "labels" is given it, others find None.
         train: bool [rows of the target], the training rows; beside `target` only.
+        numbers: those of the cell that are arguments of its program, for the model itself and for what weighs losses;
+            None where all are compiled in. No mechanism is given them.
     """
 
     key: Array | None = None
@@ -128,6 +131,7 @@ class Context:
     total: int | None = None
     target: Target | None = None
     train: Array | None = None
+    numbers: Numbers | None = None
 
     @property
     def labels(self) -> Array:
@@ -141,7 +145,8 @@ class Context:
 
     def told(self, needs: tuple[str, ...]) -> Context:
         """The context of a mechanism with these needs: without labels unless it needs them."""
-        return self if "labels" in needs else dataclasses.replace(self, target=None, train=None)
+        own = dataclasses.replace(self, numbers=None)
+        return own if "labels" in needs else dataclasses.replace(own, target=None, train=None)
 
 
 EVALUATION = Context()

@@ -80,8 +80,9 @@ def train(
     given = dict(name="adamw", learning_rate=0.05, options=dict(weight_decay=0.1)) | (optimizer or {})
     hooks = {} if hooks is None else dict(restore=hooks.restore, at_border=hooks.at_border)
 
-    def make(factor: float, epochs: int):
-        return optimizers.make(**{**given, "learning_rate": given["learning_rate"] * factor}, epochs=epochs)
+    def make(place: int, epochs: int, numbers: None):
+        own = dict(learning_rate=given["learning_rate"] * stages[place].rate)
+        return optimizers.make(**{**given, **own}, epochs=epochs)
 
     return loop.train(
         [Net(key) for key in ready.init_keys],

@@ -10,6 +10,7 @@ from fusion_jax import data, study
 from fusion_jax.data import files
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
+from fusion_jax.run.size import at_its_size
 from fusion_jax.study.files import bundled
 from tests import tiny
 
@@ -69,3 +70,15 @@ def test_a_quick_cell_of_every_study_trains(file, tmp_path):
     assert done["seeds"] == (0,) and store.finished_seeds(done["identity"]) == (0,)
     table, history = (store.table(done["identity"], name) for name in ("metrics", "history"))
     assert set(table.part) == {"train", "val", "test"} and np.isfinite(history.train_loss).all() and len(history) == 2
+
+
+@pytest.mark.parametrize("name", ["rosmap", "watch"])
+def test_the_simple_baseline_has_the_size_of_the_others_wherever_it_stands(name):
+    """`tokens.py:match`: within 10 % of concat_mlp, or the cell would fail."""
+    if lacks := lacking(name):
+        pytest.skip(lacks)
+    found = [c for c in cells("ablations/tokens.py", f"match,{name}") if c.plan.model.fusion.name == "late_transformer"]
+    loaded = data.load(name, **found[0].plan.data.options)
+    assert [c.plan.model.placement for c in found] == ["before", "after", "interleaved"]
+    assert all(c.seeds == 10 and c.plan.size.like == "concat_mlp" for c in found)
+    assert all(at_its_size(c.plan, loaded).model.dim > 1 for c in found)

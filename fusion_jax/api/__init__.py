@@ -4,11 +4,14 @@ study = fj.ablate(data, fusions=["concat_mlp", "gmu"], placements=["before", "af
 study.answer, study.table(), study.compare(), study.page()
 model = study.cell("gmu", "after").model(seed=0)
 study = fj.load_study("results/quickstart")
+predictor = fj.Predictor.load("results/quickstart", "3f0c")
 """
 
 from fusion_jax.api.ablate import ablate
 from fusion_jax.api.loaded import load_data
 from fusion_jax.api.study import Study, load_study
 from fusion_jax.data import Dataset
+from fusion_jax.results.exported import load_exported
+from fusion_jax.results.predictor import Predictor
 
-__all__ = ["Dataset", "Study", "ablate", "load_data", "load_study"]
+__all__ = ["Dataset", "Predictor", "Study", "ablate", "load_data", "load_exported", "load_study"]

@@ -32,7 +32,8 @@ from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.listeners import Listeners
 from fusion_jax.run.sweep import run
 from fusion_jax.run.workers import default_workers
-from fusion_jax.study import Cell, Claim, defaults
+from fusion_jax.study import Cell, Claim, Tuning, defaults
+from fusion_jax.study.tuning import untuned
 from fusion_jax.training.compilation import check_platform, use_cache
 
 FUSIONS = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "lmf")
@@ -52,6 +53,7 @@ def ablate(
     baseline: str = BASELINE,
     controls: bool = True,
     claims: Sequence[Claim | Mapping[str, Any]] = (),
+    tune: Tuning | Mapping[str, Sequence] | None = None,
     config: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     progress: bool = True,
@@ -71,6 +73,8 @@ def ablate(
         baseline: the fusion that the others are compared with, trained too if it is not among them.
         controls: whether to add rows without fusion: no graph, graph alone, label propagation, where they exist.
         claims: what the study is to decide, `study.Claim` or dicts of its fields; kept before the first epoch.
+        tune: how every row is tuned, with one budget: a space {dotted key: values} or what `study.tuning.tune` returns;
+            None for not at all.
         config: {dotted key: value} of any key of a study, such as {"training.epochs": 50}.
         jobs: rows trained at a time; None for what suits the machine.
         progress: whether to say how far it is.
@@ -88,7 +92,7 @@ def ablate(
     fusions = [_fusion(fusion) for fusion in _listed(fusions, "fusions")]
     placements = _placements(placements)
     changes = {**(config or {}), **{key.replace("__", "."): value for key, value in keys.items()}}
-    told = dict(seeds=seeds, baseline=baseline, controls=controls, changes=changes)
+    told = dict(seeds=seeds, baseline=baseline, controls=controls, changes=changes, tune=tune)
     cells = [cell for source in sources for cell in _cells(source, fusions, placements, **told)]
     claimed = study.claims_of(types.SimpleNamespace(claims=lambda: list(claims)))
     resolved(claimed, cells)  # a row that is not there is said before anything is trained
@@ -146,7 +150,7 @@ def _train(cells: Sequence[Cell], store: Store, jobs: int | None, shown: bool, *
 def _label(store: Store, baseline: str) -> str:
     """What the baseline is called in tables; the default's name, which need not be there, where it has no result."""
     label = zoo.short(baseline)
-    finished = {cell["label"] for cell in store.read_study()["cells"] if store.finished_seeds(cell["id"])}
+    finished = {untuned(cell["label"]) for cell in store.read_study()["cells"] if store.finished_seeds(cell["id"])}
     return label if label in finished else BASELINE
 
 
@@ -159,6 +163,7 @@ def _cells(
     baseline: str,
     controls: bool,
     changes: Mapping[str, Any],
+    tune: Any,
 ) -> list[Cell]:
     """The rows on one data set, in the order of placements and fusions, then the controls."""
     made = defaults.get_config()
@@ -183,7 +188,7 @@ def _cells(
         if controls:
             _add_controls(add, source.data, first[0])
 
-    return study.expand(made, sweep)
+    return study.expand(made, sweep, tune=tune)
 
 
 def _add_controls(add, data: Dataset, baseline: str) -> None:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import webbrowser
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,9 @@ from fusion_jax.api import frames
 from fusion_jax.api.variant import SeedModel, Variant
 from fusion_jax.data import Dataset
 from fusion_jax.results import claims, compare, report
+from fusion_jax.results.calibration_study import collect
 from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.figures import every
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
@@ -102,6 +105,16 @@ class Study:
         columns = ("text", "verdict", "evidence", "adjusted", "more_seeds", "late")
         found = claims.answer(self.store, self.rows)
         return pd.DataFrame([[getattr(one, name) for name in columns] for one in found], columns=columns)
+
+    def figures(self) -> dict[str, Any]:
+        """The figures of the report that the study has something for, drawn: differences, learning curves, cost, ...
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        _, rows, made = self._made
+        drawn = {name: draw() for name, draw in every.of(self.store, rows, made, collect(self.store, rows)).items()}
+        return {name: figure for name, figure in drawn.items() if figure is not None}
 
     def page(self, open: bool = False) -> pathlib.Path:
         """Writes the report of the study as it is now, and says where its page is: one HTML file, without network.

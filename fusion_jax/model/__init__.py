@@ -103,7 +103,8 @@ class Model(nnx.Module):
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
             return nothing for what they do not see, stand between them. A node with none is absent in the
             fused stream too, until it receives something.
-        rate: dropout before every graph layer and before the head; a layer that is a whole block has its own.
+        rate: dropout before every graph layer and before the head, unless the context of a call tells another; a
+            layer that is a whole block has its own.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
     """
@@ -257,6 +258,11 @@ class Model(nnx.Module):
         """The modalities that a fusion sees as present, bool [N, M], of those the nodes have something of."""
         return batch.mask if self.missing == "mask" and self.presence == "own" else present
 
+    def drop(self, h: Array, context: Context) -> Array:
+        """Dropout at the rate that the context tells, else at the model's own."""
+        told = None if context.numbers is None else context.numbers.rate
+        return dropout(h, self.rate if told is None else told, context.key)
+
     def convolve(
         self,
         layer,
@@ -278,7 +284,7 @@ class Model(nnx.Module):
         first, second = context.split(2)
         one = layer.layers if isinstance(layer, Streams) else layer
         edges = graph if graph is None or one is layer else graph.view(0)
-        h = h if one.whole_block else dropout(h, self.rate, first.key)
+        h = h if one.whole_block else self.drop(h, first)
         given = h, graph, present, _told("layer", one, edges, second)
         if isinstance(layer, Streams):
             for name, attention in zip(self.names, layer.attention(*given), strict=True):
@@ -360,7 +366,7 @@ class Model(nnx.Module):
         if self.placement == "decision":
             predictions = h
             if self.head is not None:
-                dropped = dropout(h, self.rate, read_context.key)
+                dropped = self.drop(h, read_context)
                 predictions = jax.vmap(lambda head, h: head(h), (0, 1), 1)(self.head, dropped)
             return output(fuse(last, predictions, seen).out, None, predictions)
 
@@ -395,7 +401,7 @@ class Model(nnx.Module):
         said.attend("readout", read.attention)
         said.add(read.losses)
         said.head("readout", read.heads)
-        return output(self.head(dropout(read.out, self.rate, second.key)), read.out)
+        return output(self.head(self.drop(read.out, second)), read.out)
 
 
 def _check_width(fusion: nnx.Module, field: str, found: Array | None, width: int) -> None:

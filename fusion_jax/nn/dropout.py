@@ -12,27 +12,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.records import Array
+from fusion_jax.traced import Rate, threshold_of
 
 
-def dropout(x: Array, rate: float, key: Array | None) -> Array:
-    """Zeroes each entry with probability `rate` and divides the rest by 1 - rate; x itself without a key."""
+def dropout(x: Array, rate: float | Rate, key: Array | None) -> Array:
+    """Zeroes each entry with probability `rate` and divides the rest by 1 - rate; x itself without a key.
+
+    Args:
+        rate: a number, which is compiled in; or a `Rate`, which may be an argument of a program.
+    """
     if key is None or rate == 0.0:
         return x
-    return jnp.where(keep_mask(key, rate, x.shape), x / (1.0 - rate), 0)
+    kept = x * rate.scale.astype(x.dtype) if isinstance(rate, Rate) else x / (1.0 - rate)
+    return jnp.where(keep_mask(key, rate, x.shape), kept, 0)
 
 
-def keep_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:
+def keep_mask(key: Array, rate: float | Rate, shape: tuple[int, ...]) -> Array:
     """bool of `shape`, true with probability 1 - rate (rounded to 2^-32), independent over keys and positions.
 
     Raises:
         ValueError: rate outside [0, 1).
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout rate {rate}, expected 0 <= rate < 1")
+    threshold = rate.threshold if isinstance(rate, Rate) else threshold_of(rate)
     word0, word1 = jax.random.key_data(key)[:2]
     position = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     bits = _mix(_mix(position * np.uint32(0x9E3779B9) + word0) ^ word1)
-    return bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return bits >= threshold
 
 
 def _mix(x: Array) -> Array:

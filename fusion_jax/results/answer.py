@@ -15,6 +15,7 @@ import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.results import compare, tables
+from fusion_jax.results.across import friedman
 from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.rendering import grid
 from fusion_jax.results.rendering import table as shared
@@ -301,7 +302,10 @@ def _summary(asked: Sequence[Question], made: Sequence[Table]) -> list[Clause]:
     if ranks is not None and ranks.ranked > 1:
         best = int(np.nanargmin(ranks.ranks))
         variant, placement = ranks.names[best]
-        clauses.append(Clause(f"best mean rank: {variant} ({placement}), {ranks.ranks[best]:.1f} of {ranks.ranked}", 8))
+        _, p, _, _ = friedman(ranks.matrix)
+        told = f", Friedman p {shared.p_text(p, equal=True)}" if np.isfinite(p) else ""
+        where = f"{variant} ({placement})" if placement != "-" else variant
+        clauses.append(Clause(f"best mean rank: {where} ({ranks.ranks[best]:.1f} of {ranks.ranked}{told})", 8))
     worth = [found for found in map(_graph, asked) if found is not None]
     gains = sum(c.text.startswith("the graph is worth") for c in worth)
     return clauses + [Clause(f"the graph helps on {gains} of {len(worth)}", 7)] * bool(worth)

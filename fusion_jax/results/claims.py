@@ -24,6 +24,7 @@ from fusion_jax.results.paired import Estimate
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 from fusion_jax.study import Cell, Claim, flatten, unknown
+from fusion_jax.study.tuning import untuned
 from fusion_jax.zoo import nearest
 
 LEVEL = 0.05
@@ -105,7 +106,8 @@ class _Listed:
 
     def fits(self, selector: Any) -> bool:
         if isinstance(selector, str):
-            return selector in (self.name, f"{self.name}, {self.placement}")
+            names = (self.name, untuned(self.name))
+            return selector in names or selector in [f"{name}, {self.placement}" for name in names]
         return all(key in self.config and _plain(self.config[key]) == _plain(v) for key, v in selector.items())
 
 

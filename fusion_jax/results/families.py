@@ -8,6 +8,7 @@ import numpy as np
 
 from fusion_jax import zoo
 from fusion_jax.results.tables import Row
+from fusion_jax.study.tuning import untuned
 
 
 def usable(row: Row, metric: str) -> bool:
@@ -24,8 +25,9 @@ def of_one_kind(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def is_named(row: Row, name: str) -> bool:
-    """Whether a row has that label, or "label, placement"."""
-    return name in (row.label, row.name, f"{row.label}, {row.placement}", f"{row.name}, {row.placement}")
+    """Whether a row has that label, or "label, placement"; of a tuned row without what it says of its tuning too."""
+    names = (row.label, row.name, untuned(row.name))
+    return name in names or name in [f"{own}, {row.placement}" for own in names]
 
 
 def check_known(name: str, rows: Sequence[Row], what: str) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 EXACT = 16  # up to so many differences all 2^n signs are looked at, beyond that `DRAWN` of them
 DRAWN = 9999
@@ -31,20 +31,20 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """mean -+ t error, t the quantile at (1 + level) / 2; NaN twice where nothing is known."""
-        half = self.error * float(stats.t.ppf((1 + level) / 2, self.df)) if self.error else 0.0
+        half = self.error * float(special.stdtrit(self.df, (1 + level) / 2)) if self.error else 0.0
         return self.mean - half, self.mean + half
 
     def above(self, value: float) -> float:
         """One-sided p of the true mean being at most `value`, against its lying above."""
         if self.error == 0:
             return 0.5 if self.mean == value else float(self.mean < value)
-        return float(stats.t.sf((self.mean - value) / self.error, self.df))
+        return float(special.stdtr(self.df, (value - self.mean) / self.error))
 
     def below(self, value: float) -> float:
         """One-sided p of the true mean being at least `value`, against its lying below."""
         if self.error == 0:
             return 0.5 if self.mean == value else float(self.mean > value)
-        return float(stats.t.cdf((self.mean - value) / self.error, self.df))
+        return float(special.stdtr(self.df, (self.mean - value) / self.error))
 
     def p(self, value: float = 0.0) -> float:
         """Two-sided p of the true mean being `value`."""
@@ -101,7 +101,9 @@ def wilcoxon(d: np.ndarray) -> float:
         return np.nan
     if len(d) > EXACT:
         return float(stats.wilcoxon(_rounded(d)).pvalue)
-    return _as_extreme(np.sign(d) * stats.rankdata(_rounded(np.abs(d))))
+    _, place, often = np.unique(_rounded(np.abs(d)), return_inverse=True, return_counts=True)
+    ranks = np.cumsum(often) - (often - 1) / 2
+    return _as_extreme(np.sign(d) * ranks[place])
 
 
 def _rounded(d: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ def improvement(d: np.ndarray) -> tuple[float, float, float]:
     """The share of differences above 0, ties counting half, and Wilson's 95 % interval of it; NaN without any."""
     if not len(d):
         return np.nan, np.nan, np.nan
-    share, n, z = float(np.mean(d > 0) + np.mean(d == 0) / 2), len(d), stats.norm.ppf(0.975)
+    share, n, z = float(np.mean(d > 0) + np.mean(d == 0) / 2), len(d), special.ndtri(0.975)
     centre, spread = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return share, float((centre - spread) / (1 + z**2 / n)), float((centre + spread) / (1 + z**2 / n))
 

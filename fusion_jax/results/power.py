@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LARGEST = 10**6
 
@@ -16,8 +16,9 @@ def power(effect: float, n: int, ratio: float = 0.0, level: float = 0.05) -> flo
     """
     if n < 2:
         return 0.0
-    at, shift = stats.t.isf(level / 2, n - 1), abs(effect) / np.sqrt(1 / n + ratio)
-    return float(stats.nct.sf(at, n - 1, shift) + stats.nct.cdf(-at, n - 1, shift))
+    at, shift = -special.stdtrit(n - 1, level / 2), abs(effect) / np.sqrt(1 / n + ratio)
+    wrong_side = np.nan_to_num(special.nctdtr(n - 1, shift, -at))  # NaN where it is 0 but for rounding
+    return float(1 - special.nctdtr(n - 1, shift, at) + wrong_side)
 
 
 def needed(effect: float, ratio: float = 0.0, level: float = 0.05, wanted: float = 0.8) -> int | None:
@@ -28,7 +29,7 @@ def needed(effect: float, ratio: float = 0.0, level: float = 0.05, wanted: float
     """
     if not np.isfinite(effect) or effect == 0:
         return None
-    z = stats.norm.isf(level / 2) + stats.norm.isf(1 - wanted)
+    z = -special.ndtri(level / 2) - special.ndtri(1 - wanted)
     room = (effect / z) ** 2 - ratio  # 1 / n must be about that
     if room <= 1 / LARGEST:
         return None

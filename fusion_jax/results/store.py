@@ -1,8 +1,10 @@
 """A study's folder: one folder a cell, every file by atomic rename, finished when the record says so.
 
-    <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs;
-                                              rows that others have published; the schema of its cells; every version
-                                              of its claims (`results.claims`) and its looks (`run.until`)
+    <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs, and
+                                              how the values of tuned ones were chosen; rows that others have
+                                              published; the schema of its cells; every version of its claims
+                                              (`results.claims`) and its looks (`run.until`)
+    <workdir>/tuning.sqlite3                  the trials of cells that are tuned (Optuna)
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in and the sha256 of every file of
                                               each, the schema; written last
@@ -91,7 +93,7 @@ class Store:
         before = self.read_study() if (self.root / "study.json").exists() else {}
         if before:
             self._check_schema(before)
-        rows = [dict(id=i, label=c.label, seeds=c.seeds, config=c.config) for i, c in cells]
+        rows = [entry_of(i, c) for i, c in cells]
         held = dict(source=source, schema=SCHEMA, cells=rows, published=list(published))
         write_json(self.root / "study.json", {**held, **{key: before[key] for key in KEPT if key in before}})
 
@@ -114,7 +116,7 @@ class Store:
             self.write_study([(identity, cell)], source)
         else:
             self._check_schema(before)
-            entry = dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config)
+            entry = entry_of(identity, cell)
             cells = [entry if old["id"] == identity else old for old in before["cells"]]
             write_json(self.root / "study.json", {**before, "cells": cells + [entry] * (entry not in cells)})
         try:
@@ -124,6 +126,15 @@ class Store:
                 cells = [entry for entry in self.read_study()["cells"] if entry["id"] != identity]
                 write_json(self.root / "study.json", {**self.read_study(), "cells": cells})
             raise
+
+    def choose(self, name: str, identity: str, cell: Cell) -> None:
+        """Puts a tuned cell in the place of the tuning that has chosen it, in the list of cells."""
+        study = self.read_study()
+        cells = [entry_of(identity, cell) if entry["id"] == name else entry for entry in study["cells"]]
+        write_json(self.root / "study.json", {**study, "cells": cells})
+        failed = self.cell(name)  # of an attempt before this one
+        if failed.exists() and not (failed / "record.json").exists():
+            failed.rmtree()
 
     def _check_schema(self, study: Mapping[str, Any]) -> None:
         if (schema := study.get("schema", 1)) != SCHEMA:
@@ -285,6 +296,12 @@ class Store:
     def config(self, identity: str) -> dict[str, Any]:
         """The full config of a cell, in the layout of today."""
         return of_today(read_json(self.cell(identity) / "config.json"))
+
+
+def entry_of(identity: str, cell: Cell) -> dict[str, Any]:
+    """The line of a cell in the list of its study; of a tuned one with how its values were chosen."""
+    entry = dict(id=identity, label=cell.label, seeds=cell.seeds, config=cell.config)
+    return entry | (dict(tuned=dict(cell.tuned)) if cell.tuned else {})
 
 
 @contextlib.contextmanager

@@ -49,6 +49,8 @@ class Row:
         tested: int [N], the test rows where all its seeds have the same ones: their spread is of training alone.
             None where every seed draws its own, or no predictions are stored.
         influence: {metric: float [S, N]} of these rows, see `fusion_jax.results.influence`; {} where there are none.
+        trials, chosen: of a tuned row how many trials were tried, and {key of the config: value} of the one it is; 0
+            and {} where the values were set by hand.
         role: what the row is for: a "fusion" of several modalities with the graph, the same with "no graph", one
             "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
         fusion: the mechanism's name; "" of controls and of rows that are not run.
@@ -82,6 +84,8 @@ class Row:
     seeds: tuple[int, ...] = ()
     tested: np.ndarray | None = None
     influence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trials: int = 0
     variant: str = ""
     role: str = ""
     fusion: str = ""
@@ -119,7 +123,8 @@ def rows(store: Store) -> list[Row]:
     written = store.read_study()
     planned = tuple(written.get("looks", {}).get("plan", ()))
     entries = [
-        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned) for e in written["cells"]
+        Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned, e.get("tuned", {}))
+        for e in written["cells"]
     ]
     names = data_names([e.plan.data for e in entries])
     wanted = collections.Counter(_without_modalities(e.plan) for e in entries if is_single(e.plan))
@@ -166,6 +171,7 @@ class Entry:
     plan: Plan
     config: dict[str, Any]
     planned: tuple[int, ...] = ()  # looks
+    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
@@ -192,6 +198,8 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         data=names[problem(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
+        chosen=entry.tuned.get("chosen", {}),
+        trials=entry.tuned.get("trials", 0),
         role=_role(entry.plan),
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )

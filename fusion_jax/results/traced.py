@@ -72,4 +72,4 @@ def _sorted(parts, rows: int, n_node: Array) -> Graph:
     n_edge = jnp.full(1, s.shape[0], jnp.int32)
     held = jraph.GraphsTuple(None, arrays or None, r, s, None, n_node, n_edge)
     by_sender = jnp.lexsort((r, s)).astype(jnp.int32)
-    return Graph(held, pointers(r), by_sender, pointers(s), largest=rows)
+    return Graph(held, pointers(r), by_sender, pointers(s))

@@ -13,14 +13,19 @@ from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.trial import known_to_model, scaled
 
 
+def begins(model: nnx.Module) -> list[str]:
+    """The names of its fusions that write something before training."""
+    fusions = [part for _, part in nnx.iter_modules(model) if isinstance(part, Fusion)]
+    return [zoo.name_of(fusion) for fusion in fusions if type(fusion).begin is not Fusion.begin]
+
+
 def begin(models: Sequence[nnx.Module], prepared: Prepared) -> None:
     """Lets every seed's fusions write what they keep of the training batch, where one does (`Fusion.begin`).
 
     Raises:
         ValueError: the model is a scheme's own, which holds such a fusion and has no `begin`.
     """
-    fusions = [part for _, part in nnx.iter_modules(models[0]) if isinstance(part, Fusion)]
-    beginning = [zoo.name_of(fusion) for fusion in fusions if type(fusion).begin is not Fusion.begin]
+    beginning = begins(models[0])
     if not beginning:
         return
     if not hasattr(models[0], "begin"):

@@ -1,23 +1,27 @@
-"""One model, trained for every seed: the plan's parts handed to the rooms that make them."""
+"""A model, trained for every seed: the plan's parts handed to the rooms that make them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
-from fusion_jax.run.begin import begin
+from fusion_jax.run.begin import begin, begins
+from fusion_jax.schemes.base import Stage
+from fusion_jax.traced import Numbers
 from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import structures_of, with_structures
+from fusion_jax.training.numbers import PENALTY, TOLD, compiled_in, exact, numbers_of, with_numbers
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
 
@@ -35,39 +39,76 @@ def train_model(
     Raises:
         ValueError: whatever of the plan does not fit the data set.
     """
-    scheme, training = build_scheme(plan.scheme), plan.training
+    return train_models([plan], data, prepared, partial, build, told=exact(plan))
+
+
+def train_models(
+    plans: Sequence[Plan],
+    data: Dataset,
+    prepared: Prepared,
+    partial: Partial | None = None,
+    build: Build | None = None,
+    told: Collection[str] = TOLD,
+) -> loop.Trained:
+    """Trains the prepared seeds of several plans in one program, [T S]: those of the first plan, of the second, ...
+
+    Args:
+        told: the numbers that are arguments of the program (`training.numbers`); the plans differ in no others.
+    Raises:
+        ValueError: as `train_model`; the plans differ in more than the numbers that a program is told.
+    """
+    plan, scheme = plans[0], build_scheme(plans[0].scheme)
+    static = compiled_in(plan, told)
+    if any(compiled_in(other, told) != static for other in plans):
+        raise ValueError(f"{len(plans)} plans differ in more than numbers, expected plans of one program")
+    training, stages = plan.training, scheme.stages(plan.training.epochs)
     dims = {name: x.shape[1] for name, x in prepared.batch.features.items()}
-    build = build or functools.partial(build_model, plan.model, scheme, dims, data.target)
-    # One after another outside jit: their small random programs are the same for every cell of a study, so they are
-    # compiled once a process, while one program for all seeds would be compiled anew for every cell.
-    models = [build(key) for key in prepared.init_keys]
+
+    def made(plan: Plan) -> list[Model]:
+        own = build or functools.partial(build_model, plan.model, scheme, dims, data.target)
+        # One after another outside jit: their small random programs are the same for every cell of a study, so they
+        # are compiled once a process, while one program for all seeds would be compiled anew for every cell.
+        return [own(key) for key in prepared.init_keys]
+
+    models = made(plan)
     prepared = with_structures(prepared, *structures_of(models[0]))
-    begin(models, prepared)
+    # what is written before training may depend on a plan's numbers; initial values do not
+    groups = [models, *(made(other) if begins(models[0]) else models for other in plans[1:])]
+    for own in groups if begins(models[0]) else []:
+        begin(own, prepared)
     loss = build_loss(plan.loss, plan.model, data.target)
+    # a strength that is told may be 0 in this plan and not in another one
+    penalty = build_penalty(dataclasses.replace(plan.loss, l2=1.0) if PENALTY in told else plan.loss)
     hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     trained = loop.train(
-        models,
-        prepared.trials,
+        [model for own in groups for model in own],
+        with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),
         prepared.batch,
-        prepared.target,
-        scheme.stages(training.epochs),
-        functools.partial(optimizer_of, plan),
+        jax.tree.map(lambda x: jnp.concatenate([x] * len(plans)), prepared.target),
+        stages,
+        functools.partial(optimizer_of, plan, stages),
         loss,
         selection(training.select, data.target, loss),
         patience=training.patience,
         chunk=training.chunk,
         select_on_whole=plan.protocol == "paper",
         select_every=training.select_every,
-        penalty=build_penalty(plan.loss),
+        penalty=penalty,
         seed_axis=training.seed_axis,
         snapshots=training.snapshots,
+        alike_to=None if build else (repr(static), tuple(told), data.fingerprint),
         **hooks,
     )
-    own = [prepared.own_units(prediction, i) for i, prediction in enumerate(trained.prediction)]
+    seeds = len(prepared.seeds)
+    own = [prepared.own_units(prediction, i % seeds) for i, prediction in enumerate(trained.prediction)]
     return dataclasses.replace(trained, prediction=np.stack(own))
 
 
-def optimizer_of(plan: Plan, factor: float, epochs: int) -> optax.GradientTransformation:
-    """The plan's optimiser over so many epochs, at a factor of its learning rate."""
-    own = {**vars(plan.optimizer), "learning_rate": plan.optimizer.learning_rate * factor}
-    return optimizers.make(**own, epochs=epochs)
+def optimizer_of(
+    plan: Plan, stages: Sequence[Stage], place: int, epochs: int, numbers: Numbers
+) -> optax.GradientTransformation:
+    """The plan's optimiser in the stage at that place, over so many epochs; numbers that are not told are its own."""
+    own, told = plan.optimizer, numbers.learning_rate
+    rate = told[place] if told else own.learning_rate * stages[place].rate
+    made = dict(learning_rate=rate, options={**own.options, **numbers.options})
+    return optimizers.make(**{**vars(own), **made}, epochs=epochs)

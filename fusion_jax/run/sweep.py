@@ -16,7 +16,9 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
 from fusion_jax.run.progress import Progress
+from fusion_jax.run.tuning import open_storage
 from fusion_jax.study import Cell, Claim
+from fusion_jax.training import programs
 
 Datasets = Mapping[str, Dataset | Exception]
 
@@ -51,19 +53,34 @@ def load_all(cells: Sequence[Cell], given: Mapping[str, Dataset] | None = None) 
 def identify(cells: Sequence[Cell], datasets: Datasets, there: Sequence[Mapping] = ()) -> list[tuple[str, Cell]]:
     """Every cell with its identity; cells that come to be the same on their data set once, under the first's label.
 
+    A tuned cell and one whose values were set by hand are two rows, if they come to be the same.
+
     A cell whose data set cannot be loaded keeps the identity it has among the cells that are `there`, in the study of
     the folder.
     """
     known = {plain_cell(entry["config"]): entry["id"] for entry in there}
-    unique: dict[str, Cell] = {}
+    unique: dict[tuple[str, str], tuple[str, Cell]] = {}
     for cell in cells:
         data = datasets[data_key(cell)]
-        if isinstance(data, Exception):
-            identity = known.get(plain_cell(cell.config)) or cell.identity("not loaded")
-        else:
+        loaded = not isinstance(data, Exception)
+        cell = recalled(cell, ("name", cell.identity(data)) if loaded else ("asked", cell.identity("")), there)
+        if loaded:
             identity = cell.identity(data)
-        unique.setdefault(identity, cell)
-    return list(unique.items())
+        else:
+            identity = known.get(plain_cell(cell.config)) or cell.identity("not loaded")
+        unique.setdefault((identity, cell.tuned.get("name", "")), (identity, cell))
+    return list(unique.values())
+
+
+def recalled(cell: Cell, name: tuple[str, str], there: Sequence[Mapping]) -> Cell:
+    """The cell that a tuning of that name has chosen, if it is `there`; else the cell as it is."""
+    if cell.tuning is None:
+        return cell
+    field, value = name
+    entry = next((e for e in there if e.get("tuned", {}).get(field) == value), None)
+    if entry is None:
+        return cell
+    return dataclasses.replace(cell, config=entry["config"], tuning=None, tuned=entry["tuned"])
 
 
 def plain_cell(config: Mapping) -> str:
@@ -96,6 +113,7 @@ def grown(identified: Sequence[tuple[str, Cell]], store: Store) -> list[tuple[st
 
 
 @zoo.held()
+@programs.held()
 def run(
     cells: Sequence[Cell],
     store: Store,
@@ -115,6 +133,7 @@ def run(
     """Runs the cells that are not finished; returns how many failed.
 
     A mechanism in a file outside is what it is when the run begins; what is written to it later is for the next run.
+    Cells that differ only in numbers that a program is told share their program.
 
     Args:
         source: the study file, kept with the study.
@@ -129,6 +148,7 @@ def run(
             thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
+        ImportError: a cell is to be tuned, and Optuna is not installed.
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
             trained on another split.
     """
@@ -144,15 +164,20 @@ def run(
     record(store, stated)
     if looks:
         store.amend(looks={**store.read_study().get("looks", {}), "plan": list(looks)})
-    waiting = [
-        Job(i, c, store, datasets[data_key(c)], broken[i], progress)
-        for i, c in identified
+    jobs = {
+        i: Job(i, c, store, datasets[data_key(c)], broken[i], progress)
+        for i, c in reversed(identified)  # of rows that are one cell the first
         if broken[i] or missing(c, store, i)
-    ]
+    }
+    waiting = list(reversed(jobs.values()))
+    if any(job.cell.tuning is not None for job in waiting):
+        open_storage(store)  # before workers of any kind would make it twice
     begin(len(identified), len(waiting))
     failed = 0
     for outcome in zoo.get("engine", engine)(waiting, workers=workers):
         problem = ""
+        if outcome.job.cell.tuned:
+            store.choose(outcome.job.cell.tuned["name"], outcome.job.identity, outcome.job.cell)
         if outcome.result is None:
             failed += 1
             try:

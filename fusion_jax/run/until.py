@@ -60,21 +60,24 @@ def run_until_decided(
         ValueError: looks that are not those the study was begun with, or none; whatever `run` raises.
     """
     there = store.read_study() if (store.root / "study.json").exists() else {}
-    identified = identify(cells, load_all(cells), there.get("cells", ()))
+    datasets = load_all(cells)
+    identified = identify(cells, datasets, there.get("cells", ()))
     planned = _planned(there, max((cell.seeds for _, cell in identified), default=0), limit, step)
-    seeds = {i: cell.seeds for i, cell in grown(identified, store)}
+    seeds = [cell.seeds for _, cell in grown(identified, store)]
     while True:
-        current = [dataclasses.replace(cell, seeds=seeds[i]) for i, cell in identified]
+        current = [dataclasses.replace(cell, seeds=n) for (_, cell), n in zip(identified, seeds, strict=True)]
         failed = run(current, store, source, looks=planned, **how)
         how.pop("loaded", None)  # what there is to say of the data has been said
-        at = max(n for n in planned if n <= max(seeds.values()))
+        # what was tuned is the cell that was chosen now
+        identified = identify([cell for _, cell in identified], datasets, store.read_study()["cells"])
+        at = max(n for n in planned if n <= max(seeds))
         look = look_at(store, at)
         _write(store, look)
         looked(look)
         if not look.growing or at == planned[-1]:
             return failed
         then = planned[planned.index(at) + 1]
-        seeds = {i: then if i in look.growing else n for i, n in seeds.items()}
+        seeds = [then if i in look.growing else n for (i, _), n in zip(identified, seeds, strict=True)]
 
 
 def _planned(study: dict[str, Any], first: int, limit: int, step: int) -> tuple[int, ...]:

@@ -2,11 +2,12 @@
 
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.claims import Claim, claims_of
-from fusion_jax.study.expand import differences, expand, set_by_all, short
+from fusion_jax.study.expand import differences, expand, set_by_all, short, with_values
 from fusion_jax.study.files import load, mistakes_in, published, split
 from fusion_jax.study.identity import SCHEMA
 from fusion_jax.study.keys import OPEN, flatten, set_key, unknown
 from fusion_jax.study.resolve import VALIDATION_LABELS, resolve
+from fusion_jax.study.tuning import Tuning
 
 __all__ = [
     "OPEN",
@@ -15,6 +16,7 @@ __all__ = [
     "Cell",
     "Claim",
     "claims_of",
+    "Tuning",
     "differences",
     "expand",
     "flatten",
@@ -27,4 +29,5 @@ __all__ = [
     "short",
     "split",
     "unknown",
+    "with_values",
 ]

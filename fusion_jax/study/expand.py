@@ -1,11 +1,12 @@
 """From a study's sweep to its cells, each with a name of its own in tables.
 
 `sweep(add)` or `sweep(add, arg)` calls `add({dotted key: value, ...}, label="")` once a cell; `arg` is what stands
-after the colon of `--config=FILE:arg`.
+after the colon of `--config=FILE:arg`. With `tune=` values are chosen on validation rows first (`study.tuning`).
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import json
@@ -17,34 +18,99 @@ from ml_collections import ConfigDict
 from fusion_jax import zoo
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.identity import NOT_IDENTITY
-from fusion_jax.study.keys import flatten, set_key
+from fusion_jax.study.keys import flatten, put, set_key
 from fusion_jax.study.resolve import resolve
+from fusion_jax.study.tuning import Tuning, as_tuning, check_budgets, ends, marked, of_cell
 
 
-def expand(config: ConfigDict, sweep=None, arg: str = "") -> list[Cell]:
+def expand(config: ConfigDict, sweep=None, arg: str = "", tune=None) -> list[Cell]:
     """The cells of a study: one a call of `add`, or the config itself without a sweep; equal cells once.
 
+    Args:
+        tune: how all cells are tuned that do not say it themselves (`add(..., tune=False)`: not at all): a `Tuning`, a
+            space, or a function that returns one of them; None for not at all.
     Raises:
-        ValueError: an unknown key (names the nearest), a value of another type, an unknown mechanism or option.
+        ValueError: an unknown key (names the nearest), a value of another type, an unknown mechanism or option;
+            variants that are tuned with other numbers of trials.
     """
-    if sweep is None:
-        return [resolve(config)]
     cells: list[Cell] = []
+    tunings: list[Tuning] = []
 
-    def add(overrides: Mapping[str, Any] | None = None, *, label: str = ""):
+    def add(
+        overrides: Mapping[str, Any] | None = None, *, label: str = "", tune: Any = tune, trials: int | None = None
+    ):
         cell_config = config.copy_and_resolve_references()
         cell_config.lock()
         for key, value in (overrides or {}).items():
             set_key(cell_config, key, value)
         if label:
             cell_config.label = label
-        cells.append(resolve(cell_config))
+        cell = resolve(cell_config)
+        if tune is not None and tune is not False:
+            tunings.append(as_tuning(tune, trials))
+            cell = to_be_tuned(cell, tunings[-1])
+        cells.append(cell)
 
-    _call(sweep, add, arg)
+    if sweep is None:
+        add()
+    else:
+        _call(sweep, add, arg)
     unique: dict[str, Cell] = {}
     for cell in cells:
         unique.setdefault(cell.identity(""), cell)
-    return with_distinct_labels(list(unique.values()))
+    named = with_distinct_labels(list(unique.values()))
+    check_budgets([(cell.label, cell.tuning) for cell in named if cell.tuning is not None])
+    check_used(tunings, cells)
+    return [_marked(cell) for cell in named]
+
+
+def check_used(tunings: Iterable[Tuning], cells: Iterable[Cell]) -> None:
+    """Raises ValueError where no cell has a key of a space, as a misspelt one of a control; names the nearest."""
+    cells = list(cells)
+    used = {key for cell in cells if cell.tuning is not None for key in cell.tuning.space}
+    known = {
+        key for cell in cells if cell.plan.control.name for key in flatten(cell.config) if "control.options" in key
+    }
+    for key in (key for given in tunings for key in given.space if key not in used):
+        raise ValueError(f"tune: no cell of the study has {key!r}{zoo.nearest(key, known)}")
+
+
+def to_be_tuned(cell: Cell, given: Tuning) -> Cell:
+    """The cell with the part of a tuning that is for it; as it is where none is.
+
+    Raises:
+        ValueError: a key that the cell has not, a value that it cannot have; a tuning that leaves no row to choose on.
+    """
+    own = of_cell(given, cell.config)
+    if own is None:
+        return cell
+    if cell.plan.protocol == "paper":
+        raise ValueError(f"{cell.label}: tune under protocol 'paper', whose validation rows are the test rows")
+    if cell.plan.control.options.get("validation_labels"):
+        raise ValueError(f"{cell.label}: tune with validation_labels=True, which leaves no validation rows")
+    for key, values in own.space.items():
+        for value in ends(values):
+            with_values(cell, {key: value})
+    return dataclasses.replace(cell, tuning=own)
+
+
+def with_values(cell: Cell, values: Mapping[str, Any]) -> Cell:
+    """The cell with other values of some keys, checked as in a study.
+
+    Raises:
+        ValueError: no such key, naming the nearest; a value that it cannot have.
+    """
+    config = copy.deepcopy(cell.config)
+    for key, value in values.items():
+        put(config, key, value)
+    return dataclasses.replace(resolve(config), label=cell.label)
+
+
+def _marked(cell: Cell) -> Cell:
+    """The cell under a label that says whether it is tuned."""
+    if cell.tuning is None:
+        return cell
+    return dataclasses.replace(cell, label=marked(cell.label, cell.tuning.trials))
 
 
 def _call(sweep, add, arg: str) -> None:
@@ -55,7 +121,8 @@ def set_by_all(sweep, arg: str = "") -> set[str]:
     """The dotted keys that every cell of a sweep sets itself, whatever the config says."""
     each: list[set[str]] = []
 
-    def add(overrides: Mapping[str, Any] | None = None, *, label: str = ""):
+    def add(overrides: Mapping[str, Any] | None = None, *, label: str = "", tune: Any = None, trials: int = 0):
+        del tune, trials
         each.append({*(overrides or {}), *(["label"] if label else [])})
 
     _call(sweep, add, arg)

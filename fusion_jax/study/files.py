@@ -1,4 +1,7 @@
-"""Study files: `FILE[:argument]`, a Python file with `get_config(arg)` and `sweep(add)` or `sweep(add, arg)`."""
+"""Study files: `FILE[:argument]`, a Python file with `get_config(arg)` and `sweep(add)` or `sweep(add, arg)`.
+
+`tune()` says how its cells are tuned (`study.tuning`), if they are.
+"""
 
 from __future__ import annotations
 

@@ -49,6 +49,20 @@ def set_key(config: ConfigDict, key: str, value: Any) -> None:
     node[leaf] = ranges.alike(value, node[leaf], key)
 
 
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key of a plain config, which has it; the last part may be new in an `options` dictionary.
+
+    Raises:
+        ValueError: no such key, naming the nearest.
+    """
+    node, (parents, leaf) = tree, _parted(key)
+    for part in parents:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or (leaf not in node and not set(OPEN) & set(parents[-1:])):
+        raise ValueError(unknown(key, flatten(tree)))
+    node[leaf] = value
+
+
 def _parted(key: str) -> tuple[list[str], str]:
     """The parents of a dotted key and its last part, which is all that stands behind one of DOTTED."""
     parts = key.split(".")

@@ -15,6 +15,7 @@ from fusion_jax.model import Model
 from fusion_jax.plan import LossPlan, ModelPlan, Named
 from fusion_jax.records import Array, Context, Output, Target
 from fusion_jax.schemes.base import Scheme
+from fusion_jax.traced import Numbers
 from fusion_jax.training.parts import inside, leaf_names
 from fusion_jax.training.step import LossFn, Penalty
 from fusion_jax.zoo import nearest
@@ -54,11 +55,12 @@ def build_loss(plan: LossPlan, model: ModelPlan, target: Target) -> LossFn:
             check_task(each, info, target)
     zoo.check_options("loss", name, plan.options)
     main = functools.partial(_named, name, functools.partial(zoo.get("loss", name), **plan.options))
-    extra = [(weight, functools.partial(_named, other, zoo.get("loss", other))) for other, weight in plan.extra.items()]
+    extra = {other: functools.partial(_named, other, zoo.get("loss", other)) for other in plan.extra}
 
     def loss(output, target, weight, context):
         value = main(output, target, weight, context=context)
-        return value + sum(w * f(output, target, weight, context=context) for w, f in extra)
+        weights = {**plan.extra, **(context.numbers.extra if context.numbers is not None else {})}
+        return value + sum(weights[k] * f(output, target, weight, context=context) for k, f in extra.items())
 
     return loss
 
@@ -96,11 +98,16 @@ def usual_loss(fusion: str, placement: str, target: Target) -> str:
 
 
 def build_penalty(plan: LossPlan) -> Penalty | None:
-    """The L2 term as a function of the parameters; None where its strength is 0."""
-    return functools.partial(l2, plan.l2, plan.l2_parts) if plan.l2 else None
+    """The L2 term as a function of the parameters and of what training is told; None where its strength is 0."""
+
+    def penalty(params: Any, numbers: Numbers | None) -> Array:
+        told = None if numbers is None else numbers.l2
+        return l2(plan.l2 if told is None else told, plan.l2_parts, params)
+
+    return penalty if plan.l2 else None
 
 
-def l2(strength: float, parts: tuple[str, ...], params: Any) -> Array:
+def l2(strength: float | Array, parts: tuple[str, ...], params: Any) -> Array:
     """strength / 2 sum theta^2 over the parameters in the named parts of the model, biases too; over all with ().
 
     This is the coupled form of the literature: its gradient passes through the optimiser. The decay of AdamW does not,

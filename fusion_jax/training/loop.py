@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from fusion_jax.records import Batch, Target
 from fusion_jax.schemes.base import Stage
-from fusion_jax.training import sharding
+from fusion_jax.training import programs, sharding
 from fusion_jax.training.compilation import cost_of
 from fusion_jax.training.divergence import diverged
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
-from fusion_jax.training.stages import PlannedStage, plan
+from fusion_jax.training.stages import Optimizer, PlannedStage, plan
 from fusion_jax.training.starts import start_stage
 from fusion_jax.training.step import (
     HISTORY,
@@ -79,7 +78,7 @@ def train(
     batch: Batch,
     target: Target,
     stages: Sequence[Stage],
-    optimizer: Callable[[float, int], optax.GradientTransformation],
+    optimizer: Optimizer,
     loss: LossFn,
     score: LossFn,
     *,
@@ -90,6 +89,7 @@ def train(
     penalty: Penalty | None = None,
     seed_axis: str = "auto",
     snapshots: int = 0,
+    alike_to: Hashable = None,
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
 ) -> Trained:
@@ -100,18 +100,20 @@ def train(
         trials, target: leaves [S, ...].
         target: labels of rows that must not be seen are 0 here, and have weight 0 in `trials`.
         stages: one after another (a scheme's hook); patience holds in each by itself.
-        optimizer: (factor on the learning rate, epochs of its schedule) -> the optimiser of a stage. All have the
-            same state, so that a save tells nothing of its stage but its history.
+        optimizer: see `stages.Optimizer`. Those of all stages have the same state, so that a save tells nothing of its
+            stage but its history.
         select_on_whole, select_every, penalty: see `step.make_epoch`.
         snapshots: so many, evenly spaced from before the first epoch to after the last, besides those that stages ask
             for.
+        alike_to: all that is compiled in, the forms of arrays aside: trainings that are alike share their programs
+            (`programs.held`); None for a training that shares with none.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
     plans = plan(stages, optimizer, snapshots)
     kept = epochs_of([planned.slots for planned in plans])
     rows, outputs = len(trials.val_weight[0]), target.num_outputs
-    graphdef, state = _initial(models, plans[0].tx, rows, outputs, len(kept))
+    graphdef, state = _initial(models, plans[0], trials, rows, outputs, len(kept))
     state, trials, target = sharding.shard_seeds((state, trials, target))
 
     def compile_stage(planned: PlannedStage):
@@ -126,17 +128,19 @@ def train(
 
             return sharding.map_seeds(one, seed_axis)(states, trials, target)
 
-        return jax.jit(run_chunk, donate_argnums=0).lower(state, trials, batch, target).compile()
+        arguments = (state, trials, batch, target)
+        key = None if alike_to is None else (alike_to, planned.place, programs.form(arguments))
+        return programs.compiled(key, lambda: jax.jit(run_chunk, donate_argnums=0).lower(*arguments).compile())
 
     patience = max(patience, select_every)  # else every seed stopped before it is looked at for the first time
     start = time.perf_counter()
-    programs = [compile_stage(planned) for planned in plans]
+    runs = [compile_stage(planned) for planned in plans]
     compile_seconds = time.perf_counter() - start
 
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
-    for planned, run in zip(plans, programs, strict=True):
+    for planned, run in zip(plans, runs, strict=True):
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
             if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
                 state = start_stage(planned, graphdef, state, trials, batch, target, loss, penalty)
@@ -153,7 +157,7 @@ def train(
 
     before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
     joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
-    costs = [cost_of(program, state.params) for program in programs]
+    costs = [cost_of(run, state.params) for run in runs]
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef,
@@ -173,12 +177,13 @@ def train(
     )
 
 
-def _initial(models: Sequence[nnx.Module], tx: optax.GradientTransformation, rows: int, outputs: int, kept: int):
+def _initial(models: Sequence[nnx.Module], first: PlannedStage, trials: Trial, rows: int, outputs: int, kept: int):
     """The graph definition, and the initial state of every seed, [S, ...]."""
     states = []
-    for model in models:
+    for i, model in enumerate(models):
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         buffer = empty_buffer(params, rest, kept)
+        tx = first.optimizer(jax.tree.map(lambda a, i=i: a[i], trials.numbers))
         states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from flax import nnx
 
 from fusion_jax.records import Array, Batch, Target
 from fusion_jax.schemes.base import Stage, TrainingLoss
+from fusion_jax.traced import Numbers
 from fusion_jax.training.parts import leaf_names
 from fusion_jax.training.snapshots import asked_for, slots_of
+
+# (place of a stage, number of epochs its schedule is over, what training is told in numbers) -> its optimiser
+Optimizer = Callable[[int, int, Numbers | None], optax.GradientTransformation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +30,7 @@ class PlannedStage:
         stage, place: which one it is; the first has place 0.
         first, end: its first epoch, and the one behind its last, counted from the start of the first stage.
         total: the epochs of all stages together.
-        tx: its optimiser.
+        optimizer: what training is told in numbers -> its optimiser.
         slots: [K], the snapshots it takes, see `snapshots.slots_of`.
     """
 
@@ -34,23 +39,21 @@ class PlannedStage:
     first: int
     end: int
     total: int
-    tx: optax.GradientTransformation
+    optimizer: Callable[[Numbers | None], optax.GradientTransformation]
     slots: tuple[int, ...] = ()
 
 
-def plan(
-    stages: Sequence[Stage], optimizer: Callable[[float, int], optax.GradientTransformation], snapshots: int = 0
-) -> list[PlannedStage]:
+def plan(stages: Sequence[Stage], optimizer: Optimizer, snapshots: int = 0) -> list[PlannedStage]:
     """Every stage in its place.
 
     Args:
-        optimizer: (factor on the learning rate, number of epochs its schedule is over) -> optimiser.
+        optimizer: see `Optimizer`.
         snapshots: so many besides those the stages ask for, see `snapshots.asked_for`.
     """
     planned, first, total = [], 0, sum(stage.epochs for stage in stages)
     for place, (stage, slots) in enumerate(zip(stages, slots_of(asked_for(stages, snapshots)), strict=True)):
-        tx = optimizer(stage.rate, _schedule_length(stages, place))
-        planned.append(PlannedStage(stage, place, first, first + stage.epochs, total, tx, slots))
+        own = functools.partial(optimizer, place, _schedule_length(stages, place))
+        planned.append(PlannedStage(stage, place, first, first + stage.epochs, total, own, slots))
         first += stage.epochs
     return planned
 

@@ -42,11 +42,11 @@ def start_stage(
             seeds.append(changed)
         params, rest = jax.tree.map(lambda *a: jnp.stack(a), *seeds)
 
-    def fresh(params, rest, buffer):
-        buffer = fill(buffer, planned.slots, planned.first, params, rest)
-        return initial_state(params, rest, planned.tx, *state.best_prediction.shape[1:], planned.first, buffer)
+    def fresh(params, rest, buffer, numbers):
+        buffer, tx = fill(buffer, planned.slots, planned.first, params, rest), planned.optimizer(numbers)
+        return initial_state(params, rest, tx, *state.best_prediction.shape[1:], planned.first, buffer)
 
-    new = jax.vmap(fresh)(params, rest, state.snapshots)
+    new = jax.vmap(fresh)(params, rest, state.snapshots, trials.numbers)
     new = dataclasses.replace(new, diverged=state.diverged, cause=state.cause)
     if stage.same_optimizer:
         new = dataclasses.replace(new, opt_state=state.opt_state)

@@ -17,6 +17,7 @@ import optax
 from flax import nnx
 
 from fusion_jax.records import Array, Batch, Context, Output, Target
+from fusion_jax.traced import Numbers
 from fusion_jax.training.parts import restricted_to
 from fusion_jax.training.rows import first_rows
 from fusion_jax.training.selection import readable
@@ -27,7 +28,7 @@ from fusion_jax.training.trial import Trial, known_to_model
 HISTORY = ("train_loss", "val_loss", "val_score")  # what an epoch reports
 CAUSES = ("", "training loss", "gradient", "parameters")
 LossFn = Callable[[Output, Target, Array, Context], Array]  # output, target, weight [N], context -> scalar
-Penalty = Callable[[Any], Array]  # parameters -> scalar
+Penalty = Callable[[Any, Numbers | None], Array]  # parameters, what training is told in numbers -> scalar
 
 
 @jax.tree_util.register_dataclass
@@ -101,9 +102,10 @@ def training_loss(
     """
     stage, weight = planned.stage, trial.train_weight
     scheme_key, model_key = jax.random.split(key)
-    context = known_to_model(target, weight, key=model_key, step=epoch, total=planned.total)
+    told = dict(step=epoch, total=planned.total, numbers=trial.numbers)
+    context = known_to_model(target, weight, key=model_key, **told)
     output = stage.forward(model, stage.transform(batch, scheme_key), context=context)
-    now = Context(step=epoch, total=planned.total)
+    now = Context(**told)
     if output.revealed is not None:
         weight = jnp.where(output.revealed, 0, weight)
     if stage.loss is None:
@@ -116,7 +118,7 @@ def training_loss(
         said = dataclasses.replace(output, prediction=head.values, streams=None, evidence=None)
         value = value + head.weight * loss(said, target, weight, now)
     value = value + sum(output.losses.values(), 0.0)
-    return value if penalty is None else value + penalty(nnx.state(model, nnx.Param))
+    return value if penalty is None else value + penalty(nnx.state(model, nnx.Param), trial.numbers)
 
 
 def make_epoch(
@@ -142,7 +144,7 @@ def make_epoch(
         select_every: selection looks at every so many epochs, and at the stage's last.
         penalty: added to the training loss of every stage; selection does not see it.
     """
-    stage, tx = planned.stage, planned.tx
+    stage = planned.stage
 
     def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
         key = jax.random.fold_in(trial.key, state.epoch)
@@ -164,7 +166,8 @@ def make_epoch(
         """Prediction and uncertainty of all rows; loss, readable score and score of the validation rows."""
         model = nnx.merge(graphdef, params, rest, copy=True)
         rows = len(trial.val_weight)
-        context, now = known_to_model(target, trial.train_weight), Context(step=state.epoch, total=planned.total)
+        context = known_to_model(target, trial.train_weight)
+        now = Context(step=state.epoch, total=planned.total, numbers=trial.numbers)
         output = first_rows(stage.forward(model, whole if select_on_whole else batch, context=context), rows)
         same = select_on_whole or whole is batch
         shown = output if same else first_rows(stage.forward(model, whole, context=context), rows)
@@ -201,6 +204,7 @@ def make_epoch(
             return restricted_to(tree, stage.trains, stage.freezes)
 
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
+        tx = planned.optimizer(trial.numbers)
         updates, opt_state = tx.update(moving(grads), state.opt_state, state.params)
         params = optax.apply_updates(state.params, moving(updates))
         rest = remembered(params, rest, trial, batch, target)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fusion_jax import tasks
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array, Batch, Context, Target
+from fusion_jax.traced import Numbers
 
 
 @jax.tree_util.register_dataclass
@@ -31,6 +32,7 @@ class Trial:
             evaluation too. None where training rows have all.
         fill: {modality: [d_m]}, what stands for single values that are missing (NaN), fitted on training rows; None
             where none may be missing (`Dataset.impute`).
+        numbers: what its training is told in numbers; None where all are compiled in.
     """
 
     key: Array
@@ -43,6 +45,7 @@ class Trial:
     evaluated: Graph | None = None
     known: Array | None = None
     fill: dict[str, Array] | None = None
+    numbers: Numbers | None = None
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:

@@ -133,7 +133,18 @@ def test_many_data_sets_are_summed_up():
     rows = [dataclasses.replace(r, data=d) for d, m in means.items() for r in (BASE, row("gmu", same(m)))]
     said = answer.sentence(rows)
     assert said.startswith("Over 4 data sets concat_mlp (before) is beaten on 2, most often by gmu (before) (2)")
-    assert f"best mean rank: gmu (before), {np.mean([1, 1, 1.5, 2]):.1f} of 2" in said
+    assert f"best mean rank: gmu (before) ({np.mean([1, 1, 1.5, 2]):.1f} of 2)" in said
+
+
+def test_ranks_over_data_sets_have_friedmans_p():
+    means = dict(gmu=0.8, mean=0.6, lmf=0.65)
+    rows = [
+        dataclasses.replace(r, data=d)
+        for d in "abcde"
+        for r in (BASE, *(row(n, same(m, k)) for k, (n, m) in enumerate(means.items())))
+    ]
+    p = stats.friedmanchisquare(*[[m] * 5 for m in (0.7, *means.values())]).pvalue
+    assert f"best mean rank: gmu (before) (1.0 of 4, Friedman p = {p:.3f})" in answer.sentence(rows)
 
 
 @dataclasses.dataclass

@@ -162,3 +162,15 @@ def test_what_cannot_be_exported_is_named(tmp_path, predictor):
     with pytest.raises(ValueError, match="platforms: 'abacus'; expected some of cpu, cuda, tpu, rocm"):
         predictor.export(tmp_path / "none", platforms=("abacus",))
     assert not (tmp_path / "none").exists()
+
+
+def test_how_unsure_a_model_is_comes_with_what_it_says(tmp_path):
+    predictor = predictor_of(tmp_path / "cell", model__fusion__name="mefn", model__placement="decision", seeds=1)
+    stored, again = predictor(), predictor.computed()
+    np.testing.assert_allclose(stored.uncertainty, again.uncertainty, rtol=0, atol=ROUNDING)
+    x = some(predictor, np.arange(3))
+    exported = load_exported(predictor.export(tmp_path / "program", platforms=("cpu",)))
+    wanted, found = predictor(x, edges=[("60", 0)]), exported(x, edges=[("60", 0)])
+    assert found.frame()["uncertainty"].between(0, 1).all() and found.uncertainty.shape == (1, 3)
+    np.testing.assert_allclose(found.uncertainty, wanted.uncertainty, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(found.each, wanted.each, rtol=0, atol=ROUNDING)

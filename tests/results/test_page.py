@@ -260,6 +260,15 @@ def test_rows_are_filtered_and_saved(study, file, opened):
     assert text.isascii() and r"\textless{}/script\textgreater{}" in text and text.count(r"\toprule") == 1
 
 
+def test_a_study_without_any_result_is_a_page_too(opened, tmp_path):
+    made = pages.Pages(tmp_path / "study")
+    made.add("gmu", seeds=0)
+    (tmp_path / "p.html").write_bytes(page.render(made.store))
+    window = opened(tmp_path / "p.html")
+    assert "0 of 1 cell finished, 1 waiting" in window.inner_text("#status") and not window.is_visible("#compare")
+    assert "gmu" in window.inner_text("#cell-list")
+
+
 def test_the_data_end_no_script():
     text = page.as_text({"a": pages.HOSTILE})
     assert text.isascii() and not set("<>&") & set(text) and json.loads(text) == {"a": pages.HOSTILE}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 
@@ -347,6 +348,19 @@ def test_the_report_command(made, tmp_path):
     assert status == 0 and "| a | before | **0.550 ± 0.071** |" in out
     parts = made.read("table.md").split("\n### ")
     assert all(part.strip() in out for part in parts) and f"page: {tmp_path}/study/report/index.html" in out
+    status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "--json")
+    held = json.loads(out)
+    assert (
+        status == 0
+        and [row["label"] for row in held["rows"]] == ["a"]
+        and out.strip() == made.read("table.json").strip()
+    )
+    status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "--metrics=acuracy")
+    assert status == 2 and "metrics='acuracy': no row has it (did you mean 'accuracy'?); found: accuracy" in out
+    status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "--baseline=b")
+    assert status == 2 and "baseline: no row is named 'b'" in out
+    status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "--percent", "--metrics=accuracy")
+    assert status == 0 and r"\textbf{55.0 $\pm$ 7.1}" in made.read("table.tex")
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/nowhere")
     assert status == 2 and "error:" in out and "holds no study" in out and not (tmp_path / "nowhere").exists()
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study", "extra")

@@ -1,6 +1,7 @@
 """What is trained now is believed while the process that writes it holds the folder."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -34,16 +35,14 @@ def test_a_file_that_is_something_else_says_nothing(store, content):
 
 
 def test_what_a_process_left_that_has_ended_is_not_believed(store):
-    script = f"""
-from fusion_jax.results import running
-from fusion_jax.results.lock import exclusive
-from fusion_jax.results.store import Store
-store = Store({os.fspath(store.root)!r})
-with exclusive(store.root):
-    running.write(store, dict(a=dict(epoch=3)))
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
-    assert (store.root / running.NAME).exists() and running.read(store) is None
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    with exclusive(store.root):
+        running.write(store, dict(a=dict(epoch=3)))
+    (store.root / ".lock").write_text(f"process {ended.pid} on {socket.gethostname()}")
+    assert running.read(store) is None
+    (store.root / ".lock").write_text(f"process {os.getppid()} on {socket.gethostname()}")
+    assert running.read(store) == dict(a=dict(epoch=3))
 
 
 @pytest.mark.parametrize("text", ["", "process x on y", "process 1 on another-machine", "something else"])

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from fusion_jax import study
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results import compare, tables
 from fusion_jax.results.recorded import metric_table, prediction_table
@@ -13,7 +14,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run
 from fusion_jax.run.until import run_until_decided
-from fusion_jax.study import Cell, Claim
+from fusion_jax.study import Cell, Claim, tuning
 from tests import studies, tiny
 
 DATA = tiny.dataset()
@@ -73,6 +74,29 @@ def test_only_what_is_undecided_gets_more_seeds(store):
     assert rows["gmu"].looks == tuple(n for n in (4, 8) if n <= decided_at) and rows["sum"].limit == 12
     (found,) = (c for c in compare.against(list(rows.values()), "accuracy") if c.a.label == "gmu")
     assert found.better and f"looked at {', '.join(map(str, rows['gmu'].looks))} of at most 12 seeds" in found.method
+
+
+def test_what_is_tuned_first_grows_as_the_cell_that_was_chosen(store, monkeypatch):
+    pytest.importorskip("optuna", reason="the extra [tune]")
+    values, tuned = {"optimizer.learning_rate": 0.1}, []
+
+    def chosen(job):
+        if job.cell.tuning is not None:
+            tuned.append(job.identity)
+            record = dict(name=job.identity, asked=job.cell.identity(""), chosen=values, trials=2)
+            made = study.with_values(dataclasses.replace(job.cell, tuning=None), values)
+            made = dataclasses.replace(made, seeds=job.cell.seeds, tuned=record)
+            job = dataclasses.replace(job, cell=made, identity=made.identity(DATA))
+        return trained(job)
+
+    monkeypatch.setattr("fusion_jax.run.engines.serial.run_job", chosen)
+    own = tuning.tune({"optimizer.learning_rate": (0.1, 0.2)}, trials=2)
+    looks = []
+    asked = [dataclasses.replace(cell, tuning=own) for cell in CELLS]
+    run_until_decided(asked, store, "here", limit=12, step=4, looked=looks.append)
+    assert [look.seeds for look in looks] == [4, 8, 12] and len(tuned) == len(CELLS)
+    decided_at = next(look.seeds for look in looks if look.decided)
+    assert seeds(store) == dict(concat_mlp=12, sum=12, gmu=decided_at, late_logits=12)
 
 
 def test_claims_are_what_is_to_be_decided(store):

@@ -160,14 +160,14 @@ def test_the_loss_that_begin_gets_is_that_of_the_training_step(ready):
         noisy = {k: x + jax.random.normal(key, x.shape, x.dtype) for k, x in batch.features.items()}
         return dataclasses.replace(batch, features=noisy)
 
-    def penalty(params):
+    def penalty(params, numbers):
         return sum((x**2).sum() for x in jax.tree.leaves(params))
 
     stage = Stage(1, begin=look, transform=transform, snapshots=(0, 1))
     plain = dict(name="sgd", learning_rate=1.0, options={})
     trained = staged.train(ready, [stage], optimizer=plain, penalty=penalty)
     without = staged.train(ready, [dataclasses.replace(stage, begin=None)], optimizer=plain)
-    added = [penalty(of_seed(trained.snapshots[0][0], i)) for i in range(2)]
+    added = [penalty(of_seed(trained.snapshots[0][0], i), None) for i in range(2)]
     np.testing.assert_allclose((trained.history["train_loss"] - without.history["train_loss"])[:, 0], added, rtol=1e-5)
     for i, (value, slope) in enumerate(seen):
         np.testing.assert_allclose(trained.history["train_loss"][i, 0], value, rtol=1e-5)

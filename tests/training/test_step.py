@@ -38,7 +38,7 @@ def loss_of():
     ready = tiny.prepared(cell.plan, data, (0,))
     trial, target = jax.tree.map(lambda a: a[0], (ready.trials, ready.target))
     loss = build_loss(cell.plan.loss, cell.plan.model, ready.target)
-    (planned,) = plan([Stage(3)], lambda factor, epochs: optimizers.make("sgd", factor, epochs=epochs), 0)
+    (planned,) = plan([Stage(3)], lambda place, epochs, numbers: optimizers.make("sgd", 1.0, epochs=epochs), 0)
 
     def run(weight, streams):
         model = Two(data.num_nodes, weight, streams)

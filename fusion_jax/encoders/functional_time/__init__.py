@@ -49,7 +49,7 @@ class EventAttention(nnx.Module):
     def __call__(self, queries: Array, events: Array, graph: Graph, seen: Array, *, key: Array | None = None):
         """queries [N, W], events [E, W], seen bool [E] -> out [N, W], weights [E, H] (before dropout)."""
         q, k, v = (
-            y.reshape(len(y), self.heads, -1) for y in (self.query(queries), self.key(events), self.value(events))
+            y.reshape(y.shape[0], self.heads, -1) for y in (self.query(queries), self.key(events), self.value(events))
         )
         logits = (at_receivers(q, graph) * k).sum(-1) / math.sqrt(q.shape[-1])
         weights = segment_softmax(logits, graph, seen)
@@ -137,7 +137,7 @@ class FunctionalTime(Encoder):
             earlier = t[graph.senders] <= t[graph.receivers]
             return nodes, at_senders(nodes, graph), _both(earlier, sending(present, graph))
         t, states = graph.edges["time"].astype(x.dtype), self.embed(x)
-        nodes = self.join(states, jnp.zeros(len(x), x.dtype))
+        nodes = self.join(states, jnp.zeros(x.shape[0], x.dtype))
         return nodes, self.join(at_senders(states, graph), t), _both(t >= 0, sending(present, graph))
 
     def join(self, states: Array, t: Array) -> Array:

@@ -7,6 +7,7 @@ dashes too.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -26,11 +27,28 @@ def new_figure(width: float, height: float, rows: int = 0, columns: int = 0):
     """
     try:
         _import_matplotlib()
-        from matplotlib.figure import Figure
+        made = _figure_class()
     except ImportError as error:
         raise ImportError("figures need matplotlib: pip install 'fusion_jax[figures]'") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = made(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False) if rows else figure.add_subplot()
+
+
+@functools.cache
+def _figure_class() -> type:
+    from matplotlib import figure
+
+    class Figure(figure.Figure):
+        """matplotlib's, which a notebook shows as an image by itself.
+
+        IPython knows how to show matplotlib's own only where pyplot was loaded first, which figures here have no use
+        for: it would print its name.
+        """
+
+        def _repr_png_(self) -> bytes:
+            return image(self, "png")
+
+    return Figure
 
 
 def _import_matplotlib() -> None:

@@ -42,10 +42,13 @@ def _draw(ax, table: Table, cost: str) -> None:
     dot = dict(ls="", marker="o")
     if others:
         ax.plot(*zip(*others, strict=True), ms=4.5, color="0.55", mfc="none", label="beaten by another row", **dot)
+    numbered = set()
     for number, (price, score, i) in enumerate(best[:NAMED], 1):
         label = f"{number}  {elided(name(table.rows[i]), 34)}"
         ax.plot(price, score, ms=6, color="#0072B2", label=label, **dot)
-        ax.annotate(str(number), (price, score), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+        if (price, score) not in numbered:  # rows on one spot have one number there
+            ax.annotate(str(number), (price, score), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+        numbered.add((price, score))
     if len(best) > 1:
         x, y, _ = zip(*best, strict=True)
         ax.plot(x, y, color="#0072B2", lw=1, drawstyle="steps-post", zorder=0)

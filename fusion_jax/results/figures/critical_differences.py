@@ -6,6 +6,7 @@ import numpy as np
 
 from fusion_jax.results.across import Across
 from fusion_jax.results.figures import elided, new_figure
+from fusion_jax.results.rendering.table import p_text
 
 SHOWN = 24  # rows; of more the best
 ROW = 0.26  # inches of a name
@@ -21,9 +22,10 @@ def figure(found: Across):
     fig, ax = new_figure(8.4, 1.2 + ROW * (half + depth + 2))
     low, high = np.floor(ranks.min()), max(np.ceil(ranks.max()), np.floor(ranks.min()) + 1)
     span = high - low
-    ax.set_xlim(low - 0.75 * span, high + 0.75 * span)
+    ax.set_xlim(low - span, high + span)
     ax.set_ylim(half + depth + 0.8, -2.2)
     ax.axis("off")
+    ax.set(xticks=[], yticks=[])
     ax.plot([low, high], [0, 0], color="black", lw=1)
     step = max(1, int(np.ceil(span / 10)))
     for tick in np.arange(low, high + 0.5, step):
@@ -36,7 +38,7 @@ def figure(found: Across):
     distance = min(found.critical_difference, span)
     ax.plot([low, low + distance], [-1.6, -1.6], color="black", lw=1.2, marker="|", ms=6)
     told = f"critical difference {found.critical_difference:.2f}"
-    told += f", Friedman p = {found.p:.3f}" if np.isfinite(found.p) else ""
+    told += f", Friedman p {p_text(found.p, equal=True)}" if np.isfinite(found.p) else ""
     more = f"; {count} of {len(found.names)} rows" if count < len(found.names) else ""
     ax.text(low, -1.75, f"{told} ({len(found.data)} data sets{more})", fontsize="small", va="bottom")
     return fig

@@ -13,7 +13,7 @@ from fusion_jax.results.figures import elided, new_figure
 from fusion_jax.results.rendering.table import Table, name
 
 ROW, HEAD = 0.24, 1.1  # inches of a row, and of a panel's title and axis
-SHOWN = 60  # rows of a panel; of more the nearest to the best
+SHOWN = 40  # rows of a panel; of more the best
 KINDS = (  # mark, colour, face: in grey the marker and its filling tell
     ("+", "^", "#0072B2", "#0072B2", "better after correction"),
     ("-", "v", "#D55E00", "#D55E00", "worse after correction"),

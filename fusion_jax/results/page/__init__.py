@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import importlib.resources
 import json
 import re
@@ -50,6 +51,7 @@ def assemble(data: Mapping[str, Any], *, served: bool = False) -> bytes:
         "base-uri 'none'; form-action 'none'" + "; connect-src 'self'" * served
     )
     filled = dict(policy=policy, style=style, script=script, data=as_text(data), served=str(served).lower())
+    filled["sentence"] = html.escape(data["sentence"])
     return re.sub(r"{{(\w+)}}", lambda found: filled[found[1]], _part("index.html")).encode()
 
 

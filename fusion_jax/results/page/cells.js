@@ -1,8 +1,6 @@
 // Cells, errors and environments: what each row was made by.
 
 const STATES = {done: ['●', 'finished'], failed: ['✕', 'failed'], running: ['◐', 'running'], waiting: ['○', 'not run yet']};
-const CELL_CAP = 60;
-
 function valueText(value) {
   return plainText(typeof value === 'string' ? value : JSON.stringify(value));
 }
@@ -73,7 +71,7 @@ function drawCells() {
   const words = state.filter.toLowerCase().split(/\s+/);
   const every = Object.entries(study.cells);
   const found = every.filter(([, cell]) => words.every((word) => `${cell.label} ${placeOf(cell)} ${cell.state}`.toLowerCase().includes(word)));
-  const shown = state.whole.has('cells') ? found : found.slice(0, CELL_CAP);
+  const shown = state.whole.has('cells') ? found : found.slice(0, rowsAtFirst());
   fill('cells-about', `${count(every.length, 'cell')}${found.length < every.length ? `, ${found.length} that the filter leaves` : ''}: each opens to its config, its values by seed and its cost.`);
   fill('cell-list', shown.map(([id, cell]) => foldable(`cell-${id}`, cellHead(cell), () => cellBody(id, cell))),
     shown.length < found.length && el('button', {type: 'button', class: 'quiet', id: 'cells-more', onclick: () => { state.whole.add('cells'); keepFocus(drawCells); }}, `Show all ${found.length} cells`));

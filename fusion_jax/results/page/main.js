@@ -220,8 +220,8 @@ function drawMethod() {
 }
 
 function draw() {
+  if (!study.groups.length) return;
   keepFocus(() => {
-    if (!study.groups.length) return;
     drawControls();
     drawGrid();
     drawCompare();

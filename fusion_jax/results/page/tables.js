@@ -3,7 +3,9 @@
 // A column is {key, head, title, text, value(row), cell(row), wide}: `value` is what it is sorted by and what is
 // exported, at full precision; `cell` what is shown; `text` says that it is words, which stand on the left.
 
-const CAP = 120; // rows that are shown at first
+function rowsAtFirst() {
+  return isNarrow() ? 25 : 60;
+}
 
 function compareValues(a, b) {
   if (typeof a === 'string' && typeof b === 'string') return a.localeCompare(b, 'en', {numeric: true});
@@ -57,7 +59,7 @@ function drawTable({id, caption, columns, rows, first, order, rowClass, tools}) 
   const redraw = () => drawTable({id, caption, columns, rows, first, order, rowClass, tools});
   const now = state.sorts[id] || order;
   const ordered = sorted(rows, columns, now);
-  const shown = state.whole.has(id) ? ordered : ordered.slice(0, CAP);
+  const shown = state.whole.has(id) ? ordered : ordered.slice(0, rowsAtFirst());
   const table = el('table', null,
     el('caption', {class: 'hidden'}, caption),
     el('thead', null, el('tr', null, columns.map((column) => headCell(id, column, now, redraw)))),

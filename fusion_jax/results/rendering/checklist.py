@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fusion_jax.results import mixture, tables
+from fusion_jax.results.claims import changes
 from fusion_jax.results.compare import seeds_note
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.markdown import plain
@@ -222,6 +223,10 @@ def _all_shown(rows: Sequence[Row]) -> Item:
 
 
 def _claims(store: Store) -> Item:
-    held = store.read_study().get("claims")
-    text = f"{len(held)} in study.json, hashed before the first epoch" if held else "the study states no claims"
-    return Item("Were the claims written down before training?", YES if held else NO, text)
+    question, study = "Were the claims written down before training?", store.read_study()
+    versions = study.get("claims", ())
+    held, late = versions[-1]["claims"] if versions else (), changes(study)
+    if not held:
+        return Item(question, NO, "the study states no claims")
+    text = f"{len(held)} in study.json, sha256 {versions[-1]['sha256'][:10]}"
+    return Item(question, PARTLY if late else YES, f"{text}; {_some(late)}" if late else text)

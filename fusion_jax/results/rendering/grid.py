@@ -42,6 +42,7 @@ class Grid:
         names: (variant, placement) of every line; the placement is "" where placements stand across.
         cells: of every line, one a head.
         ranks: of every line its mean rank over the columns, 1 for the best; NaN of a line that lacks a column.
+        matrix: [columns, lines that have all of them], their ranks.
         ranked: the number of lines that have all columns.
     """
 
@@ -50,6 +51,7 @@ class Grid:
     names: Sequence[tuple[str, str]]
     cells: Sequence[Sequence[Cell]]
     ranks: Sequence[float]
+    matrix: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def ranked(self) -> int:
@@ -79,12 +81,13 @@ def _of_data(columns: Sequence[tuple[Table, str, str]], percent: bool) -> Grid:
                 name = (row.name, row.placement)
                 found.setdefault(name, {})[k] = _cell(table, i, percent)
                 scores.setdefault(name, {})[k] = sign * shared.mean(row, table.lead)
-    ranks = mean_ranks(scores, len(columns))
+    whole, ranks = ranked(scores, len(columns))
+    means = dict(zip(whole, ranks.mean(0).tolist(), strict=True))
     every = list(dict.fromkeys(metrics.heading(table.lead) for table, *_ in columns))
     heads = [_head(column, columns, several=len(every) > 1) for column in columns]
     cells = [[line.get(k, Cell()) for k in range(len(columns))] for line in found.values()]
     named = every[0] if len(every) == 1 else ""
-    return Grid(named, heads, list(found), cells, [ranks.get(name, np.nan) for name in found])
+    return Grid(named, heads, list(found), cells, [means.get(name, np.nan) for name in found], ranks)
 
 
 def _head(column: tuple[Table, str, str], columns: Sequence[tuple[Table, str, str]], several: bool) -> str:
@@ -97,18 +100,15 @@ def _head(column: tuple[Table, str, str], columns: Sequence[tuple[Table, str, st
     return data + kind + (f": {metrics.heading(table.lead)}" if several else "")
 
 
-def mean_ranks(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: int) -> dict[tuple[str, str], float]:
-    """{name: mean over the columns of its rank, 1 the best, equal ones sharing theirs} of those that have all columns.
+def ranked(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: int) -> tuple[list, np.ndarray]:
+    """The names of those that have all columns, and their ranks [columns, names]: 1 the best, equal ones share theirs.
 
     Args:
         scores: {name: {column: score, larger is better}}.
     """
     whole = [n for n, own in scores.items() if len(own) == columns and np.isfinite(list(own.values())).all()]
-    if not whole:
-        return {}
-    each = np.array([[scores[name][k] for k in range(columns)] for name in whole])
-    each = np.round(each, 12)  # the last bits of a mean are no difference
-    return dict(zip(whole, rankdata(-each, axis=0).mean(1).tolist(), strict=True))
+    each = np.array([[scores[name][k] for name in whole] for k in range(columns)]).reshape(columns, len(whole))
+    return whole, rankdata(-np.round(each, 12), axis=1)  # the last bits of a mean are no difference
 
 
 def _of_placements(table: Table, percent: bool) -> Grid | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from fusion_jax import metrics
 from fusion_jax.results import tables
@@ -39,12 +41,22 @@ def render(table: Table) -> str:
         cells += shared.difference(table, i) if table.differs else []
         cells += [shared.seeds(row), *(_cost(table, i, c) for c in costs)]
         lines.append("| " + " | ".join(cells) + " |")
+    if chosen := [f"{shared.name(r)}: {_values(r.chosen)}" for r in group if getattr(r, "chosen", None)]:
+        lines += ["", f"Chosen by tuning: {'; '.join(map(plain, chosen))}."]
     if shared.sources(group):
         lines += [
             "",
             shared.cited(group, plain, "Published rows are copied, not run", "Known rows are calculated, not run"),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _values(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in chosen.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _results(table: Table, i: int) -> list[str]:

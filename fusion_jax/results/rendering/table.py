@@ -196,10 +196,13 @@ def difference(table: Table, i: int, *, percent: bool = False) -> tuple[str, str
     return text, p_text(found.adjusted)
 
 
-def p_text(p: float) -> str:
+def p_text(p: float, *, equal: bool = False) -> str:
+    """A p in three digits: "0.031", "<0.001", "-"; in a sentence with the sign, "= 0.031"."""
     if not np.isfinite(p):
         return "-"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "< 0.001" if equal else "<0.001"
+    return "= " * equal + f"{p:.3f}"
 
 
 def cost_text(row: Row, cost: str) -> str:

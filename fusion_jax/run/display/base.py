@@ -44,7 +44,8 @@ def described(cell: Cell) -> str:
 
 
 def became(outcome: Outcome) -> str:
-    """Of a finished cell its score on test rows, its seconds and which seeds were lost; else the error."""
+    """Of a finished cell its score on test rows, its seconds, which seeds were lost and what was chosen by tuning;
+    else the error."""
     if outcome.result is None:
         return f"FAILED {outcome.error}"
     store, identity = outcome.job.store, outcome.job.identity
@@ -52,7 +53,8 @@ def became(outcome: Outcome) -> str:
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
     gone = store.diverged(identity)
     lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""
-    return f"{metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}"
+    chosen = ", ".join(f"{key}={value}" for key, value in outcome.job.cell.tuned.get("chosen", {}).items())
+    return f"{metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}  {chosen}".rstrip()
 
 
 def left(elapsed: float, done: float, waiting: int) -> float | None:

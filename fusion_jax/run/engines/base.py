@@ -12,15 +12,18 @@ back, and calls the job's own here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import missing, run_cell
 from fusion_jax.run.progress import Progress, Told
+from fusion_jax.run.tuning import tuned
 from fusion_jax.study import Cell
 
 
@@ -56,13 +59,32 @@ class Outcome:
     trace: str = ""
 
 
+_GUARD, _LOCKS = threading.Lock(), {}
+
+
+@contextlib.contextmanager
+def _alone(identity: str) -> Iterator[None]:
+    """A tuned cell may come to be one that runs already: the second waits, and finds it finished."""
+    with _GUARD:
+        lock = _LOCKS.setdefault(identity, threading.Lock())
+    with lock:
+        yield
+
+
 def run_job(job: Job) -> Outcome:
-    """Runs one cell; whatever goes wrong in it becomes the outcome."""
+    """Runs one cell, tuned first where it is to be; whatever goes wrong in it becomes the outcome.
+
+    The outcome of a tuned cell is that of the cell that was chosen, under its identity.
+    """
     try:
         for reason in (job.trouble, job.data):
             if isinstance(reason, Exception):
                 raise reason
-        return Outcome(job, run_cell(job.cell, job.store, job.data, told(job), identity=job.identity))
+        if job.cell.tuning is not None:
+            cell = tuned(job.cell, job.store, job.data)
+            job = dataclasses.replace(job, identity=cell.identity(job.data), cell=cell)
+        with _alone(job.identity):
+            return Outcome(job, run_cell(job.cell, job.store, job.data, told(job), identity=job.identity))
     except (Exception, SystemExit) as error:  # what ends the program in a mechanism's file ends this cell
         return Outcome(job, None, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 

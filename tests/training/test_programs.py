@@ -1,0 +1,73 @@
+"""Programs that are kept: each made once, by whoever comes first; few at a time; none where nobody holds them."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import jax.numpy as jnp
+import pytest
+
+from fusion_jax.training import programs
+
+
+def counting(made):
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    return make
+
+
+def test_a_program_is_made_once_while_it_is_held_and_anew_otherwise():
+    made = []
+    assert [programs.compiled("a", counting(made)) for _ in range(2)] == [0, 1]
+    with programs.held():
+        assert [programs.compiled(key, counting(made)) for key in ("a", "b", "a", "b")] == [2, 3, 2, 3]
+        with programs.held():
+            assert programs.compiled("a", counting(made)) == 2
+        assert programs.compiled("a", counting(made)) == 2
+        assert programs.compiled(None, counting(made)) == 4 and programs.compiled(None, counting(made)) == 5
+    with programs.held():
+        assert programs.compiled("a", counting(made)) == 6
+
+
+def test_the_one_that_was_asked_for_longest_ago_goes_first():
+    kept, made = programs.Programs(most=2), []
+    with kept.held():
+        for key in ("a", "b", "a", "c"):  # b goes
+            kept.compiled(key, counting(made))
+        assert [kept.compiled(key, counting(made)) for key in ("a", "c", "b")] == [0, 2, 3]
+        assert len(kept.found) == 2
+
+
+def test_two_threads_that_ask_at_a_time_make_one():
+    made, started, go = [], threading.Event(), threading.Event()
+
+    def slow():
+        started.set()
+        assert go.wait(10)
+        return counting(made)()
+
+    with programs.held(), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(programs.compiled, "a", slow)
+        assert started.wait(10)
+        second = pool.submit(programs.compiled, "a", counting(made))
+        go.set()
+        assert first.result(10) == second.result(10) == 0 and len(made) == 1
+
+
+def test_a_failure_is_told_and_not_kept():
+    def fails():
+        raise RuntimeError("no")
+
+    with programs.held():
+        with pytest.raises(RuntimeError, match="no"):
+            programs.compiled("a", fails)
+        assert programs.compiled("a", lambda: 7) == 7
+
+
+def test_the_form_of_arguments_is_their_structure_shapes_and_types():
+    x = jnp.zeros(3, jnp.float32)
+    same = programs.form({"a": x, "b": None})
+    assert same == programs.form({"a": x + 1, "b": None}) and hash(same) == hash(programs.form({"a": x, "b": None}))
+    for other in ({"a": x}, {"a": x, "b": x}, {"a": x[:2], "b": None}, {"a": x.astype(jnp.int32), "b": None}):
+        assert programs.form(other) != same
