@@ -2,7 +2,8 @@
 
     python -m experiments.sweep --config=configs/ablations/tokens.py --workdir=results/tokens
     python -m experiments.sweep --config=configs/ablations/tokens.py:match --workdir=results/tokens_match
-    python -m experiments.sweep --config=configs/ablations/tokens.py:match,tuned,rosmap --workdir=results/tokens_rosmap
+    python -m experiments.sweep --config=configs/ablations/tokens.py:match,tuned,core,rosmap --workdir=results/rosmap
+    python -m experiments.sweep --config=configs/ablations/tokens.py:match,tuned,core,watch --workdir=results/watch
     python -m experiments.sweep --config=configs/ablations/tokens.py:digits --workdir=results/tokens_digits
     python -m experiments.sweep --config=configs/ablations/tokens.py:small --workdir=results/tokens_small
 
@@ -16,11 +17,15 @@ node holds what a paper holds once: tfn (a product of 4,096 entries, not 140,481
 digits; hidden 64, not 128), mult (layers 2, not 5; width 16, not 30), mbt (4 layers, not 12), persistent_memory (32
 vectors, not 1,024), gpcr_filter (4 heads, not 8). Their rows speak of these sizes.
 
+With `core` a third of the cells: twelve fusions, before and after. With `tuned` (extra `tune`) learning rate and
+dropout of every model are chosen by `TRIALS` trials on validation rows of other seeds.
+
 With `small`, the study in a fraction of the time, the four of `SMALLER` are cut down. A row says to what, and says then
 nothing of the mechanism: it may lose by its size alone. With `match` every variant has about as many parameters as the
 concat_mlp row (within 10 %), by its width; for that the same four give up depth, and those of `FINER` heads, since at
 their own no width comes that near. `spatialglue` has an edge set a modality beside the shared one, and so have the
-graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too.
+graph layers of its streams where it does not stand `before`: those rows differ from the others in their edges too (but
+on `watch`, which has one edge set).
 """
 
 from fusion_jax import zoo
@@ -90,6 +95,26 @@ FINER = {  # at their own sizes no width comes within 10 % of concat_mlp
     "persistent_memory": {"heads": 2},
     "tfn": {"hidden": 72},
 }
+WATCH = {"tfn": {"hidden": 60}}  # the same on `watch`, whose six modalities make another product
+UNMATCHED = (  # not there with `match`: thirty pairs of modalities at any width, and widths that lie too far apart
+    ("watch", "mult", "before"),
+    ("watch", "mult", "after"),
+    ("watch", "mbt", "interleaved"),
+)
+CORE = (  # with `core`, `before` and `after` only: the simple ones, and of every other kind one that is soon done
+    "concat_mlp",
+    "mean",
+    "gmu",
+    "self_attention",
+    "node_token",
+    "transformer_decoder",
+    "persistent_memory",
+    "late_transformer",
+    "lmf",
+    "tfn",
+    "mbt",
+    "moe",
+)
 PLACED = ("before", "after", "interleaved")
 SPACE = {  # with `tuned`; all of them numbers that a compiled program is told, so that all trials are one
     "optimizer.learning_rate": (3e-4, 3e-2, "log"),
@@ -99,9 +124,9 @@ TRIALS = 8
 
 
 def get_config(arg: str = ""):
-    """`arg` may hold, comma-separated: match, small, tuned, digits, rosmap, watch, and what every study takes."""
+    """`arg` may hold, comma-separated: match, small, tuned, core, digits, rosmap, watch, and what every study takes."""
     parts = arg.split(",")
-    config = defaults.get_config(arg, words=(*DATA, "match", "small", "tuned"))
+    config = defaults.get_config(arg, words=(*DATA, "match", "small", "tuned", "core"))
     config.model.dim = 32
     config.model.layer.name = "sgc"
     with config.model.layer.options.unlocked():
@@ -124,19 +149,25 @@ def sweep(add, arg: str = ""):
     parts = set(arg.split(","))
     tuned = dict(tune=SPACE, trials=TRIALS) if "tuned" in parts else {}
     for data in [d for d in DATA if d in parts] or DATA:
-        for fusion in (*BASELINES, *TOKENS, *COMPETITORS):
-            for placement in PLACED:
-                if placement in zoo.get("fusion", fusion).placements:
-                    own = {"model.fusion.name": fusion, "model.placement": placement}
-                    options = SMALLER.get(fusion, {}) if parts & {"small", "match"} else {}
-                    if "match" in parts:
-                        options = options | FINER.get(fusion, {})
-                    if options:
-                        own["model.fusion.options"] = options
-                    if "views" in zoo.get("fusion", fusion).info.needs:
-                        own["data.views"] = VIEWS[data]
-                    if fusion in RATES:
-                        own["optimizer.learning_rate"] = RATES[fusion]
-                    add(DATA[data] | own, **tuned)
+        for fusion in CORE if "core" in parts else (*BASELINES, *TOKENS, *COMPETITORS):
+            for placement in PLACED[:2] if "core" in parts else PLACED:
+                there = placement in zoo.get("fusion", fusion).placements
+                if there and not ("match" in parts and (data, fusion, placement) in UNMATCHED):
+                    add(DATA[data] | cell(data, fusion, placement, parts), **tuned)
         for control in ("label_propagation", "logistic_regression", "rbf_svm"):
             add(DATA[data] | {"control.name": control})
+
+
+def cell(data: str, fusion: str, placement: str, parts: set[str]) -> dict:
+    """What is a cell's own beside its data set."""
+    own = {"model.fusion.name": fusion, "model.placement": placement}
+    options = SMALLER.get(fusion, {}) if parts & {"small", "match"} else {}
+    if "match" in parts:
+        options = options | FINER.get(fusion, {}) | (WATCH.get(fusion, {}) if data == "watch" else {})
+    if options:
+        own["model.fusion.options"] = options
+    if "views" in zoo.get("fusion", fusion).info.needs:
+        own["data.views"] = VIEWS[data]
+    if fusion in RATES:
+        own["optimizer.learning_rate"] = RATES[fusion]
+    return own
