@@ -20,6 +20,7 @@ from fusion_jax.results import measured
 from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
+from fusion_jax.study.tuning import untuned
 from fusion_jax.training.compilation import own_settings
 
 
@@ -57,8 +58,8 @@ class Variant:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it can be asked for by: its label."""
-        return tuple({self.row.label: None, self.row.name: None})
+        """What it can be asked for by: its label, with or without what that says of seeds and of tuning."""
+        return tuple(dict.fromkeys((self.row.label, self.row.name, untuned(self.row.name))))
 
     @property
     def predictions(self) -> pd.DataFrame:

@@ -29,10 +29,11 @@ def influences(each: Sequence[Scored]) -> dict[str, np.ndarray]:
 
 def _of_all(each: Sequence[Scored], table: str, value: Callable[[Metric, Scored], Any]) -> dict[str, np.ndarray]:
     found: dict[str, list] = {}
+    known = functools.cache(lambda kind: tuple(of(kind, table).items()))  # seeds are alike
     for rows in each:
         for prefix, part, columns in tasks.of(rows.target).parts(rows.target):
             own = rows if not prefix else Scored(part, rows.prediction[:, columns], rows.uncertainty)
-            for name, metric in of(part.kind, table).items():
+            for name, metric in known(part.kind):
                 found.setdefault(f"{prefix}: {name}" if prefix else name, []).append(value(metric, own))
     return {name: np.array(v) for name, v in found.items() if all(number is not None for number in v)}
 

@@ -338,7 +338,7 @@ def _seeds(run: Sequence[Row]) -> Clause | None:
 
 
 def _tuned(run: Sequence[Row]) -> Clause | None:
-    trials = {getattr(row, "trials", 0) for row in run if row.values and row.role == "fusion"}
+    trials = {row.trials for row in run if row.values and row.role == "fusion"}
     if not trials:
         return None
     if trials == {0}:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fusion_jax import metrics
 from fusion_jax.metrics.base import Scored
@@ -27,12 +27,12 @@ def half_width(psi: np.ndarray, level: float = 0.95) -> float:
     n = len(psi)
     if n < 2:
         return float("inf")
-    return float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(psi, ddof=1) / np.sqrt(n))
+    return float(special.stdtrit(n - 1, (1 + level) / 2) * np.std(psi, ddof=1) / np.sqrt(n))
 
 
 def wilson(share: float, rows: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval (1927) of a share of right rows among `rows`: wide at 0 and 1 too, where var(psi) is 0."""
-    z = stats.norm.ppf((1 + level) / 2)
+    z = special.ndtri((1 + level) / 2)
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     return float(centre - half), float(centre + half)

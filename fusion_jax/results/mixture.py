@@ -11,7 +11,6 @@ from typing import Any
 
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
-from fusion_jax.study.tuning import untuned
 
 SHOWN = 4  # of more revisions the first so many are named
 
@@ -36,7 +35,7 @@ def notes(store: Store, group: Sequence[Row]) -> list[str]:
         found.append(f"Models differ in their width D: {named}.")
     if len(contents) > 1:
         found.append(f"Rows were trained on {len(contents)} data sets of this name, with other contents each.")
-    return found + [note for note in (tuned_and_not(group), chosen(group)) if note]
+    return found + [note for note in [tuned_and_not(group)] if note]
 
 
 def tuned_and_not(group: Sequence[Row]) -> str:
@@ -50,21 +49,6 @@ def tuned_and_not(group: Sequence[Row]) -> str:
     words = {n: f"{n} trials ({count} rows)" if n else f"untuned ({count} rows)" for n, count in budgets.items()}
     named = ", ".join(words[n] for n in sorted(words, reverse=True))
     return f"Rows were not tuned alike, and do not compare as variants do: {named}."
-
-
-def chosen(group: Sequence[Row]) -> str:
-    """A sentence of what tuning has chosen for each row of a table; "" where none was tuned."""
-    rows = [row for row in group if row.chosen]
-    short = {key: key.rpartition(".")[2] for row in rows for key in row.chosen}
-    alike = collections.Counter(short.values())
-    names = {key: name if alike[name] == 1 else key for key, name in short.items()}
-
-    def told(row: Row) -> str:
-        values = {names[k]: f"{v:g}" if isinstance(v, float) else v for k, v in row.chosen.items()}
-        return f"{untuned(row.name)}, {row.placement}: " + ", ".join(f"{k}={v}" for k, v in values.items())
-
-    said = "; ".join(map(told, rows))
-    return f"Chosen by tuning, on validation rows of seeds that are not in the table: {said}." if rows else ""
 
 
 def revision(environment: dict[str, Any]) -> str:

@@ -173,7 +173,7 @@ def written(
         ImportError: `figures` without matplotlib.
     """
     report, found, made = make(store, baseline=baseline)
-    grid = grids.of(made, percent=percent)
+    study, grid = store.read_study(), grids.of(made, percent=percent)
     _check_metrics(metrics or (), made)
     tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
     calibrated = calibration_study.collect(store, found)
@@ -183,8 +183,8 @@ def written(
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
         PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
-        "references.bib": bibtex(store.read_study()).encode(),
-        "checklist.md": checklist.markdown(store, found, made).encode(),
+        "references.bib": bibtex(study).encode(),
+        "checklist.md": checklist.markdown(store, study, found, made).encode(),
         **_figures(every.of(store, found, made, calibrated), figures),
         **_calibration(calibrated, bool(figures)),
     }

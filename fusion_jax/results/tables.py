@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fusion_jax import metrics, plan, tasks, zoo
 from fusion_jax.data import places
@@ -204,7 +204,7 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
     )
     try:
-        key = entry.label, entry.seeds, tuple(entry.planned), about["data"]
+        key = repr(about), entry.seeds, tuple(entry.planned), tuple(zoo.names("metric"))
         return memo.once(store, entry.id, key, lambda: _read_row(store, entry, about))
     except Damaged as error:
         return Row(**about, values={}, parameters=None, seconds=None, error=str(error))
@@ -319,7 +319,7 @@ def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
     A file outside is named without its folder, unless another has the same name; so too a folder of tables.
     """
     variants = {problem(part): part for part in parts}
-    every, named = {_origin(part) for part in parts}, {}
+    every, named = {_origin(part) for part in variants.values()}, {}
     for own, part in variants.items():
         place, where = _origin(part), _where(part)
         short_of = pathlib.PurePath(place).name if where else short(place)
@@ -422,7 +422,7 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, mean
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(len(values))
     return mean - half, mean + half
 
 

@@ -94,6 +94,12 @@ def test_seeds_tuning_and_what_is_missing_are_said():
     assert "; of 5 rows 1 row failed, 1 is not finished, 1 lacks seeds" in said and "only 2 to 3 seeds" in said
 
 
+def test_equal_and_unequal_budgets_of_tuning():
+    tuned = [dataclasses.replace(r, trials=20) for r in (BASE, row("gmu", same(0.7)))]
+    assert answer.sentence(tuned).endswith("10 seeds, each tuned with 20 trials.")
+    assert answer.sentence([tuned[0], row("gmu", same(0.7))]).endswith("tuned with unequal budgets.")
+
+
 def test_selection_on_test_rows_is_said():
     paper = [dataclasses.replace(r, protocol="paper") for r in (BASE, row("gmu", same(0.75)))]
     assert "rows of protocol paper were selected on test rows" in answer.sentence(paper)

@@ -118,7 +118,7 @@ def _alignment(name, labels: Agreement | None, features, mask, told, train, edge
     shown = [f"{m} {found.value:.2f} (p {found.above:.3f})" for m, found in across.items()]
     report.say(f"graph {name}: likeness across edges, 0 for random pairs: {', '.join(shown)}")
     known = [m for m, found in across.items() if found.above <= SURE]
-    at_chance = labels is not None and labels.above > CHANCE and labels.below > CHANCE
+    at_chance = labels is not None and labels.above > CHANCE and labels.below > SURE
     if at_chance and not known:
         _doubt_edges(name, *edges, len(mask), report)
     if at_chance and known:

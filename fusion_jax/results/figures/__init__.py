@@ -7,7 +7,6 @@ dashes too.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import sys
@@ -34,7 +33,6 @@ def new_figure(width: float, height: float, rows: int = 0, columns: int = 0):
     return figure, figure.subplots(rows, columns, squeeze=False) if rows else figure.add_subplot()
 
 
-@functools.cache
 def _figure_class() -> type:
     from matplotlib import figure
 

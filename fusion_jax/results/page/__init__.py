@@ -24,7 +24,10 @@ from fusion_jax.results import page_data
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import Row
 
-SCRIPTS = ("statistics", "study", "compare", "dom", "export", "tables", "charts", "figures", "cells", "main")
+SCRIPTS = (
+    *("statistics", "study", "compare", "dom", "export", "tables", "charts", "figures", "cells"),
+    *("answer", "controls", "differences", "overview", "follow", "main"),
+)
 
 
 def render(store: Store, found: Sequence[Row] | None = None, **made: Any) -> bytes:

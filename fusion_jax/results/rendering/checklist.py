@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,14 +52,14 @@ class Item:
     evidence: str
 
 
-def markdown(store: Store, rows: Sequence[Row], made: Sequence[Table]) -> str:
+def markdown(store: Store, study: Mapping[str, Any], rows: Sequence[Row], made: Sequence[Table]) -> str:
     """The checklist as a table."""
-    lines = [f"| {plain(i.question)} | {i.answer} | {plain(i.evidence)} |" for i in items(store, rows, made)]
+    lines = [f"| {plain(i.question)} | {i.answer} | {plain(i.evidence)} |" for i in items(store, study, rows, made)]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def items(store: Store, rows: Sequence[Row], made: Sequence[Table]) -> list[Item]:
-    """All questions with their answers."""
+def items(store: Store, study: Mapping[str, Any], rows: Sequence[Row], made: Sequence[Table]) -> list[Item]:
+    """All questions with their answers; `study` as `Store.read_study` reads it."""
     run = [row for row in rows if row.values]
     fusions = [row for row in run if row.role == "fusion"]
     found = [
@@ -73,12 +74,12 @@ def items(store: Store, rows: Sequence[Row], made: Sequence[Table]) -> list[Item
         _splits(run),
         _statistics(made),
         _data(run),
-        _missing(store),
+        _missing(study),
         _size(fusions),
         _cost(fusions),
         _code(store, run),
         _all_shown(rows),
-        _claims(store),
+        _claims(study),
     ]
     return found
 
@@ -104,7 +105,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _tuning(fusions: Sequence[Row]) -> Item:
     question = "Is every fusion tuned with the same budget, the baseline too?"
-    trials = {getattr(row, "trials", 0) for row in fusions}
+    trials = {row.trials for row in fusions}
     if trials <= {0}:
         return Item(question, NO, "no row is tuned: all have the settings of the study file")
     if len(trials) == 1:
@@ -178,9 +179,9 @@ def _data(run: Sequence[Row]) -> Item:
     return Item("Are there several data sets?", answer, text)
 
 
-def _missing(store: Store) -> Item:
+def _missing(study: Mapping[str, Any]) -> Item:
     question = "Are modalities missing at some rows, as in use?"
-    shares = [cell["config"]["data"].get("options", {}).get("missing") for cell in store.read_study()["cells"]]
+    shares = [cell["config"]["data"].get("options", {}).get("missing") for cell in study["cells"]]
     told = sorted({share for share in shares if isinstance(share, int | float) and share > 0})
     if told:
         return Item(question, YES, f"shares that are taken away: {', '.join(f'{share:g}' for share in told)}")
@@ -222,8 +223,8 @@ def _all_shown(rows: Sequence[Row]) -> Item:
     return Item("Are all rows that were planned reported?", PARTLY if parts else YES, text)
 
 
-def _claims(store: Store) -> Item:
-    question, study = "Were the claims written down before training?", store.read_study()
+def _claims(study: Mapping[str, Any]) -> Item:
+    question = "Were the claims written down before training?"
     versions = study.get("claims", ())
     held, late = versions[-1]["claims"] if versions else (), changes(study)
     if not held:

@@ -43,7 +43,7 @@ def _row(row: Row) -> dict[str, Any]:
     scores |= {m: dict(mean=mean, sd=sd) for m, (mean, sd) in row.published.items()}
     found = {k: v for k, v in flat.about(row).items() if k not in (*COSTS, "variant")}
     about = dict(name=name(row), label=row.label, variant=row.variant, role=row.role, fusion=row.fusion, cell=row.cell)
-    tuned = dict(trials=getattr(row, "trials", 0), chosen=getattr(row, "chosen", {}))
+    tuned = dict(trials=row.trials, chosen=row.chosen)
     return about | found | tuned | dict(costs={c: getattr(row, c) for c in COSTS}, metrics=scores)
 
 

@@ -41,7 +41,7 @@ def render(table: Table) -> str:
         cells += shared.difference(table, i) if table.differs else []
         cells += [shared.seeds(row), *(_cost(table, i, c) for c in costs)]
         lines.append("| " + " | ".join(cells) + " |")
-    if chosen := [f"{shared.name(r)}: {_values(r.chosen)}" for r in group if getattr(r, "chosen", None)]:
+    if chosen := [f"{shared.name(r)}: {_values(r.chosen)}" for r in group if r.chosen]:
         lines += ["", f"Chosen by tuning: {'; '.join(map(plain, chosen))}."]
     if shared.sources(group):
         lines += [

@@ -1,12 +1,14 @@
 """What is doubted of alignment, and that right data are accused of nothing."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fusion_jax import data
 from fusion_jax.data import files
-from fusion_jax.data.base import Dataset
+from fusion_jax.data.base import Dataset, edge_set
 from tests import folders
 
 
@@ -102,3 +104,13 @@ def test_test_labels_have_no_say_in_the_report():
         return [line for line in report.lines if line.startswith("graph")] + report.warnings
 
     assert said(labels) == said(tables["labels"])
+
+
+def test_edges_of_other_nodes_are_doubted_where_only_communities_tell():
+    """The planted set closes hardly more triangles than a random graph; its parts tell that it is none."""
+    given = data.load("synthetic")
+    g = given.graphs["planted"]
+    order = np.random.default_rng(0).permutation(given.num_nodes)
+    graphs = {"planted": edge_set(order[g.senders], order[g.receivers], given.num_nodes)}
+    (warning,) = as_tables(dataclasses.replace(given, graphs=graphs), None).conversion.warnings
+    assert "it falls into parts, second eigenvalue" in warning and "neither labels nor features know of it" in warning

@@ -32,8 +32,10 @@ def answers(tmp_path):
         store.write_study(entries, "made by hand")
         rows = [change(row) for row in tables.rows(store)]
         tables_made = [shared.of(group) for group in tables.grouped(rows).values()]
-        text = checklist.markdown(store, rows, tables_made)
-        found = {i.question: (i.answer, i.evidence) for i in checklist.items(store, rows, tables_made)}
+        text = checklist.markdown(store, store.read_study(), rows, tables_made)
+        found = {
+            i.question: (i.answer, i.evidence) for i in checklist.items(store, store.read_study(), rows, tables_made)
+        }
         assert text.count("? | ") == len(found)
         return {key: next(v for q, v in found.items() if key in q) for key in KEYS}
 

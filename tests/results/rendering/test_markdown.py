@@ -17,3 +17,9 @@ def test_costs_stand_in_columns_and_the_front_is_marked():
     assert first.endswith("| 10 | 100 * | 2.0 G | 30 MB | 1.0 * | 4.0 |") and second.endswith(
         "| 10 | 100 | - | - | 1.0 | - |"
     )
+
+
+def test_what_tuning_chose_stands_below():
+    tuned = row("gmu (tuned, 20 trials)", noisy(0.8), trials=20, chosen={"optimizer.learning_rate": 0.00312345})
+    text = markdown.render(shared.of([row("concat_mlp", noisy(0.7, draw=1)), tuned]))
+    assert "Chosen by tuning: gmu (tuned, 20 trials) (before): learning_rate=0.00312." in text
