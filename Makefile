@@ -13,9 +13,9 @@ PY := $(VENV)/bin/python
 ablation: env
 	$(PY) -m experiments.sweep --config=$(STUDY) --workdir=$(RESULTS)
 
-# The tables of README.md, from a finished `make ablation`.
+# The answer in README.md, from a finished `make ablation`.
 readme:
-	sed -e '/quickstart table: begin/r $(RESULTS)/report/table.md' \
+	sed -e '/quickstart table: begin/r $(RESULTS)/report/answer.md' \
 	    -e '/quickstart table: begin/,/quickstart table: end/{/quickstart table:/!d;}' README.md > README.md.new
 	mv README.md.new README.md
 

@@ -47,6 +47,10 @@ PROGRAM = (
     "FLOPs (of an epoch) and memory are the compiler's figures for the training program, which trains all seeds; "
     "compile s is the time to compile it. "
 )
+GRID_FOOT = (
+    "{metric}, mean ± sample standard deviation over seeds on test rows. **Bold**: best of its column, _italic_: the "
+    "second; (+), (-): better, worse than the baseline {names} after Holm's correction over a column."
+)
 PAGE = "index.html"
 FIXED_FOOT = (
     "Where all seeds of a row have the same test rows, the spread over seeds is of training alone, and a row without "
@@ -65,7 +69,7 @@ class Made:
 
     Attributes:
         sentence: the answer.
-        grid: variants x data sets in Markdown; "" where one column would stand in it.
+        grid: variants x data sets in Markdown; "" where one column would stand in it. grid_foot: what its marks mean.
         tables: the long tables in Markdown, and what stands below them.
         json: all that it says, for programs.
         files: the paths of what was written, () where the folder cannot be.
@@ -76,6 +80,7 @@ class Made:
     grid: str
     tables: str
     json: str
+    grid_foot: str = ""
     files: tuple[epath.Path, ...] = ()
     claims: str = ""
 
@@ -85,14 +90,18 @@ class Made:
         return "\n".join(part for part in (f"{self.sentence}\n", self.claims, self.grid, self.tables) if part)
 
     @property
+    def brief(self) -> str:
+        """The answer, the claims and the grid."""
+        return "\n".join(part for part in (f"{self.sentence}\n", self.claims, self.grid, self.grid_foot) if part)
+
+    @property
     def printed(self) -> str:
         """The report for a terminal, which scrolls: all of it, then again what it ends with, the answer, the grid and
         where the page is."""
         page = next((f"page: {os.fspath(path)}" for path in self.files if path.name == PAGE), "")
         names = ", ".join(os.fspath(path.relative_to(self.files[0].parent)) for path in self.files)
         ours = f"written: {os.fspath(self.files[0].parent)}/{names}\n" if self.files else ""
-        told = (self.text, ours, f"{self.sentence}\n", self.claims, self.grid, page)
-        return "\n".join(part for part in told if part).rstrip()
+        return "\n".join(part for part in (self.text, ours, self.brief, page) if part).rstrip()
 
 
 def markdown(group: list[Row], **options) -> str:
@@ -136,6 +145,7 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
         grids.markdown(grid) if grid else "",
         text,
         as_json(sentence, found, made, answered),
+        grid_foot=_grid_foot(grid, made) if grid else "",
         claims=claims_form.render(answered, store.read_study()),
     )
     return report, found, made
@@ -178,6 +188,7 @@ def written(
     tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
     calibrated = calibration_study.collect(store, found)
     files = {
+        "answer.md": report.brief.encode(),
         "table.md": report.text.encode(),
         "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
         "table.csv": csv(found, made).encode(),
@@ -241,6 +252,12 @@ def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes
     if figures or (stated and importlib.util.find_spec("matplotlib")):
         files["calibration.png"] = image(calibration_study.figure(calibrated), "png")
     return files
+
+
+def _grid_foot(grid: grids.Grid, made: Sequence[Table]) -> str:
+    named = ", ".join(dict.fromkeys(name for table in made for name in shared.baselines(table)))
+    metric = grid.metric or "metrics"
+    return GRID_FOOT.format(metric=metric[:1].upper() + metric[1:], names=named or "(none)") + "\n"
 
 
 def foot(text: str, made: Sequence[Table]) -> str:

@@ -342,6 +342,18 @@ def test_csv_has_full_precision(made):
         assert float(line[f"{metric}_high"]) == pytest.approx(high, rel=1e-12)
 
 
+def test_a_terminal_ends_with_the_answer_the_grid_and_the_page(made, tmp_path):
+    made.add("concat_mlp", dict(accuracy=[0.5, 0.6, 0.55]))
+    made.add("a", dict(accuracy=[0.7, 0.85, 0.72]), **{"data.name": "watch"})
+    made.add("a", dict(accuracy=[0.9, 0.95, 0.99]))
+    printed = report.written(made.store).printed
+    sentence = printed.partition("\n")[0]
+    brief = made.read("answer.md")
+    assert brief.startswith(sentence + "\n") and "| variant | placement |" in brief and "baseline concat_mlp" in brief
+    assert "seconds" not in brief, "the long tables are elsewhere"
+    assert printed.endswith(f"{brief}\npage: {made.store.root}/report/index.html") and printed.count(sentence) == 2
+
+
 def test_the_report_command(made, tmp_path):
     made.add("a", dict(accuracy=[0.5, 0.6]))
     status, out = tiny.command("experiments.report", f"--workdir={tmp_path}/study")
