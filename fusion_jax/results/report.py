@@ -44,8 +44,8 @@ MARKS = (
 )
 FRONT = " *: no other row of its protocol and setting scores more in the table's first metric at no more of this cost. "
 PROGRAM = (
-    "FLOPs (of an epoch) and memory are the compiler's figures for the training program, which trains all seeds; "
-    "compile s is the time to compile it. "
+    "FLOPs (of an epoch of one seed) and memory (of the training program, which trains all seeds) are the compiler's "
+    "figures; compile s is the time to compile it, near 0 where another row had the same program. "
 )
 GRID_FOOT = (
     "{metric}, mean ± sample standard deviation over seeds on test rows. **Bold**: best of its column, _italic_: the "

@@ -55,7 +55,8 @@ class Row:
             "modality" alone, the graph's "structure" alone, a "control", or "" of a row that is not run.
         fusion: the mechanism's name; "" of controls and of rows that are not run.
         calibration: of its class probabilities; None where there are none, or the row is not one cell's.
-        flops, peak_bytes, compile_seconds: of the compiled program; None where they are not recorded.
+        flops: of an epoch of one seed; peak_bytes, compile_seconds: of the compiled program, which trains all of them;
+            None where they are not recorded.
         variant: the label without what it says of seeds that are missing; "" for the label.
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
         met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
@@ -282,7 +283,9 @@ def _calibration(plan: Plan, kind: str, scored: Sequence[Scored]) -> calibration
 
 def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
     """What the compiler said of a cell's programs, the largest of them, and how long it took for all of them."""
-    largest = {key: max((c[key] for c in costs if c.get(key)), default=None) for key in ("flops", "peak_bytes")}
+    flops = [c["flops"] / c.get("flops_seeds", 1) for c in costs if c.get("flops")]
+    memory = [c["peak_bytes"] for c in costs if c.get("peak_bytes")]
+    largest = dict(flops=max(flops, default=None), peak_bytes=max(memory, default=None))
     compiled = [c["compile_seconds"] for c in costs if "compile_seconds" in c]
     return dict(largest, compile_seconds=sum(compiled) if compiled else None)
 

@@ -53,7 +53,8 @@ class Trained:
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
-            epoch; the largest of the stages), compile_seconds, train_seconds.
+            epoch; the largest of the stages), flops_seeds, how many seeds these flops are of (one where seeds train one
+            after another), compile_seconds, train_seconds.
         diverged: {place on the seed axis: (epoch, cause)} of the seeds that have no result, because their training
             loss, gradient or parameters stopped being finite at that epoch, or their predictions are not.
         snapshots: {epoch: (params, rest)}, [S, ...]: after so many epochs, counted from the start of the first stage,
@@ -169,6 +170,7 @@ def train(
         None if np.isnan(uncertainty).all() else uncertainty,
         dict(
             {k: max(c[k] for c in costs) for k in costs[0]},
+            flops_seeds=sharding.counted(seed_axis, len(models)),
             compile_seconds=compile_seconds,
             train_seconds=train_seconds,
         ),

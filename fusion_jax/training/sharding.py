@@ -28,10 +28,22 @@ def shard_seeds(tree: Any) -> Any:
 
 def map_seeds(fn: Callable, axis: str) -> Callable:
     """fn(*args of one seed) lifted to a leading seed axis, by "vmap" or by "map" (one seed after another)."""
-    if axis == "auto":
-        axis = "map" if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else "vmap"
+    axis = suited(axis)
     if axis == "vmap":
         return jax.vmap(fn)
     if axis == "map":
         return lambda *args: jax.lax.map(lambda t: fn(*t), args)
     raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
+
+
+def suited(axis: str) -> str:
+    """The axis that is taken: of "auto" the one that the backend runs faster."""
+    if axis != "auto":
+        return axis
+    return "map" if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else "vmap"
+
+
+def counted(axis: str, seeds: int) -> int:
+    """How many seeds the compiler counts in a program: the body of a loop once, of a batch all that one device has."""
+    mesh = seed_mesh(seeds)
+    return 1 if suited(axis) == "map" else seeds // (1 if mesh is None else mesh.size)

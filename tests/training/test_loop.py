@@ -83,6 +83,9 @@ def test_vmap_gives_the_same_numbers_as_one_seed_after_another(data, base):
     for a, b in zip(leaves(batched), leaves(base), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)  # Adam divides by small roots: rounding grows
     np.testing.assert_allclose(batched.prediction, base.prediction, rtol=1e-3, atol=1e-4)
+    assert (base.cost["flops_seeds"], batched.cost["flops_seeds"]) == (1, len(SEEDS)), "the compiler counts a loop once"
+    each = [cost["flops"] / cost["flops_seeds"] for cost in (base.cost, batched.cost)]
+    assert 0.5 < each[0] / each[1] < 2
     with pytest.raises(ValueError, match="expected 'auto', 'vmap' or 'map'"):
         map_seeds(lambda x: x, "vmpa")
 
