@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusion_jax.training.step import CAUSES, State
+from fusion_jax.training.state import CAUSES, State
 
 
 def diverged(state: State, train_loss: np.ndarray) -> dict[int, tuple[int, str]]:

@@ -9,10 +9,8 @@ a stopped seed costs nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,50 +25,10 @@ from fusion_jax.training.divergence import diverged
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
 from fusion_jax.training.stages import Optimizer, PlannedStage, plan
 from fusion_jax.training.starts import start_stage
-from fusion_jax.training.step import (
-    HISTORY,
-    LossFn,
-    Penalty,
-    State,
-    initial_state,
-    is_active,
-    make_epoch,
-)
+from fusion_jax.training.state import State, initial_state
+from fusion_jax.training.step import HISTORY, LossFn, Penalty, is_active, make_epoch
+from fusion_jax.training.trained import Trained
 from fusion_jax.training.trial import Trial, alike, scaled, whole
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained cell.
-
-    Attributes:
-        graphdef: with `params` and `rest` of one seed gives the model (`nnx.merge`).
-        params, rest: best parameters and statistics of every seed, [S, ...].
-        history: {name: float [S, T]}, NaN after a seed has stopped (in each stage). Losses are in the units that the
-            model learns in: those of a regression target are standardised.
-        best_epoch: int [S], of the last stage, counted from the start of the first; where that stage has no epochs,
-            the last epoch before it (0 if there is none).
-        prediction: float32 [S, N, C], of the whole batch at the best epoch.
-        uncertainty: float32 [S, N], of these predictions, or None where the model states none.
-        cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
-            epoch; the largest of the stages), flops_seeds, how many seeds these flops are of (one where seeds train one
-            after another), compile_seconds, train_seconds.
-        diverged: {place on the seed axis: (epoch, cause)} of the seeds that have no result, because their training
-            loss, gradient or parameters stopped being finite at that epoch, or their predictions are not.
-        snapshots: {epoch: (params, rest)}, [S, ...]: after so many epochs, counted from the start of the first stage,
-            what was asked for. A seed that stopped before (or diverged) has its last of that stage.
-    """
-
-    graphdef: Any
-    params: Any
-    rest: Any
-    history: dict[str, np.ndarray]
-    best_epoch: np.ndarray
-    prediction: np.ndarray
-    uncertainty: np.ndarray | None
-    cost: dict[str, float]
-    diverged: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
-    snapshots: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
 
 def train(

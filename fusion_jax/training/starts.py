@@ -14,7 +14,8 @@ from fusion_jax.records import Batch, Target
 from fusion_jax.training import sharding
 from fusion_jax.training.snapshots import fill
 from fusion_jax.training.stages import PlannedStage, begun
-from fusion_jax.training.step import LossFn, Penalty, State, initial_state, training_loss
+from fusion_jax.training.state import State, initial_state
+from fusion_jax.training.step import LossFn, Penalty, training_loss
 from fusion_jax.training.trial import Trial, scaled
 
 
