@@ -232,7 +232,8 @@ def _program(cell: Restored, seeds: Sequence[int], fill: Mapping[str, np.ndarray
             x = {name: _filled(given["x"][name], own["fill"][name], plan.data.scale) for name in modalities}
             x = {name: jnp.concatenate([v, jnp.zeros_like(v[:1])]) if more else v for name, v in x.items()}
             if old is not None:
-                x = {name: jnp.concatenate([old.features[name], v]) for name, v in x.items()}
+                was = {m: jnp.where(jnp.isnan(v), own["fill"][m], v) for m, v in old.features.items()}
+                x = {name: jnp.concatenate([was[name], v]) for name, v in x.items()}
             there = mask & own["known"] if "known" in own else mask
             x = {
                 name: jnp.where(there[:, i, None], (v - own["shift"][name]) * own["scale"][name], 0)

@@ -75,7 +75,8 @@ function usable(row, metric) { // whether it can be compared: it was run, has a 
 function baselinesOf(one, metric) {
   const able = rowsOf(one).filter((row) => usable(row, metric));
   const [kind, ...rest] = (state.baseline || `name:${study.baseline}`).split(':'), wanted = rest.join(':');
-  const is = (row) => (kind === 'row' ? row.key === wanted : [row.label, row.plain].includes(wanted));
+  const names = (row) => [row.label, row.plain, row.plain.replace(/ \(tuned, \d+ trials\)$/, '')]; // as families.is_named
+  const is = (row) => (kind === 'row' ? row.key === wanted : names(row).some((name) => name === wanted || `${name}, ${row.placement}` === wanted));
   const found = able.filter(is);
   const before = (row) => row.placement === 'before';
   return found.length ? [...found.filter(before), ...found.filter((row) => !before(row))] : able.slice(0, 1);
