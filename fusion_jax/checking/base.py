@@ -92,7 +92,7 @@ def ask(make: Callable[[], Any], asked: Iterable[Rule], file: str) -> Iterable[F
     asked, seen, case = list(asked), set(), None
     try:
         case = make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         yield _failed("it can be built", error, file)
         yield from (Finding(in_words(rule), UNASKED) for rule in asked)
         return
@@ -100,14 +100,14 @@ def ask(make: Callable[[], Any], asked: Iterable[Rule], file: str) -> Iterable[F
         try:
             rule(case)
             yield Finding(in_words(rule), OK)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             finding = _failed(in_words(rule), error, file)
             known = finding.found in seen
             seen.add(finding.found)
             yield Finding(finding.rule, UNASKED) if known else finding
 
 
-def _failed(rule: str, error: Exception, file: str) -> Finding:
+def _failed(rule: str, error: BaseException, file: str) -> Finding:
     """What an error says; of one that is not the package's own its type, and the line of the file that led to it."""
     if isinstance(error, Broken):
         return Finding(rule, ADVICE if isinstance(error, Advice) else FAILS, error.found, error.do)

@@ -65,7 +65,7 @@ def holder(folder: epath.Path) -> str | None:
     """
     if "://" in os.fspath(folder):
         return None
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, OverflowError):
         text = (folder / ".lock").read_text()
         number, _, host = text.removeprefix(_HOLDER).partition(" on ")
         if text.startswith(_HOLDER) and host == socket.gethostname() and _lives(int(number)):

@@ -7,6 +7,7 @@ turned away.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
@@ -117,12 +118,14 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
             if self.headers.get_all("Host") not in [[name] for name in own]:
                 return self._send(403, "text/plain", b"this page is for this machine only\n")
             try:
-                if self.path == "/":
-                    return self._send(200, "text/html", page.assemble(watched.data(), served=True))
-                if self.path in answers:
-                    return self._send_json(page.as_text(answers[self.path]()).encode())
+                made = page.assemble(watched.data(), served=True) if self.path == "/" else b""
+                told = page.as_text(answers[self.path]()).encode() if self.path in answers else b""
             except (OSError, ValueError) as error:
                 return self._send(503, "text/plain", f"{error}\n".encode())
+            if made:
+                return self._send(200, "text/html", made)
+            if told:
+                return self._send_json(told)
             return self._send(404, "text/plain", f"there are /, {' and '.join(answers)}\n".encode())
 
         def _send_json(self, content: bytes) -> None:
@@ -146,6 +149,10 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError, TimeoutError):  # whoever asked has gone
+                super().handle()
 
         def log_message(self, format: str, *args: Any) -> None:
             del format, args  # every other second one line would say that it was asked

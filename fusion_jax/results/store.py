@@ -363,7 +363,7 @@ def read_json(path: epath.Path) -> Any:
 def _parsed(path: epath.Path, content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise folders.Damaged(f"{os.fspath(path)} is not valid JSON: {error}") from error
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from fusion_jax import metrics, tasks, zoo
 from fusion_jax.data.base import Dataset
+from fusion_jax.folders import Damaged
 from fusion_jax.plan import Plan
 from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
@@ -176,13 +177,18 @@ def open_storage(store: Store):
     package, folder = optuna(), os.fspath(store.root)
     if "://" in folder:
         raise ValueError(f"{folder!r}: tuning keeps its trials in SQLite, expected a folder of this machine")
-    from sqlalchemy import URL
+    from sqlalchemy import URL, exc
 
     url = URL.create("sqlite", database=os.path.join(os.path.abspath(folder), FILE))
     with _CREATING:  # two threads would make the tables twice
-        return package.storages.RDBStorage(
-            url.render_as_string(hide_password=False), engine_kwargs=dict(connect_args=dict(timeout=60))
-        )
+        try:
+            return package.storages.RDBStorage(
+                url.render_as_string(hide_password=False), engine_kwargs=dict(connect_args=dict(timeout=60))
+            )
+        except exc.SQLAlchemyError as error:
+            said = str(error).partition("\n")[0]
+            file = os.path.join(folder, FILE)
+            raise Damaged(f"{file}: no trials can be read or written there ({said}); to tune again move it") from error
 
 
 def open_study(store: Store, name: str):

@@ -56,11 +56,11 @@ def to_numbers(series: pd.Series) -> np.ndarray | None:
     """float64 [rows], NaN where missing; None where a cell is something else."""
     if _dtype(series.dtype).kind in "biuf":
         return series.to_numpy(np.float64)
-    if isinstance(series.dtype, pd.CategoricalDtype) or series.dtype.kind in "mM":
+    if isinstance(series.dtype, pd.CategoricalDtype) or series.dtype.kind in "mMc":
         return None
     held = series.astype(object)
     texts = held.map(lambda v: v.strip() if isinstance(v, str) else v)
-    texts = texts.map(lambda v: np.nan if v is None or v is pd.NA or v in MISSING else v)
+    texts = texts.map(lambda v: np.nan if v is None or v is pd.NA or (isinstance(v, str) and v in MISSING) else v)
     texts = texts.map(lambda v: {"true": 1.0, "false": 0.0}.get(v.lower(), v) if isinstance(v, str) else v)
     try:
         return pd.to_numeric(texts).to_numpy(np.float64)
@@ -75,7 +75,7 @@ def first_text(series: pd.Series) -> int:
 
 def _refused(table: Table, name: str, onehot) -> np.ndarray:
     row = first_text(table.frame[name])
-    value, different = table.frame[name].iloc[row], table.frame[name].nunique()
+    value, different = table.frame[name].iloc[row], table.frame[name].astype(str).nunique()
     hint = f"; onehot={name!r} makes a column of each of its {different} values" if 1 < different <= MOST else ""
     raise ValueError(
         f"{table.where}, column {name!r}, {table.place(row)}: {str(value)[:40]!r} is no number; expected a number or "

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,7 @@ def _first_line(error: Exception) -> str:
 def _from_text(path: pathlib.Path, text: bool, id: str | None) -> tuple[pd.DataFrame, list[str]]:
     """The cells of a CSV or TSV file: texts, or with columns of numbers read as such."""
     separator, names, first, notes = _look_at(path)
+    _check_no_nul(path)
     if len(first) == len(names) + 1:  # as R writes row names
         names = ["id", *names]
     elif len(first) > len(names) or (first and len(first) < len(names)):
@@ -144,6 +146,14 @@ def _from_text(path: pathlib.Path, text: bool, id: str | None) -> tuple[pd.DataF
     if names[-1].startswith("Unnamed") and (last.isna() | (last == "")).all():
         frame = frame[names[:-1]]  # every line ends in a separator
     return frame, notes
+
+
+def _check_no_nul(path: pathlib.Path) -> None:
+    """Raises ValueError where a file holds a NUL byte: pandas would end the cell there and say nothing."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if b"\0" in line:
+                raise ValueError(f"{path.name}, line {number}: byte 0x00 is no text; expected a text file, in UTF-8")
 
 
 def _look_at(path: pathlib.Path) -> tuple[str, list[str], list[str], list[str]]:
@@ -191,12 +201,16 @@ def _decimal_commas(path: pathlib.Path, separator: str) -> bool:
 
 def _each_once(names: list[str]) -> list[str]:
     """Column names, "Unnamed n" for those without one; a name that comes again is numbered."""
-    found: list[str] = []
+    found: dict[str, None] = {}  # in order; a list would make a file of many columns take hours
+    again: dict[str, int] = {}
     for i, name in enumerate(names):
         name = name or ("id" if i == 0 and "id" not in names else f"Unnamed {i}")
-        again = sum(other == name or other.startswith(f"{name}.") for other in found)
-        found.append(f"{name}.{again}" if name in found else name)
-    return found
+        own = name
+        while own in found:
+            again[name] = again.get(name, 0) + 1
+            own = f"{name}.{again[name]}"
+        found[own] = None
+    return list(found)
 
 
 def _check_widths(path: pathlib.Path, separator: str, width: int) -> None:
@@ -214,14 +228,20 @@ def _check_widths(path: pathlib.Path, separator: str, width: int) -> None:
 def _from_npz(path: pathlib.Path) -> pd.DataFrame | sp.csr_matrix:
     """The table of an npz: `x` [N, d], `ids` [N], `columns` [d]; or a matrix that SciPy saved."""
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("File is not a zip file")
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    # damaged, encrypted, packed in another way, or larger than the memory
+    except (ValueError, OSError, EOFError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
         what = "it holds Python objects, which are not loaded: save ids as an array of strings"
         said = what if "pickle" in str(error) else f"it cannot be read as npz ({_first_line(error)})"
         raise ValueError(f"{path.name}: {said}") from error
     if {"format", "data", "shape"} <= held.keys():
-        return sp.csr_matrix(sp.load_npz(path))
+        try:
+            return sp.csr_matrix(sp.load_npz(path))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path.name}: it cannot be read as a sparse matrix ({_first_line(error)})") from error
     tables = [name for name, array in held.items() if array.ndim == 2]
     key = next((name for name in KEYS["x"] if name in held), tables[0] if len(tables) == 1 else None)
     if key is None or held[key].ndim != 2:

@@ -94,6 +94,11 @@ def from_tables(
     for option, (value, known) in told.items():
         if value not in known:
             raise ValueError(f"{option}={value!r}{zoo.nearest(value, known)}; expected {' or '.join(map(repr, known))}")
+    for option, value in dict(directed=directed, mutual=mutual).items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{option}={value!r}; expected true or false, without quotes")
+    if type(k) is not int and k is not None:
+        raise ValueError(f"k={k!r}; expected a whole number")
     if not isinstance(features, Mapping) or not features:
         raise ValueError(f"features: {type(features).__name__}; expected {{modality: table}}, at least one")
     impute = "" if impute == "none" else impute
