@@ -161,7 +161,7 @@ def test_neighbours_by_any_metric_are_those_of_scipy(metric, mutual):
     found[made.receivers, made.senders] = True
     np.testing.assert_array_equal(found, wanted)
     near = 1 / (1 + distance) if metric == "euclidean" else np.maximum(1 - distance, 0)
-    np.testing.assert_allclose(made.edges["weight"], near[made.receivers, made.senders], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(made.edges["weight"], near[made.receivers, made.senders], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "correlation", "euclidean"])

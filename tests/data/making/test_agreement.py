@@ -53,7 +53,7 @@ def test_directions_are_cosines_of_standardised_columns():
 
 def test_adjusted_homophily_is_networkx_assortativity():
     """Of labels: Newman's coefficient is the same number on an undirected graph."""
-    nx = pytest.importorskip("networkx")
+    nx = pytest.importorskip("networkx", reason="networkx is in the extra test")
     graph = nx.gnm_random_graph(30, 80, seed=1)
     labels = RNG.integers(0, 3, 30)
     nx.set_node_attributes(graph, dict(enumerate(labels.tolist())), "y")
@@ -66,7 +66,7 @@ def test_adjusted_homophily_is_networkx_assortativity():
 
 
 def test_closure_is_transitivity_and_tells_communities_from_chance():
-    nx = pytest.importorskip("networkx")
+    nx = pytest.importorskip("networkx", reason="networkx is in the extra test")
     made = nx.relaxed_caveman_graph(20, 6, 0.2, seed=0)
     a, b = np.array([(u, v) for u, v in made.edges if u != v]).T
     share, expected, p = closure(a, b, 120)
@@ -80,7 +80,7 @@ def test_closure_is_transitivity_and_tells_communities_from_chance():
 
 
 def test_mixing_is_the_second_eigenvalue_and_tells_parts_from_chance():
-    nx = pytest.importorskip("networkx")
+    nx = pytest.importorskip("networkx", reason="networkx is in the extra test")
     ring = nx.cycle_graph(40)
     value, usual, apart = mixing(*np.array(ring.edges).T, 40)
     assert value == pytest.approx(2 * np.cos(2 * np.pi / 40) / (2 + 2), abs=1e-3)

@@ -5,7 +5,7 @@ import pytest
 
 from fusion_jax.data.base import Dataset
 
-nx = pytest.importorskip("networkx")
+nx = pytest.importorskip("networkx", reason="networkx is in the extra test")
 
 
 def karate(directed: bool = False):

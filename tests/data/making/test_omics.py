@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from fusion_jax.data.base import Dataset
 
-anndata = pytest.importorskip("anndata")
+anndata = pytest.importorskip("anndata", reason="anndata is in the extras omics and test")
 RNG = np.random.default_rng(0)
 CELLS = [f"cell{i:02d}" for i in range(60)]
 KIND = pd.Categorical(np.array(["T", "B", "NK"])[np.arange(60) % 3])
@@ -31,7 +31,7 @@ def protein():
 
 
 def test_assays_are_modalities_and_cells_are_joined_by_name(tmp_path):
-    mudata = pytest.importorskip("mudata")
+    mudata = pytest.importorskip("mudata", reason="mudata is in the extras omics and test")
     held = mudata.MuData({"rna": rna(), "protein": protein()})
     data = Dataset.from_mudata(held, "kind", edges="connectivities")
     assert data.ids.tolist() == CELLS and data.modalities == ("rna", "protein")
