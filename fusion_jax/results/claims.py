@@ -128,6 +128,11 @@ def _resolved(claim: Claim, listed: list[_Listed], at: str) -> Claim:
     tables_of = {field: {(row.data, row.kind) for row in rows} for field, rows in sides.items()}
     if not tables_of["better"] & tables_of["than"]:
         raise ValueError(f"{at}: no data set has both {claim.better!r} and {claim.than!r} in one protocol and setting")
+    if same := next((row for row in sides["better"] if row in sides["than"]), None):
+        raise ValueError(
+            f"{at}: better={claim.better!r} and than={claim.than!r} are one row, {same.name}, {same.placement}; "
+            f"expected two"
+        )
     return dataclasses.replace(claim, **{field: _name(rows) for field, rows in sides.items()})
 
 
@@ -184,12 +189,19 @@ def record(store: Store, claims: Sequence[Claim]) -> None:
 
 
 def changes(study: Mapping[str, Any]) -> list[str]:
-    """What there is to say of how the claims came about: those written or withdrawn when seeds had finished.
+    """What there is to say of how the claims came about: those written or withdrawn when seeds had finished, and those
+    that are not what was written then.
 
     Args:
         study: `Store.read_study()`.
     """
     versions, said = study.get("claims", ()), []
+    for version in versions:
+        if (found := digest(version["claims"])) != version["sha256"]:
+            said.append(
+                f"the claims of {version['written']} were changed in study.json after they had been written: their "
+                f"sha256 is {found[:12]}, {version['sha256'][:12]} was written"
+            )
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if not version["finished_seeds"]:
             continue

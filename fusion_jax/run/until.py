@@ -17,9 +17,11 @@ from fusion_jax import plan
 from fusion_jax.results import claims as stated
 from fusion_jax.results import compare, sequential, tables
 from fusion_jax.results.store import Store
+from fusion_jax.results.study_file import LOOKS
 from fusion_jax.results.tables import Row
 from fusion_jax.run.sweep import grown, identify, load_all, run
 from fusion_jax.study import Cell
+from fusion_jax.study.ranges import MOST
 
 LIMIT, STEP = 30, 5
 
@@ -83,6 +85,9 @@ def run_until_decided(
 def _planned(study: dict[str, Any], first: int, limit: int, step: int) -> tuple[int, ...]:
     """The looks of a study: those it was begun with, else as asked for."""
     before = tuple(study.get("looks", {}).get("plan", ()))
+    if limit > MOST["seeds"] or limit > LOOKS * max(1, step):
+        most = min(MOST["seeds"], LOOKS * max(1, step))
+        raise ValueError(f"looks: at most {limit} seeds, {step} at a time; expected at most {most}")
     asked = sequential.plan(before[0] if before else first, limit, step)
     if before and asked != before:
         raise ValueError(

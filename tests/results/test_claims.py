@@ -64,6 +64,14 @@ def test_a_claim_about_no_row_is_named(wrong, said):
         resolve(**wrong)
 
 
+@pytest.mark.parametrize("than", ["gmu, after", {"model.fusion.name": "gmu", "model.placement": "after"}])
+def test_a_row_is_not_compared_with_itself(than):
+    with pytest.raises(
+        ValueError, match="^mine.py: claim 'c': better='gmu, after' and than=.* are one row, gmu, after"
+    ):
+        resolve("gmu, after", than)
+
+
 def test_rows_of_two_settings_are_not_compared():
     other = cell("x", data__setting="inductive")
     with pytest.raises(ValueError, match="no data set has both 'x' and 'logistic' in one protocol and setting"):
