@@ -66,9 +66,7 @@ def test_a_claim_about_no_row_is_named(wrong, said):
 
 @pytest.mark.parametrize("than", ["gmu, after", {"model.fusion.name": "gmu", "model.placement": "after"}])
 def test_a_row_is_not_compared_with_itself(than):
-    with pytest.raises(
-        ValueError, match="^mine.py: claim 'c': better='gmu, after' and than=.* are one row, gmu, after"
-    ):
+    with pytest.raises(ValueError, match="^mine.py: claim 'c': better='gmu, after' and than=.* are one row, gmu"):
         resolve("gmu, after", than)
 
 

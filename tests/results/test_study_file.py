@@ -72,7 +72,7 @@ def test_a_study_is_read_as_it_is():
         (
             ["claims", 0, "claims", 0, "by"],
             float("nan"),
-            r"claims\[0\].claims\[0\] 'a beats b': by=nan; expected a num",
+            r"claims\[0\].claims\[0\] 'a beats b': by=nan; expected a",
         ),
         (["claims", 0, "claims", 0, "mertic"], "x", r"claims\[0\].claims\[0\] 'a beats b': no field 'mertic'"),
         (["looks"], [3, 6], r"looks is \[3, 6\]; expected a dictionary"),
