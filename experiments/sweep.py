@@ -76,6 +76,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, told: Sequence[str] = ())
                 "there, or leave the flags out"
             )
         doubts += [f"{file} has no sweep(add): one cell"] if own is None else []
+        doubts += study.alike(cells)
         if FLAGS.dry_run:
             resolved(claims, cells, file)
             for cell in cells:

@@ -2,7 +2,7 @@
 
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.claims import Claim, claim_of, claims_of
-from fusion_jax.study.expand import differences, expand, set_by_all, short, with_values
+from fusion_jax.study.expand import alike, differences, expand, set_by_all, short, with_values
 from fusion_jax.study.files import load, mistakes_in, published, split
 from fusion_jax.study.identity import SCHEMA
 from fusion_jax.study.keys import OPEN, flatten, set_key, unknown
@@ -16,6 +16,7 @@ __all__ = [
     "Cell",
     "Claim",
     "Tuning",
+    "alike",
     "claim_of",
     "claims_of",
     "differences",
