@@ -194,7 +194,7 @@ def written(
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
         PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
-        "references.bib": bibtex(study).encode(),
+        "references.bib": bibtex(study, {row.cell: row.task for row in found if row.values and row.cell}).encode(),
         "checklist.md": checklist.markdown(store, study, found, made).encode(),
         **_figures(every.of(store, found, made, calibrated), figures),
         **_calibration(calibrated, bool(figures)),
