@@ -18,7 +18,8 @@ LONGEST = 1_000_000  # bytes that are read of it
 
 
 def write(store: Store, cells: Mapping[str, Mapping[str, Any]]) -> None:
-    """{cell: epoch, epochs, validation: [name, value]} of those that are trained now."""
+    """{cell: epoch, epochs, validation: [name, value]} of those that are trained now, and {cell: trials: [done, of how
+    many], validation} of those that are tuned."""
     write_json(store.root / NAME, cells)
 
 

@@ -27,6 +27,7 @@ from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
 from fusion_jax.run.model import train_models
+from fusion_jax.run.progress import Tell, TuningProgress
 from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell, Tuning, with_values
 from fusion_jax.study.tuning import grid, is_range
@@ -55,23 +56,26 @@ class Tried:
 
 @own_settings()
 @zoo.held()
-def tuned(cell: Cell, store: Store, data: Dataset) -> Cell:
+def tuned(cell: Cell, store: Store, data: Dataset, tell: Tell = lambda progress: None) -> Cell:
     """The cell with the values of its best trial; every trial is trained once, however often it is interrupted.
 
     A trial of which a seed diverges, or has no validation score, counts, and is not chosen. Of equal scores the
     task's other metric decides, then who came first.
 
+    Args:
+        tell: called with a `TuningProgress` when it begins and behind every batch of trials.
     Raises:
         ImportError: Optuna is not installed.
         ValueError: the study's folder is object storage; whatever of the cell does not fit the data set.
         FloatingPointError: no trial has a score; says why.
     """
-    tuning, metric = cell.tuning, _metric(data)
-    study = open_study(store, cell.identity(data))
+    tuning, metric, identity = cell.tuning, _metric(data), cell.identity(data)
+    study = open_study(store, identity)
     if tuning.sampler == "grid":
         for point in grid(tuning.space):
             study.enqueue_trial(_coded(tuning, point), skip_if_exists=True)
     for numbers in batches(tuning.trials):
+        tell(_progress(cell, identity, study, metric))
         asked = {n: _ask(study, tuning, n) for n in numbers}
         waiting = {n: trial for n, trial in asked.items() if trial is not None}
         variants = {n: with_values(cell, values_of(tuning, trial.params)) for n, trial in waiting.items()}
@@ -79,7 +83,17 @@ def tuned(cell: Cell, store: Store, data: Dataset) -> Cell:
         found = try_out(plans, data, tuning.seeds, in_space(tuning.space), len(numbers))
         for trial, tried in zip(waiting.values(), found, strict=True):
             _tell(study, trial, tried, metric)
+    tell(_progress(cell, identity, study, metric))
     return chosen(cell, study.get_trials(deepcopy=False), metric, data)
+
+
+def _progress(cell: Cell, identity: str, study, metric: str) -> TuningProgress:
+    """How far the trials are that an Optuna study holds, which maximises."""
+    trials = study.get_trials(deepcopy=False)[: cell.tuning.trials]
+    scored = [trial.value for trial in trials if trial.state.is_finished() and trial.value is not None]
+    best = (metric, metrics.sign(metric) * max(scored)) if scored else None
+    done = sum(trial.state.is_finished() for trial in trials)
+    return TuningProgress(identity, cell, done, cell.tuning.trials, best)
 
 
 def batches(trials: int) -> list[range]:

@@ -75,6 +75,34 @@ def test_the_best_mean_of_the_validation_rows_is_chosen_on_seeds_that_no_cell_ha
     assert not any(np.array_equal(data.split(s).train, split.train) for s in found.tuned["seeds"] for split in own)
 
 
+def test_it_is_told_how_far_it_is(data, tmp_path):
+    asked, heard, again = to_tune(), [], []
+    found = tuned(asked, Store(tmp_path, create=True), data, heard.append)
+    assert [(p.identity, p.cell, p.done, p.trials) for p in heard] == [
+        (asked.identity(data), asked, n, 5) for n in (0, 3, 5)
+    ]
+    scores = [line["score"] for line in found.tuned["tried"]]
+    assert [p.best for p in heard] == [None, ("accuracy", max(scores[:3])), ("accuracy", max(scores))]
+    tuned(asked, Store(tmp_path), data, again.append)
+    assert {(p.done, p.best) for p in again} == {(5, heard[-1].best)}, "what was tried before counts"
+
+
+def test_data_that_state_the_splits_of_final_seeds_only_cannot_be_tuned_on_and_say_what_to_do(data, tmp_path):
+    def stated(seed):
+        if seed > 9:
+            raise ValueError(f"split.csv states the splits of seeds 0 to 9, none of seed {seed}")
+        return data.split(seed)
+
+    given = dataclasses.replace(data, splits=dataclasses.replace(data.splits, draw=stated))
+    store, cell = Store(tmp_path, create=True), to_tune(seeds=2)
+    said = r"label_propagation .*: it is tuned on seeds of its own, 10000, 10001, .* and split.csv states .*; state one"
+    with pytest.raises(ValueError, match=said):
+        run([cell], store, "here", datasets={"synthetic": given})
+    assert not (tmp_path / "study.json").exists()
+    one = to_tune(control__name="label_propagation", per_seed=("init", "dropout"))
+    assert run([one], store, "here", datasets={"synthetic": given}) == 0, "one split for all seeds"
+
+
 def test_test_labels_have_no_part_in_the_choice(data, tmp_path):
     """Where splits are fixed no tuning seed sees a test row: with other labels there every score is the same."""
     asked, plain = to_tune(), fixed(data)
