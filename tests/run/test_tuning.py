@@ -1,6 +1,8 @@
 """Tuning: what is chosen, on which rows and seeds, and that interrupted trials are neither lost nor counted twice."""
 
+import contextlib
 import dataclasses
+import sqlite3
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from fusion_jax import study
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
+from fusion_jax.folders import Damaged
 from fusion_jax.results import mixture, report, tables
 from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
@@ -178,6 +181,41 @@ def test_numbers_are_tried_as_they_are_shown():
     found = values_of(own, {"model.rate": 0.31233999, "model.dim": 1})
     assert found == {"model.rate": 0.312, "model.dim": 8}
     assert values_of(own, {"model.rate": 0.10004, "model.dim": 0})["model.rate"] == 0.1
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, data):
+    """A cell that has been tuned by two trials, and what its storage holds."""
+    folder, asked = tmp_path_factory.mktemp("stored"), to_tune(trials=2)
+    tuned(asked, Store(folder, create=True), data)
+    return asked, (folder / FILE).read_bytes()
+
+
+ATTRIBUTES = "update trial_user_attributes set value_json="
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("file", r"no trials can be read or written there \(.*not a database\)"),
+        ("half", r"no trials can be read or written there \(.*malformed\)"),
+        (ATTRIBUTES + "'{'", r"no trials can be read or written there \(Expecting property name"),
+        (ATTRIBUTES + "'\"[1]\"'", r"trial 0: no trials can be read or written there \(TypeError"),
+        ("delete from trial_user_attributes", r"trial 0: .* \(KeyError: 'validation'\)"),
+        ("delete from trial_params", r"trial 0: .* \(KeyError: 'control.options.alpha'\)"),
+        ("update alembic_version set version_num='v99'", r"no trials .* \(The runtime optuna version"),
+    ],
+)
+def test_a_storage_that_is_damaged_is_named(stored, data, tmp_path, damage, said):
+    asked, content = stored
+    file = tmp_path / FILE
+    file.write_bytes({"file": b"?" * 5000, "half": content[: len(content) // 2]}.get(damage, content))
+    if " " in damage:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute(damage)
+            connection.commit()
+    with pytest.raises(Damaged, match=f"{FILE}.*{said}.*; to tune again move it"):
+        tuned(asked, Store(tmp_path, create=True), data)
 
 
 def test_object_storage_is_refused_by_name(data):
