@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import study
-from fusion_jax.data import splits
+from fusion_jax.data import load, splits
 from fusion_jax.data.base import Split
 from fusion_jax.folders import Damaged
 from fusion_jax.results import mixture, report, tables
@@ -16,7 +16,7 @@ from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
 from fusion_jax.run.model import train_model
 from fusion_jax.run.sweep import run
-from fusion_jax.run.tuning import FILE, batches, open_study, try_out, tuned, values_of
+from fusion_jax.run.tuning import FILE, Tried, batches, open_study, try_out, tuned, values_of
 from fusion_jax.study import tuning
 from fusion_jax.training.compilation import own_settings
 from tests import tiny
@@ -76,6 +76,43 @@ def test_the_best_mean_of_the_validation_rows_is_chosen_on_seeds_that_no_cell_ha
     assert found.label == "label_propagation (tuned, 5 trials)" and found.tuning is None and found.seeds == 2
     own = [data.split(seed) for seed in range(10)]
     assert not any(np.array_equal(data.split(s).train, split.train) for s in found.tuned["seeds"] for split in own)
+
+
+RATES = (0.0, 0.1, 0.2, 0.3)
+
+
+def choose(monkeypatch, folder, data, *scores):
+    """A grid of four dropout rates whose trials have these (score, tie) or errors: the cell, storage, last report."""
+    monkeypatch.setattr("fusion_jax.run.tuning.BATCH", 4)
+    given = [Tried({}, one) if isinstance(one, str) else Tried({10_000: one}) for one in scores]
+    monkeypatch.setattr("fusion_jax.run.tuning.try_out", lambda *told: given)
+    config, heard, store = tiny.config(data__name=data.name, data__options={}), [], Store(folder, create=True)
+    (asked,) = study.expand(config, None, tune=tuning.tune({"model.rate": RATES}, sampler="grid", seeds=1))
+    found = tuned(asked, store, data, heard.append)
+    return found.tuned["chosen"]["model.rate"], open_study(store, asked.identity(data)).trials, heard[-1]
+
+
+def test_where_less_is_better_the_least_is_chosen_and_of_equal_ones_the_first(monkeypatch, tmp_path):
+    data, scores = load("synthetic_values", nodes=40, dim=2), (0.5, 0.3, 0.3, 0.9)
+    rate, trials, last = choose(monkeypatch, tmp_path, data, *((score, None) for score in scores))
+    assert rate == RATES[1] and [trial.value for trial in trials] == [-0.5, -0.3, -0.3, -0.9]
+    assert last.best == ("rmse", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "place"),
+    [
+        (((0.5, 1.0), (0.7, 0.9), (0.7, 0.6), (0.7, 0.8)), 2),  # of equal accuracies the least log-loss
+        (((0.5, 0.1), (0.7, 0.9), (0.7, 0.6), (0.7, 0.6)), 2),  # of equal ones of both the first
+        (((0.5, 0.1), (0.5, 0.1), (0.5, 0.1), (0.5, 0.1)), 0),
+        (((0.5, 0.1), "seed 10000 diverged", (0.6, 0.1), "seed 10000 diverged"), 2),
+    ],
+)
+def test_of_equal_scores_the_other_metric_decides_then_who_came_first(monkeypatch, tmp_path, data, scores, place):
+    rate, trials, last = choose(monkeypatch, tmp_path, data, *scores)
+    assert rate == RATES[place]
+    assert [trial.value for trial in trials] == [None if isinstance(one, str) else one[0] for one in scores]
+    assert last.best == ("accuracy", max(one[0] for one in scores if not isinstance(one, str)))
 
 
 def test_it_is_told_how_far_it_is(data, tmp_path):
