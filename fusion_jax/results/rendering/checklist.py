@@ -168,7 +168,8 @@ def _statistics(made: Sequence[Table]) -> Item:
     if not known:
         return Item(question, NO, "no two rows can be compared")
     methods = _some(list(dict.fromkeys(c.method for c in known)))
-    text = f"{len(known)} comparisons with the baseline, paired by seed ({methods}), Holm over the rows of a data set"
+    number = sum(table.corrected.get(table.lead, 0) for table in made)
+    text = f"{number} comparisons with the baseline, paired by seed ({methods}), Holm over the rows of a data set"
     return Item(question, YES if len(known) == len(compared) else PARTLY, text)
 
 
