@@ -22,7 +22,7 @@ from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.table import Table, name
 from fusion_jax.results.tables import Row
 
-LIMIT = 400  # characters
+LIMIT = 450  # characters
 EACH = 3  # data sets (of one, protocols and settings) that have clauses of their own; of more there is a summary
 FEW = 6  # seeds with which a two-sided Wilcoxon test can be below .05 at all
 NOTHING = "nothing can be said yet: no row has a result"
