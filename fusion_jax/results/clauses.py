@@ -185,8 +185,8 @@ def _without_comparison(question: Question) -> str:
     if len(rows) == 1:
         return f"{name(best)} alone has a result, {heading} {score}, and nothing to be compared with"
     tried = [c for i, c in question.table.compared[question.metric].items() if i in question.own and len(c.seeds) > 1]
-    why = "all seeds differ by the same, so" if tried else "with fewer than two common seeds"
-    return f"{name(best)} is ahead with {heading} {score}, but {why} nothing is known"
+    why = "no difference can be tested" if tried else "with fewer than two common seeds nothing is known"
+    return f"{name(best)} is ahead with {heading} {score}, but {why}"
 
 
 def unbeaten(question: Question) -> Row | None:

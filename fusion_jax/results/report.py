@@ -33,9 +33,9 @@ __all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources
 
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
-    "rows of one protocol and setting, _italic_: the second. {marks}{notes}-: undefined, such as the AUC where a class "
-    "is absent. Parameters and seconds (training without compilation; of a control, all it does; of the best of "
-    "several rows, all of them) are of one seed. {costs}"
+    "rows of one protocol and setting (all that are equal), _italic_: the second. {marks}{notes}-: undefined, such as "
+    "the AUC where a class is absent. Parameters and seconds (training without compilation; of a control, all it does; "
+    "of the best of several rows, all of them) are of one seed. {costs}"
 )
 MARKS = (
     "(+), (-): better, worse than the baseline {names} at the 5 % level, paired by seed, after Holm's correction "

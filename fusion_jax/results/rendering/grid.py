@@ -23,8 +23,8 @@ from fusion_jax.results.rendering.tex_text import breakable, tex
 
 PLAIN = ("fusion",)  # roles whose placement is a column of their own, where placements stand across
 FOOT = (
-    "{metric}, mean ± sample standard deviation over {seeds} on test rows. **Bold**: best of {of}, _italic_: the "
-    "second."
+    "{metric}, mean ± sample standard deviation over {seeds} on test rows. **Bold**: best of {of} (all that "
+    "are equal), _italic_: the second."
 )
 MARKS = (
     " (+), (-): better, worse than the baseline {names} after Holm's correction over all comparisons on a data set; "
