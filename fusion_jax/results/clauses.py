@@ -134,7 +134,7 @@ def gain(found: Comparison) -> float:
 
 
 def verdict(question: Question) -> list[Clause]:
-    """Whether a fusion beats the baseline, and which comes closest where none does."""
+    """Whether a fusion beats the baseline; where none does, which is furthest ahead of it, or closest behind."""
     found, heading = question.others() or question.compared(), metrics.heading(question.metric)
     if not found:
         return [Clause(_without_comparison(question), 9)]
@@ -152,7 +152,9 @@ def verdict(question: Question) -> list[Clause]:
     text = f"no difference in {heading} between {base} and {_noun(found)} survives correction"
     if worse:
         text = f"none of {_noun(found)} beats {base} in {heading}"
-    nearest = f"best {name(top.a)}, {_by(top)} ahead" if gain(top) > 0 else f"closest {name(top.a)}, {_by(top)} behind"
+    nearest = (
+        f"furthest ahead {name(top.a)}, by {_by(top)}" if gain(top) > 0 else f"closest {name(top.a)}, {_by(top)} behind"
+    )
     return [Clause(text, 9), Clause(f"({nearest})", 5.5, " "), *lost]
 
 

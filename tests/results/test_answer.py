@@ -29,9 +29,9 @@ def test_where_none_differs_it_says_so_and_which_comes_closest():
     said = answer.sentence([BASE, row("gmu", same(0.701)), row("mean", same(0.699, 2))])
     assert said.startswith(
         "No difference in accuracy between concat_mlp (before) and the 2 other fusions survives correction "
-        "(best gmu (before), 0.1 points ["
+        "(furthest ahead gmu (before), by 0.1 points ["
     )
-    assert "] ahead)" in said
+    assert said.endswith("]); 10 seeds, untuned.")
     behind = answer.sentence([BASE, row("gmu", same(0.698)), row("mean", same(0.699, 2))])
     assert "(closest mean (before), 0.1 points [" in behind and "] behind)" in behind
 
@@ -164,7 +164,7 @@ def test_of_errors_the_smaller_is_ahead_and_not_worse():
         "the graph is worth 0.400 of RMSE [0." in said and "features alone reach 2.400, the best fusion 2.000" in said
     )
     ahead = answer.sentence([base, errors("gmu", 1.999, 1), errors("lmf", 2.001, 2)])
-    assert "(best gmu (before), 0.001 of RMSE [" in ahead and "] ahead)" in ahead
+    assert "(furthest ahead gmu (before), by 0.001 of RMSE [" in ahead
 
 
 def test_seeds_tuning_and_what_is_missing_are_said():

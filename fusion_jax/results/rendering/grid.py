@@ -55,7 +55,7 @@ class Grid:
             where it is not clear which column stands for a data set.
         matrix: [data sets, lines that have all of them], their ranks.
         over: which columns the ranks are of, in words; "" where all are.
-        of: among what places are: "its column", "all".
+        of: among what places are: "its column", "the grid".
         seeds, baselines: in words, of the legend.
         ranked: the number of lines that have a rank.
     """
@@ -163,7 +163,7 @@ def _of_placements(table: Table, percent: bool) -> Grid | None:
         row = table.rows[i]
         found.setdefault((row.name, ""), {})[there.index(row.placement)] = _cell(table, i, places, percent)
     cells = [[line.get(k, Cell()) for k in range(len(there))] for line in found.values()]
-    return Grid(metrics.heading(table.lead), there, list(found), cells, [np.nan] * len(found), of="all")
+    return Grid(metrics.heading(table.lead), there, list(found), cells, [np.nan] * len(found), of="the grid")
 
 
 def markdown(grid: Grid) -> str:

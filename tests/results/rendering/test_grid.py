@@ -132,8 +132,11 @@ def test_the_legend_says_what_marks_and_places_are_of():
     assert [[c.place for c in line] for line in across.cells] == [[2, 0], [1, 0]], "the control is not in the grid"
     text = grid.foot(across)
     assert (
-        "**Bold**: best of all" in text and "concat_mlp (before), concat_mlp (after) (the one placed as the row" in text
+        "**Bold**: best of the grid" in text
+        and "concat_mlp (before), concat_mlp (after) (the one placed as the row" in text
     )
-    assert "best of all in bold" in grid.latex(across) and "(the one placed as the row is, else" in grid.latex(across)
+    assert "best of the grid in bold" in grid.latex(across) and "(the one placed as the row is, else" in grid.latex(
+        across
+    )
     alone = grid.of([shared.of([row("gmu", noisy(0.7), data=d)]) for d in "ab"])
     assert "baseline" not in grid.foot(alone) + grid.latex(alone)
