@@ -7,7 +7,7 @@ what is independent: a data set that has several columns, one a protocol and set
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,7 +19,7 @@ from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.layout import Column
 from fusion_jax.results.rendering.table import Table
-from fusion_jax.results.rendering.tex_text import breakable, tex
+from fusion_jax.results.rendering.tex_text import breakable
 
 PLAIN = ("fusion",)  # roles whose placement is a column of their own, where placements stand across
 FOOT = (
@@ -56,6 +56,7 @@ class Grid:
         matrix: [data sets, lines that have all of them], their ranks.
         over: which columns the ranks are of, in words; "" where all are.
         of: among what places are: "its column", "the grid".
+        data: the only data set, of which placements stand across; "" where data sets do.
         seeds, baselines: in words, of the legend.
         ranked: the number of lines that have a rank.
     """
@@ -68,6 +69,7 @@ class Grid:
     matrix: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
     over: str = ""
     of: str = "its column"
+    data: str = ""
     seeds: str = ""
     baselines: str = ""
 
@@ -163,7 +165,15 @@ def _of_placements(table: Table, percent: bool) -> Grid | None:
         row = table.rows[i]
         found.setdefault((row.name, ""), {})[there.index(row.placement)] = _cell(table, i, places, percent)
     cells = [[line.get(k, Cell()) for k in range(len(there))] for line in found.values()]
-    return Grid(metrics.heading(table.lead), there, list(found), cells, [np.nan] * len(found), of="the grid")
+    return Grid(
+        metrics.heading(table.lead),
+        there,
+        list(found),
+        cells,
+        [np.nan] * len(found),
+        of="the grid",
+        data=table.rows[0].data,
+    )
 
 
 def markdown(grid: Grid) -> str:
@@ -181,10 +191,15 @@ def markdown(grid: Grid) -> str:
 
 def foot(grid: Grid) -> str:
     """What stands below the grid in Markdown."""
-    metric = grid.metric or "primary metrics"
-    text = FOOT.format(metric=metric[:1].upper() + metric[1:], seeds=grid.seeds, of=grid.of)
+    text = FOOT.format(metric=_title(grid, md_form.plain), seeds=grid.seeds, of=grid.of)
     text += MARKS.format(names=md_form.plain(grid.baselines)) if grid.baselines else ""
     return text + _ranking(grid) + "\n"
+
+
+def _title(grid: Grid, form: Callable[[str], str]) -> str:
+    """What is shown, "Accuracy", and of a grid on one data set where."""
+    metric = form(grid.metric or "primary metrics")
+    return metric[:1].upper() + metric[1:] + (f" on {form(grid.data)}" if grid.data else "")
 
 
 def _ranking(grid: Grid) -> str:
@@ -202,7 +217,7 @@ def latex(grid: Grid) -> str:
         ranks = [_rank(r).replace("-", "--") for r in grid.ranks]
         blocks.append([Column("mean rank", ranks, ranks)])
     variants, placements = zip(*grid.names, strict=True)
-    title = tex(grid.metric[:1].upper() + grid.metric[1:]) if grid.metric else "Primary metrics"
+    title = _title(grid, breakable)
     about = rf"Mean $\pm$ sample standard deviation over {grid.seeds}; best of {grid.of} in bold, second underlined."
     if grid.baselines:
         about += rf" $^{{+}}$, $^{{-}}$: better, worse than the baseline {breakable(grid.baselines)} after Holm's"
