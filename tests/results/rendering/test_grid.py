@@ -131,6 +131,7 @@ def test_the_legend_says_what_marks_and_places_are_of():
     across = grid.of([shared.of([*rows, row("svm", noisy(0.9), "-", role="control")])])
     assert [[c.place for c in line] for line in across.cells] == [[2, 0], [1, 0]], "the control is not in the grid"
     text = grid.foot(across)
+    assert text.startswith("Accuracy on toy, mean") and r"{\raggedright Accuracy on toy. Mean" in grid.latex(across)
     assert (
         "**Bold**: best of the grid" in text
         and "concat_mlp (before), concat_mlp (after) (the one placed as the row" in text
