@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fusion_jax import metrics
 from fusion_jax.results import clauses, tables
 from fusion_jax.results.across import friedman
 from fusion_jax.results.clauses import Clause, Question, count, short
@@ -65,7 +66,9 @@ def questions(made: Sequence[Table]) -> Iterator[Question]:
     for table, protocol, setting in kinds:
         data = table.rows[0].data
         alike = [(p, s) for t, p, s in kinds if t.rows[0].data == data]
+        leads = {t.lead for t, *_ in kinds if t.rows[0].data == data}  # of one a task
         where = [f"on {short(data)}"] if len({t.rows[0].data for t, *_ in kinds}) > 1 else []
+        where += [f"by {metrics.heading(table.lead)}"] if len(leads) > 1 else []
         where += [f"under protocol {protocol}"] if len({p for p, _ in alike}) > 1 else []
         where += [f"in setting {setting}"] if len({s for _, s in alike}) > 1 else []
         own = [i for i, r in enumerate(table.rows) if r.values and (r.protocol, r.setting) == (protocol, setting)]

@@ -205,7 +205,9 @@ def against_simple(question: Question) -> Clause | None:
     top = unbeaten(question)
     if top is None:
         return None
-    return Clause(f"no fusion is better than {name(top)}, which has {tables.cell_text(top, question.metric)}", 8)
+    return Clause(
+        f"no fusion has a better mean than {name(top)}, which has {tables.cell_text(top, question.metric)}", 8
+    )
 
 
 def graph_pair(question: Question) -> Comparison | None:
