@@ -196,9 +196,10 @@ def _without_graph(entry: Entry) -> str:
     """What cells have in common that differ in their graph alone (`Row.without_graph`)."""
     if entry.plan.control.name:
         return ""
-    free = {"label", "seeds", *entry.tuned.get("chosen", {})}
-    rest = {k: v for k, v in flatten(entry.config).items() if k not in free and not GRAPH.match(k)}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    free = tuple(f"{key}." for key in ("label", "seeds", *entry.tuned.get("chosen", {})))
+    rest = {k: v for k, v in flatten(entry.config).items() if not GRAPH.match(k) and not f"{k}.".startswith(free)}
+    text = json.dumps([rest, entry.tuned.get("trials", 0)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_single(plan: Plan) -> bool:

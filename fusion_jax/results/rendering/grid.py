@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fusion_jax import metrics
-from fusion_jax.results import tables
+from fusion_jax.results import across, tables
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
@@ -150,7 +149,7 @@ def ranked(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: Seque
     """
     whole = [n for n, own in scores.items() if np.isfinite([own.get(k, np.nan) for k in columns]).all()]
     each = np.array([[scores[name][k] for name in whole] for k in columns]).reshape(len(columns), len(whole))
-    return whole, rankdata(-shared.steps(each), axis=1)
+    return whole, across.rank(each)
 
 
 def _of_placements(table: Table, percent: bool) -> Grid | None:

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fusion_jax import metrics
-from fusion_jax.results import compare, families, pareto, tables
+from fusion_jax.results import across, compare, families, pareto, tables
 from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.tables import Row
 from fusion_jax.zoo import nearest
@@ -115,15 +114,10 @@ def _places(group: Sequence[Row], own: Sequence[int], metric: str) -> dict[int, 
 def best_two(scores: Mapping[int, float]) -> dict[int, int]:
     """{key: 1 of the best, 2 of the second of three or more} of {key: score}, where more is better; see `Table`."""
     known = {key: score for key, score in scores.items() if np.isfinite(score)}
-    places = rankdata(-steps(list(known.values())), method="min")
-    return {key: int(place) for key, place in zip(known, places, strict=True) if place <= 1 + (len(known) > 2)}
-
-
-def steps(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Scores [..., K] in units of their largest, and without their last bits, in which equal means may differ."""
-    scores = np.asarray(scores, float)
-    largest = np.abs(scores).max(-1, keepdims=True, initial=0)
-    return np.round(scores / np.where(largest > 0, largest, 1), 12)
+    ranks = across.rank(np.array([list(known.values())]))[0]
+    best, *rest = np.unique(ranks) if known else [0]
+    shown = [best, *rest[:1]] if len(known) > 2 and (ranks == best).sum() == 1 else [best]
+    return {key: 1 + shown.index(rank) for key, rank in zip(known, ranks, strict=True) if rank in shown}
 
 
 def _front(group: Sequence[Row], own: Sequence[int], metric: str, cost: str) -> list[int]:

@@ -31,7 +31,7 @@ def test_equal_means_share_their_place():
 def test_what_is_equal_depends_on_the_scale():
     assert shared.best_two({0: 1e-13, 1: 3e-13, 2: 2e-13}) == {1: 1, 2: 2}, "small numbers differ"
     assert shared.best_two({0: 3e6 + 1e-8, 1: 3e6, 2: 1.0, 3: np.nan}) == {0: 1, 1: 1}, "the last bits of large ones"
-    np.testing.assert_array_equal(shared.steps([[0.0, 0.0], [-4.0, 2.0]]), [[0, 0], [-1, 0.5]])
+    assert shared.best_two({0: 0.0, 1: 0.0}) == {0: 1, 1: 1} and shared.best_two({0: np.nan}) == {}
 
 
 def test_the_number_of_comparisons_is_that_of_the_correction():
