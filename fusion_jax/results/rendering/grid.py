@@ -105,7 +105,8 @@ def _of_data(columns: Sequence[tuple[Table, str, str]], percent: bool) -> Grid:
                 found.setdefault(name, {})[k] = _cell(table, i, table.places[table.lead], percent)
                 scores.setdefault(name, {})[k] = sign * shared.mean(row, table.lead)
     blocks = _blocks(columns)
-    whole, ranks = ranked(scores, blocks) if blocks else ([], np.empty((0, 0)))
+    of_blocks = {name: {b: own[k] for b, k in enumerate(blocks) if k in own} for name, own in scores.items()}
+    whole, ranks = ranked(of_blocks, len(blocks)) if blocks else ([], np.empty((0, 0)))
     means = dict(zip(whole, ranks.mean(0).tolist(), strict=True)) if whole else {}
     every = list(dict.fromkeys(metrics.heading(table.lead) for table, *_ in columns))
     heads = [_head(column, columns, several=len(every) > 1) for column in columns]
@@ -140,15 +141,14 @@ def _head(column: tuple[Table, str, str], columns: Sequence[tuple[Table, str, st
     return data + kind + (f": {metrics.heading(table.lead)}" if several else "")
 
 
-def ranked(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: Sequence[int]) -> tuple[list, np.ndarray]:
+def ranked(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: int) -> tuple[list, np.ndarray]:
     """The names of those that have all columns, and their ranks [columns, names]: 1 the best, equal ones share theirs.
 
     Args:
         scores: {name: {column: score, larger is better}}.
-        columns: those to rank by.
     """
-    whole = [n for n, own in scores.items() if np.isfinite([own.get(k, np.nan) for k in columns]).all()]
-    each = np.array([[scores[name][k] for name in whole] for k in columns]).reshape(len(columns), len(whole))
+    whole = [n for n, own in scores.items() if len(own) == columns and np.isfinite(list(own.values())).all()]
+    each = np.array([[scores[name][k] for name in whole] for k in range(columns)]).reshape(columns, len(whole))
     return whole, across.rank(each)
 
 

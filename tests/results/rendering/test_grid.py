@@ -107,7 +107,7 @@ def test_tasks_of_one_data_set_are_one_block():
 
 def test_scores_are_equal_by_their_own_scale():
     scores = {("a", ""): {0: 3e-13, 1: 5e6}, ("b", ""): {0: 1e-13, 1: 5e6 + 1e-8}, ("c", ""): {0: 2e-13}}
-    names, ranks = grid.ranked(scores, [0, 1])
+    names, ranks = grid.ranked(scores, 2)
     assert names == [("a", ""), ("b", "")]
     np.testing.assert_allclose(ranks, [[1, 2], [1.5, 1.5]])
 
