@@ -325,3 +325,16 @@ def test_it_is_one_line_of_bounded_length_whatever_the_study(datasets):
         rows.append(known("the best there can be under all circumstances " * 3, 0.9, data=data))
     said = answer.sentence(rows)
     assert "\n" not in said and 40 < len(said) <= answer.LIMIT and said.endswith(".")
+
+
+def test_what_another_place_costs_the_best_fusion_is_corrected_too():
+    best, base = row("gmu", same(0.75, 1)), BASE.values["accuracy"]
+    after = row("gmu", paired_to(best.values["accuracy"], 0.04), "after")
+    assert "gmu before is " in answer.sentence([BASE, best, after])
+    assert " ahead of gmu after" in answer.sentence([BASE, best, after])
+    late = dataclasses.replace(
+        after, placement="decision", values=dict(accuracy=paired_to(best.values["accuracy"], 0.6))
+    )
+    assert "gmu before is " not in answer.sentence([BASE, best, after, late]), "one of two places"
+    none = dataclasses.replace(without(0.5), values=dict(accuracy=paired_to(base, 0.3)))
+    assert "gmu before is " not in answer.sentence([on_graph(), best, after, none]), "the graph is of the same family"
