@@ -22,6 +22,7 @@ from fusion_jax.results.rendering import grid
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.table import Table, name
 from fusion_jax.results.tables import Row
+from fusion_jax.study import tuning
 
 LIMIT = 450  # characters
 EACH = 3  # data sets (of one, protocols and settings) that have clauses of their own; of more there is a summary
@@ -52,12 +53,14 @@ def sentence(
             found += _of(question)
             if all(later.table is not question.table for later in asked[i + 1 :]):
                 found += filter(None, [clauses.ceiling(question)])
-    return _capital(_joined([*found, *_limits(table)]), table)
+    said = tuning.marked("", shared.tuned_alike(table))  # once, at the end
+    found = [dataclasses.replace(clause, text=clause.text.replace(said, "")) for clause in found]
+    return _capital(_joined([*found, *_limits(table)]), [name(row).replace(said, "") for row in table])
 
 
-def _capital(text: str, table: Sequence[Row]) -> str:
+def _capital(text: str, names: Sequence[str]) -> str:
     """The text with a capital at its begin, but for a row's name, which is spelled as it is."""
-    return text if any(text.startswith(f"{name(row)} ") for row in table) else text[:1].upper() + text[1:]
+    return text if any(text.startswith(f"{each} ") for each in names) else text[:1].upper() + text[1:]
 
 
 def questions(made: Sequence[Table]) -> Iterator[Question]:
@@ -168,8 +171,8 @@ def _tuned(run: Sequence[Row]) -> Clause | None:
         return None
     if trials == {0}:
         return Clause("untuned", 6.5)
-    if len(trials) == 1:
-        return Clause(f"each tuned with {trials.pop()} trials", 6.5)
+    if alike := shared.tuned_alike(run):
+        return Clause(f"each tuned with {alike} trials", 6.5)
     return Clause("tuned with unequal budgets", 8)
 
 

@@ -183,8 +183,12 @@ def test_fewer_than_six_seeds_are_few(seeds, few):
 
 
 def test_equal_and_unequal_budgets_of_tuning():
-    tuned = [dataclasses.replace(r, trials=20) for r in (BASE, row("gmu", same(0.7)))]
-    assert answer.sentence(tuned).endswith("10 seeds, each tuned with 20 trials.")
+    names = {name: f"{name} (tuned, 20 trials)" for name in ("concat_mlp", "gmu")}
+    tuned = [row(label, noisy(0.7, draw=i), fusion=f, trials=20) for i, (f, label) in enumerate(names.items())]
+    said = answer.sentence(tuned)
+    assert said.endswith("10 seeds, each tuned with 20 trials.") and "between concat_mlp (before) and the one" in said
+    assert said.count("tuned") == 1, "what all rows have in common is said once"
+    assert names["gmu"] in answer.sentence([*tuned, row("mean", noisy(0.7, draw=3))])
     assert answer.sentence([tuned[0], row("gmu", same(0.7))]).endswith("tuned with unequal budgets.")
 
 

@@ -19,6 +19,7 @@ from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.layout import Column
 from fusion_jax.results.rendering.table import Table
 from fusion_jax.results.rendering.tex_text import breakable
+from fusion_jax.study import tuning
 
 PLAIN = ("fusion",)  # roles whose placement is a column of their own, where placements stand across
 FOOT = (
@@ -85,8 +86,17 @@ def of(made: Sequence[Table], *, percent: bool = False) -> Grid | None:
     grid = _of_data(columns, percent) if len(columns) > 1 else _of_placements(columns[0][0], percent)
     if grid is None:
         return None
-    seeds = shared.seeds_text([row for table in made for row in table.rows])
-    return dataclasses.replace(grid, seeds=seeds, baselines=shared.against(made))
+    rows = [row for table in made for row in table.rows]
+    seeds, baselines, trials = shared.seeds_text(rows), shared.against(made), shared.tuned_alike(rows)
+    if not trials:
+        return dataclasses.replace(grid, seeds=seeds, baselines=baselines)
+    said = tuning.marked("", trials)
+    return dataclasses.replace(
+        grid,
+        names=[(variant.replace(said, ""), placement) for variant, placement in grid.names],
+        seeds=f"{seeds}, each row tuned with {trials} trials,",
+        baselines=baselines.replace(said, ""),
+    )
 
 
 def _cell(table: Table, i: int, places: Mapping[int, int], percent: bool) -> Cell:

@@ -167,6 +167,12 @@ def name(row: Row) -> str:
     return row.name if row.placement == "-" else f"{row.name} ({row.placement})"
 
 
+def tuned_alike(rows: Sequence[Row]) -> int:
+    """With how many trials the fusions were tuned where all had as many, else 0."""
+    trials = {row.trials for row in rows if row.values and row.role == "fusion"}
+    return trials.pop() if len(trials) == 1 else 0
+
+
 def baselines(table: Table) -> list[str]:
     """The rows that others are compared with, by name."""
     return list(dict.fromkeys(name(c.b) for found in table.compared.values() for c in found.values()))

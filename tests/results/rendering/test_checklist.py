@@ -66,6 +66,12 @@ def test_what_differs_beside_the_fusion_is_named(answers):
     assert answers(cells)["conditions"] == ("partly", "they differ in training.epochs too")
 
 
+def test_what_was_chosen_by_tuning_is_no_other_condition(answers):
+    cells = {**FUSIONS, "gmu": dict(model__fusion__name="gmu", model__rate=0.3)}
+    chosen = answers(cells, change=lambda row: dataclasses.replace(row, trials=2, chosen={"model.rate": 0.3}))
+    assert chosen["conditions"][0] == "yes"
+
+
 def test_rows_that_stand_beside_the_fusions(answers):
     beside = {
         "m0": dict(data__modalities=("m0",)),

@@ -141,3 +141,13 @@ def test_the_legend_says_what_marks_and_places_are_of():
     )
     alone = grid.of([shared.of([row("gmu", noisy(0.7), data=d)]) for d in "ab"])
     assert "baseline" not in grid.foot(alone) + grid.latex(alone)
+
+
+def test_tuning_that_all_rows_share_is_said_in_the_foot():
+    names = [f"{name} (tuned, 6 trials)" for name in NAMES]
+    rows = [row(n, noisy(0.7, draw=k), place, trials=6) for place in ("before", "after") for k, n in enumerate(names)]
+    made = grid.of([shared.of(rows)])
+    assert [variant for variant, _ in made.names] == list(NAMES) and "(tuned" not in grid.foot(made)
+    assert "over 10 seeds, each row tuned with 6 trials, on test rows" in grid.foot(made)
+    unequal = grid.of([shared.of([*rows, row("gmu", noisy(0.7), trials=3)])])
+    assert [variant for variant, _ in unequal.names] == [*names, "gmu"]
