@@ -7,6 +7,7 @@ What it trains is a study like any other, in a folder like any other: called aga
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
 import pathlib
 import sys
@@ -88,7 +89,7 @@ def ablate(
         FileNotFoundError: no such file or folder.
         OSError: the results folder cannot be written, or another process writes to it.
     """
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, numbers.Integral) or jobs < 1):
         raise ValueError(f"jobs={jobs!r}; expected a whole number, at least 1, or None")
     sources = [loaded(source) for source in (data if isinstance(data, list) else [data])]
     if not sources:
