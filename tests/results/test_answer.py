@@ -188,7 +188,7 @@ def test_equal_and_unequal_budgets_of_tuning():
     said = answer.sentence(tuned)
     assert said.endswith("10 seeds, each tuned with 20 trials.") and "between concat_mlp (before) and the one" in said
     assert said.count("tuned") == 1, "what all rows have in common is said once"
-    assert names["gmu"] in answer.sentence([*tuned, row("mean", noisy(0.7, draw=3))])
+    assert names["concat_mlp"] in answer.sentence([*tuned, row("mean", noisy(0.7, draw=3))])
     assert answer.sentence([tuned[0], row("gmu", same(0.7))]).endswith("tuned with unequal budgets.")
 
 
