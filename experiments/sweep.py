@@ -49,12 +49,12 @@ def main(argv):
     sweep()
 
 
-def sweep(tune: Callable[[Any], Tuning] | None = None, told: Sequence[str] = ()) -> None:
+def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -> None:
     """Runs the study.
 
     Args:
         tune: how it is tuned, made from its own `tune` or None; as it says itself if not given.
-        told: the flags that say so, which are a mistake where no cell is tuned by them.
+        by: the flags that say so, which are a mistake where no cell is tuned by them.
     """
     console = listening.console()
     failed = 0
@@ -70,9 +70,9 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, told: Sequence[str] = ())
             by_all = study.set_by_all(own, argument or "") if own else ()
             claims = study.claims_of(source, file, argument or "")
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
-        if told and not any(tuned_by(cell, tuned) for cell in cells):
+        if by and not any(tuned_by(cell, tuned) for cell in cells):
             raise ValueError(
-                f"{', '.join(told)}: every cell of {file} says itself how it is tuned, add(..., tune=); change it "
+                f"{', '.join(by)}: every cell of {file} says itself how it is tuned, add(..., tune=); change it "
                 "there, or leave the flags out"
             )
         doubts += [f"{file} has no sweep(add): one cell"] if own is None else []
