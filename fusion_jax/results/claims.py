@@ -197,10 +197,10 @@ def changes(study: Mapping[str, Any]) -> list[str]:
     """
     versions, said = study.get("claims", ()), []
     for version in versions:
-        if (found := digest(version["claims"])) != version["sha256"]:
+        if not _as_written(version):
             said.append(
                 f"the claims of {version['written']} were changed in study.json after they had been written: their "
-                f"sha256 is {found[:12]}, {version['sha256'][:12]} was written"
+                f"sha256 is {digest(version['claims'])[:12]}, {version['sha256'][:12]} was written"
             )
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if not version["finished_seeds"]:
@@ -211,13 +211,20 @@ def changes(study: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> int:
-    """How many seeds had finished when the claim was first written, since it was last there without a break."""
+def _late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: int) -> int:
+    """How many seeds had finished when the claim was first written, since it was last there without a break.
+
+    At most, of a version that is not what was written: the `now` that have by now.
+    """
     late = 0
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if claim in version["claims"] and claim not in before["claims"]:
-            late = version["finished_seeds"]
+            late = version["finished_seeds"] if _as_written(version) else now
     return late
+
+
+def _as_written(version: Mapping[str, Any]) -> bool:
+    return digest(version["claims"]) == version["sha256"]
 
 
 def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
@@ -238,7 +245,8 @@ def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
     rows = tables.rows(store) if rows is None else rows
     judged = [judge(Claim(**claim), rows) for claim in stored]
     adjusted = paired.holm(np.array([one.p for one in judged]))
-    late = [_late(claim, versions) for claim in stored]
+    now = 0 if all(map(_as_written, versions)) else store.count_finished()
+    late = [_late(claim, versions, now) for claim in stored]
     return [one.answered(float(p), len(judged), n) for one, p, n in zip(judged, adjusted, late, strict=True)]
 
 

@@ -191,6 +191,19 @@ def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
     assert claims.answer(store, []) == []
 
 
+def test_a_claim_that_was_changed_by_hand_is_no_older_than_the_results(store, monkeypatch):
+    claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
+    versions = store.read_study()["claims"]
+    versions[0]["claims"][1]["better"] = "b"
+    store.amend(claims=versions)
+    monkeypatch.setattr(Store, "count_finished", lambda self: 30)
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
+    assert [(a.text, a.late) for a in claims.answer(store, rows)] == [("first", 30), ("second", 30)]
+    versions[0]["claims"][1]["better"] = "a"
+    store.amend(claims=versions)
+    assert [a.late for a in claims.answer(store, rows)] == [0, 0]
+
+
 def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
     claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
     monkeypatch.setattr(Store, "count_finished", lambda self: 12)
