@@ -280,15 +280,14 @@ class Judged:
     def _seeds(self, i: int, level: float) -> int | None:
         """More seeds until one part is decided, if its difference stays as it is."""
         a, _, found = self.parts[i]
-        d = found.values
-        if len(d) < 2 or paired.alike(d):
+        if not found.spread > 0:
             return None
-        sign, sd = metrics.sign(self.claim.metric or a.primary), float(np.std(d, ddof=1))
+        sign = metrics.sign(self.claim.metric or a.primary)
         far = abs(sign * found.estimate.mean - self.claim.by)
         if self.claim.equivalent:
             far, level = abs(self.claim.equivalent - abs(found.estimate.mean)), min(1.0, 2 * level)
-        n = power.needed(far / sd, found.ratio, level)
-        return None if n is None else max(1, n - len(d))
+        n = power.needed(far / found.spread, found.ratio, level)
+        return None if n is None else max(1, n - len(found.seeds))
 
 
 def judge(claim: Claim, rows: Sequence[Row]) -> Judged:

@@ -50,7 +50,8 @@ class Comparison:
             seeds were added until comparisons were decided p and the interval hold at all looks together.
         adjusted: p after Holm over the family.
         wilcoxon, permutation: p of the signed-rank and of the sign-flip test, over seeds as if they were independent.
-        effect: d_z, the mean by the standard deviation of the differences, signed as they are.
+        effect: d_z, the mean by the standard deviation of the differences, at least that of one test row, signed as
+            they are; NaN where it is not known.
         improvement: share of the seeds in which a is better than b, ties half; improvement_low, improvement_high: its
             95 % interval (Wilson's).
         needed: seeds for 80 % power at the observed effect and level .05 of this one test; None where no number is
@@ -150,7 +151,7 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
     found = difference(a, b, metric)
     d, (low, high), p = found.values, found.interval(), found.p()
     share, share_low, share_high = paired.improvement(metrics.sign(metric) * d)
-    effect = paired.effect(d)
+    variance = found.variance
     return Comparison(
         a,
         b,
@@ -159,18 +160,18 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
         found.estimate.mean,
         low,
         high,
-        found.variance.method,
+        variance.method,
         p,
         p,
         paired.wilcoxon(d),
         paired.sign_flip(d),
-        effect,
+        found.effect,
         share,
-        power.needed(effect, found.ratio),
+        power.needed(found.effect, found.ratio),
         share_low,
         share_high,
         found.ratio,
-        paired.estimate(d, overlap).p() if (overlap := found.variance.overlap) else np.nan,
+        paired.estimate(d, variance.overlap, least=variance.least).p() if variance.overlap else np.nan,
     )
 
 

@@ -85,6 +85,7 @@ def _metrics(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
             heading=metrics.heading(m),
             sign=metrics.sign(m),
             digits=metrics.named(m).digits,
+            fraction=metrics.named(m).fraction,
             table=metrics.named(m).table,
             note=metrics.named(m).note,
         )

@@ -70,7 +70,7 @@ def test_rows_of_two_settings_are_not_compared():
         claims.resolved([Claim("c", "x", "logistic")], [*CELLS, other])
 
 
-def judged(difference, seeds=10, train=80, test=20, **claim):
+def judged(difference, seeds=10, train=8000, test=2000, **claim):
     """A claim that a is better than b, whose differences have that mean and vary a little."""
     a = drawn("a", (BASE + difference + NOISE)[:seeds], train, test)
     return claims.judge(Claim("c", "a", "b, before", **claim), [a, drawn("b", BASE[:seeds], train, test)])
@@ -106,17 +106,35 @@ def test_equivalence_holds_within_the_margin_and_fails_outside():
 
 
 def test_how_many_more_seeds_decide_it():
-    one = judged(0.012, seeds=10, train=1000, test=10)
+    one = judged(0.012, seeds=10, train=100_000, test=1000)
     found, d = verdict(one, 2 * one.p, 2), 0.012 + NOISE
     assert found.verdict == "undecided"
     assert found.more_seeds == power.needed(paired.effect(d), 0.01, 0.025) - 10 > 0
     never = verdict(judged(0.004))
     assert never.more_seeds is None and never.evidence.endswith("no number of seeds is likely to decide it")
-    near = judged(0.012, train=1000, test=10, by=0.02)
+    near = judged(0.012, train=100_000, test=1000, by=0.02)
     expected = power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.01, 0.05) - 10
     assert verdict(near).more_seeds == expected
-    margin = judged(0.0, train=1000, test=10, equivalent=0.012)
+    margin = judged(0.0, train=100_000, test=1000, equivalent=0.012)
     assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.1) - 10
+
+
+def test_equal_results_on_few_rows_decide_nothing():
+    """Two seeds without a difference are no certainty: neither that a lead is missing nor that rows are the same."""
+    a, b = drawn("a", BASE[:2], 80, 20), drawn("b", BASE[:2], 80, 20)
+    for claim in (dict(by=0.001), dict(equivalent=0.05)):
+        one = claims.judge(Claim("c", "a", "b", **claim), [a, b])
+        assert one.p > 0.05 and verdict(one).verdict == "undecided", claim
+        assert "spread at least one test row" in verdict(one).evidence
+    unknown = verdict(claims.judge(Claim("c", "a", "b", by=0.001), [row("a", BASE[:2]), row("b", BASE[:2])]))
+    assert unknown.verdict == "undecided" and "nothing is known" in unknown.evidence and unknown.more_seeds is None
+
+
+def test_how_many_more_seeds_goes_by_the_spread_that_the_test_has():
+    one = claims.judge(Claim("c", "a", "b", by=0.1), [drawn("a", BASE, 8000, 20), drawn("b", BASE, 8000, 20)])
+    assert verdict(one, 2 * one.p, 2).verdict == "fails"
+    near = claims.judge(Claim("c", "a", "b", by=0.03), [drawn("a", BASE, 8000, 20), drawn("b", BASE, 8000, 20)])
+    assert verdict(near).more_seeds == power.needed(0.03 / 0.05, 20 / 8000) - 10 > 0
 
 
 def test_a_claim_about_several_data_sets_is_about_all_of_them():

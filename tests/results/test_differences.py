@@ -56,17 +56,18 @@ def test_with_more_test_than_training_rows_the_rows_are_asked():
 
 def test_one_fit_on_fixed_rows_is_mcnemars_comparison():
     """a is right and b wrong on n10 rows, the other way round on n01: the statistic is that of the table, but that the
-    variance is estimated under the alternative."""
+    variance is estimated under the alternative, and three equal seeds differ by a row each."""
     n, n10, n01 = 400, 40, 20
     right = np.ones((2, n))
     right[1, :n10], right[0, n10 : n10 + n01] = 0, 0
     a, b = (fixed(label, [r, r, r]) for label, r in zip("ab", right, strict=True))
     found = difference(a, b, "accuracy")
-    z2 = (n10 - n01) ** 2 / (n10 + n01 - (n10 - n01) ** 2 / n)
-    np.testing.assert_allclose((found.estimate.mean / found.estimate.error) ** 2, z2 * (n - 1) / n)
+    rows = (n10 + n01 - (n10 - n01) ** 2 / n) * n / (n - 1)
+    np.testing.assert_allclose((found.estimate.mean / found.estimate.error) ** 2, (n10 - n01) ** 2 / (rows + 1 / 3))
     judge = mcnemar([[n - n10 - n01, n10], [n01, 0]], exact=False, correction=False)
     assert found.estimate.p() == pytest.approx(judge.pvalue, rel=0.2)
-    assert found.variance.method == "Student t by seed and by test row (McNemar)" and found.variance.overlap == 0
+    said = "Student t by seed and by test row (McNemar); spread at least one test row"
+    assert found.variance.method == said and found.variance.overlap == 0
 
 
 def test_rows_hold_what_seeds_do_not():
@@ -92,18 +93,58 @@ def test_only_common_seeds_with_a_value_are_compared():
 
 
 def test_of_fixed_rows_the_seeds_in_common_are_asked():
-    right = np.random.default_rng(0).integers(0, 2, (3, 40))
-    whole, some = fixed("a", right), fixed("b", right[::-1])
+    rng = np.random.default_rng(0)
+    right = rng.random((3, 40)) < rng.random(40)
+    whole, some = fixed("a", right), fixed("b", ~right[::-1])
     some = dataclasses.replace(some, seeds=(1, 2, 3))  # its first seed is the other's second
     found = difference(whole, some, "accuracy")
     psi = whole.influence["accuracy"][1:] - some.influence["accuracy"][:2]
     np.testing.assert_allclose(found.variance.by_row, differences.crossed(psi))
+    assert found.variance.by_row > 1 / 40**2
 
 
-def test_equal_differences_say_nothing_unless_rows_do():
-    found = difference(drawn("a", A, 80, 20), drawn("b", A - 0.05, 80, 20), "accuracy")
-    assert "all seeds differ by the same: nothing is known" in found.variance.method
-    assert np.isnan(found.estimate.p()) and difference(row("a", A), row("b", A), "accuracy").estimate.p() == 1
+@pytest.mark.parametrize("apart", [0.0, 0.05])
+def test_equal_differences_say_nothing_where_no_size_is_stored_or_the_metric_is_no_share(apart):
+    error = [drawn(label, values, 80, 20, metric="rmse") for label, values in (("a", A), ("b", A - apart))]
+    for found in (difference(row("a", A), row("b", A - apart), "accuracy"), difference(*error, "rmse")):
+        assert "all seeds differ by the same: nothing is known" in found.variance.method
+        assert np.isnan([found.p(), *found.interval(), found.effect]).all() and found.spread == 0
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.05])
+def test_the_spread_of_a_share_is_at_least_one_test_row(apart):
+    d = difference(drawn("a", A, 80, 20), drawn("b", A - apart, 80, 20), "accuracy")
+    assert d.variance.method == "Nadeau-Bengio, test/train 0.25; spread at least one test row"
+    np.testing.assert_allclose(d.estimate.error, 0.05 * np.sqrt(1 / 8 + 0.25))
+    assert d.effect == pytest.approx(apart / 0.05) and d.ratio == 0.25 and d.p() > 0.1
+    fewer = difference(drawn("a", A, 80, 20), drawn("b", A - apart, 80, 10), "accuracy")
+    assert fewer.spread == 0.1, "of the row with fewer of them"
+
+
+def test_one_patient_a_seed_is_no_difference_however_many_seeds_there_are():
+    """Test parts of 20 to 29 rows: the differences 1/20, 1/21, ... are nearly the same."""
+    sizes, base = tuple(range(20, 30)), np.full(10, 0.7)
+    a, b = (
+        dataclasses.replace(drawn(label, values, 80, 20), test_rows=sizes)
+        for label, values in (("a", base + 1 / np.array(sizes)), ("b", base))
+    )
+    found = difference(a, b, "accuracy")
+    assert found.spread == pytest.approx(1 / np.mean(sizes)) and found.p() > 0.05
+    looked = [dataclasses.replace(r, looks=(5, 10), limit=20) for r in (a, b)]
+    assert difference(*looked, "accuracy").p() > 0.05
+
+
+@pytest.mark.parametrize("discordant", [0, 1])
+def test_on_fixed_rows_one_of_them_is_the_least_that_other_rows_would_give(discordant):
+    right = np.ones((4, 25))
+    right[:, 12:] = 0
+    other = right.copy()
+    other[:, :discordant] = 0
+    found = difference(fixed("a", right), fixed("b", other), "accuracy")
+    np.testing.assert_allclose(found.variance.by_row, 1 / 25**2)
+    np.testing.assert_allclose(found.estimate.error**2, (1 / 4 + 1) / 25**2)
+    np.testing.assert_allclose(found.ratio, 1)
+    assert "spread at least one test row" in found.variance.method and found.p() > 0.3
 
 
 def test_a_metric_without_influence_asks_the_seeds_only():

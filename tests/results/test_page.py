@@ -153,6 +153,25 @@ def test_where_seeds_were_added_p_and_intervals_hold_at_all_looks(opened, tmp_pa
     assert "looked at 3, 5 of at most 8 seeds" in window.inner_text("#compare-note")
 
 
+def test_rows_that_are_the_same_are_as_uncertain_as_one_test_row(opened, tmp_path):
+    """Of a share that is known, of the log-loss it is not: drawn splits, and fixed rows."""
+    made = pages.Pages(tmp_path / "study")
+    for label in ("concat_mlp", "twin", "other"):
+        made.rng = np.random.default_rng(label == "other")
+        made.add(label, 3)
+        made.add(label, 3, fixed=True)
+    (tmp_path / "p.html").write_bytes(page.render(made.store))
+    window, found = opened(tmp_path / "p.html"), tables.rows(made.store)
+    for group in ("synthetic", "digits"):
+        window.select_option("#group", label=group)
+        for metric, known in (("accuracy", True), ("log_loss", False)):
+            window.select_option("#metric", metric)
+            check(window, found, metric, group)
+            twin = expected(found, metric, group)["twin", "before"]
+            assert np.isfinite(twin.low) == known == ("at least one test row" in twin.method)
+            assert twin.method in window.inner_text("#compare-note") and (twin.p == 1 or not known)
+
+
 def test_claims_stand_below_the_answer(opened, tmp_path):
     made = pages.Pages(tmp_path / "study")
     for label, skill in (("concat_mlp", 0.5), ("gmu", 3.0)):

@@ -75,12 +75,23 @@ function unpaired(a, b, seeds) {
   return seeds.some((s) => a.splits[a.seeds.indexOf(s)] !== b.splits[b.seeds.indexOf(s)]);
 }
 
+function testRowsOf(row, seeds) { // the mean number of these seeds; 0 where it is not stored
+  if (row.tested !== null) return row.tested;
+  return known(row.test_rows) ? mean(seeds.map((s) => sizeAt(row.test_rows, row, s))) : 0;
+}
+
+function oneRow(a, b, metric, seeds) { // 1/N of a metric that is a share, of the row with fewer test rows; 0 elsewhere
+  if (!seeds.length || !study.metrics[metric].fraction) return 0;
+  const sizes = [testRowsOf(a, seeds), testRowsOf(b, seeds)].filter((size) => size > 0);
+  return sizes.length ? 1 / Math.min(...sizes) : 0;
+}
+
 // How the seeds' splits lie decides the test (results/differences.py): {ratio, byRow, rows, method}.
 function variancesOf(one, a, b, metric, seeds) {
   const how = BY_ROW[metric.split(': ').at(-1)] || 'delta method or jackknife', none = {ratio: 0, byRow: 0, rows: 0};
   if (a.tested !== null && a.shared === b.shared) {
     const found = varianceByRow(one, a, b, metric, seeds);
-    if (found) return {ratio: 0, ...found, method: `Student t by seed and by test row (${how})`};
+    if (found) return {ratio: 0, ...found, fixed: true, method: `Student t by seed and by test row (${how})`};
     return {...none, method: 'Student t by seed on fixed test rows (what other rows would give is not known)'};
   }
   const drawn = [overlapOf(a, seeds), overlapOf(b, seeds)].filter((v) => v !== null);
@@ -95,9 +106,13 @@ function variancesOf(one, a, b, metric, seeds) {
 }
 
 function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds, and how it came about
-  const how = variancesOf(one, a, b, metric, seeds), found = estimate(d, how.ratio, how.byRow, how.rows);
+  const how = variancesOf(one, a, b, metric, seeds), plain = how.byRow, less = (x, y) => x < y * (1 - 1e-9);
+  how.least = oneRow(a, b, metric, seeds);
+  if (how.fixed) how.byRow = Math.max(plain, how.least ** 2);
+  const found = estimate(d, how.ratio, how.byRow, how.rows, how.least);
   if (d.length < 2) how.method = `${d.length ? 'one common seed' : 'no common seed'}: nothing is known`;
   else if (Number.isNaN(found.error)) how.method += '; all seeds differ by the same: nothing is known';
+  else if (less(spreadOf(d, 0), how.least) || less(plain, how.byRow)) how.method += '; spread at least one test row';
   return {how, found};
 }
 
@@ -118,11 +133,12 @@ function concluded(one, a, b, metric, seeds, d) {
 function comparison(one, a, b, metric) { // a against b by itself
   const ofA = bySeed(a, metric), ofB = bySeed(b, metric);
   const seeds = [...ofA.keys()].filter((s) => Number.isFinite(ofA.get(s) + (ofB.has(s) ? ofB.get(s) : NaN))).sort((x, y) => x - y);
-  const d = seeds.map((s) => ofA.get(s) - ofB.get(s)), spread = d.length < 2 || alike(d) ? 0 : variance(d);
+  const d = seeds.map((s) => ofA.get(s) - ofB.get(s));
   const {how, found, p, interval: [low, high]} = concluded(one, a, b, metric, seeds, d);
+  const spread = spreadOf(d, how.least);
   return {
-    base: b, seeds, d, difference: found.mean, low, high, p, method: how.method, effect: effectSize(d),
-    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)), ratio: how.ratio + (spread ? how.byRow / spread : 0),
+    base: b, seeds, d, difference: found.mean, low, high, p, method: how.method, effect: effectSize(d, how.least),
+    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)), ratio: how.ratio + (spread > 0 ? how.byRow / spread ** 2 : 0),
   };
 }
 
