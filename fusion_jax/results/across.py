@@ -58,8 +58,8 @@ class Across:
 def across(table: Sequence[Row], metric: str = "") -> Across:
     """The rows that all data sets of a table have, ranked over the data sets.
 
-    A row is the same on two data sets where label, placement and protocol are; and the setting, where a data set has
-    such a row in several. Published rows take no part.
+    A row is the same on two data sets where label, placement and protocol are; and the setting, where some data set has
+    such a row in several settings. Published rows take no part.
 
     Args:
         metric: "" for each data set's primary one.
@@ -104,22 +104,31 @@ def across(table: Sequence[Row], metric: str = "") -> Across:
 
 def _means(table: Sequence[Row], metric: str) -> dict[str, dict[str, tuple[float, str]]]:
     """{data: {row: (mean, metric)}} of the rows that have a value of the metric."""
+    able = [(row, metric or row.primary) for row in table]
+    able = [(row, own) for row, own in able if own in row.values and np.isfinite(row.values[own]).all()]
+    settings: dict[tuple[str, str], set[str]] = {}
+    for row, _ in able:
+        settings.setdefault((row.data, _name(row)), set()).add(row.setting)
+    several = {name for (_, name), there in settings.items() if len(there) > 1}
     held: dict[str, dict[str, tuple[float, str]]] = {}
-    for row in table:
-        own = metric or row.primary
-        if own not in row.values or not np.isfinite(row.values[own]).all():
-            continue
-        name = f"{row.name}, {row.placement}" + (f", {row.protocol}" if row.protocol != "honest" else "")
-        of_data = held.setdefault(row.data, {})
-        name = f"{name}, {row.setting}" if name in of_data else name
-        of_data[name] = float(np.mean(row.values[own])), own
+    for row, own in able:
+        name = _name(row)
+        name += f", {row.setting}" if name in several else ""
+        held.setdefault(row.data, {})[name] = float(np.mean(row.values[own])), own
     return held
 
 
+def _name(row: Row) -> str:
+    return f"{row.name}, {row.placement}" + (f", {row.protocol}" if row.protocol != "honest" else "")
+
+
 def rank(scores: np.ndarray) -> np.ndarray:
-    """[D, K] of scores [D, K], 1 for the largest of a data set, of equal ones the mean rank."""
-    steps = np.round(scores, 12)  # the last bits of a mean are no difference
-    return stats.rankdata(-steps, axis=1)
+    """[D, K] of scores [D, K], 1 for the largest of a data set, of equal ones the mean rank.
+
+    Equal are those that agree in 12 digits of the largest: the last bits of a mean are no difference.
+    """
+    largest = np.abs(scores).max(1, keepdims=True, initial=0)
+    return stats.rankdata(-np.round(scores / np.where(largest > 0, largest, 1), 12), axis=1)
 
 
 def friedman(ranks: np.ndarray) -> tuple[float, float, float, float]:

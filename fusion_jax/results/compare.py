@@ -16,7 +16,7 @@ from fusion_jax.results import families, paired, power
 from fusion_jax.results.across import Across, across
 from fusion_jax.results.differences import difference
 from fusion_jax.results.equivalence import Equivalence, equivalent
-from fusion_jax.results.families import is_named, of_one_kind, usable
+from fusion_jax.results.families import BASELINE, is_named, of_one_kind, usable
 from fusion_jax.results.tables import Row
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "seeds_note",
 ]
 
-BASELINE = "concat_mlp"
 LEVEL = 0.05
 
 
@@ -106,8 +105,9 @@ def against(
     """Every other row against the baseline of its data set, protocol and setting, in the order of the rows.
 
     The baseline of a row is the one of that name that is placed as the row is, where there is one, else the one before
-    the graph layers, else the first of that name; where no row has the name, the first of the group. Baselines that
-    are placed otherwise are compared with the one before the layers.
+    the graph layers, else the first of that name; where no row has the name, that of the default name, and where none
+    has that either, the first row (`families.baselines`). Where the baseline has no value of the metric nothing is
+    compared. Baselines that are placed otherwise are compared with the one before the layers.
 
     Args:
         baseline: the row itself, a label, or (label, placement) for one placement for all, also "label, placement".
@@ -118,16 +118,18 @@ def against(
         ValueError: no row has the name of a baseline other than the default, or of one of the family; names the
             nearest.
     """
-    able = [row for row in rows if usable(row, metric)]
+    run = [row for row in rows if not row.published]
     if family is not None:
         for label in family:
-            families.check_known(label, able, "family")
+            families.check_known(label, run, "family")
     if baseline != BASELINE and not isinstance(baseline, Row):
-        families.check_known(", ".join(baseline) if isinstance(baseline, tuple) else baseline, able, "baseline")
+        families.check_known(", ".join(baseline) if isinstance(baseline, tuple) else baseline, run, "baseline")
     found = []
-    for group in of_one_kind(able):
-        named = families.baselines(group, baseline)
-        for row in group:
+    for group in of_one_kind(run):
+        named = families.baselines(group, baseline, metric)
+        for row in group if named else ():
+            if not usable(row, metric):
+                continue
             base = families.baseline_of(row, named)
             if row is not base and (family is None or any(is_named(row, label) for label in family)):
                 found.append(compared(row, base, metric))

@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import paired, sequential
+from fusion_jax.results import influence, paired, sequential
 from fusion_jax.results.paired import Estimate
 from fusion_jax.results.tables import Row
 
@@ -127,7 +127,7 @@ def difference(a: Row, b: Row, metric: str) -> Difference:
 
 def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> Difference:
     seeds, d = tuple(differences), np.array(list(differences.values()))
-    plain = _variance(a, b, metric, seeds)
+    plain = variance_of(a, b, metric, seeds)
     variance = _at_least_one_row(plain, _one_row(a, b, metric, seeds))
     estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows, least=variance.least)
     said = variance.method
@@ -140,7 +140,8 @@ def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> 
     return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
 
 
-def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
+def variance_of(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
+    """What these seeds say of it; before it is at least that of one test row."""
     how = BY_ROW.get(metric.rpartition(": ")[2], "delta method or jackknife")
     if a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested):
         psi = _influence(a, b, metric, seeds)
@@ -152,7 +153,7 @@ def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
         unknown = any(row.cell and row.tested is None and not row.train_rows for row in (a, b))
         return Variance("Student t" + (" (sizes of the splits are not stored: not corrected)" if unknown else ""))
     other = _with_other_splits(a, b, seeds)
-    if overlap > 1 and (psi := _met(a, b, metric)) is not None:
+    if overlap > 1 and (psi := _met(a, b, metric, seeds)) is not None:
         said = f"Nadeau-Bengio for training rows, train/test {1 / overlap:.2f}, and by test row ({how}){other}"
         return Variance(said, 1 / overlap, float(np.var(psi, ddof=1) / len(psi)), len(psi), overlap)
     return Variance(f"Nadeau-Bengio, test/train {overlap:.2f}{other}", overlap, overlap=overlap)
@@ -202,12 +203,18 @@ def _influence(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> np.ndarra
     return of_a - of_b
 
 
-def _met(a: Row, b: Row, metric: str) -> np.ndarray | None:
-    """psi [M] of the mean difference of the rows that some seed of both tests; None where it is not known."""
+def _met(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> np.ndarray | None:
+    """psi [M] of the mean difference of the rows that one of these seeds of both tests; None where it is not known."""
     if a.met is None or b.met is None or metric not in a.met_influence or metric not in b.met_influence:
         return None
-    both, of_a, of_b = np.intersect1d(a.met, b.met, assume_unique=True, return_indices=True)
-    return a.met_influence[metric][of_a] - b.met_influence[metric][of_b] if len(both) > 1 else None
+    _, *shared = np.intersect1d(a.met, b.met, assume_unique=True, return_indices=True)
+    of_a, of_b = (
+        influence.over_seeds(row.met_influence[metric][[_at(row, s) for s in seeds]])[at]
+        for row, at in zip((a, b), shared, strict=True)
+    )
+    psi = of_a - of_b
+    psi = psi[~np.isnan(psi)]
+    return psi if len(psi) > 1 else None
 
 
 def _at(row: Row, seed: int) -> int:

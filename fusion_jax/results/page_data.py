@@ -54,7 +54,8 @@ def collect(
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
             baseline=baseline,
-            groups=[_group(store, g, found) | dict(by_row=v) for g, v in zip(groups, by_group, strict=True)],
+            standard=BASELINE,
+            groups=[_group(store, g, found) | rest for g, rest in zip(groups, by_group, strict=True)],
             rows=rows,
             **cells,
         )

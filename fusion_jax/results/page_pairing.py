@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fusion_jax.results import families, sequential
-from fusion_jax.results.differences import difference
+from fusion_jax.results import families, influence, sequential
+from fusion_jax.results.differences import difference, variance_of
 from fusion_jax.results.tables import Row
 
 BUDGET = 3_000_000  # characters of influences in the page; of what is beyond it variances of pairs are kept
@@ -42,36 +42,57 @@ def of_looks(plan: Sequence[int]) -> dict[str, Any]:
 def of_rows(groups: Sequence[Sequence[Row]], baseline: str) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
     """What is known by test row: by `id(row)`, and by group.
 
-    Of a row with fixed test rows `shared`, the same number for rows that have the same ones; and `influence`, by
-    metric, of every seed: as bits where it has two values a seed, which is so of accuracy, else as float64. Where these
-    would not find room, and of splits that are drawn anew, its group has by metric the variances of pairs
-    (`_variances`): enough to choose any baseline, but they are of all seeds.
+    Of a row with fixed test rows `shared`, the same number for rows that have the same ones. Of one whose seeds draw
+    their own `met`, how many rows some seed of some row of its group tests, and `tests`, the number in the group's list
+    of bits [S, met] that say which ones each seed tests. Of both `influence`, by metric, of every seed: as bits where
+    it has two values a seed, which is so of accuracy, else as float64. Where these would not find room the group has by
+    metric the variances of pairs (`_variances`): enough to choose any baseline, but they are of all seeds.
     """
     kinds: dict[bytes, int] = {}
     known = {id(row): row for group in groups for row in group if row.tested is not None}
     by_row = {key: dict(shared=kinds.setdefault(row.tested.tobytes(), len(kinds))) for key, row in known.items()}
     by_group, room = [], BUDGET
     for group in groups:
-        found: dict[str, Any] = {}
+        variances: dict[str, Any] = {}
+        drawn, bits = _together(group), {}
         for metric in dict.fromkeys(m for row in group for m in (*row.influence, *row.met_influence)):
-            having = [row for row in group if metric in row.influence and len(row.tested) > 1]
-            whole = [(row, _encoded(row.influence[metric])) for row in having]
-            if fits := (size := sum(len(e["data"]) for _, e in whole)) <= room:
+            psi = {id(r): r.influence[metric] for r in group if metric in r.influence and len(r.tested) > 1}
+            psi |= {key: own[metric] for key, (_, own) in drawn.items() if metric in own}
+            whole = {key: _encoded(each) for key, each in psi.items()}
+            if (size := sum(len(e["data"]) for e in whole.values())) <= room:
                 room -= size
-                for row, encoded in whole:
-                    by_row[id(row)].setdefault("influence", {})[metric] = encoded
-            drawn = any(metric in row.met_influence for row in group)
-            if (drawn or not fits) and (len(group) <= MANY or metric == group[0].primary):
-                found[metric] = _variances(group, metric, baseline)
-        by_group.append(found)
+                for key, encoded in whole.items():
+                    by_row.setdefault(key, {}).setdefault("influence", {})[metric] = encoded
+            elif len(group) <= MANY or metric == group[0].primary:
+                variances[metric] = _variances(group, metric, baseline)
+        for key in by_row.keys() & drawn.keys():
+            tested, _ = drawn[key]
+            place = bits.setdefault(_text(np.packbits(tested)), len(bits))
+            by_row[key] |= dict(met=tested.shape[1], tests=place)
+        by_group.append(dict(by_row=variances, tests=list(bits)))
     return by_row, by_group
 
 
+def _together(group: Sequence[Row]) -> dict[int, tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """By `id(row)` of rows whose seeds draw their own test rows: which of all rows that are met in the group each seed
+    tests, bool [S, M], and their influence {metric: [S, M]}."""
+    drawn = [row for row in group if row.met is not None and row.met_influence]
+    every, found = np.unique(np.concatenate([row.met for row in drawn])) if drawn else np.array([]), {}
+    for row in drawn:
+        at, seeds = np.searchsorted(every, row.met), len(row.seeds)
+        psi = {metric: np.full((seeds, len(every)), np.nan) for metric in row.met_influence}
+        for metric, own in row.met_influence.items():
+            psi[metric][:, at] = own
+        found[id(row)] = ~np.isnan(list(psi.values())).all(0), psi
+    return found
+
+
 def _encoded(psi: np.ndarray) -> dict[str, Any]:
-    """psi [S, N] as {low, high: of every seed, data: bits} or {data: float64}, base64."""
-    low, high = psi.min(1), psi.max(1)
+    """psi [S, N], NaN of rows that a seed does not test, as {low, high: of every seed, data: bits} or {data: float64},
+    base64."""
+    low, high = (extreme.reduce(psi, 1) for extreme in (np.fmin, np.fmax))
     upper = psi == high[:, None]
-    if np.all(upper | (psi == low[:, None])):
+    if np.all(upper | (psi == low[:, None]) | np.isnan(psi)):
         return dict(low=low, high=high, data=_text(np.packbits(upper)))
     return dict(data=_text(psi.astype("<f8")))
 
@@ -85,17 +106,19 @@ def _variances(group: Sequence[Row], metric: str, baseline: str) -> dict[str, An
     """
     numbers = {id(row): i for i, row in enumerate(group)}
     able = [row for row in group if metric in row.influence or metric in row.met_influence]
+    named = families.baselines([row for row in group if not row.published], baseline, metric)
     kinds: dict[Any, list[Row]] = {}
     for row in able:
         at = row.met if row.tested is None else row.tested
-        kinds.setdefault((row.tested is None, row.seeds, at.tobytes()), []).append(row)
-    alike = max(kinds.values(), key=len)
-    table, rows = _matrix(alike, metric)
-    inside, others, pairs = {id(row) for row in alike}, families.baselines(list(able), baseline), []
-    for row in able:
-        base = families.baseline_of(row, others)
+        if np.isfinite(row.values[metric]).all():
+            kinds.setdefault((row.tested is None, row.seeds, at.tobytes()), []).append(row)
+    alike = max(kinds.values(), key=len, default=[])
+    table, rows = _matrix(alike, metric) if alike else (np.empty((0, 0)), 0)
+    inside, pairs = {id(row) for row in alike}, []
+    for row in able if named else ():
+        base = families.baseline_of(row, named)
         if row is not base and not {id(row), id(base)} <= inside:
-            variance = difference(row, base, metric).variance
+            variance = variance_of(row, base, metric, difference(row, base, metric).seeds)
             pairs += [[numbers[id(row)], numbers[id(base)], variance.by_row, variance.rows]] if variance.rows else []
     lower = table[np.tril_indices(len(alike), -1)].astype("<f8")
     return dict(covered=[numbers[id(row)] for row in alike], data=_text(lower), rows=rows, pairs=pairs)
@@ -107,7 +130,7 @@ def _matrix(rows: Sequence[Row], metric: str) -> tuple[np.ndarray, int]:
     A variance of a - b is quadratic: Q(a - b) = Q(a, a) + Q(b, b) - 2 Q(a, b), for each of `differences.crossed`'s two.
     """
     if rows[0].tested is None:
-        psi = np.stack([row.met_influence[metric] for row in rows])
+        psi = np.stack([influence.over_seeds(row.met_influence[metric]) for row in rows])
         return _of_differences(np.cov(psi)) / psi.shape[1], psi.shape[1]
     psi = np.stack([row.influence[metric] for row in rows])  # [R, S, N]
     _, seeds, n = psi.shape

@@ -61,7 +61,7 @@ class Row:
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
         met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
             are no more test rows than training rows, so that nobody asks.
-        met_influence: {metric: float [M]} of them, of each the mean over the seeds that test it; {} where not known.
+        met_influence: {metric: float [S, M]} of them, NaN where a seed does not test one; {} where not known.
         splits: the digest of each seed's split; () where it is not stored.
         looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
             () and 0 where their number was fixed.
@@ -304,11 +304,11 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
 
 
 def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """The rows that some seed tests and their mean influence {metric: [M]}, of splits with more test than training rows
+    """The rows that some seed tests and their influence {metric: [S, M]}, of splits with more test than training rows
     (`results.differences`); None and {} for others."""
     if not test.rows or np.mean([len(rows) for rows in test.rows]) <= np.mean(test.trained):
         return None, {}
-    return influence.over_seeds(test.rows, [metrics.influences([own]) for own in test.scored])
+    return influence.by_seed(test.rows, [metrics.influences([own]) for own in test.scored])
 
 
 def problem(part: DataPlan) -> str:
@@ -366,7 +366,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
     def picked(field: str) -> tuple:
         return tuple(getattr(r, field)[i] for r, i in at) if all(getattr(r, field) for r, _ in at) else ()
 
-    average = _average([r for r, _ in at])
+    met, of_met = _picked_met(at)
     wanted = max(e.seeds for _, e in group)
     counts = ((len(seeds), wanted, "seeds"), (len(group), modalities, "modalities"))
     lacks = ", ".join(f"{some} of {every} {what}" for some, every, what in counts if some < every)
@@ -386,19 +386,22 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
         variant=plain,
-        met_influence=average,
+        met=met,
+        met_influence=of_met,
         looks=tuple(n for n in first.looks if all(n in r.looks for r, _ in group)),
         **{field: picked(field) for field in ("train_rows", "test_rows", "splits")},
     )
 
 
-def _average(chosen: list[Row]) -> dict[str, np.ndarray]:
-    """The mean of what the rows, one a seed, say of the rows that seeds test: as near as it is known."""
-    first = chosen[0]
-    if any(r.met is None or not np.array_equal(r.met, first.met) for r in chosen):
-        return {}
-    shared = (m for m in first.met_influence if all(m in r.met_influence for r in chosen))
-    return {m: np.mean([r.met_influence[m] for r in chosen], 0) for m in shared}
+def _picked_met(at: list[tuple[Row, int]]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """`Row.met` and `Row.met_influence` of the chosen (row, number of its seed), one a seed."""
+    if any(row.met is None for row, _ in at):
+        return None, {}
+    tested = [~np.isnan([psi[i] for psi in row.met_influence.values()]).all(0) for row, i in at]
+    known = [
+        {m: psi[i][own][None] for m, psi in row.met_influence.items()} for (row, i), own in zip(at, tested, strict=True)
+    ]
+    return influence.by_seed([row.met[own] for (row, _), own in zip(at, tested, strict=True)], known)
 
 
 def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:

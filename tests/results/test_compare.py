@@ -84,6 +84,22 @@ def test_placements_have_baselines_of_their_own():
     assert compare.against(rows[1:2] * 1 + rows[3:], "accuracy")[0].b is rows[1], "without one the first row"
 
 
+def test_where_the_baseline_has_no_value_nothing_is_compared():
+    """Neither the first row nor an error stands in for it."""
+    rows = [row(n, BASE) for n in ("x", "m", "concat_mlp")]
+    undefined = [dataclasses.replace(r, values=dict(r.values, auc=np.full(10, np.nan))) for r in rows]
+    assert compare.against(undefined, "auc", "m") == [] and len(compare.against(undefined, "accuracy", "m")) == 2
+    known = [dataclasses.replace(r, values=dict(r.values, auc=BASE)) for r in rows]
+    assert compare.against([known[0], undefined[1], known[2]], "auc", "m") == []
+    assert compare.against([*known[:2], undefined[2]], "auc") == []
+    failed = row("concat_mlp", None, error="E")
+    assert compare.against([*known[:2], failed], "auc") == [], "a row that failed is there too"
+    values = [dataclasses.replace(r, task="values") for r in known[:2]]
+    assert compare.against([*values, failed], "auc") == [], "whose task nobody knows"
+    (found,) = compare.against(known[:2], "auc")
+    assert found.b is known[0], "no row has the name"
+
+
 def test_all_pairs():
     rows = table()
     found = compare.pairs(rows, "accuracy")

@@ -36,8 +36,10 @@ def test_splits_that_are_drawn_anew_are_corrected_for_their_overlap():
 
 
 def with_rows(label, values, psi, met=None):
-    met = np.arange(len(psi)) if met is None else met
-    return drawn(label, values, 20, 80, met=met, met_influence=dict(accuracy=np.asarray(psi, float)))
+    psi = np.asarray(psi, float)
+    met = np.arange(psi.shape[-1]) if met is None else met
+    each = np.broadcast_to(psi, (len(values), len(met)))
+    return drawn(label, values, 20, 80, met=met, met_influence=dict(accuracy=each))
 
 
 def test_with_more_test_than_training_rows_the_rows_are_asked():
@@ -52,6 +54,31 @@ def test_with_more_test_than_training_rows_the_rows_are_asked():
     fewer = with_rows("b", B, of_b[1:], np.arange(1, 100))
     found = difference(with_rows("a", A, of_a), fewer, "accuracy")
     np.testing.assert_allclose(found.variance.by_row, (of_a - of_b)[1:].var(ddof=1) / 99)
+
+
+def test_of_the_rows_what_the_seeds_in_question_say_counts():
+    """A look's p is what it was when later seeds come: their test rows have no part in it."""
+    rng = np.random.default_rng(2)
+    psi = rng.normal(size=(2, 8, 60))
+    psi[:, rng.random((8, 60)) < 0.2] = np.nan
+    late = psi.copy()
+    late[:, 4:] *= 30
+    about = dict(looks=(4,), limit=8)
+    p, again = (
+        difference(
+            *(dataclasses.replace(with_rows(*r), **about) for r in zip("ab", (A, B), x, strict=True)), "accuracy"
+        )
+        for x in (psi, late)
+    )
+    assert p.p() == again.p() and p.variance.by_row < again.variance.by_row / 9
+    first = [with_rows(label, v[:4], x[:4]) for label, v, x in zip("ab", (A, B), psi, strict=True)]
+    assert p.looks[4] == difference(*first, "accuracy").estimate
+    unknown = psi.copy()
+    unknown[0, 7] = np.nan
+    a, b = (with_rows(label, v, x) for label, v, x in zip("ab", (A, B), unknown, strict=True))
+    assert "by test row" not in difference(a, b, "accuracy").variance.method, "of one seed nothing is known"
+    a = dataclasses.replace(a, values=dict(accuracy=np.r_[A[:7], np.nan]))
+    assert "by test row" in difference(a, b, "accuracy").variance.method, "which is none of those in question"
 
 
 def test_one_fit_on_fixed_rows_is_mcnemars_comparison():

@@ -6,14 +6,21 @@ function decoded(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 }
 
-function influenceOf(row, metric) { // [S][N], of every seed; null where it is not known
+function bitsOf(buffer) {
+  const bits = new Uint8Array(buffer);
+  return (i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
+}
+
+// [S][N], of every seed, NaN of a row that it does not test; null where it is not known.
+function influenceOf(one, row, metric) {
   const held = row.influence && row.influence[metric];
   if (!held) return null;
   if (!held.psi) {
-    const n = row.tested, s = row.seeds.length, buffer = decoded(held.data);
+    const n = row.tested ?? row.met, s = row.seeds.length, buffer = decoded(held.data);
     if (held.low) {
-      const bits = new Uint8Array(buffer), is = (i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
-      held.psi = held.low.map((low, k) => Float64Array.from({length: n}, (_, i) => (is(k * n + i) ? held.high[k] : low)));
+      const is = bitsOf(buffer), tests = row.tested === null ? bitsOf(decoded(one.tests[row.tests])) : () => 1;
+      held.psi = held.low.map((low, k) => Float64Array.from({length: n}, (_, i) => (
+        !tests(k * n + i) || low === null ? NaN : is(k * n + i) ? held.high[k] : low)));
     } else {
       const all = new Float64Array(buffer);
       held.psi = Array.from({length: s}, (_, k) => all.subarray(k * n, (k + 1) * n));
@@ -45,8 +52,30 @@ function crossed(psi) {
   return found / n;
 }
 
+function overSeeds(psi) { // the mean over the seeds that test a row; NaN where none does; null where a seed knows of none
+  if (psi.some((values) => values.every(Number.isNaN))) return null;
+  const sums = new Float64Array(psi[0].length), often = new Uint32Array(sums.length);
+  for (const values of psi) {
+    for (let i = 0; i < sums.length; i++) {
+      if (Number.isNaN(values[i])) continue;
+      sums[i] += values[i];
+      often[i]++;
+    }
+  }
+  return sums.map((sum, i) => (often[i] ? sum / often[i] : NaN));
+}
+
+function varianceOfMet(one, a, b, metric, seeds) { // of rows whose seeds draw their own test rows
+  const held = [a, b].map((row) => [row, influenceOf(one, row, metric)]);
+  if (!seeds.length || held.some(([row, psi]) => row.tested !== null || !psi)) return varianceOfPair(one, metric, a, b);
+  const [ofA, ofB] = held.map(([row, psi]) => overSeeds(seeds.map((s) => psi[row.seeds.indexOf(s)])));
+  if (!ofA || !ofB) return null;
+  const psi = ofA.map((v, i) => v - ofB[i]).filter((v) => !Number.isNaN(v));
+  return psi.length > 1 ? {byRow: variance(psi) / psi.length, rows: psi.length} : null;
+}
+
 function varianceByRow(one, a, b, metric, seeds) { // of rows that share fixed test rows
-  const n = a.tested, ofA = influenceOf(a, metric), ofB = influenceOf(b, metric);
+  const n = a.tested, ofA = influenceOf(one, a, metric), ofB = influenceOf(one, b, metric);
   if (n < 2 || !seeds.length) return null;
   if (!ofA || !ofB) return varianceOfPair(one, metric, a, b);
   const psi = seeds.map((s) => {
@@ -100,7 +129,7 @@ function variancesOf(one, a, b, metric, seeds) {
     return {...none, method: `Student t${unsaid ? ' (sizes of the splits are not stored: not corrected)' : ''}`};
   }
   const overlap = Math.max(...drawn), other = unpaired(a, b, seeds) ? '; their splits are not the same' : '';
-  const found = overlap > 1 ? varianceOfPair(one, metric, a, b) : null;
+  const found = overlap > 1 ? varianceOfMet(one, a, b, metric, seeds) : null;
   if (!found) return {...none, ratio: overlap, method: `Nadeau-Bengio, test/train ${overlap.toFixed(2)}${other}`};
   return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
 }
@@ -152,14 +181,14 @@ function later(line, key) {
 }
 
 // The lines of a group: every row with its summary and, but for the baseline and rows that are not run, its
-// comparison. Holm's family are all comparisons on the data set.
+// comparison. Holm's family are all comparisons on the data set of which something is known.
 function compared(one, metric) {
   const groups = study.groups.filter((other) => other.data === one.data && (other === one || metricsOf(other).includes(metric)));
   const lines = groups.flatMap((other) => {
     const named = baselinesOf(other, metric);
     return rowsOf(other).map((row) => {
       const line = {group: other, row, ...summary(row, metric), isBaseline: row === named[0]};
-      if (line.isBaseline || !usable(row, metric)) return line;
+      if (line.isBaseline || !named.length || !usable(row, metric)) return line;
       return {...line, ...comparison(other, row, baselineFor(row, named), metric)};
     });
   });
@@ -168,5 +197,5 @@ function compared(one, metric) {
     family[i].adjusted = adjusted;
     family[i].mark = adjusted < ALPHA ? Math.sign(family[i].difference) * study.metrics[metric].sign : 0;
   });
-  return {named: baselinesOf(one, metric), family: family.length, lines: lines.filter((line) => line.group === one)};
+  return {named: baselinesOf(one, metric), family: family.filter((line) => !Number.isNaN(line.p)).length, lines: lines.filter((line) => line.group === one)};
 }

@@ -215,6 +215,11 @@ function seedsNeeded(effect, ratio) { // the fewest for a power of 80 %; null wh
   return high;
 }
 
+function rounded(values) { // to 12 digits of the largest: the last bits of a mean are no difference (results/across.py)
+  const unit = 1e-12 * Math.max(0, ...values.map(Math.abs));
+  return unit ? values.map((v) => Math.round(v / unit)) : values;
+}
+
 function ranks(values) { // 1 for the smallest; equal ones share the mean of their places
   const order = values.map((v, i) => i).sort((a, b) => values[a] - values[b]);
   const found = new Array(values.length);

@@ -9,10 +9,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fusion_jax import metrics
-from fusion_jax.results import tables
+from fusion_jax.results import across, tables
 from fusion_jax.results.rendering import latex as tex_form
 from fusion_jax.results.rendering import markdown as md_form
 from fusion_jax.results.rendering import table as shared
@@ -108,7 +107,7 @@ def ranked(scores: Mapping[tuple[str, str], Mapping[int, float]], columns: int) 
     """
     whole = [n for n, own in scores.items() if len(own) == columns and np.isfinite(list(own.values())).all()]
     each = np.array([[scores[name][k] for name in whole] for k in range(columns)]).reshape(columns, len(whole))
-    return whole, rankdata(-np.round(each, 12), axis=1)  # the last bits of a mean are no difference
+    return whole, across.rank(each)
 
 
 def _of_placements(table: Table, percent: bool) -> Grid | None:
