@@ -128,11 +128,11 @@ def rows(store: Store) -> list[Row]:
         for e in written["cells"]
     ]
     names = data_names([e.plan.data for e in entries])
-    wanted = collections.Counter(_without_modalities(e.plan) for e in entries if is_single(e.plan))
+    wanted = collections.Counter(_without_modalities(e) for e in entries if is_single(e.plan))
     for entry in entries:
         found.append(row := _row(store, entry, names))
         if row.values and is_single(entry.plan):
-            singles.setdefault(_without_modalities(entry.plan), []).append((row, entry))
+            singles.setdefault(_without_modalities(entry), []).append((row, entry))
     made = [(g, _best_single(store, g, wanted[key])) for key, g in singles.items() if wanted[key] > 1]
     for (group, row), label in zip(made, _distinct_labels(made), strict=True):
         if row is not None:
@@ -174,14 +174,21 @@ class Entry:
     planned: tuple[int, ...] = ()  # looks
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """{key of the config: value} of what tuning chose."""
+        return self.tuned.get("chosen", {})
+
 
 Single = tuple[Row, Entry]  # a row of one modality, its entry in the study
 
 
-def _without_modalities(plan: Plan) -> str:
-    """What rows that differ in their modality alone have in common."""
-    rest = dataclasses.replace(plan, data=dataclasses.replace(plan.data, modalities=()))
-    return json.dumps(dataclasses.asdict(rest), sort_keys=True)
+def _without_modalities(entry: Entry) -> str:
+    """What rows have in common that differ in their modality alone, and in the values that tuning chose for it."""
+    rest = dataclasses.replace(entry.plan, data=dataclasses.replace(entry.plan.data, modalities=()))
+    tuned = tuple(f"{key}." for key in entry.chosen)
+    left = {k: v for k, v in flatten(dataclasses.asdict(rest)).items() if not f"{k}.".startswith(tuned)}
+    return json.dumps([left, sorted(entry.chosen), entry.tuned.get("trials", 0)], sort_keys=True)
 
 
 def is_single(plan: Plan) -> bool:
@@ -199,7 +206,7 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         data=names[problem(entry.plan.data)],
         protocol=entry.plan.protocol,
         setting=entry.plan.data.setting or "default",
-        chosen=entry.tuned.get("chosen", {}),
+        chosen=entry.chosen,
         trials=entry.tuned.get("trials", 0),
         role=_role(entry.plan),
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
@@ -382,6 +389,7 @@ def _best_single(store: Store, group: list[Single], modalities: int) -> Row | No
         seconds=sum(r.seconds for r, _ in group),
         **{key: None for key in ("flops", "peak_bytes", "compile_seconds", "calibration")},
         cell="",
+        chosen={},
         seeds=tuple(seeds),
         tested=first.tested if shared else None,
         influence={m: np.stack([r.influence[m][i] for r, i in at]) for m in known},
@@ -414,7 +422,8 @@ def _distinct_labels(made: list[tuple[list[Single], Row | None]]) -> list[str]:
         like = [flatten(g[0][1].config) for g, r in made if r is not None and _place(r) == _place(row)]
         own = flatten(group[0][1].config)
         differing = {k for f in like for k in {**f, **own} if f.get(k) != own.get(k)}
-        keys = sorted(differing - {"label", "seeds", "data.modalities"})
+        tuned = {k for g, _ in made for _, entry in g for k in entry.chosen}
+        keys = sorted(differing - {"label", "seeds", "data.modalities"} - tuned)
         labels.append(", ".join([row.label, *differences(keys, own, like)]))
     return labels
 

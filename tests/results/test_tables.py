@@ -72,7 +72,7 @@ def test_a_control_that_gives_the_same_for_all_seeds_has_no_deviation():
     assert tables.cell_text(dataclasses.replace(control, values=dict(accuracy=VALUES)), "accuracy") == "0.550 ± 0.050"
 
 
-def study(tmp_path, cells, cost=None):
+def study(tmp_path, cells, cost=None, tuned=None):
     """A store with made-up predictions of the tiny data set, [S, N, C] a cell, as `experiments.train` writes them."""
     store, data, entries = Store(tmp_path, create=True), tiny.dataset(), []
     for i, (label, seeds, changes) in enumerate(cells):
@@ -82,7 +82,7 @@ def study(tmp_path, cells, cost=None):
         lost = [s for s, *_ in (cost or {}).get(label, ())]
         parts = dict(metrics=metric_table(logits, data, ready), predictions=prediction_table(logits, data, ready))
         parts = {name: table[~table.seed.isin(lost)] for name, table in parts.items()}
-        entry = (f"{i:016x}", Cell(cell.config, label, seeds))
+        entry = (f"{i:016x}", Cell(cell.config, label, seeds, tuned=(tuned or {}).get(label, {})))
         about = dict(parameters=9, seconds=1.0, seeds=seeds, diverged=(cost or {}).get(label, []))
         store.write_part(*entry, tuple(range(seeds)), parts, about)
         entries.append(entry)
@@ -256,6 +256,18 @@ def test_a_row_says_of_its_splits_what_comparisons_ask(tmp_path):
     np.testing.assert_array_equal(drawn.met, np.union1d(split[0].test, split[2].test))
     tested = np.stack([np.isin(drawn.met, split[s].test) for s in (0, 2)])
     assert drawn.met_influence and all((~np.isnan(psi) == tested).all() for psi in drawn.met_influence.values())
+
+
+def test_the_best_single_modality_of_a_tuned_study(tmp_path):
+    """What tuning chose differs from modality to modality; the number of trials does not."""
+    chosen = {f"m{i}": {"optimizer.learning_rate": 0.01 / (i + 1), "model.rate": i / 5} for i in range(2)}
+    cells = [single(m, **{key.replace(".", "__"): v for key, v in own.items()}) for m, own in chosen.items()]
+    tuned = {label: dict(chosen=chosen[m], trials=6) for m, (label, *_) in zip(chosen, cells, strict=True)}
+    *_, best = found = tables.rows(study(tmp_path / "tuned", cells, tuned=tuned))
+    assert len(found) == 3 and best.label == best.name == tables.SINGLE and best.trials == 6 and best.chosen == {}
+    assert len(tables.rows(study(tmp_path / "by hand", cells))) == 2, "values that were set make other variants"
+    unequal = {label: about | dict(trials=6 + i) for i, (label, about) in enumerate(tuned.items())}
+    assert len(tables.rows(study(tmp_path / "unequal", cells, tuned=unequal))) == 2
 
 
 def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
