@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from fusion_jax.results import claims, paired, power, tables
+from fusion_jax.results import claims, paired, power, sequential, tables
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
 from tests import tiny
@@ -128,6 +129,23 @@ def test_equal_results_on_few_rows_decide_nothing():
         assert "spread at least one test row" in verdict(one).evidence
     unknown = verdict(claims.judge(Claim("c", "a", "b", by=0.001), [row("a", BASE[:2]), row("b", BASE[:2])]))
     assert unknown.verdict == "undecided" and "nothing is known" in unknown.evidence and unknown.more_seeds is None
+
+
+def test_a_claim_that_was_looked_at_has_the_p_of_all_looks():
+    """Two looks at 5 and 10 of at most 10 seeds; the levels are two-sided, and so is twice the one-sided p."""
+    values, looked = BASE + 0.02 + NOISE, dict(looks=(5, 10), limit=10)
+    rows = [drawn("a", values, 8000, 2000, **looked), drawn("b", BASE, 8000, 2000, **looked)]
+    d = 0.02 + NOISE
+    t = [d[:n].mean() / (d[:n].std(ddof=1) * np.sqrt(1 / n + 0.25)) for n in (5, 10)]
+    above = [stats.t.sf(own, n - 1) for own, n in zip(t, (5, 10), strict=True)]
+    one = claims.judge(Claim("c", "a", "b"), rows)
+    assert 2 * one.holds == pytest.approx(sequential.sequential_p(np.minimum(1, 2 * np.array(above)), (5, 10), 10))
+    assert one.p == pytest.approx(2 * one.holds) and one.holds > above[1], "of the last look alone"
+    assert "looked at 5, 10 of at most 10" in verdict(one).evidence
+    margin = claims.judge(Claim("c", "a", "b", equivalent=0.05), rows)
+    inside = [stats.t.sf((0.05 - d[:n].mean()) / (d[:n].std(ddof=1) * np.sqrt(1 / n + 0.25)), n - 1) for n in (5, 10)]
+    expected = sequential.sequential_p(np.minimum(1, 2 * np.array(inside)), (5, 10), 10)
+    assert 2 * margin.holds == pytest.approx(expected), "the nearer margin decides"
 
 
 def test_how_many_more_seeds_goes_by_the_spread_that_the_test_has():

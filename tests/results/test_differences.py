@@ -35,6 +35,24 @@ def test_splits_that_are_drawn_anew_are_corrected_for_their_overlap():
     assert half.variance.method == "Nadeau-Bengio, test/train 0.25", "one of the rows is on splits of its own"
 
 
+def test_a_little_more_test_than_training_rows_are_no_overlap_below_one():
+    """1.25 test rows for one to train on: without what the rows say Nadeau and Bengio's ratio, with it its inverse."""
+    a, b = drawn("a", A, 80, 100), drawn("b", B, 80, 100)
+    alone = difference(a, b, "accuracy")
+    assert alone.variance.method == "Nadeau-Bengio, test/train 1.25" and alone.ratio == 1.25
+    psi = np.random.default_rng(4).normal(size=(2, 8, 180))
+    a, b = (
+        dataclasses.replace(r, met=np.arange(180), met_influence=dict(accuracy=own))
+        for r, own in zip((a, b), psi, strict=True)
+    )
+    found, mean = difference(a, b, "accuracy"), (psi[0] - psi[1]).mean(0)
+    assert found.variance.method.startswith("Nadeau-Bengio for training rows, train/test 0.80, and by test row")
+    expected = (A - B).var(ddof=1) * (1 / 8 + 1 / 1.25) + mean.var(ddof=1) / 180
+    np.testing.assert_allclose(found.estimate.error**2, expected)
+    fewer = dataclasses.replace(a, train_rows=(100,) * 8), dataclasses.replace(b, train_rows=(100,) * 8)
+    assert difference(*fewer, "accuracy").variance.method == "Nadeau-Bengio, test/train 1.00", "no more, nobody asks"
+
+
 def with_rows(label, values, psi, met=None):
     psi = np.asarray(psi, float)
     met = np.arange(psi.shape[-1]) if met is None else met
@@ -184,11 +202,16 @@ def test_a_metric_without_influence_asks_the_seeds_only():
 
 def test_what_was_looked_at_while_seeds_were_added_is_judged_at_all_looks_together():
     limit, looks = dict(limit=20), (4, 8)
-    a, b = drawn("a", A, 80, 20, looks=(4, 8), **limit), drawn("b", B, 80, 20, looks=(4, 8, 12), **limit)
+    a, b = drawn("a", A, 800, 200, looks=(4, 8), **limit), drawn("b", B, 800, 200, looks=(4, 8, 12), **limit)
     found = difference(a, b, "accuracy")
     each = [paired.estimate((A - B)[:n], 0.25).p() for n in looks]
     assert found.p() == sequential.sequential_p(each, looks, 20) > found.estimate.p()
     assert found.interval() == found.estimate.interval(1 - sequential.nominal(looks, 20, 0.05))
     assert found.variance.method == "Nadeau-Bengio, test/train 0.25; looked at 4, 8 of at most 20 seeds"
+    d = np.r_[0.10, 0.11, 0.09, 0.10, -0.3, 0.2, -0.1, 0.1]
+    first = difference(*(dataclasses.replace(r, values=dict(accuracy=v)) for r, v in ((a, B + d), (b, B))), "accuracy")
+    each = [paired.estimate(d[:n], 0.25).p() for n in looks]
+    assert each[0] < 0.01 < 0.1 < each[1], "the first look's is the clearest"
+    assert first.p() == pytest.approx(sequential.sequential_p(each[:1], (4,), 20), rel=1e-9)
     none = difference(dataclasses.replace(a, looks=()), b, "accuracy")
     assert np.isnan(none.p()) and np.isnan(none.interval()).all() and "looked at none" in none.variance.method
