@@ -41,16 +41,14 @@ def wilson(share: float, rows: int, level: float = 0.95) -> tuple[float, float]:
 def by_seed(
     rows: Sequence[np.ndarray], known: Sequence[Mapping[str, np.ndarray]]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The rows that some seed tests, int [M], and their influence {metric: [S, M]}, NaN where a seed does not test one.
+    """The rows that some seed tests, int [M], and their influence {metric: float32 [S, M]}, NaN where a seed does not.
 
     Args:
         rows: the test rows of each seed, int [N_s] each.
         known: {metric: [1, N_s]} of each seed; of a metric that one does not know it has NaN.
     """
-    met = np.unique(np.concatenate(rows))
-    found = {
-        metric: np.full((len(rows), len(met)), np.nan) for metric in dict.fromkeys(m for own in known for m in own)
-    }
+    met, every = np.unique(np.concatenate(rows)), dict.fromkeys(metric for own in known for metric in own)
+    found = {metric: np.full((len(rows), len(met)), np.nan, np.float32) for metric in every}  # they are large
     for s, (tested, of_seed) in enumerate(zip(rows, known, strict=True)):
         for metric, (psi,) in of_seed.items():
             found[metric][s, np.searchsorted(met, tested)] = psi
@@ -63,7 +61,8 @@ def over_seeds(psi: np.ndarray) -> np.ndarray:
     if not there.any(1).all():
         return np.full(psi.shape[1], np.nan)
     often = there.sum(0)
-    return np.where(often > 0, np.where(there, psi, 0.0).sum(0) / np.maximum(often, 1), np.nan)
+    total = np.add.reduce(psi, 0, dtype=float, where=there)
+    return np.divide(total, often, where=often > 0, out=np.full(len(often), np.nan))
 
 
 def of_shared_rows(each: Sequence[Scored]) -> dict[str, np.ndarray]:

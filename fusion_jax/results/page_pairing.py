@@ -54,37 +54,49 @@ def of_rows(groups: Sequence[Sequence[Row]], baseline: str) -> tuple[dict[int, d
     by_group, room = [], BUDGET
     for group in groups:
         variances: dict[str, Any] = {}
-        drawn, bits = _together(group), {}
+        drawn, bits = [row for row in group if row.met_influence], {}
+        every = np.unique(np.concatenate([row.met for row in drawn])) if drawn else np.array([], int)
         for metric in dict.fromkeys(m for row in group for m in (*row.influence, *row.met_influence)):
-            psi = {id(r): r.influence[metric] for r in group if metric in r.influence and len(r.tested) > 1}
-            psi |= {key: own[metric] for key, (_, own) in drawn.items() if metric in own}
-            whole = {key: _encoded(each) for key, each in psi.items()}
-            if (size := sum(len(e["data"]) for e in whole.values())) <= room:
-                room -= size
+            if (whole := _within(room, group, metric, every)) is not None:
+                room -= sum(len(encoded["data"]) for encoded in whole.values())
                 for key, encoded in whole.items():
                     by_row.setdefault(key, {}).setdefault("influence", {})[metric] = encoded
             elif len(group) <= MANY or metric == group[0].primary:
                 variances[metric] = _variances(group, metric, baseline)
-        for key in by_row.keys() & drawn.keys():
-            tested, _ = drawn[key]
-            place = bits.setdefault(_text(np.packbits(tested)), len(bits))
-            by_row[key] |= dict(met=tested.shape[1], tests=place)
+        for row in drawn:
+            if id(row) in by_row:
+                place = bits.setdefault(_text(np.packbits(_tests(row, every))), len(bits))
+                by_row[id(row)] |= dict(met=len(every), tests=place)
         by_group.append(dict(by_row=variances, tests=list(bits)))
     return by_row, by_group
 
 
-def _together(group: Sequence[Row]) -> dict[int, tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """By `id(row)` of rows whose seeds draw their own test rows: which of all rows that are met in the group each seed
-    tests, bool [S, M], and their influence {metric: [S, M]}."""
-    drawn = [row for row in group if row.met is not None and row.met_influence]
-    every, found = np.unique(np.concatenate([row.met for row in drawn])) if drawn else np.array([]), {}
-    for row in drawn:
-        at, seeds = np.searchsorted(every, row.met), len(row.seeds)
-        psi = {metric: np.full((seeds, len(every)), np.nan) for metric in row.met_influence}
-        for metric, own in row.met_influence.items():
-            psi[metric][:, at] = own
-        found[id(row)] = ~np.isnan(list(psi.values())).all(0), psi
+def _within(room: int, group: Sequence[Row], metric: str, every: np.ndarray) -> dict[int, dict[str, Any]] | None:
+    """By `id(row)` the influences on a metric, encoded; None where they take more than `room` characters."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in group:
+        if metric in row.influence and len(row.tested) > 1:
+            found[id(row)] = _encoded(row.influence[metric])
+        elif metric in row.met_influence:
+            found[id(row)] = _encoded(_laid(row.met_influence[metric], row, every))
+        else:
+            continue
+        room -= len(found[id(row)]["data"])
+        if room < 0:
+            return None
     return found
+
+
+def _laid(psi: np.ndarray, row: Row, every: np.ndarray) -> np.ndarray:
+    """psi [S, M] of a row whose seeds draw their test rows, at the places that `every` one of the group gives them."""
+    laid = np.full((len(psi), len(every)), np.nan)
+    laid[:, np.searchsorted(every, row.met)] = psi
+    return laid
+
+
+def _tests(row: Row, every: np.ndarray) -> np.ndarray:
+    """Which of the rows each seed tests, bool [S, M]."""
+    return np.any([~np.isnan(_laid(psi, row, every)) for psi in row.met_influence.values()], 0)
 
 
 def _encoded(psi: np.ndarray) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Row:
         train_rows, test_rows: how many of them each seed has; () where no predictions are stored.
         met: int [M], the rows that some seed tests, where every seed draws its own; None where they are fixed, or there
             are no more test rows than training rows, so that nobody asks.
-        met_influence: {metric: float [S, M]} of them, NaN where a seed does not test one; {} where not known.
+        met_influence: {metric: float32 [S, M]} of them, NaN where a seed does not test one; {} where not known.
         splits: the digest of each seed's split; () where it is not stored.
         looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
             () and 0 where their number was fixed.
