@@ -26,7 +26,7 @@ from scipy import stats
 from sklearn.datasets import load_breast_cancer
 
 from fusion_jax.results import compare, influence, paired, sequential
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 FLAGS = flags.FLAGS
 ROWS, SEEDS, LIMIT = 12, 10, 30

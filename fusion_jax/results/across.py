@@ -11,7 +11,7 @@ from scipy import stats
 
 from fusion_jax import metrics
 from fusion_jax.results import paired
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 LEVEL = 0.05
 

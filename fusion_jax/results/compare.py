@@ -17,7 +17,7 @@ from fusion_jax.results.across import Across, across
 from fusion_jax.results.differences import difference
 from fusion_jax.results.equivalence import Equivalence, equivalent
 from fusion_jax.results.families import BASELINE, is_named, of_one_kind, usable
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 __all__ = [
     "Across",

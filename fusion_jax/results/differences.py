@@ -34,7 +34,7 @@ import numpy as np
 from fusion_jax import metrics
 from fusion_jax.results import influence, paired, sequential
 from fusion_jax.results.paired import Estimate
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 BY_ROW = {"accuracy": "McNemar", "auc": "DeLong"}
 

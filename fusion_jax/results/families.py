@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fusion_jax import zoo
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 from fusion_jax.study.tuning import untuned
 
 BASELINE = "concat_mlp"

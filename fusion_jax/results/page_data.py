@@ -12,8 +12,8 @@ import numpy as np
 from fusion_jax import metrics
 from fusion_jax.results import answer, claims, mixture, page_cells, page_pairing, tables
 from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 CLAIM = ("text", "verdict", "evidence", "more_seeds", "late")  # what is told of a claim
 COVERAGES = slice(None, None, 3)  # of `calibration.GRID` a curve has so many points in a small panel

@@ -14,7 +14,7 @@ import numpy as np
 
 from fusion_jax.results import families, influence, sequential
 from fusion_jax.results.differences import difference, variance_of
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 BUDGET = 3_000_000  # characters of influences in the page; of what is beyond it variances of pairs are kept
 MANY = 400  # rows of a group, beyond which those of its primary metric alone are kept

@@ -25,8 +25,8 @@ from fusion_jax.results.rendering.bibliography import bibtex
 from fusion_jax.results.rendering.csv import csv
 from fusion_jax.results.rendering.json import as_json
 from fusion_jax.results.rendering.table import Table, cited, sources, title
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store, write_bytes
-from fusion_jax.results.tables import Row
 from fusion_jax.zoo import nearest
 
 __all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources", "title", "write"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusion_jax.results import claims, paired, power, sequential, tables
+from fusion_jax.results import claims, paired, power, sequential
+from fusion_jax.results.singles import SINGLE
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
 from tests import tiny
@@ -41,7 +42,7 @@ def test_a_claim_is_resolved_to_rows():
     assert (found.better, found.than) == ("gmu, after", "concat_mlp, before")
     by_keys = {"model.fusion.name": "gmu", "model.placement": "before"}
     assert resolve(by_keys, "logistic").better == "gmu, before" and resolve("logistic", by_keys).better == "logistic, -"
-    assert resolve("concat_mlp", tables.SINGLE).than == f"{tables.SINGLE}, before"
+    assert resolve("concat_mlp", SINGLE).than == f"{SINGLE}, before"
     assert claims.resolved([], []) == []
 
 
