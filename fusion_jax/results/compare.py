@@ -45,8 +45,9 @@ class Comparison:
         difference: mean of a - b, in the metric's own units (more is better or worse as `metrics.sign` says).
         low, high: its 95 % interval, not corrected for the number of comparisons; NaN where nothing is known.
         method: the test of the interval and of p, in words.
-        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds, all differ by the same). Where
-            seeds were added until comparisons were decided p and the interval hold at all looks together.
+        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds; all differ by the same and no
+            number of test rows says how far that goes by chance). Where seeds were added until comparisons were decided
+            p and the interval hold at all looks together.
         adjusted: p after Holm over the family.
         wilcoxon, permutation: p of the signed-rank and of the sign-flip test, over seeds as if they were independent.
         effect: d_z, the mean by the standard deviation of the differences, at least that of one test row, signed as
