@@ -186,8 +186,12 @@ def _without_comparison(question: Question) -> str:
     score = tables.cell_text(best, question.metric)
     if len(rows) == 1:
         return f"{name(best)} alone has a result, {heading} {score}, and nothing to be compared with"
-    tried = [c for i, c in question.table.compared[question.metric].items() if i in question.own and len(c.seeds) > 1]
-    why = "no difference can be tested" if tried else "with fewer than two common seeds nothing is known"
+    tried = [c for i, c in question.table.compared[question.metric].items() if i in question.own]
+    why = "no difference can be tested"
+    if not tried:
+        why = "the baseline has no value to compare with"
+    elif all(len(c.seeds) < 2 for c in tried):
+        why = "with fewer than two common seeds nothing is known"
     return f"{name(best)} is ahead with {heading} {score}, but {why}"
 
 

@@ -128,7 +128,7 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
     """
     found = tables.rows(store)
     if baseline != BASELINE:
-        families.check_known(baseline, [row for row in found if row.values], "baseline")
+        families.check_known(baseline, [row for row in found if not row.published], "baseline")
     made = [shared.of(group, baseline=baseline) for group in tables.grouped(found).values()]
     text = "\n".join(_with_notes(store, table) for table in made) + f"\n{foot(FOOT, made)}\n"
     if any(row.tested is not None for row in found):

@@ -211,6 +211,9 @@ def test_nothing_is_said_of_nothing():
     assert "beats" not in said and "only 1 seed" in said
     alike = answer.sentence([BASE, row("gmu", BASE.values["accuracy"] + 0.1)])
     assert "gmu (before) is ahead with accuracy 0.800 ± 0.010, but no difference can be tested; 10" in alike
+    failed = row("concat_mlp", error="it broke")
+    lone = answer.sentence([failed, row("gmu", noisy(0.8)), row("mean", noisy(0.7))])
+    assert lone.startswith("gmu (before) is ahead with accuracy 0.800 ± 0.010, but the baseline has no value to compare")
 
 
 def test_the_ceiling_and_what_others_report():
