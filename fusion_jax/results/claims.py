@@ -17,12 +17,15 @@ import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.results import paired, power, tables
+from fusion_jax.results.data_names import data_names, problem
 from fusion_jax.results.differences import Difference, difference
+from fusion_jax.results.entries import placed
 from fusion_jax.results.equivalence import outside
 from fusion_jax.results.families import is_named, usable
 from fusion_jax.results.paired import Estimate
+from fusion_jax.results.row import Row
+from fusion_jax.results.singles import SINGLE, SINGLE_PAPER, is_single
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 from fusion_jax.study import Cell, Claim, flatten, unknown
 from fusion_jax.study.tuning import untuned
 from fusion_jax.zoo import nearest
@@ -68,7 +71,7 @@ def resolved(claims: Sequence[Claim], cells: Sequence[Cell], file: str = "") -> 
     """
     if not claims:
         return []
-    names = tables.data_names([cell.plan.data for cell in cells])
+    names = data_names([cell.plan.data for cell in cells])
     listed = [_Listed.of(cell, names) for cell in cells]
     listed += [row for cell in listed for row in cell.derived(listed)]
     return [_resolved(claim, listed, f"{file}: claim" if file else "claim") for claim in claims]
@@ -87,10 +90,10 @@ class _Listed:
 
     @classmethod
     def of(cls, cell: Cell, names: Mapping[str, str]) -> _Listed:
-        part, (name, placement) = cell.plan.data, tables.placed(cell.label, cell.plan)
+        part, (name, placement) = cell.plan.data, placed(cell.label, cell.plan)
         kind = cell.plan.protocol, part.setting or "default"
         config = flatten(cell.config)
-        return cls(name, placement, names[tables.problem(part)], kind, config, tables.is_single(cell.plan))
+        return cls(name, placement, names[problem(part)], kind, config, is_single(cell.plan))
 
     def derived(self, listed: Sequence[_Listed]) -> list[_Listed]:
         """The best single modality, for the first of several."""
@@ -99,7 +102,7 @@ class _Listed:
         like = [
             r for r in listed if r.single and (r.placement, r.data, r.kind) == (self.placement, self.data, self.kind)
         ]
-        name = tables.SINGLE if self.kind[0] != "paper" else tables.SINGLE_PAPER
+        name = SINGLE if self.kind[0] != "paper" else SINGLE_PAPER
         return (
             [dataclasses.replace(self, name=name, config={}, single=False)] if len(like) > 1 and like[0] is self else []
         )
@@ -300,15 +303,14 @@ class Judged:
     def _seeds(self, i: int, level: float) -> int | None:
         """More seeds until one part is decided, if its difference stays as it is."""
         a, _, found = self.parts[i]
-        d = found.values
-        if len(d) < 2 or paired.alike(d):
+        if not found.spread > 0:
             return None
-        sign, sd = metrics.sign(self.claim.metric or a.primary), float(np.std(d, ddof=1))
+        sign = metrics.sign(self.claim.metric or a.primary)
         far = abs(sign * found.estimate.mean - self.claim.by)
         if self.claim.equivalent:
             far, level = abs(self.claim.equivalent - abs(found.estimate.mean)), min(1.0, 2 * level)
-        n = power.needed(far / sd, found.ratio, level)
-        return None if n is None else max(1, n - len(d))
+        n = power.needed(far / found.spread, found.ratio, level)
+        return None if n is None else max(1, n - len(found.seeds))
 
 
 def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
