@@ -37,14 +37,15 @@ def load(
     val: float | None = None,
     per_class: int | None = None,
     setting: str = "",
+    header: bool | None = None,
 ) -> Dataset:
     """The tables of a folder; what is not given is what its `data.toml` says, else what `Dataset.from_tables` has.
 
     Args:
         folder: where the tables lie.
         split: a column of the labels, or a file of the folder.
-        id, by, join, target, task, onehot, impute, directed, graph, k, metric, mutual, train, val, per_class, setting:
-            see `making.tables.from_tables`.
+        id, by, join, target, task, onehot, impute, directed, graph, k, metric, mutual, train, val, per_class, setting,
+        header: see `making.tables.from_tables`.
     Raises:
         FileNotFoundError, ValueError: no such folder, or tables that cannot be joined; names file, column and row.
     """

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
+
 import jraph
 import numpy as np
 import pandas as pd
 
 from fusion_jax.data.base import edge_set
-from fusion_jax.data.making import ids
+from fusion_jax.data.making import headers, ids
 from fusion_jax.data.making.columns import first_text, to_numbers
-from fusion_jax.data.making.reading import Table
+from fusion_jax.data.making.delimited import LOOK
+from fusion_jax.data.making.reading import Table, with_points
 from fusion_jax.data.making.report import Conversion, count, some
 
 ENDS = (  # names of the two columns, in the order sender, receiver
@@ -21,11 +25,19 @@ ENDS = (  # names of the two columns, in the order sender, receiver
     ("node1", "node2"),
     ("id1", "id2"),
 )
+ARRAYS = ("weight", "time")
+ROW_OR_NAMES = ("0", "1")  # an edge, or the names that pandas gives
 MANY = 0.1  # share of edges with ids nobody knows, or of rows that repeat others, that looks like a mistake
 
 
 def from_list(
-    table: Table, names: list[str] | None, nodes: int, directed: bool, report: Conversion, name: str
+    table: Table,
+    names: list[str] | None,
+    nodes: int,
+    directed: bool,
+    report: Conversion,
+    name: str,
+    header: bool | None = None,
 ) -> jraph.GraphsTuple:
     """The edge set of a list of edges, and a report of how it was read.
 
@@ -36,11 +48,19 @@ def from_list(
     Args:
         names: the ids in the order of the nodes; None where the list holds positions.
         name: of the edge set.
+        header: whether the first line of a text file names columns; if None it does, unless it names a node.
     Raises:
         ValueError: no edge joins two known nodes, a position outside [0, N), or a weight or time that is no number;
             names file, column and row.
     """
-    table = _with_first_line(table, names)
+    if header is None:
+        table = with_first_line(table, [str(i) for i in range(nodes)] if names is None else names)
+        if table.lines and not table.first and ROW_OR_NAMES == tuple(table.frame.iloc[0, :2]):
+            report.warn(
+                f"{table.where}: its first line, {','.join(ROW_OR_NAMES)}, is read as an edge, as there are such "
+                "nodes; if it names the columns, header=True says so (in data.toml: header = true)"
+            )
+    table = with_points(table, arrays_of(table))
     ends = ends_of(table)
     found = [ids.texts(table.frame[end]) for end in ends]
     for end, texts in zip(ends, found, strict=True):
@@ -51,8 +71,8 @@ def from_list(
     else:
         index = pd.Index(names)
         a, b = (index.get_indexer(pd.Index(texts, dtype=object)) for texts in found)
-    arrays = {key: _numbers(table, key) for key in ("weight", "time") if _column(table, key)}
-    extra = [c for c in table.frame.columns if c not in ends and c.lower() not in ("weight", "time")]
+    arrays = {key: _numbers(table, key) for key in ARRAYS if _column(table, key)}
+    extra = [c for c in table.frame.columns if c not in ends and c.lower() not in ARRAYS]
     known = (a >= 0) & (b >= 0)
     facts = dict(rows=len(a), unknown=int((~known).sum()))
     _say_unknown(table, found, names, known, a, b, report)
@@ -82,17 +102,25 @@ def _column(table: Table, key: str) -> str | None:
     return next((name for name in table.frame.columns if name.lower() == key), None)
 
 
-def _with_first_line(table: Table, names: list[str] | None) -> Table:
-    """The list with its first line as an edge, where that line names no columns but two known nodes."""
-    columns = [str(name) for name in table.frame.columns]
-    there = set(names or ())
-    named = {name.lower() for name in columns} & {name for pair in ENDS for name in pair}
-    if not table.lines or named or len(columns) < 2 or not {columns[0], columns[1]} <= there:
+def arrays_of(table: Table) -> list[str]:
+    """The columns of a list of edges that hold their weight and time."""
+    return [name for name in table.frame.columns if name.lower() in ARRAYS]
+
+
+def with_first_line(table: Table, names: Collection[str]) -> Table:
+    """The list with its first line as an edge, where that line names no columns but nodes.
+
+    Args:
+        names: ids of the nodes.
+    """
+    named = {name.lower() for name in table.first} & {name for pair in ENDS for name in pair}
+    if named or len(table.first) < 2 or not {field.strip() for field in table.first[:2]} & set(names):
         return table
-    first = pd.DataFrame([columns], columns=table.frame.columns)
+    first = pd.DataFrame([list(table.first)], columns=table.frame.columns)
     frame = pd.concat([first, table.frame], ignore_index=True)
-    frame.columns = ["source", "target", "weight", "time"][: frame.shape[1]] + list(frame.columns[4:])
-    return Table(table.where, frame, notes=(*table.notes, "no line of names: the first line is an edge"))
+    frame.columns = headers.names_of(frame.head(LOOK).astype(str).to_numpy().tolist(), "none")
+    notes = (*table.notes, "no line of names: the first line is an edge")
+    return dataclasses.replace(table, frame=frame, first=(), notes=notes)
 
 
 def _positions(table: Table, end: str, texts: list[str], nodes: int) -> np.ndarray:

@@ -23,6 +23,12 @@ def texts(values: Any) -> list[str]:
     return ["" if v is None or v is pd.NA or v != v else str(v).strip() for v in series.tolist()]
 
 
+def column_of(names: list[str]) -> str:
+    """The column called id, node or index, else the first."""
+    called = {name.lower(): name for name in reversed(names)}
+    return next((called[name] for name in NAMES if name in called), names[0])
+
+
 def check(found: list[str], where: str, place) -> None:
     """Raises ValueError unless ids are there, of a usual length, and each once.
 

@@ -8,10 +8,22 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax.data.making import ids
-from fusion_jax.data.making.reading import Table
+from fusion_jax.data.making.reading import Table, not_names
 from fusion_jax.data.making.report import Conversion, count, some
 
 FEW_COMMON = 0.1  # share of ids that two tables have in common, below which it looks like a mistake
+
+
+def check_first_lines(tables: Sequence[Table]) -> None:
+    """Raises ValueError where the first line of a text file holds an id of another table that its rows do not have."""
+    for table in tables:
+        if table.first and table.ids is not None:
+            first = ids.column_of(list(table.first)).strip()
+            others = (other for other in tables if other is not table and other.ids is not None)
+            if first.lower() not in ids.NAMES and first not in table.ids:
+                for other in others:
+                    if first in other.ids:
+                        raise not_names(table, f"{first!r} is an id of {other.where}")
 
 
 def joined(tables, marked: Table, join: str, by: str, report: Conversion) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -98,6 +110,8 @@ def rows_of(table: Table, names: list[str], by: str, first: Table, report: Conve
     Raises:
         ValueError: none of its ids is a node's, or (by position) another number of rows.
     """
+    for note in table.notes:
+        report.say(f"{table.where}: {note}")
     if by == "position":
         if len(table) != len(names):
             raise ValueError(f"{table.where}: {len(table):,} rows; expected {len(names):,}, as in the others")
