@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from fusion_jax.arrays import flags, numbers, refuse, single
+from fusion_jax.data.repeats import merged
 from fusion_jax.zoo import nearest
 
 
@@ -95,12 +96,13 @@ def edges(given: Any, numbers_of: Mapping[str, int], old: int, names: Sequence[s
 
     Args:
         given: pairs of ids (sender, receiver) [E, 2]; or a table, its first two columns the pairs and the others edge
-            arrays by name; or {"pairs": ..., array: [E, ...]}. Loops are dropped; a pair that is there twice is one.
+            arrays by name; or {"pairs": ..., array: [E, ...]}. Loops are dropped; a pair that is there again is one
+            edge with the mean of its arrays, as where a data set is made (`repeats.merged`).
         numbers_of: {id: node number}.
         old: nodes below this number are there already.
         names: of the arrays that the edge set has.
         where: for errors.
-        both: whether a pair is an edge in both directions.
+        both: whether a pair is an edge in both directions, which then is the same edge.
     Raises:
         ValueError: an id that nobody has, a pair that is there already or an edge array that is missing or unknown;
             names the row.
@@ -122,13 +124,9 @@ def edges(given: Any, numbers_of: Mapping[str, int], old: int, names: Sequence[s
         joined = " and ".join(repr(_text(v)) for v in pairs[bad[0]])
         refuse(where, f"row {bad[0]} joins {joined}, which are old", "edges of nodes that arrive")
     place = np.flatnonzero(ends[:, 0] != ends[:, 1])
-    ends = ends[place]
-    if both:  # the given direction first, so that its arrays are kept where the other is given too
-        ends, place = np.concatenate([ends, ends[:, ::-1]]), np.tile(place, 2)
-    _, first = np.unique(ends, axis=0, return_index=True)
-    first = np.sort(first)
-    held = {name: np.asarray(value)[place[first]] for name, value in arrays.items()}
-    return Edges(*ends[first].T.astype(np.int32), held)
+    held = {name: np.asarray(value)[place] for name, value in arrays.items()}
+    a, b, held = merged(*ends[place].T, held, not both, max(numbers_of.values(), default=0) + 1)
+    return Edges(a.astype(np.int32), b.astype(np.int32), held)
 
 
 def edges_among(

@@ -15,6 +15,7 @@ from fusion_jax.data.making.columns import first_text, to_numbers
 from fusion_jax.data.making.delimited import LOOK
 from fusion_jax.data.making.reading import Table, with_points
 from fusion_jax.data.making.report import Conversion, count, some
+from fusion_jax.data.repeats import codes, merged
 
 ENDS = (  # names of the two columns, in the order sender, receiver
     ("source", "target"),
@@ -79,9 +80,10 @@ def from_list(
     loop = known & (a == b)
     kept = known & (a != b)
     a, b, arrays = a[kept], b[kept], {key: value[kept] for key, value in arrays.items()}
-    made = _merged(a, b, arrays, directed, nodes)
-    senders, receivers, arrays, more = made
-    facts |= dict(loops=int(loop.sum()), directed=directed, **more)
+    more = _counts(a, b, arrays, nodes)
+    senders, receivers, arrays = merged(a, b, arrays, directed, nodes)
+    weightless = "weight" in arrays and len(senders) > 0 and not np.any(arrays["weight"])
+    facts |= dict(loops=int(loop.sum()), directed=directed, weightless=weightless, **more)
     _say(table, facts, extra, directed, report)
     report.facts.setdefault("edges", {})[name] = facts
     return edge_set(senders, receivers, nodes, arrays)
@@ -149,18 +151,14 @@ def _numbers(table: Table, key: str) -> np.ndarray:
     raise ValueError(f"{table.where}, column {name!r}, {table.place(row)}: {value!r}; expected {expected}")
 
 
-def _merged(a, b, arrays: dict[str, np.ndarray], directed: bool, nodes: int):
-    """Senders, receivers and arrays of the edges, and the counts behind them."""
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    pair = low * nodes + high
+def _counts(a, b, arrays: dict[str, np.ndarray], nodes: int) -> dict[str, int | bool]:
+    """How pairs repeat: in how many directions, how often, and whether each as often as the others."""
+    pair = np.minimum(a, b) * nodes + np.maximum(a, b)
     pairs, times_seen = np.unique(pair, return_counts=True)
-    forward = np.unique(pair[a < b])
-    backward = np.unique(pair[a > b])
-    both = np.intersect1d(forward, backward).size
-    time = arrays.get("time", np.zeros(len(a)))
-    ordered = _codes(a * nodes + b, time)
+    both = np.intersect1d(np.unique(pair[a < b]), np.unique(pair[a > b])).size
+    ordered = codes(a * nodes + b, arrays.get("time", np.zeros(len(a))))
     repeats = np.unique(ordered, return_counts=True)[1]
-    more = dict(
+    return dict(
         pairs=int(pairs.size),
         one_directional=int(pairs.size - both),
         both_directions=int(both),
@@ -169,33 +167,14 @@ def _merged(a, b, arrays: dict[str, np.ndarray], directed: bool, nodes: int):
         times_pair=int(times_seen[0]) if times_seen.size and (times_seen == times_seen[0]).all() else 0,
         timed="time" in arrays,
     )
-    key = ordered if directed else _codes(pair, time)
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    one, other = (a[first], b[first]) if directed else (low[first], high[first])
-    held = {name: np.bincount(inverse, value, len(first)) / np.bincount(inverse) for name, value in arrays.items()}
-    if "time" in held:
-        held["time"] = time[first]
-    if not directed:
-        one, other = np.concatenate([one, other]), np.concatenate([other, one])
-        held = {name: np.concatenate([value, value]) for name, value in held.items()}
-    return one, other, held, more
-
-
-def _codes(pair: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """One number for each different (pair, time)."""
-    pair, (times, time) = np.unique(pair, return_inverse=True)[1], np.unique(time, return_inverse=True)
-    return pair * max(len(times), 1) + time
 
 
 def _say_unknown(table: Table, found, names, known, a, b, report: Conversion) -> None:
     if names is None or known.all():
         return
     lost = dict.fromkeys(text for texts, at in zip(found, (a, b), strict=True) for text in np.array(texts)[at < 0])
-    numbers = ids.same_number(lost, names)
-    hint = ""
-    if numbers:
-        hint = f"; {numbers[0]!r} and the id {numbers[1]!r} are equal as numbers and not as texts"
-    elif ids.are_positions(lost, len(names)) and not all(name.isdigit() for name in names):
+    hint = ids.hint(lost, names)
+    if not hint and ids.are_positions(lost, len(names)) and not all(name.isdigit() for name in names):
         hint = "; they look like row numbers, which are not the ids (by='position' takes all rows by their order)"
     if not known.any():
         raise ValueError(
@@ -232,6 +211,10 @@ def _say(table: Table, facts: dict, extra: list[str], directed: bool, report: Co
     rest += [f"columns not read: {some(extra)}"] if extra else []
     report.say(f"{table.where}: {count(facts['rows'], 'row')}, {'; '.join([kept, ways, *rest])}")
     times = facts["times"] if facts["times"] > 1 else facts["times_pair"] if facts["times_pair"] > 2 else 0
+    if facts["loops"] and not facts["pairs"]:
+        report.warn(f"{table.where}: all its edges are loops, from a node to itself: no two nodes are joined")
+    if facts["weightless"]:
+        report.warn(f"{table.where}: all weights are 0: what weighs edges gets nothing along them")
     if times:
         report.warn(
             f"{table.where}: every edge stands there {times} times, and is one edge here: was it written {times} times?"

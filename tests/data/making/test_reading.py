@@ -141,3 +141,22 @@ def test_ids_are_where_they_are_said_to_be_or_where_names_say(tmp_path):
     assert table(tmp_path, "sample,x\ns1,1\ns2,2\n").ids == ["s1", "s2"]
     with pytest.raises(ValueError, match="genes.csv: no column 'sampel'; it has: sample, x"):
         table(tmp_path, "sample,x\ns1,1\n", id="sampel")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_of_labels_and_weights_are_numbers(tmp_path, separator):
+    text = "id,y,kind\np1,3_14,1_5x\np2,2,b\np3,NA,c\n".replace(",", separator).replace("_", ",")
+    made = table(tmp_path, text, "labels.csv", text=True)
+    assert made.frame["y"].tolist() == ["3.14", "2", "NA"] and made.frame["kind"][0] == "1,5x"
+    assert "decimal commas in 'y'" in made.notes
+
+
+def test_a_comma_in_a_field_of_a_file_that_commas_separate_stays(tmp_path):
+    made = table(tmp_path, 'id,y\np1,"3,14"\np2,"2,5"\n', "labels.csv", text=True)
+    assert made.frame["y"].tolist() == ["3,14", "2,5"]
+
+
+def test_ids_in_bytes_are_their_texts(tmp_path):
+    np.savez(tmp_path / "x.npz", x=WANTED, ids=np.array([b"p1", "p\u00e9".encode()]))
+    assert read(tmp_path / "x.npz", "x").ids == ["p1", "p\u00e9"]
+    assert read(pd.DataFrame(dict(id=[b"a", b"b"], x=[1.0, 2])), "x").ids == ["a", "b"]
