@@ -13,12 +13,12 @@ from fusion_jax import zoo
 from fusion_jax.data import graphs as making_graphs
 from fusion_jax.data.base import Dataset, Provenance, checksum, edge_set
 from fusion_jax.data.imputation import all_filled
-from fusion_jax.data.making import columns, doubts, edges, parts, targets
+from fusion_jax.data.making import columns, doubts, edges, options, parts, targets
 from fusion_jax.data.making.joining import check_first_lines, joined, rows_of
 from fusion_jax.data.making.reading import Table, read
 from fusion_jax.data.making.report import Conversion, count, some
 
-JOINS, BY, FILLS = ("union", "intersection"), ("id", "position"), ("mean", "median", "none")
+TABLES = ("features", "labels", "edges", "split")  # the other arguments are options
 NEIGHBOURS = 10  # k, where nothing says how many
 
 
@@ -93,17 +93,7 @@ def from_tables(
         FileNotFoundError, ValueError: a table that cannot be read or joined; names file, column, row, value and what
             was expected.
     """
-    told = dict(join=(join, JOINS), by=(by, BY), impute=(impute, FILLS))
-    for option, (value, known) in told.items():
-        if value not in known:
-            raise ValueError(f"{option}={value!r}{zoo.nearest(value, known)}; expected {' or '.join(map(repr, known))}")
-    for option, value in dict(directed=directed, mutual=mutual).items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{option}={value!r}; expected true or false, without quotes")
-    if not isinstance(header, bool | None):
-        raise ValueError(f"header={header!r}; expected true or false, without quotes, or nothing")
-    if type(k) is not int and k is not None:
-        raise ValueError(f"k={k!r}; expected a whole number")
+    options.check({option: value for option, value in locals().items() if option not in TABLES})
     if not isinstance(features, Mapping) or not features:
         raise ValueError(f"features: {type(features).__name__}; expected {{modality: table}}, at least one")
     impute = "" if impute == "none" else impute
