@@ -13,7 +13,7 @@ from fusion_jax import zoo
 from fusion_jax.data import graphs as making_graphs
 from fusion_jax.data.base import Dataset, Provenance, checksum, edge_set
 from fusion_jax.data.imputation import all_filled
-from fusion_jax.data.making import columns, doubts, edges, options, parts, targets
+from fusion_jax.data.making import columns, doubts, edges, leaks, options, parts, targets
 from fusion_jax.data.making.joining import check_first_lines, joined, rows_of
 from fusion_jax.data.making.reading import Table, read
 from fusion_jax.data.making.report import Conversion, count, some
@@ -140,7 +140,9 @@ def from_tables(
         conversion=report,
     )
     filled = all_filled(data.features, mask, np.arange(len(mask)), impute)
-    doubts.look(filled, mask, data.graphs, data.target, data.split(0).train, called, report)
+    seen = data.split(0).train
+    doubts.look(filled, mask, data.graphs, data.target, seen, called, report)
+    leaks.look(data.features, mask, data.target, seen, called, report)
     return data
 
 
