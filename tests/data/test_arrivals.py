@@ -57,6 +57,7 @@ def test_what_does_not_fit_is_named():
     refused(r"x\['image'\]: 1 rows; expected 2", {"rna": RNA, "image": np.ones((1, 2))})
     refused("ids: row 1: 'a' is the id of another row", ids=["a", "a"])
     refused("ids: row 0: '7' is an old node", ids=[7, 8], known=["7"])
+    refused("ids: row 1: None; expected an id in every row", ids=["a", None])
     refused(r"x\['rna'\]: row 1 \(b\), column 2 is infinite", {"rna": [[0, 1, 2], [0, 1, np.inf]]}, ids=["a", "b"])
     refused(r"mask: shape \(2, 1\); expected \[2, 2\]", mask=[[True], [True]])
     refused("mask: no modality 'x'", mask=dict(x=[True, True]))
@@ -118,7 +119,12 @@ def test_edges_that_do_not_fit_are_named_with_their_row():
         ([("old", "o2")], (), "row 0 joins 'old' and 'o2', which are old; expected edges of nodes that arrive"),
         ([("n1", "old")], ("weight",), "no edge array 'weight'"),
         (pd.DataFrame(dict(a=["n1"], b=["old"], wait=[1.0])), ("weight",), "unknown edge array 'wait'"),
-        ([("n1", "old", "n2")], (), r"row 0 is \('n1', 'old', 'n2'\); expected two ids"),
+        ([("n1", "old", "n2")], (), r"row 0 is \('n1', 'old', 'n2'\); expected two ids, .sender, receiver.$"),
+        (
+            np.array([["n1", "n1", "n2"], ["old", "o2", "n1"]]),
+            (),
+            r"an array \[2, 3\] is to be transposed",
+        ),
         (dict(pairs=[("n1", "old")], weight=[1.0, 2.0]), ("weight",), "2 values of 'weight'; expected 1"),
     ):
         with pytest.raises(ValueError, match=message):

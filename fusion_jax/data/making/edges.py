@@ -95,7 +95,10 @@ def ends_of(table: Table) -> tuple[str, str]:
     for a, b in ENDS:
         if a in called and b in called:
             return called[a], called[b]
-    if table.frame.shape[1] < 2:
+    rows, width = table.frame.shape
+    if rows == 2 < width and list(table.frame.columns) == [str(i) for i in range(width)]:
+        raise ValueError(f"{table.where}: an array of shape (2, {width}); expected a row an edge: transpose it")
+    if width < 2:
         raise ValueError(f"{table.where}: one column; expected two of ids, such as source and target")
     return tuple(table.frame.columns[:2])
 

@@ -68,6 +68,8 @@ def test_columns_are_found_by_name_or_by_place():
     assert ends_of(read(pd.DataFrame([["a", "b", 1]], columns=["x", "y", "z"]), "edges", by="none")) == ("x", "y")
     with pytest.raises(ValueError, match="edges: one column; expected two of ids"):
         ends_of(read(pd.DataFrame(dict(x=["a"])), "edges", by="none"))
+    with pytest.raises(ValueError, match=r"edges: an array of shape \(2, 5\); expected a row an edge: transpose it"):
+        ends_of(read(np.zeros((2, 5), int), "edges", by="none"))
     assert "columns not read: 'kind'" in made([("a", "b", "x")], ("source", "target", "kind"))[1].text()
 
 
