@@ -190,6 +190,8 @@ def test_one_seed_or_the_best_or_all(tiny):
     assert np.allclose(every().probabilities, every().each_probability.mean(0))
     with pytest.raises(ValueError, match="has no seed 7"):
         Predictor.load(store.root, seed=7)
+    with pytest.raises(ValueError, match="cell: 3; expected the first characters of a cell's identity"):
+        Predictor.load(tiny[0].root, 3)
     with pytest.raises(ValueError, match="seed: 'x'; expected a seed, 'best' or 'all'"):
         Predictor.load(store.root, seed="x")
 
