@@ -58,6 +58,7 @@ def test_data_are_looked_at_in_a_dry_run_and_what_is_wrong_with_them_ends_the_ru
     folder = str(folders.write(tmp_path / "cohort"))
     rows = [change | {"data.name": "tables", "data.options": {"folder": folder}} for change in (LR, LP)]
     status, out = run(study_file(*rows), tmp_path / "r", "--dry_run")
+    assert [line.split()[2] for line in out.splitlines()[:2]] == ["cohort", "cohort"]
     assert status == 0 and out.count("data set 'cohort'") == 1 and "genes.csv: 120 rows, 120 joined by column" in out
     for row in rows:
         row["data.options"]["k"] = "many"

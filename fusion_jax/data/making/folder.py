@@ -23,6 +23,7 @@ import inspect
 import os
 import pathlib
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from fusion_jax import folders
@@ -66,12 +67,23 @@ def from_folder(folder: str | os.PathLike, **options: Any) -> Dataset:
             there = some(sorted(p.name for p in path.iterdir()), 6) or "nothing"
             more = "".join(f"; {warning}" for warning in doubtful)
             raise ValueError(f"{os.fspath(path)}: no {key}; expected {expected} (there: {there}){more}")
-    data = from_tables(**named, **{"name": path.resolve().name, **wanted})
+    data = from_tables(**named, **{"name": called(path, said), **wanted})
     if others:
         data.conversion.say(f"not read: {some(others)} (read are {', '.join(EXTENSIONS)})")
     for warning in doubtful:
         data.conversion.warn(warning)
     return data
+
+
+def called(folder: str | os.PathLike, said: Mapping[str, Any] | None = None) -> str:
+    """The name of a folder's data set: that of its `data.toml`, else the folder's own.
+
+    Args:
+        said: what `data.toml` says; read if None.
+    """
+    path = pathlib.Path(folders.expand(folder))
+    said = _said(path) if said is None else said
+    return str(said.get("name", path.resolve().name))
 
 
 def _said(path: pathlib.Path) -> dict[str, Any]:

@@ -89,6 +89,11 @@ def test_numbers_are_read_exactly_and_missing_ones_are_missing(tmp_path):
         (b"id,a\np\xe9,1\n", "genes.csv", "genes.csv: byte 0xe9 is no text in UTF-8"),
         ("id,a\np1,1\n".encode("utf-16"), "genes.csv", "genes.csv: byte 0xff is no text in UTF-8"),
         ("0.12,3.5\n0.77,1.5\n", "genes.csv", "genes.csv: no column of ids: the first, '0.12', holds 0.77"),
+        (
+            b"id,a\np1,1\np2,2\0\n",
+            "genes.csv",
+            "genes.csv, line 3: byte 0x00 is no text; expected a text file, in UTF-8",
+        ),
         (b"PK\x03\x04", "genes.xlsx", "genes.xlsx: unknown kind of file '.xlsx'; expected .csv, .tsv, .parquet, .npz"),
         (b"no such thing", "genes.parquet", "genes.parquet: it cannot be read as Parquet"),
         (b"no such thing", "genes.npz", "genes.npz: it .*(cannot be read as npz|Python objects)"),
@@ -160,3 +165,21 @@ def test_ids_in_bytes_are_their_texts(tmp_path):
     np.savez(tmp_path / "x.npz", x=WANTED, ids=np.array([b"p1", "p\u00e9".encode()]))
     assert read(tmp_path / "x.npz", "x").ids == ["p1", "p\u00e9"]
     assert read(pd.DataFrame(dict(id=[b"a", b"b"], x=[1.0, 2])), "x").ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_npz_that_was_damaged_on_its_way_is_named(tmp_path, place, packed):
+    path = tmp_path / "genes.npz"
+    save = np.savez_compressed if packed else np.savez
+    save(path, x=np.random.default_rng(0).normal(size=(40, 5)), ids=[f"p{i}" for i in range(40)])
+    content = bytearray(path.read_bytes())
+    at = int(place * (len(content) - 30))
+    content[at : at + 20] = bytes(255 - byte for byte in content[at : at + 20])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="genes.npz: it .*(cannot be read|Python objects)") as found:
+        read(path, "x")
+    assert "\n" not in str(found.value)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="genes.npz: it .*cannot be read as npz"):
+        read(path, "x")
