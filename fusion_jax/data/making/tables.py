@@ -174,7 +174,7 @@ def _features(tables, rows, nodes: int, onehot, impute: str, report: Conversion)
         x[name] = np.where(mask[:, [m]], values[at], np.float32(0))
         if blank := int(((at >= 0) & empty[at]).sum()):
             report.say(f"{table.where}: {count(blank, 'row')} without any value: modality {name} is missing there")
-        _say_gaps(table, name, called[name], x[name], at, impute, report)
+        _say_gaps(table, name, called[name], x[name], mask[:, m], at, impute, report)
     if lone := int((~mask.any(1)).sum()):
         report.say(f"{count(lone, 'node')} without any modality")
     return x, mask, called
@@ -185,7 +185,9 @@ def _sparse_rows(values: sp.csr_matrix, at: np.ndarray) -> sp.csr_matrix:
     return sp.csr_matrix(pick @ values, dtype=np.float32)
 
 
-def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, impute: str, report: Conversion) -> None:
+def _say_gaps(
+    table: Table, name: str, called: list[str], x: np.ndarray, has, at, impute: str, report: Conversion
+) -> None:
     gaps = np.isnan(x)
     report.facts.setdefault("missing_values", {})[name] = int(gaps.sum())
     if not gaps.any():
@@ -200,6 +202,15 @@ def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, imp
         f"{table.where}: {count(int(gaps.sum()), 'single value')} missing in "
         f"{count(int(gaps.any(0).sum()), 'column')}, filled per seed by the {impute} of its training rows"
     )
+    there = x[has]
+    flat = gaps.any(0) & ~gaps.all(0)
+    flat[flat] = np.nanmin(there[:, flat], 0) == np.nanmax(there[:, flat], 0)
+    if flat.any():
+        shown = some(called[c] for c in np.flatnonzero(flat))
+        report.warn(
+            f"{table.where}: {shown}: one value, and missing elsewhere: filled it is constant, and tells nothing any "
+            "more; if a gap means something, write a value there"
+        )
 
 
 def _splitting(split: Any, marked: Table, read_as: dict) -> tuple[Table | None, list[str]]:
