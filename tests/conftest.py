@@ -28,6 +28,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
 
 LARGE, VERY_LARGE = 1.2e9, 1.6e9  # bytes
+gc.set_threshold(200_000, 50, 100)  # what tracing makes is soon gone by itself: looking for cycles takes a twentieth
 
 
 def place(item) -> tuple:

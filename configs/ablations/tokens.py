@@ -115,6 +115,7 @@ CORE = (  # with `core`, `before` and `after` only: the simple ones, and of ever
     "tfn",
     "moe",
 )
+NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}}
 PLACED = ("before", "after", "interleaved")
 SPACE = {  # with `tuned`; all of them numbers that a compiled program is told, so that all trials are one
     "optimizer.learning_rate": (3e-4, 3e-2, "log"),
@@ -154,6 +155,8 @@ def sweep(add, arg: str = ""):
                 there = placement in zoo.get("fusion", fusion).placements
                 if there and not ("match" in parts and (data, fusion, placement) in UNMATCHED):
                     add(DATA[data] | cell(data, fusion, placement, parts), **tuned)
+        for fusion in ("concat_mlp", "late_transformer"):
+            add(DATA[data] | cell(data, fusion, "before", parts) | NO_GRAPH, label=f"{fusion}, no graph", **tuned)
         for control in ("label_propagation", "logistic_regression", "rbf_svm"):
             add(DATA[data] | {"control.name": control})
 

@@ -117,9 +117,12 @@ def _means(table: Sequence[Row], metric: str) -> dict[str, dict[str, tuple[float
 
 
 def rank(scores: np.ndarray) -> np.ndarray:
-    """[D, K] of scores [D, K], 1 for the largest of a data set, of equal ones the mean rank."""
-    steps = np.round(scores, 12)  # the last bits of a mean are no difference
-    return stats.rankdata(-steps, axis=1)
+    """[D, K] of scores [D, K], 1 for the largest of a data set, of equal ones the mean rank.
+
+    Equal are those that agree in 12 digits of the largest: the last bits of a mean are no difference.
+    """
+    largest = np.abs(scores).max(1, keepdims=True, initial=0)
+    return stats.rankdata(-np.round(scores / np.where(largest > 0, largest, 1), 12), axis=1)
 
 
 def friedman(ranks: np.ndarray) -> tuple[float, float, float, float]:

@@ -261,7 +261,7 @@ class Judged:
         more = None if None in wanted else max(wanted, default=None)
         evidence = "; ".join([*filter(None, [self.lacking]), *map(self._evidence, range(len(self.parts)))])
         if self.parts and not np.isnan(adjusted):
-            evidence += f"; p = {p_text(adjusted)}" + (f" after Holm over {claims} claims" if claims > 1 else "")
+            evidence += f"; p {p_text(adjusted)}" + (f" after Holm over {claims} claims" if claims > 1 else "")
         if verdict == UNDECIDED and not self.lacking and more is None:
             evidence += "; no number of seeds is likely to decide it"
         pairs = tuple((a, b) for a, b, _ in self.parts)
@@ -346,5 +346,5 @@ def _one_sided(claim: Claim, sign: int) -> tuple[Test, Test]:
 
 
 def p_text(p: float) -> str:
-    """ ".012", "< .001"."""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    """ "= .012", "< .001", "> .999"."""
+    return "< .001" if p < 0.001 else "> .999" if p >= 0.9995 else "= " + f"{p:.3f}".removeprefix("0")

@@ -33,9 +33,9 @@ __all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources
 
 FOOT = (
     "Mean ± sample standard deviation (ddof 1) over seeds, on test rows. **Bold**: best mean of its column among our "
-    "rows of one protocol and setting, _italic_: the second. {marks}{notes}-: undefined, such as the AUC where a class "
-    "is absent. Parameters and seconds (training without compilation; of a control, all it does; of the best of "
-    "several rows, all of them) are of one seed. {costs}"
+    "rows of one protocol and setting (all that are equal), _italic_: the second. {marks}{notes}-: undefined, such as "
+    "the AUC where a class is absent. Parameters and seconds (training without compilation; of a control, all it does; "
+    "of the best of several rows, all of them) are of one seed. {costs}"
 )
 MARKS = (
     "(+), (-): better, worse than the baseline {names} at the 5 % level, paired by seed, after Holm's correction "
@@ -46,10 +46,6 @@ FRONT = " *: no other row of its protocol and setting scores more in the table's
 PROGRAM = (
     "FLOPs (of an epoch of one seed) and memory (of the training program, which trains all seeds) are the compiler's "
     "figures; compile s is the time to compile it, near 0 where another row had the same program. "
-)
-GRID_FOOT = (
-    "{metric}, mean ± sample standard deviation over seeds on test rows. **Bold**: best of its column, _italic_: the "
-    "second; (+), (-): better, worse than the baseline {names} after Holm's correction over a column."
 )
 PAGE = "index.html"
 FIXED_FOOT = (
@@ -145,7 +141,7 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
         grids.markdown(grid) if grid else "",
         text,
         as_json(sentence, found, made, answered),
-        grid_foot=_grid_foot(grid, made) if grid else "",
+        grid_foot=grids.foot(grid) if grid else "",
         claims=claims_form.render(answered, store.read_study()),
     )
     return report, found, made
@@ -185,12 +181,12 @@ def written(
     report, found, made = make(store, baseline=baseline)
     study, grid = store.read_study(), grids.of(made, percent=percent)
     _check_metrics(metrics or (), made)
-    tex = [tex_form.render(_only(table, metrics), percent=percent) for table in made]
+    tex = tex_form.every([_only(table, metrics) for table in made], percent=percent)
     calibrated = calibration_study.collect(store, found)
     files = {
         "answer.md": report.brief.encode(),
         "table.md": report.text.encode(),
-        "table.tex": "\n".join(([grids.latex(grid)] if grid else []) + tex).encode(),
+        "table.tex": "\n".join([*([grids.latex(grid)] if grid else []), tex]).encode(),
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
         PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
@@ -254,21 +250,15 @@ def _calibration(calibrated: list[Calibrated], figures: bool) -> dict[str, bytes
     return files
 
 
-def _grid_foot(grid: grids.Grid, made: Sequence[Table]) -> str:
-    named = ", ".join(dict.fromkeys(name for table in made for name in shared.baselines(table)))
-    metric = grid.metric or "metrics"
-    return GRID_FOOT.format(metric=metric[:1].upper() + metric[1:], names=named or "(none)") + "\n"
-
-
 def foot(text: str, made: Sequence[Table]) -> str:
     """What stands below tables, with what their marks, costs and metrics have to say."""
     notes = dict.fromkeys(note for table in made for m in table.metrics if (note := metrics.named(m).note))
-    names = dict.fromkeys(name for table in made for name in shared.baselines(table))
+    names = shared.against(made)
     how = dict.fromkeys(method for table in made for method in shared.methods(table))
     front = FRONT.lstrip() if any(any(table.front.values()) for table in made) else ""
     program = PROGRAM if any(row.compile_seconds is not None for table in made for row in table.rows) else ""
     return text.format(
         notes="".join(f"{note} " for note in notes),
-        marks=MARKS.format(names=", ".join(names), how="; ".join(how)) if names else "",
+        marks=MARKS.format(names=names, how="; ".join(how)) if names else "",
         costs=front + program,
     ).rstrip()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +67,8 @@ class Row:
         splits: the digest of each seed's split; () where it is not stored.
         looks, limit: the numbers of seeds at which it was looked at while seeds were added up to a limit (`run.until`);
             () and 0 where their number was fixed.
+        without_graph: the same of rows whose configs differ in the graph and its layers alone, and in what tuning
+            chose; "" of controls and of rows that are not run.
     """
 
     label: str
@@ -101,6 +105,7 @@ class Row:
     splits: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     limit: int = 0
+    without_graph: str = ""
 
     @property
     def name(self) -> str:
@@ -184,6 +189,19 @@ def _without_modalities(plan: Plan) -> str:
     return json.dumps(dataclasses.asdict(rest), sort_keys=True)
 
 
+GRAPH = re.compile(r"model\.layers$|model\.layer\.|data\.(graph|views|test_views)$")  # keys of the graph and its layers
+
+
+def _without_graph(entry: Entry) -> str:
+    """What cells have in common that differ in their graph alone (`Row.without_graph`)."""
+    if entry.plan.control.name:
+        return ""
+    free = tuple(f"{key}." for key in ("label", "seeds", *entry.tuned.get("chosen", {})))
+    rest = {k: v for k, v in flatten(entry.config).items() if not GRAPH.match(k) and not f"{k}.".startswith(free)}
+    text = json.dumps([rest, entry.tuned.get("trials", 0)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def is_single(plan: Plan) -> bool:
     """Whether a model sees one modality only, and no encoding of the graph."""
     modalities = plan.data.modalities
@@ -203,6 +221,7 @@ def _row(store: Store, entry: Entry, names: dict[str, str]) -> Row:
         trials=entry.tuned.get("trials", 0),
         role=_role(entry.plan),
         fusion="" if entry.plan.control.name else zoo.short(entry.plan.model.fusion.name),
+        without_graph=_without_graph(entry),
     )
     try:
         key = repr(about), entry.seeds, tuple(entry.planned), tuple(zoo.names("metric"))

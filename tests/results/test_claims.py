@@ -203,3 +203,8 @@ def test_finished_seeds_are_counted(store):
     (store.cell("0" * 15 + "1")).mkdir()
     (store.cell("0" * 15 + "1") / "record.json").write_text("{")
     assert store.count_finished() == 4, "of the damaged one it is only known that there was something"
+
+
+def test_p_says_what_it_is_not_below_or_above():
+    numbers = (0.0123, 0.0009, 0.9994, 0.9996, 1.0)
+    assert [claims.p_text(p) for p in numbers] == ["= .012", "< .001", "= .999", "> .999", "> .999"]

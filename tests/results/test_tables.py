@@ -272,3 +272,31 @@ def test_of_splits_with_few_training_rows_the_best_single_modality_has_the_mean_
     chosen = [next(r for r in (m0, m1) if r.by_seed("accuracy")[s] == best.by_seed("accuracy")[s]) for s in best.seeds]
     np.testing.assert_allclose(best.met_influence["auc"], np.mean([r.met_influence["auc"] for r in chosen], 0))
     assert best.train_rows == m0.train_rows and best.name == tables.SINGLE
+
+
+def test_what_rows_have_in_common_that_differ_in_the_graph_alone(tmp_path):
+    none = {"model__layer__name": "none", "model__layers": 1}
+    cells = {
+        "gcn": {"model__layers": 2},
+        "none": none,
+        "other layer": {"model__layer__name": "sage"},
+        "no layer": {"model__layers": 0},
+        "tuned": {"optimizer__learning_rate": 0.5},
+        "tuned, none": {"optimizer__learning_rate": 0.05} | none,
+        "wide": {"model__dim": 16} | none,
+        "after": {"model__placement": "after"} | none,
+        "slow": {"optimizer__learning_rate": 0.5} | none,
+        "gmu": {"model__fusion__name": "gmu"} | none,
+        "control": {"control__name": "rbf_svm"},
+    }
+    store, entries = Store(tmp_path, create=True), []
+    for i, (label, changes) in enumerate(cells.items()):
+        rate = changes.get("optimizer__learning_rate")
+        tuned = dict(trials=3, chosen={"optimizer.learning_rate": rate}) if "tuned" in label else {}
+        entries.append((f"{i:016x}", Cell(resolve(tiny.config(**changes)).config, label, 2 + i, tuned=tuned)))
+    store.write_study(entries, "made by hand")
+    found = {row.label: row.without_graph for row in tables.rows(store)}
+    same = {label for label in found if found[label] == found["none"]}
+    assert same == {"gcn", "none", "other layer", "no layer"} and found["control"] == ""
+    assert found["tuned"] == found["tuned, none"], "each has the rate that was chosen for it"
+    assert len({found[label] for label in cells}) == 7, "width, place, a number that was set and the fusion count"

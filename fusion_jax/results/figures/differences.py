@@ -58,11 +58,17 @@ def _draw(ax, table: Table, found: Sequence[Comparison]) -> None:
     unit = "points" if scale != 1 else "units of the metric"
     side = "" if metrics.sign(table.lead) > 0 else ", less is better"
     ax.set_xlabel(f"{metrics.heading(table.lead)} less the baseline's ({unit}{side}), 95 % interval", fontsize="small")
-    base = dict.fromkeys(name(c.b) for c in found)
-    ax.set_title(f"{elided(table.rows[0].data, 60)}: baseline {', '.join(base)}", fontsize="small", loc="left")
+    ax.set_title(f"{elided(table.rows[0].data, 60)}: baseline {_baseline(found)}", fontsize="small", loc="left")
     ax.legend(fontsize="x-small", loc="lower right", framealpha=0.85)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="x", labelsize="small")
+
+
+def _baseline(found: Sequence[Comparison]) -> str:
+    """The baseline by name; of several placements of one that each row has the one of its own, if it is there."""
+    names = dict.fromkeys(name(c.b) for c in found)
+    alike = len(names) > 1 and len({c.b.name for c in found}) == 1
+    return f"{found[0].b.name} (placed as the row is, if it is there)" if alike else ", ".join(names)
 
 
 def _named(found: Comparison, every: Sequence[Comparison]) -> str:

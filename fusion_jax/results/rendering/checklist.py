@@ -89,7 +89,8 @@ def _conditions(store: Store, fusions: Sequence[Row]) -> Item:
     differing: collections.Counter = collections.Counter()
     for group in tables.grouped(list(fusions)).values():
         configs = [flatten(store.config(row.cell)) for row in group if row.cell]
-        keys = {k for config in configs for k in config}
+        tuned = {key for row in group for key in row.chosen}  # is the question after this one
+        keys = {k for config in configs for k in config} - tuned
         differing.update(k for k in keys if len({repr(c.get(k)) for c in configs}) > 1 and not k.startswith(OWN))
     if len(fusions) < 2:
         return Item(question, UNKNOWN, "fewer than two fusions have a result")
@@ -168,7 +169,8 @@ def _statistics(made: Sequence[Table]) -> Item:
     if not known:
         return Item(question, NO, "no two rows can be compared")
     methods = _some(list(dict.fromkeys(c.method for c in known)))
-    text = f"{len(known)} comparisons with the baseline, paired by seed ({methods}), Holm over the rows of a data set"
+    number = sum(table.corrected.get(table.lead, 0) for table in made)
+    text = f"{number} comparisons with the baseline, paired by seed ({methods}), Holm over the rows of a data set"
     return Item(question, YES if len(known) == len(compared) else PARTLY, text)
 
 

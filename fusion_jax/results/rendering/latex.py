@@ -2,11 +2,12 @@ r"""Tables in LaTeX that fit a page, for the packages booktabs and tabularx.
 
 A table is as wide as the line; labels take what the other columns leave and are broken there. Columns that do not fit
 beside each other stand in a further table, rows that do not fit a page in a continued one. Nothing is too wide from
-LaTeX's article on (345 pt); where lines are wider, labels have more room.
+LaTeX's article on (345 pt); where lines are wider, labels have more room. Every table has a \label{tab:...}.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from fusion_jax import metrics
@@ -23,24 +24,50 @@ HEADS = COST_HEADS | dict(parameters="params", seconds="s", compile_seconds="com
 MARKS = {"+": "$^{+}$", "-": "$^{-}$", "": ""}
 
 
-def render(table: Table, *, percent: bool = False) -> str:
+def every(made: Sequence[Table], *, percent: bool = False) -> str:
+    """All tables of a study. What their marks mean is said once: other captions refer to the table that says it."""
+    found, keys, said = [], [], {}
+    for table in made:
+        keys.append(_key(table, keys))
+        first = said.setdefault(legend(table), keys[-1])
+        found.append(render(table, percent=percent, key=keys[-1], like="" if first == keys[-1] else first))
+    return "\n".join(found)
+
+
+def _key(table: Table, taken: Sequence[str]) -> str:
+    """What is behind "tab:" in a table's label: its data set's name, with a number where others have the same."""
+    name = re.sub(r"[^a-z0-9]+", "-", table.rows[0].data.lower()).strip("-") or "results"
+    again = (f"{name}-{k}" for k in range(2, len(taken) + 3))
+    return next(key for key in (name, *again) if key not in (*taken, "grid"))
+
+
+def render(table: Table, *, percent: bool = False, key: str = "", like: str = "") -> str:
     """The table, or as many as its columns and rows need.
 
     Args:
         percent: whether metrics between 0 and 1 are told in percent.
+        key: \\label{tab:KEY}, and KEY:2, KEY:3, ... of what it is continued in; "" for the data set's name.
+        like: key of the table whose caption says what the marks mean, "" for this one's.
     """
     group = list(table.rows)
     costs = [_seeds(table), *_costs(table)]
     blocks = [*_scores(table, percent), _difference(table, percent), _by_rows(table), costs]
     placements = [row.placement for row in group]
     title = breakable(shared.title(group))
-    return written(list(shared.labels(group)), placements, [b for b in blocks if b], title, caption(table))
+    blocks = [block for block in blocks if block]
+    about, key = caption(table, like), key or _key(table, ())
+    return written(list(shared.labels(group)), placements, blocks, title, about, key)
 
 
 def written(
-    labels: Sequence[str], placements: Sequence[str], blocks: Sequence[Sequence[Column]], title: str, about: str
+    labels: Sequence[str],
+    placements: Sequence[str],
+    blocks: Sequence[Sequence[Column]],
+    title: str,
+    about: str,
+    key: str,
 ) -> str:
-    """Tables of the blocks of columns beside labels and placements, under one title."""
+    """Tables of the blocks of columns beside labels and placements, under one title, with labels of that key."""
     if not any(set(placements) - {"", "-"}):
         placements = ()
     words = [word for text in ("placement", *placements) for word in text.split()]
@@ -50,12 +77,19 @@ def written(
     for columns in layout.packed(blocks, taken):
         for rows in layout.pages(labels, layout.LABEL + layout.left(columns, taken)):
             caption = f"{title} (continued)." if found else f"{title}. {about}"
-            found.append(_one(labels, placements, place, columns, rows, caption))
+            own = f"{key}:{len(found) + 1}" if found else key
+            found.append(_one(labels, placements, place, columns, rows, caption, own))
     return "\n".join(found)
 
 
 def _one(
-    labels: Sequence[str], placements: Sequence[str], place: float, columns: Sequence[Column], rows: range, caption: str
+    labels: Sequence[str],
+    placements: Sequence[str],
+    place: float,
+    columns: Sequence[Column],
+    rows: range,
+    caption: str,
+    key: str,
 ) -> str:
     spec = [BROKEN + "X", *([f"{BROKEN}p{{{place:.0f}pt}}"] if placements else []), "r" * len(columns)]
     head = ["variant", *(["placement"] if placements else []), *(tex(c.head) for c in columns)]
@@ -72,8 +106,8 @@ def _one(
     for i in rows:
         named = [breakable(labels[i]), *([_dashed(placements[i], breakable)] if placements else [])]
         lines.append(" & ".join([*named, *(c.made[i] for c in columns)]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabularx}", rf"\caption[]{{\raggedright {caption}}}", r"\end{table}", ""]
-    return "\n".join(lines)
+    lines += [r"\bottomrule", r"\end{tabularx}", rf"\caption[]{{\raggedright {caption}}}"]
+    return "\n".join([*lines, rf"\label{{tab:{key}}}", r"\end{table}", ""])
 
 
 def result(text: str, place: int, mark: str) -> str:
@@ -149,17 +183,33 @@ def _dashed(text: str, form: Callable[[str], str] = tex) -> str:
     return "--" if text in ("-", "−") else form(text)
 
 
-def caption(table: Table) -> str:
-    """What the table says of its numbers, in LaTeX."""
-    group = list(table.rows)
+def legend(table: Table) -> str:
+    """What the marks of a table mean, in LaTeX: the same of every table that has the same kinds of them."""
     text = r"Mean $\pm$ sample standard deviation over seeds; best in bold, second underlined."
     if table.differs:
-        names = ", ".join(shared.baselines(table))
-        how = "; ".join(shared.methods(table))
-        text += rf" $^{{+}}$, $^{{-}}$: better, worse than the baseline ({breakable(names)}) at the 5\,\% level after "
-        text += f"Holm's correction over a column ({breakable(how)}); p: so corrected."
+        text += r" $^{+}$, $^{-}$: better, worse than the baseline at the 5\,\% level after Holm's correction over a "
+        text += "metric's comparisons on the data set; p: so corrected; intervals are not."
     if any(table.front.values()):
         text += r" $^{\ast}$: no other row is better at no more of this cost."
-    if shared.sources(group):
-        text += " " + shared.cited(group, breakable, "Published", "Calculated")
     return text
+
+
+def caption(table: Table, like: str = "") -> str:
+    """What the table says of its numbers, in LaTeX.
+
+    Args:
+        like: key of the table that says what the marks mean, if another does.
+    """
+    group = list(table.rows)
+    parts = [rf"Marks as in Table~\ref{{tab:{like}}}." if like else legend(table)]
+    about = [shared.seeds_text(group)]
+    if table.differs:
+        about += [
+            f"baseline {breakable(shared.against([table]))}",
+            f"test: {breakable('; '.join(shared.methods(table)))}",
+        ]
+    if about := "; ".join(filter(None, about)):
+        parts.append(about[:1].upper() + about[1:] + ".")
+    if shared.sources(group):
+        parts.append(shared.cited(group, breakable, "Published", "Calculated"))
+    return " ".join(parts)

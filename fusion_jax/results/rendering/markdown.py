@@ -12,7 +12,7 @@ from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.table import COST_HEADS, Table
 from fusion_jax.results.tables import Row
 
-_MARKUP = re.compile(r"[\\|`*<]|(?<!\w)_|_(?!\w)|~(?=~)|\](?=\()")  # a_b is text, _a_ is not
+_MARKUP = re.compile(r"[\\|`*]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|~(?=~)|\](?=\()")  # a_b and a < b are text, _a_ is not
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import compare, families, pareto, tables
+from fusion_jax.results import across, compare, families, pareto, tables
 from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.tables import Row
 from fusion_jax.zoo import nearest
@@ -26,8 +26,10 @@ class Table:
         metrics: the columns.
         lead: the metric that stands for the table: the task's own, or the first; "" where no row has any.
         places: {metric: {index of a row: 1 for the best mean of its protocol and setting, 2 for the second of three or
-            more}}.
+            more}}; equal means share a place, and of several that are best none is the second.
         compared: {metric: {index of a row: the row against the baseline}}.
+        corrected: {metric: over how many comparisons Holm's correction is}: all on the data set of which something is
+            known, those of rows among them that lack a value and show a dash.
         front: {cost: indices of the rows that no other beats in both the lead and this cost}.
     """
 
@@ -37,6 +39,7 @@ class Table:
     places: Mapping[str, Mapping[int, int]]
     compared: Mapping[str, Mapping[int, Comparison]]
     front: Mapping[str, frozenset[int]]
+    corrected: Mapping[str, int]
 
     @property
     def differs(self) -> bool:
@@ -82,14 +85,15 @@ def of(group: Sequence[Row], *, baseline: str = BASELINE) -> Table:
         if row.values:
             kinds.setdefault((row.protocol, row.setting), []).append(i)
     at = {id(row): i for i, row in enumerate(group)}
-    places, compared = {}, {}
+    places, compared, corrected = {}, {}, {}
     for metric in columns:
         places[metric] = {i: p for own in kinds.values() for i, p in _places(group, own, metric).items()}
         found = compare.against(group, metric, baseline)
         known = [c for c in found if np.isfinite(mean(c.a, metric) + mean(c.b, metric))]  # others show a dash
         compared[metric] = {at[id(c.a)]: c for c in known}
+        corrected[metric] = sum(bool(np.isfinite(c.p)) for c in found)
     front = {cost: frozenset(i for own in kinds.values() for i in _front(group, own, lead, cost)) for cost in PRICED}
-    return Table(tuple(group), columns, lead, places, compared, front)
+    return Table(tuple(group), columns, lead, places, compared, front, corrected)
 
 
 def kinds(group: Sequence[Row]) -> list[tuple[str, str]]:
@@ -104,9 +108,16 @@ def mean(row: Row, metric: str) -> float:
 
 
 def _places(group: Sequence[Row], own: Sequence[int], metric: str) -> dict[int, int]:
-    sign = metrics.sign(metric)
-    ranked = sorted((-sign * value, i) for i in own if np.isfinite(value := mean(group[i], metric)))
-    return {i: place for place, (_, i) in enumerate(ranked[: 2 if len(ranked) > 2 else 1], 1)}
+    return best_two({i: metrics.sign(metric) * mean(group[i], metric) for i in own})
+
+
+def best_two(scores: Mapping[int, float]) -> dict[int, int]:
+    """{key: 1 of the best, 2 of the second of three or more} of {key: score}, where more is better; see `Table`."""
+    known = {key: score for key, score in scores.items() if np.isfinite(score)}
+    ranks = across.rank(np.array([list(known.values())]))[0]
+    best, *rest = np.unique(ranks) if known else [0]
+    shown = [best, *rest[:1]] if len(known) > 2 and (ranks == best).sum() == 1 else [best]
+    return {key: 1 + shown.index(rank) for key, rank in zip(known, ranks, strict=True) if rank in shown}
 
 
 def _front(group: Sequence[Row], own: Sequence[int], metric: str, cost: str) -> list[int]:
@@ -156,9 +167,22 @@ def name(row: Row) -> str:
     return row.name if row.placement == "-" else f"{row.name} ({row.placement})"
 
 
+def tuned_alike(rows: Sequence[Row]) -> int:
+    """With how many trials the fusions were tuned where all had as many, else 0."""
+    trials = {row.trials for row in rows if row.values and row.role == "fusion"}
+    return trials.pop() if len(trials) == 1 else 0
+
+
 def baselines(table: Table) -> list[str]:
     """The rows that others are compared with, by name."""
     return list(dict.fromkeys(name(c.b) for found in table.compared.values() for c in found.values()))
+
+
+def against(made: Sequence[Table]) -> str:
+    """The rows that others are compared with, and where a column has several of them, which is whose."""
+    names = ", ".join(dict.fromkeys(each for table in made for each in baselines(table)))
+    several = any(len({name(c.b) for c in found.values()}) > 1 for table in made for found in table.compared.values())
+    return names + " (the one placed as the row is, else the first)" * several
 
 
 def methods(table: Table) -> list[str]:
@@ -168,6 +192,17 @@ def methods(table: Table) -> list[str]:
 
 def seeds(row: Row) -> str:
     return "-" if row.published else str(max((len(v) for v in row.values.values()), default=0))
+
+
+def counts(rows: Sequence[Row]) -> list[int]:
+    """How many seeds each of the rows has that were run."""
+    return [len(next(iter(row.values.values()))) for row in rows if row.values]
+
+
+def seeds_text(rows: Sequence[Row]) -> str:
+    """ "10 seeds", "3 to 10 seeds" of the rows that were run; "" where none was."""
+    low, high = min(counts(rows), default=0), max(counts(rows), default=0)
+    return f"{low} to {high} seeds" if low < high else f"{low} seed{'s' * (low != 1)}" if low else ""
 
 
 def has_fixed(group: Sequence[Row]) -> bool:
@@ -197,12 +232,11 @@ def difference(table: Table, i: int, *, percent: bool = False) -> tuple[str, str
 
 
 def p_text(p: float, *, equal: bool = False) -> str:
-    """A p in three digits: "0.031", "<0.001", "-"; in a sentence with the sign, "= 0.031"."""
+    """A p in three digits: "0.031", "<0.001", ">0.999", "-"; in a sentence with the sign, "= 0.031", "< 0.001"."""
     if not np.isfinite(p):
         return "-"
-    if p < 0.001:
-        return "< 0.001" if equal else "<0.001"
-    return "= " * equal + f"{p:.3f}"
+    sign, digits = ("<", "0.001") if p < 0.001 else (">", "0.999") if p >= 0.9995 else ("=" * equal, f"{p:.3f}")
+    return sign + " " * equal + digits
 
 
 def cost_text(row: Row, cost: str) -> str:

@@ -1,5 +1,7 @@
 """The difference plot: dots, intervals, an axis that is zoomed; any number of rows, any names."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,10 @@ def test_differences_of_one_row_of_many_and_of_long_names(count, name):
     figure = differences.figure([shared.of(study(count, name=name)), shared.of(study(2, "b"))])
     assert inside(figure) and all(apart(ax.get_yticklabels()) for ax in figure.axes)
     assert len(figure.axes[0].get_yticklabels()) == min(count, differences.SHOWN)
+
+
+def test_the_title_says_which_baseline_is_whose():
+    rows = [dataclasses.replace(r, placement=place) for place in ("before", "after") for r in study(2)]
+    titles = [differences.figure([shared.of(own)]).axes[0].get_title(loc="left") for own in (rows[:3], rows)]
+    assert titles[0] == "toy: baseline concat_mlp (before)"
+    assert titles[1] == "toy: baseline concat_mlp (placed as the row is, if it is there)"

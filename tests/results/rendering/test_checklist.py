@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -65,6 +66,12 @@ def test_what_differs_beside_the_fusion_is_named(answers):
     assert answers(cells)["conditions"] == ("partly", "they differ in training.epochs too")
 
 
+def test_what_was_chosen_by_tuning_is_no_other_condition(answers):
+    cells = {**FUSIONS, "gmu": dict(model__fusion__name="gmu", model__rate=0.3)}
+    chosen = answers(cells, change=lambda row: dataclasses.replace(row, trials=2, chosen={"model.rate": 0.3}))
+    assert chosen["conditions"][0] == "yes"
+
+
 def test_rows_that_stand_beside_the_fusions(answers):
     beside = {
         "m0": dict(data__modalities=("m0",)),
@@ -83,3 +90,13 @@ def test_few_seeds_missing_rows_and_test_selection(answers):
     assert found["planned"] == ("partly", "without a result: gmu")
     assert found["selected"][0] == "no" and found["learned"][0] == "no"
     assert found["tested"] == ("no", "no two rows can be compared") and found["size"][0] == "not known"
+
+
+def test_the_comparisons_are_those_of_the_correction(answers):
+    def without_a_seed(row):
+        values = row.values["accuracy"].copy()
+        values[0] = np.nan if row.label == "mean" else values[0]
+        return dataclasses.replace(row, values=dict(accuracy=values))
+
+    cells = {**FUSIONS, "mean": dict(model__fusion__name="mean")}
+    assert answers(cells, change=without_a_seed)["tested"][1].startswith("2 comparisons"), "and the table shows one"

@@ -85,3 +85,22 @@ def test_rows_that_do_not_fit_a_page_go_on_in_another_table():
 def test_the_published_rows_are_cited_in_the_caption():
     tex = latex.render(shared.of([row("a", noisy(0.7)), known("theirs & others", 0.9)]))
     assert r"theirs \& others [known, 1]" in tex and "Calculated: 1: S.}" in tex
+
+
+def test_every_table_has_a_label_of_its_own_and_what_marks_mean_is_said_once():
+    names = ("a b", "a_b", "grid")
+    made = [shared.of([row("concat_mlp", noisy(0.7), data=d), row("gmu", noisy(0.8, draw=1), data=d)]) for d in names]
+    made.append(shared.of(study(60, "long")))
+    tex = "\n".join([grid.latex(grid.of(made)), latex.every(made)])
+    labels = re.findall(r"\\label\{tab:(.*)\}", tex)
+    assert labels[0] == "grid" and {"a-b", "a-b-2", "grid-2", "long", "long:2"} < set(labels)
+    assert len(set(labels)) == len(labels) == tex.count(r"\begin{table}")
+    assert tex.count("standard deviation") == 2, "of the grid, and of the tables"
+    assert tex.count(r"Marks as in Table~\ref{tab:a-b}. 10 seeds; baseline concat\_mlp (before); test: ") == 3
+    alone = shared.of([row("gmu", noisy(0.8))])
+    assert "Marks as" not in latex.every([alone, made[0]]), "where others have more kinds of them they say it"
+
+
+def test_captions_say_how_many_seeds():
+    tex = latex.render(shared.of([row("a", noisy(0.7, seeds=3)), row("b", noisy(0.7, seeds=8, draw=1))]))
+    assert " 3 to 8 seeds; baseline a (before); test: Student t." in tex

@@ -23,3 +23,7 @@ def test_what_tuning_chose_stands_below():
     tuned = row("gmu (tuned, 20 trials)", noisy(0.8), trials=20, chosen={"optimizer.learning_rate": 0.00312345})
     text = markdown.render(shared.of([row("concat_mlp", noisy(0.7, draw=1)), tuned]))
     assert "Chosen by tuning: gmu (tuned, 20 trials) (before): learning_rate=0.00312." in text
+
+
+def test_less_than_is_text_and_a_tag_is_not():
+    assert markdown.plain("p < .001, a <- b") == "p < .001, a <- b" and markdown.plain("<b> </i>") == r"\<b> \</i>"

@@ -20,6 +20,47 @@ def test_best_and_second_of_each_protocol_and_setting():
     assert shared.kinds(rows) == [("honest", "default"), ("paper", "default")]
 
 
+def test_equal_means_share_their_place():
+    a, b, c, d = (noisy(m, draw=k) for k, m in enumerate((0.8, 0.8, 0.7, 0.7)))
+    ties = [row("a", a), row("b", b + 1e-16), row("c", c)]
+    assert shared.of(ties).places["accuracy"] == {0: 1, 1: 1}, "two are best, so the next is no second"
+    assert shared.of([*ties[1:], row("d", d)]).places["accuracy"] == {0: 1, 1: 2, 2: 2}
+    assert shared.of(ties[:2]).places["accuracy"] == {0: 1, 1: 1}
+
+
+def test_what_is_equal_depends_on_the_scale():
+    assert shared.best_two({0: 1e-13, 1: 3e-13, 2: 2e-13}) == {1: 1, 2: 2}, "small numbers differ"
+    assert shared.best_two({0: 3e6 + 1e-8, 1: 3e6, 2: 1.0, 3: np.nan}) == {0: 1, 1: 1}, "the last bits of large ones"
+    assert shared.best_two({0: 0.0, 1: 0.0}) == {0: 1, 1: 1} and shared.best_two({0: np.nan}) == {}
+
+
+def test_the_number_of_comparisons_is_that_of_the_correction():
+    lost = noisy(0.6, draw=3)
+    lost[2] = np.nan
+    table = shared.of(
+        [BASE, row("a", noisy(0.9, draw=1)), row("lost", lost), row("same", BASE.values["accuracy"] + 0.1)]
+    )
+    (found,) = (c for c in table.compared["accuracy"].values() if c.a.label == "a")
+    assert table.corrected == {"accuracy": 2}, "of a row with a missing seed too; nothing is known of a constant"
+    assert found.adjusted == pytest.approx(2 * found.p), "Holm over as many"
+
+
+def test_which_of_several_baselines_is_whose_is_said():
+    one = [BASE, row("gmu", noisy(0.75, draw=1))]
+    after = [dataclasses.replace(r, placement="after") for r in one]
+    assert shared.against([shared.of(one)]) == "concat_mlp (before)"
+    names = "concat_mlp (before), concat_mlp (after)"
+    assert shared.against([shared.of(one + after)]) == f"{names} (the one placed as the row is, else the first)"
+    others = [dataclasses.replace(r, data="b") for r in after]
+    assert shared.against([shared.of(one), shared.of(others)]) == names, "one in each table"
+
+
+def test_seeds_in_words():
+    some = [row("a", np.full(n, 0.7)) for n in (1, 3, 10)]
+    texts = [shared.seeds_text(rows) for rows in (some, some[:1], some[1:2], [row("none", error="no")])]
+    assert texts == ["1 to 10 seeds", "1 seed", "3 seeds", ""]
+
+
 def test_of_errors_the_smallest_is_first():
     rows = [
         row(n, dict(rmse=noisy(m, draw=m)), task="values", primary="rmse") for n, m in (("a", 3), ("b", 1), ("c", 2))
@@ -93,5 +134,7 @@ def test_costs_in_few_characters(cost, value):
 
 
 def test_p_has_three_digits_or_is_small():
-    assert [shared.p_text(p) for p in (0.0314, 0.0009, np.nan, 1.0)] == ["0.031", "<0.001", "-", "1.000"]
-    assert [shared.p_text(p, equal=True) for p in (0.0314, 0.0009)] == ["= 0.031", "< 0.001"]
+    numbers = (0.0314, 0.0009, 0.9994, 0.9996, 1.0, np.nan)
+    assert [shared.p_text(p) for p in numbers] == ["0.031", "<0.001", "0.999", ">0.999", ">0.999", "-"]
+    assert [shared.p_text(p, equal=True) for p in numbers[:2]] == ["= 0.031", "< 0.001"]
+    assert shared.p_text(1.0, equal=True) == "> 0.999"
