@@ -203,7 +203,7 @@ def _say_gaps(
         f"{count(int(gaps.any(0).sum()), 'column')}, filled per seed by the {impute} of its training rows"
     )
     there = x[has]
-    flat = gaps.any(0) & ~gaps.all(0)
+    flat = gaps.any(0) & ~gaps[has].all(0)
     flat[flat] = np.nanmin(there[:, flat], 0) == np.nanmax(there[:, flat], 0)
     if flat.any():
         shown = some(called[c] for c in np.flatnonzero(flat))
