@@ -15,6 +15,7 @@ With `data.toml` all of that can be said, and any keyword of `Dataset.from_table
     target = "diagnosis"
     edges = {ppi = "network.tsv"}
     k = 15
+    header = false   # where no file has a line of names
 """
 
 from __future__ import annotations
