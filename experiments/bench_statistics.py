@@ -26,7 +26,7 @@ from scipy import stats
 from sklearn.datasets import load_breast_cancer
 
 from fusion_jax.results import compare, influence, paired, sequential
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 FLAGS = flags.FLAGS
 ROWS, SEEDS, LIMIT = 12, 10, 30
@@ -100,7 +100,7 @@ def study(setting: Setting, rng: np.random.Generator, seeds: int) -> list[Row]:
         psi = [c - c.mean() for c in correct]
         known = dict(tested=tests[0], influence=dict(accuracy=np.array(psi)))
         if not setting.fixed:
-            met, of_met = influence.over_seeds(tests, [dict(accuracy=p[None]) for p in psi])
+            met, of_met = influence.by_seed(tests, [dict(accuracy=p[None]) for p in psi])
             known = dict(met=met, met_influence=of_met) if setting.test > setting.train else {}
         sizes = dict(train_rows=(setting.train,) * seeds, test_rows=(setting.test,) * seeds)
         about = dict(data="d", protocol="honest", setting="default", parameters=None, seconds=None)
@@ -129,8 +129,9 @@ def until(rows: list[Row]) -> tuple[list[compare.Comparison], float]:
 def first(row: Row, seeds: int) -> Row:
     """The row with its first seeds only."""
     fewer = {name: getattr(row, name)[:seeds] for name in ("seeds", "train_rows", "test_rows")}
-    values, psi = ({m: v[:seeds] for m, v in d.items()} for d in (row.values, row.influence))
-    return dataclasses.replace(row, values=values, influence=psi, **fewer)
+    each = ("values", "influence", "met_influence")
+    fewer |= {name: {m: v[:seeds] for m, v in getattr(row, name).items()} for name in each}
+    return dataclasses.replace(row, **fewer)
 
 
 def line(setting: Setting, studies: int, sequentially: bool) -> str:

@@ -10,6 +10,7 @@ The file is executed, and its mechanism is called on a graph of seven nodes. Exi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from fusion_jax import checking, terminal, zoo
 from fusion_jax.checking.base import ADVICE, FAILS, OK, UNASKED, Finding
-from fusion_jax.training.compilation import check_platform, use_cache
+from fusion_jax.training.compilation import check_platform, compiled_quickly, use_cache
 
 from . import arguments
 
@@ -36,8 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         check_platform()
         use_cache()
-        kind = checking.kind_of(args.name, args.kind)
-        findings = checking.check(args.name, kind)
+        # what the file prints is not among the findings
+        with contextlib.redirect_stdout(sys.stderr), compiled_quickly():
+            kind = checking.kind_of(args.name, args.kind)
+            findings = checking.check(args.name, kind)
     except FileNotFoundError as error:
         arguments.fail(error)
     except ValueError as error:

@@ -13,8 +13,11 @@ Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -28,7 +31,7 @@ from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import load_all, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.run.workers import default_workers
-from fusion_jax.study import Tuning
+from fusion_jax.study import Cell, Tuning
 from fusion_jax.training.compilation import check_platform, use_cache
 
 from . import arguments, listening
@@ -47,8 +50,13 @@ def main(argv):
     sweep()
 
 
-def sweep(tune: Tuning | None = None) -> None:
-    """Runs the study; its cells are tuned as it says itself, or by `tune`."""
+def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -> None:
+    """Runs the study.
+
+    Args:
+        tune: how it is tuned, made from its own `tune` or None; as it says itself if not given.
+        by: the flags that say so, which are a mistake where no cell is tuned by them.
+    """
     console = listening.console()
     failed, lost = 0, []
     try:
@@ -57,11 +65,19 @@ def sweep(tune: Tuning | None = None) -> None:
         source = study.load(file)
         with study.mistakes_in(file):
             own = getattr(source, "sweep", None)
-            cells = study.expand(FLAGS.config, own, argument or "", tune or getattr(source, "tune", None))
+            tuned = getattr(source, "tune", None)
+            tuned = tune(tuned) if tune else tuned
+            cells = study.expand(FLAGS.config, own, argument or "", tuned)
             by_all = study.set_by_all(own, argument or "") if own else ()
             claims = study.claims_of(source, file, argument or "")
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
+        if by and not any(tuned_by(cell, tuned) for cell in cells):
+            raise ValueError(
+                f"{', '.join(by)}: every cell of {file} says itself how it is tuned, add(..., tune=); change it "
+                "there, or leave the flags out"
+            )
         doubts += [f"{file} has no sweep(add): one cell"] if own is None else []
+        doubts += study.alike(cells)
         if FLAGS.dry_run:
             resolved(claims, cells, file)
             datasets = load_all(cells)
@@ -125,6 +141,12 @@ def sweep(tune: Tuning | None = None) -> None:
         sys.stdout.flush()
         os._exit(130)  # the compiled program of a running cell cannot be interrupted: what it wrote is whole
     sys.exit(1 if failed else 0)
+
+
+def tuned_by(cell: Cell, given: Tuning) -> bool:
+    """Whether a cell is tuned by that one, and not by one of its own."""
+    own = cell.tuning
+    return own is not None and own == dataclasses.replace(given, space={k: given.space.get(k) for k in own.space})
 
 
 def rows_of(store: Store) -> dict[str, str]:

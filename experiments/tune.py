@@ -5,28 +5,48 @@
         --space optimizer.learning_rate=1e-4,3e-2,log --space model.rate=0,.2,.5
 
 Without --space learning rate, dropout and weight decay are tuned as `fusion_jax/study/tuning.py` says. A study that
-says itself how it is tuned is run by `experiments.sweep`, which has all other flags too. Needs the extra `tune`.
+says itself how it is tuned, by `tune()` in its file, is tuned so, but for what a flag says here. All flags of
+`experiments.sweep` are there too. Needs the extra `tune`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
-from fusion_jax.study import tuning
+from fusion_jax.study import Tuning, tuning
 
 from . import arguments, sweep
 
 FLAGS = flags.FLAGS
 
 
+BUDGET = dict(space="space", trials="trials", sampler="sampler", seeds="tuning_seeds")  # flags by what they say
+
+
 def main(argv):
     del argv
-    try:
-        budget = dict(trials=FLAGS.trials, sampler=FLAGS.sampler, seeds=FLAGS.tuning_seeds)
-        asked = tuning.tune(arguments.space(FLAGS.space) if FLAGS.space else None, **budget)
-    except ValueError as error:
-        arguments.fail(error)
-    sweep.sweep(asked)
+    sweep.sweep(asked, [f"--{flag}" for flag in BUDGET.values() if FLAGS[flag].present])
+
+
+def asked(own: Any) -> Tuning:
+    """The tuning of a study: its own, or the default's, but for what the flags say.
+
+    Args:
+        own: `tune` of its file, None where it has none.
+    Raises:
+        ValueError: no such tuning; see `study.tuning.tune`.
+    """
+    told = {field: getattr(FLAGS, flag) for field, flag in BUDGET.items() if FLAGS[flag].present}
+    if "space" in told:
+        told["space"] = arguments.space(told["space"])
+    if own is None:
+        return tuning.tune(**told)
+    given = tuning.as_tuning(own)
+    fields = dict(space=given.space, sampler=given.sampler, seeds=len(given.seeds), draw=given.draw) | told
+    points = fields["sampler"] == "grid" and told.keys() & {"space", "sampler"}  # another grid has other ones
+    return tuning.tune(**dict(trials=None if points else given.trials) | fields)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pathlib
+import stat
 from typing import Any
 
 from etils import epath
@@ -66,4 +68,21 @@ def read_checked(path: epath.Path, expected: str) -> bytes:
         raise Damaged(f"{os.fspath(path)} is missing") from error
     if (found := digest(content)) != expected:
         raise Damaged(f"{os.fspath(path)} is damaged: its sha256 is {found}, {expected} was written")
+    return content
+
+
+def read_small(path: str | os.PathLike, most: int) -> bytes:
+    """The bytes of a file of this machine that anybody may have written: a plain one, no link, no device.
+
+    Raises:
+        OSError: it is not there, or is something else, or longer than `most` bytes.
+    """
+    name = os.fspath(path)
+    opened = os.open(name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(opened, "rb") as file:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", name)
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"has more than {most} bytes", name)
     return content

@@ -129,13 +129,19 @@ def get(kind: str, name: str) -> Any:
     A file's mechanism is the one whose name, in lower case without underscores, is the file's.
     """
     mod = module(kind, name)
-    flat = short(name).replace("_", "").lower()
+    flat, own = short(name).replace("_", "").lower(), {}
     for attribute, value in vars(mod).items():
-        own = getattr(value, "__module__", None) == mod.__name__
-        if own and callable(value) and attribute.replace("_", "").lower() == flat:
-            return value
+        if getattr(value, "__module__", None) == mod.__name__ and callable(value):
+            if attribute.replace("_", "").lower() == flat:
+                return value
+            own[attribute] = value
     where = mod.__name__ if not is_path(name) else name
-    raise ValueError(f"{where} defines no class or function named like its file ({name!r})")
+    wanted = "".join(part.capitalize() for part in short(name).split("_"))
+    found = ", ".join(attribute for attribute in own if not attribute.startswith("_")) or "none"
+    raise ValueError(
+        f"{where} defines no class or function named like its file ({name!r}): expected {wanted} (or {short(name)}), "
+        f"found {found}"
+    )
 
 
 def info(kind: str, name: str) -> Any:

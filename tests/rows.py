@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_jax.results import tables
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import KNOWN, Row
 
 
 def row(label: str, values: Any = None, placement: str = "before", *, data: str = "toy", **fields: Any) -> Row:
@@ -18,7 +17,7 @@ def row(label: str, values: Any = None, placement: str = "before", *, data: str 
     return Row(label, placement, data, "honest", "default", scores, **{**about, **fields})
 
 
-def known(label: str, accuracy: float, kind: str = tables.KNOWN, **fields: Any) -> Row:
+def known(label: str, accuracy: float, kind: str = KNOWN, **fields: Any) -> Row:
     """A row that is not run."""
     given = dict(accuracy=(accuracy, None))
     return Row(label, "-", fields.pop("data", "toy"), kind, "", {}, None, None, published=given, source="S", **fields)

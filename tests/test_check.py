@@ -1,9 +1,13 @@
 """The command `check`: a line a rule, JSON, exit statuses."""
 
+import contextlib
+import io
 import json
 
+import jax
 import pytest
 
+import experiments.check
 from tests import tiny
 from tests.checking.mine import write
 
@@ -37,6 +41,18 @@ def test_one_that_breaks_it_says_what_to_do(tmp_path):
     broken = [row["rule"] for row in found["rules"] if row["verdict"] == "fails"]
     assert status == 1 and found["kind"] == "loss" and "rows of weight 0 have no influence" in broken
     assert set(found["rules"][0]) == {"rule", "verdict", "found", "do"}
+
+
+def test_what_the_file_prints_is_not_among_the_findings(tmp_path):
+    path = write(
+        tmp_path, "loss", ("INFO =", 'print("loaded")\n\nINFO ='), ("    p = jnp", '    print("called")\n    p = jnp')
+    )
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        with pytest.raises(SystemExit):
+            experiments.check.main([path, "--json"])
+    assert json.loads(out.getvalue())["kind"] == "loss"
+    assert "loaded" in err.getvalue() and "called" in err.getvalue()
+    assert not jax.config.read("jax_disable_most_optimizations"), "what is compiled behind it is compiled as ever"
 
 
 def test_a_broken_file_is_one_line(tmp_path):

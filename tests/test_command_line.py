@@ -239,6 +239,12 @@ def test_a_misspelt_sweep_is_said(study_file, tmp_path):
     assert status == 0 and f"warning: {file} has no sweep(add): one cell" in out and "mean" in out
 
 
+def test_rows_whose_labels_differ_in_capitals_only_are_said(study_file, tmp_path):
+    file = study_file({**LR, "label": "Control"}, {**RBF, "label": "control"})
+    status, out = run(file, tmp_path / "r", "--dry_run")
+    assert status == 0 and "warning: rows 'Control' and 'control' differ between small and capital letters only" in out
+
+
 def test_rows_that_leave_the_tables_of_a_folder_are_named(study_file, tmp_path):
     assert "warning" not in run(study_file(LR, LP), tmp_path / "r")[1]
     assert "warning" not in run(study_file(LR, LP), tmp_path / "r", "--config.seeds=3")[1]

@@ -79,6 +79,11 @@ def test_the_simple_baseline_has_the_size_of_the_others_wherever_it_stands(name)
         pytest.skip(lacks)
     found = [c for c in cells("ablations/tokens.py", f"match,{name}") if c.plan.model.fusion.name == "late_transformer"]
     loaded = data.load(name, **found[0].plan.data.options)
-    assert [c.plan.model.placement for c in found] == ["before", "after", "interleaved"]
+    assert [c.plan.model.placement for c in found] == [
+        "before",
+        "after",
+        "interleaved",
+        "before",
+    ]  # the last without graph
     assert all(c.seeds == 10 and c.plan.size.like == "concat_mlp" for c in found)
     assert all(at_its_size(c.plan, loaded).model.dim > 1 for c in found)

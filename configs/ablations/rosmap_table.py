@@ -12,7 +12,8 @@ patients and keeps the epoch best on the test patients, `honest` trains on 196 a
 One of the 106 test patients is 0.94 points: differences below 3 points mean little, whatever the standard deviation
 over seeds, which all share these patients. Wilson's 95 % interval of 85 right ones among them, .802, is .716 to .867.
 
-Accuracy over the first 5 seeds (32 cells, 42 minutes on two shared CPU cores; the random forest came later):
+Accuracy over five seeds, `--config.seeds=5`; without it there are ten (32 cells, 42 minutes on two shared CPU cores;
+the random forest came later):
 
     MOGONET, last epoch        paper 0.813 ± 0.010   honest 0.770 ± 0.020   (published 0.815 ± 0.023)
     MOGONET, best epoch        paper 0.864 ± 0.008   honest 0.791 ± 0.012

@@ -13,6 +13,7 @@ from fusion_jax.analysis.base import Report
 from fusion_jax.records import Info
 from fusion_jax.results import tables
 from fusion_jax.results.figures import new_figure, spread_out, wrapped
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
 from fusion_jax.zoo import nearest
 
@@ -62,7 +63,7 @@ def cost_against_score(store: Store, *, cost: str = "seconds", metric: str = "")
     return Report({"rows": table}, sentence, {"front": functools.partial(_figure, table, cost)}, note=note)
 
 
-def _line(row: tables.Row, cost: str, metric: str) -> dict | None:
+def _line(row: Row, cost: str, metric: str) -> dict | None:
     values = row.values.get(metric)
     if values is None or not np.isfinite(values).all() or getattr(row, cost) is None:
         return None

@@ -7,6 +7,7 @@ What it trains is a study like any other, in a folder like any other: called aga
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
 import pathlib
 import sys
@@ -88,7 +89,11 @@ def ablate(
         FileNotFoundError: no such file or folder.
         OSError: the results folder cannot be written, or another process writes to it.
     """
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, numbers.Integral) or jobs < 1):
+        raise ValueError(f"jobs={jobs!r}; expected a whole number, at least 1, or None")
     sources = [loaded(source) for source in (data if isinstance(data, list) else [data])]
+    if not sources:
+        raise ValueError("data is empty, expected at least one data set")
     fusions = [_fusion(fusion) for fusion in _listed(fusions, "fusions")]
     placements = _placements(placements)
     changes = {**(config or {}), **{key.replace("__", "."): value for key, value in keys.items()}}
@@ -96,6 +101,8 @@ def ablate(
     cells = [cell for source in sources for cell in _cells(source, fusions, placements, **told)]
     claimed = study.claims_of(types.SimpleNamespace(claims=lambda: list(claims)))
     resolved(claimed, cells)  # a row that is not there is said before anything is trained
+    for doubt in study.alike(cells):
+        warnings.warn(doubt, stacklevel=2)
     check_platform()
     use_cache()
     store = Store(_place(workdir, sources), create=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from fusion_jax import metrics
 from fusion_jax.results import tables
 from fusion_jax.results.compare import Comparison
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 WHERE = ("data", "protocol", "setting")  # columns of what all rows have in common are left out
 

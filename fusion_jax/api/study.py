@@ -20,8 +20,8 @@ from fusion_jax.results import claims, compare, report
 from fusion_jax.results.calibration_study import collect
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import every
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 
 def load_study(

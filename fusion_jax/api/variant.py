@@ -18,8 +18,8 @@ from fusion_jax.model import Model
 from fusion_jax.records import Batch, Context, Output
 from fusion_jax.results import measured
 from fusion_jax.results.restore import Restored, restore
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 from fusion_jax.study.tuning import untuned
 from fusion_jax.training.compilation import own_settings
 

@@ -22,6 +22,9 @@ Rule = Callable[[Any], None]
 OK, FAILS, ADVICE, UNASKED = "ok", "fails", "advice", "not asked"
 
 
+_WORDLESS = {SystemExit: "it ends the program"}
+
+
 class Broken(Exception):
     """A rule that is not kept.
 
@@ -92,10 +95,13 @@ def ask(make: Callable[[], Any], asked: Iterable[Rule], file: str) -> Iterable[F
     asked, seen, case = list(asked), set(), None
     try:
         case = make()
+        _build(case)
     except (Exception, SystemExit) as error:
-        yield _failed("it can be built", error, file)
-        yield from (Finding(in_words(rule), UNASKED) for rule in asked)
-        return
+        yield (finding := _failed("it can be built", error, file))
+        if case is None:
+            yield from (Finding(in_words(rule), UNASKED) for rule in asked)
+            return
+        seen.add(finding.found)
     for rule in asked:
         try:
             rule(case)
@@ -107,11 +113,28 @@ def ask(make: Callable[[], Any], asked: Iterable[Rule], file: str) -> Iterable[F
             yield Finding(finding.rule, UNASKED) if known else finding
 
 
+def _build(case: Any) -> None:
+    """Makes the module of a case that has one. Raises what it raises; of one that does not take what it is given, what
+    to do."""
+    if not hasattr(type(case), "module"):
+        return
+    try:
+        _ = case.module
+    except TypeError as error:
+        takes = inspect.signature(case.mechanism.__init__).parameters
+        missing = [name for name in case.given[1] if name not in takes]
+        if not missing:
+            raise
+        signature = f"def __init__(self, {', '.join(case.given[0])}, *, {', '.join(case.given[1])})"
+        raise Broken(f"TypeError: {error}", f"take {', '.join(missing)}: {signature}") from error
+
+
 def _failed(rule: str, error: BaseException, file: str) -> Finding:
     """What an error says; of one that is not the package's own its type, and the line of the file that led to it."""
     if isinstance(error, Broken):
         return Finding(rule, ADVICE if isinstance(error, Advice) else FAILS, error.found, error.do)
-    said = re.sub(r" \(https?://\S+\)", "", (str(error).strip() or "no words").splitlines()[0])
+    words = str(error).strip() or _WORDLESS.get(type(error), "no words")
+    said = re.sub(r" \(https?://\S+\)", "", words.splitlines()[0])
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     what = said if isinstance(error, ValueError) and not lines else f"{type(error).__name__}: {said}"
     return Finding(rule, FAILS, f"{what:.300}", f"see {pathlib.Path(file).name}, line {lines[-1]}" if lines else "")

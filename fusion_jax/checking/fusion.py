@@ -304,15 +304,26 @@ def without_a_key_nothing_is_random(case):
 
 
 def a_call_leaves_its_parameters_as_they_are(case):
-    """Whatever the number of nodes, there are as many of the same shapes."""
-    module = case.build(0)
-    before = _shapes(module)
+    """Whatever the number of nodes, there are as many of the same shapes; by tracing, which computes nothing."""
     for x, mask, graph in ((case.x, case.mask, case.graph), case.padded):
-        module(jnp.asarray(x), jnp.asarray(mask), graph, inputs.context(len(x)).told(case.needs))
-        after = _shapes(module)
+        before, after = _around_a_call(case, x, mask, graph)
         new = ", ".join(sorted(k for k in after if after[k] != before.get(k)))
         do = "make all parameters in __init__; none can have an axis of nodes"
         expect(after == before, f"a call of {len(x)} nodes makes or changes the parameters {new}", do)
+
+
+def _around_a_call(case, x, mask, graph) -> list[dict[str, tuple]]:
+    """The shapes of the parameters before and after a call."""
+    found = []
+
+    def call(x, mask, graph):
+        module = case.build(0)
+        found.append(_shapes(module))
+        module(x, mask, graph, inputs.context(len(x)).told(case.needs))
+        found.append(_shapes(module))
+
+    jax.eval_shape(call, x, mask, graph)
+    return found
 
 
 def _shapes(module) -> dict[str, tuple]:

@@ -71,7 +71,7 @@ def executed(path: str) -> Any:
             raise
         own = [f.lineno for f in traceback.extract_tb(cause.__traceback__) if f.filename == zoo.absolute(path)]
         line = cause.lineno if isinstance(cause, SyntaxError) else own[-1] if own else "?"
-        said = cause.msg if isinstance(cause, SyntaxError) else cause
+        said = cause.msg if isinstance(cause, SyntaxError) else str(cause) or "it ends the program"
         raise ValueError(f"{os.fspath(path)}, line {line}: {type(cause).__name__}: {said}") from cause
 
 

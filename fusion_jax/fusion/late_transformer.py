@@ -12,6 +12,9 @@ variant of one token a modality; the other hands the encoders' whole sequences o
 Ours: the encoders before it and the linear head behind it are the model's, so that every fusion has the same ones
 (theirs are MLPs a modality and Kaiming-initialised); matrices start as in `nn.transformer` (theirs as in PyTorch); and
 the width is the study's (theirs 512), to which half the width, 256 in their file, is carried over as D / 2.
+
+It has no `align`: the positions are fixed numbers in the coordinates of its features. x T + p is not (x + p) T, so that
+neurons in another order compute something else, and there is no symmetry for a map to undo.
 """
 
 from __future__ import annotations

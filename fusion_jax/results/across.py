@@ -11,7 +11,7 @@ from scipy import stats
 
 from fusion_jax import metrics
 from fusion_jax.results import paired
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 LEVEL = 0.05
 
@@ -58,8 +58,8 @@ class Across:
 def across(table: Sequence[Row], metric: str = "") -> Across:
     """The rows that all data sets of a table have, ranked over the data sets.
 
-    A row is the same on two data sets where label, placement and protocol are; and the setting, where a data set has
-    such a row in several. Published rows take no part.
+    A row is the same on two data sets where label, placement and protocol are; and the setting, where some data set has
+    such a row in several settings. Published rows take no part.
 
     Args:
         metric: "" for each data set's primary one.
@@ -104,16 +104,22 @@ def across(table: Sequence[Row], metric: str = "") -> Across:
 
 def _means(table: Sequence[Row], metric: str) -> dict[str, dict[str, tuple[float, str]]]:
     """{data: {row: (mean, metric)}} of the rows that have a value of the metric."""
+    able = [(row, metric or row.primary) for row in table]
+    able = [(row, own) for row, own in able if own in row.values and np.isfinite(row.values[own]).all()]
+    settings: dict[tuple[str, str], set[str]] = {}
+    for row, _ in able:
+        settings.setdefault((row.data, _name(row)), set()).add(row.setting)
+    several = {name for (_, name), there in settings.items() if len(there) > 1}
     held: dict[str, dict[str, tuple[float, str]]] = {}
-    for row in table:
-        own = metric or row.primary
-        if own not in row.values or not np.isfinite(row.values[own]).all():
-            continue
-        name = f"{row.name}, {row.placement}" + (f", {row.protocol}" if row.protocol != "honest" else "")
-        of_data = held.setdefault(row.data, {})
-        name = f"{name}, {row.setting}" if name in of_data else name
-        of_data[name] = float(np.mean(row.values[own])), own
+    for row, own in able:
+        name = _name(row)
+        name += f", {row.setting}" if name in several else ""
+        held.setdefault(row.data, {})[name] = float(np.mean(row.values[own])), own
     return held
+
+
+def _name(row: Row) -> str:
+    return f"{row.name}, {row.placement}" + (f", {row.protocol}" if row.protocol != "honest" else "")
 
 
 def rank(scores: np.ndarray) -> np.ndarray:

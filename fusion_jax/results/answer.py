@@ -21,7 +21,7 @@ from fusion_jax.results.compare import BASELINE, Comparison
 from fusion_jax.results.rendering import grid
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.table import Table, name
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import UNFINISHED, Row
 from fusion_jax.study import tuning
 
 LIMIT = 450  # characters
@@ -143,8 +143,8 @@ def _first_rank(made: Sequence[Table]) -> list[Clause]:
 def _limits(table: Sequence[Row]) -> list[Clause]:
     """What limits all of it: rows that are missing, seeds, tuning, selection on test rows."""
     run = [row for row in table if not row.published]
-    failed = sum(not row.values and row.error != tables.UNFINISHED for row in run)
-    waiting = sum(not row.values and row.error == tables.UNFINISHED for row in run)
+    failed = sum(not row.values and row.error != UNFINISHED for row in run)
+    waiting = sum(not row.values and row.error == UNFINISHED for row in run)
     partly = sum(bool(row.values) and bool(row.cell) and row.label != row.name for row in run)
     parts = [f"{count(n, one, many)}" for n, one, many in (
         (failed, "row failed", "rows failed"),

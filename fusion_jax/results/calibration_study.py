@@ -8,8 +8,8 @@ import numpy as np
 
 from fusion_jax.results.calibration import GRID
 from fusion_jax.results.figures import new_figure, reliability, risk_coverage, wrapped
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 SHOWN = 6  # rows a panel
 

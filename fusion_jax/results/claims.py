@@ -17,12 +17,15 @@ import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.results import paired, power, tables
+from fusion_jax.results.data_names import data_names, problem
 from fusion_jax.results.differences import Difference, difference
+from fusion_jax.results.entries import placed
 from fusion_jax.results.equivalence import outside
 from fusion_jax.results.families import is_named, usable
 from fusion_jax.results.paired import Estimate
+from fusion_jax.results.row import Row
+from fusion_jax.results.singles import SINGLE, SINGLE_PAPER, is_single
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 from fusion_jax.study import Cell, Claim, flatten, unknown
 from fusion_jax.study.tuning import untuned
 from fusion_jax.zoo import nearest
@@ -68,7 +71,7 @@ def resolved(claims: Sequence[Claim], cells: Sequence[Cell], file: str = "") -> 
     """
     if not claims:
         return []
-    names = tables.data_names([cell.plan.data for cell in cells])
+    names = data_names([cell.plan.data for cell in cells])
     listed = [_Listed.of(cell, names) for cell in cells]
     listed += [row for cell in listed for row in cell.derived(listed)]
     return [_resolved(claim, listed, f"{file}: claim" if file else "claim") for claim in claims]
@@ -87,10 +90,10 @@ class _Listed:
 
     @classmethod
     def of(cls, cell: Cell, names: Mapping[str, str]) -> _Listed:
-        part, (name, placement) = cell.plan.data, tables.placed(cell.label, cell.plan)
+        part, (name, placement) = cell.plan.data, placed(cell.label, cell.plan)
         kind = cell.plan.protocol, part.setting or "default"
         config = flatten(cell.config)
-        return cls(name, placement, names[tables.problem(part)], kind, config, tables.is_single(cell.plan))
+        return cls(name, placement, names[problem(part)], kind, config, is_single(cell.plan))
 
     def derived(self, listed: Sequence[_Listed]) -> list[_Listed]:
         """The best single modality, for the first of several."""
@@ -99,7 +102,7 @@ class _Listed:
         like = [
             r for r in listed if r.single and (r.placement, r.data, r.kind) == (self.placement, self.data, self.kind)
         ]
-        name = tables.SINGLE if self.kind[0] != "paper" else tables.SINGLE_PAPER
+        name = SINGLE if self.kind[0] != "paper" else SINGLE_PAPER
         return (
             [dataclasses.replace(self, name=name, config={}, single=False)] if len(like) > 1 and like[0] is self else []
         )
@@ -128,6 +131,11 @@ def _resolved(claim: Claim, listed: list[_Listed], at: str) -> Claim:
     tables_of = {field: {(row.data, row.kind) for row in rows} for field, rows in sides.items()}
     if not tables_of["better"] & tables_of["than"]:
         raise ValueError(f"{at}: no data set has both {claim.better!r} and {claim.than!r} in one protocol and setting")
+    if same := next((row for row in sides["better"] if row in sides["than"]), None):
+        raise ValueError(
+            f"{at}: better={claim.better!r} and than={claim.than!r} are one row, {same.name}, {same.placement}; "
+            f"expected two"
+        )
     return dataclasses.replace(claim, **{field: _name(rows) for field, rows in sides.items()})
 
 
@@ -184,12 +192,19 @@ def record(store: Store, claims: Sequence[Claim]) -> None:
 
 
 def changes(study: Mapping[str, Any]) -> list[str]:
-    """What there is to say of how the claims came about: those written or withdrawn when seeds had finished.
+    """What there is to say of how the claims came about: those written or withdrawn when seeds had finished, and those
+    that are not what was written then.
 
     Args:
         study: `Store.read_study()`.
     """
     versions, said = study.get("claims", ()), []
+    for version in versions:
+        if not _as_written(version):
+            said.append(
+                f"the claims of {version['written']} were changed in study.json after they had been written: their "
+                f"sha256 is {digest(version['claims'])[:12]}, {version['sha256'][:12]} was written"
+            )
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if not version["finished_seeds"]:
             continue
@@ -199,13 +214,20 @@ def changes(study: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> int:
-    """How many seeds had finished when the claim was first written, since it was last there without a break."""
+def _late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: int) -> int:
+    """How many seeds had finished when the claim was first written, since it was last there without a break.
+
+    At most, of a version that is not what was written: the `now` that have by now.
+    """
     late = 0
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if claim in version["claims"] and claim not in before["claims"]:
-            late = version["finished_seeds"]
+            late = version["finished_seeds"] if _as_written(version) else now
     return late
+
+
+def _as_written(version: Mapping[str, Any]) -> bool:
+    return digest(version["claims"]) == version["sha256"]
 
 
 def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
@@ -226,7 +248,8 @@ def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
     rows = tables.rows(store) if rows is None else rows
     judged = [judge(Claim(**claim), rows) for claim in stored]
     adjusted = paired.holm(np.array([one.p for one in judged]))
-    late = [_late(claim, versions) for claim in stored]
+    now = 0 if all(map(_as_written, versions)) else store.count_finished()
+    late = [_late(claim, versions, now) for claim in stored]
     return [one.answered(float(p), len(judged), n) for one, p, n in zip(judged, adjusted, late, strict=True)]
 
 
@@ -280,15 +303,14 @@ class Judged:
     def _seeds(self, i: int, level: float) -> int | None:
         """More seeds until one part is decided, if its difference stays as it is."""
         a, _, found = self.parts[i]
-        d = found.values
-        if len(d) < 2 or paired.alike(d):
+        if not found.spread > 0:
             return None
-        sign, sd = metrics.sign(self.claim.metric or a.primary), float(np.std(d, ddof=1))
+        sign = metrics.sign(self.claim.metric or a.primary)
         far = abs(sign * found.estimate.mean - self.claim.by)
         if self.claim.equivalent:
             far, level = abs(self.claim.equivalent - abs(found.estimate.mean)), min(1.0, 2 * level)
-        n = power.needed(far / sd, found.ratio, level)
-        return None if n is None else max(1, n - len(d))
+        n = power.needed(far / found.spread, found.ratio, level)
+        return None if n is None else max(1, n - len(found.seeds))
 
 
 def judge(claim: Claim, rows: Sequence[Row]) -> Judged:

@@ -16,7 +16,7 @@ from fusion_jax import metrics
 from fusion_jax.results import compare, tables
 from fusion_jax.results.compare import Comparison
 from fusion_jax.results.rendering.table import Table, mean, name
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import KNOWN, NO_GRAPH, PUBLISHED, Row
 
 SIMPLE = ("structure", "no graph", "modality", "control")  # roles of rows without fusion of modalities on the graph
 
@@ -186,8 +186,12 @@ def _without_comparison(question: Question) -> str:
     score = tables.cell_text(best, question.metric)
     if len(rows) == 1:
         return f"{name(best)} alone has a result, {heading} {score}, and nothing to be compared with"
-    tried = [c for i, c in question.table.compared[question.metric].items() if i in question.own and len(c.seeds) > 1]
-    why = "no difference can be tested" if tried else "with fewer than two common seeds nothing is known"
+    tried = [c for i, c in question.table.compared[question.metric].items() if i in question.own]
+    why = "no difference can be tested"
+    if not tried:
+        why = "the baseline has no value to compare with"
+    elif all(len(c.seeds) < 2 for c in tried):
+        why = "with fewer than two common seeds nothing is known"
     return f"{name(best)} is ahead with {heading} {score}, but {why}"
 
 
@@ -248,7 +252,7 @@ def scores(question: Question) -> Clause | None:
     fusions, metric, said = question.rows("fusion"), question.metric, unbeaten(question)
     if not fusions:
         return None
-    alone = [row for row in question.rows("no graph", "modality") if row.placement.endswith(tables.NO_GRAPH)]
+    alone = [row for row in question.rows("no graph", "modality") if row.placement.endswith(NO_GRAPH)]
     found = {
         "structure alone": question.rows("structure"),
         "one modality": question.rows("modality"),
@@ -270,7 +274,7 @@ def scores(question: Question) -> Clause | None:
 def ceiling(question: Question) -> Clause | None:
     """The best that is known, and the best that others report."""
     sign, parts = metrics.sign(question.metric), []
-    for kind in (tables.KNOWN, tables.PUBLISHED):
+    for kind in (KNOWN, PUBLISHED):
         rows = [r for r in question.table.rows if r.protocol == kind and question.metric in r.published]
         if rows:
             top = max(rows, key=lambda row: sign * row.published[question.metric][0])

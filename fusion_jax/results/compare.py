@@ -16,8 +16,8 @@ from fusion_jax.results import families, paired, power
 from fusion_jax.results.across import Across, across
 from fusion_jax.results.differences import difference
 from fusion_jax.results.equivalence import Equivalence, equivalent
-from fusion_jax.results.families import is_named, of_one_kind, usable
-from fusion_jax.results.tables import Row
+from fusion_jax.results.families import BASELINE, is_named, of_one_kind, usable
+from fusion_jax.results.row import Row
 
 __all__ = [
     "Across",
@@ -33,7 +33,6 @@ __all__ = [
     "seeds_note",
 ]
 
-BASELINE = "concat_mlp"
 LEVEL = 0.05
 
 
@@ -46,11 +45,13 @@ class Comparison:
         difference: mean of a - b, in the metric's own units (more is better or worse as `metrics.sign` says).
         low, high: its 95 % interval, not corrected for the number of comparisons; NaN where nothing is known.
         method: the test of the interval and of p, in words.
-        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds, all differ by the same). Where
-            seeds were added until comparisons were decided p and the interval hold at all looks together.
+        p: two-sided, of no difference; NaN where nothing is known (fewer than two seeds; all differ by the same and no
+            number of test rows says how far that goes by chance). Where seeds were added until comparisons were decided
+            p and the interval hold at all looks together.
         adjusted: p after Holm over the family.
         wilcoxon, permutation: p of the signed-rank and of the sign-flip test, over seeds as if they were independent.
-        effect: d_z, the mean by the standard deviation of the differences, signed as they are.
+        effect: d_z, the mean by the standard deviation of the differences, at least that of one test row, signed as
+            they are; NaN where it is not known.
         improvement: share of the seeds in which a is better than b, ties half; improvement_low, improvement_high: its
             95 % interval (Wilson's).
         needed: seeds for 80 % power at the observed effect and level .05 of this one test; None where no number is
@@ -105,8 +106,9 @@ def against(
     """Every other row against the baseline of its data set, protocol and setting, in the order of the rows.
 
     The baseline of a row is the one of that name that is placed as the row is, where there is one, else the one before
-    the graph layers, else the first of that name; where no row has the name, the first of the group. Baselines that
-    are placed otherwise are compared with the one before the layers.
+    the graph layers, else the first of that name; where no row has the name, that of the default name, and where none
+    has that either, the first row (`families.baselines`). Where the baseline has no value of the metric nothing is
+    compared. Baselines that are placed otherwise are compared with the one before the layers.
 
     Args:
         baseline: the row itself, a label, or (label, placement) for one placement for all, also "label, placement".
@@ -117,16 +119,18 @@ def against(
         ValueError: no row has the name of a baseline other than the default, or of one of the family; names the
             nearest.
     """
-    able = [row for row in rows if usable(row, metric)]
+    run = [row for row in rows if not row.published]
     if family is not None:
         for label in family:
-            families.check_known(label, able, "family")
+            families.check_known(label, run, "family")
     if baseline != BASELINE and not isinstance(baseline, Row):
-        families.check_known(", ".join(baseline) if isinstance(baseline, tuple) else baseline, able, "baseline")
+        families.check_known(", ".join(baseline) if isinstance(baseline, tuple) else baseline, run, "baseline")
     found = []
-    for group in of_one_kind(able):
-        named = families.baselines(group, baseline)
-        for row in group:
+    for group in of_one_kind(run):
+        named = families.baselines(group, baseline, metric)
+        for row in group if named else ():
+            if not usable(row, metric):
+                continue
             base = families.baseline_of(row, named)
             if row is not base and (family is None or any(is_named(row, label) for label in family)):
                 found.append(compared(row, base, metric))
@@ -150,7 +154,7 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
     found = difference(a, b, metric)
     d, (low, high), p = found.values, found.interval(), found.p()
     share, share_low, share_high = paired.improvement(metrics.sign(metric) * d)
-    effect = paired.effect(d)
+    variance = found.variance
     return Comparison(
         a,
         b,
@@ -159,18 +163,18 @@ def compared(a: Row, b: Row, metric: str) -> Comparison:
         found.estimate.mean,
         low,
         high,
-        found.variance.method,
+        variance.method,
         p,
         p,
         paired.wilcoxon(d),
         paired.sign_flip(d),
-        effect,
+        found.effect,
         share,
-        power.needed(effect, found.ratio),
+        power.needed(found.effect, found.ratio),
         share_low,
         share_high,
         found.ratio,
-        paired.estimate(d, overlap).p() if (overlap := found.variance.overlap) else np.nan,
+        paired.estimate(d, variance.overlap, least=variance.least).p() if variance.overlap else np.nan,
     )
 
 

@@ -14,6 +14,12 @@ how the seeds' splits lie decides what else there is:
   is without what seeds add to it.
 - Of rows whose splits are not stored Student's t over seeds, which overlap would make too narrow: the method says so.
 
+A share of N test rows moves in steps of 1/N, and of few rows or seeds all differences may be the same by chance. So the
+deviation over seeds of a metric between 0 and 1 is at least one test row, s >= 1/N (N the mean number of test rows of
+the seeds), and v >= 1/N^2 on fixed rows: what one row gives on which one of the two is right and the other wrong.
+(Agresti and Min, 2005, add half a row to each cell of the paired table, for the same reason.) Where N is not stored, or
+the metric is no share, nothing is known of differences that are all the same, 0 or not.
+
 The influence of a row is for accuracy that of McNemar's comparison, for the AUC DeLong's, for others by the delta
 method or the jackknife (`results.influence`).
 """
@@ -25,9 +31,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fusion_jax.results import paired, sequential
+from fusion_jax import metrics
+from fusion_jax.results import influence, paired, sequential
 from fusion_jax.results.paired import Estimate
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 BY_ROW = {"accuracy": "McNemar", "auc": "DeLong"}
 
@@ -70,9 +77,17 @@ class Difference:
     @property
     def ratio(self) -> float:
         """What the variance of the mean holds beside s^2 / n, in s^2: more seeds do not take it away."""
-        if len(self.values) < 2 or paired.alike(self.values):
-            return self.variance.ratio
-        return self.variance.ratio + self.variance.by_row / float(np.var(self.values, ddof=1))
+        return self.variance.ratio + (self.variance.by_row / self.spread**2 if self.spread > 0 else 0.0)
+
+    @property
+    def spread(self) -> float:
+        """s, the deviation over seeds, at least that of one test row; NaN of fewer than two seeds."""
+        return paired.spread(self.values, self.variance.least)
+
+    @property
+    def effect(self) -> float:
+        """d_z, the mean by s; NaN where it is not known."""
+        return paired.effect(self.values, self.variance.least)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +99,7 @@ class Variance:
         ratio: in s^2.
         by_row: v, in the metric's units squared, over `rows` test rows; 0 where it is no part of it.
         overlap: test rows by training rows of splits that are drawn anew; 0 where they are not.
+        least: what s is at least, in the metric's units; 0 where that is not known.
     """
 
     method: str
@@ -91,6 +107,7 @@ class Variance:
     by_row: float = 0.0
     rows: int = 0
     overlap: float = 0.0
+    least: float = 0.0
 
 
 def difference(a: Row, b: Row, metric: str) -> Difference:
@@ -110,17 +127,21 @@ def difference(a: Row, b: Row, metric: str) -> Difference:
 
 def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> Difference:
     seeds, d = tuple(differences), np.array(list(differences.values()))
-    variance = _variance(a, b, metric, seeds)
-    estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows)
+    plain = variance_of(a, b, metric, seeds)
+    variance = _at_least_one_row(plain, _one_row(a, b, metric, seeds))
+    estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows, least=variance.least)
     said = variance.method
     if len(d) < 2:
         said = f"{'one common seed' if len(d) else 'no common seed'}: nothing is known"
     elif np.isnan(estimate.error):
         said += "; all seeds differ by the same: nothing is known"
+    elif _less(paired.spread(d), variance.least) or _less(plain.by_row, variance.by_row):
+        said += "; spread at least one test row"
     return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
 
 
-def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
+def variance_of(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
+    """What these seeds say of it; before it is at least that of one test row."""
     how = BY_ROW.get(metric.rpartition(": ")[2], "delta method or jackknife")
     if a.tested is not None and b.tested is not None and np.array_equal(a.tested, b.tested):
         psi = _influence(a, b, metric, seeds)
@@ -132,10 +153,36 @@ def _variance(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance:
         unknown = any(row.cell and row.tested is None and not row.train_rows for row in (a, b))
         return Variance("Student t" + (" (sizes of the splits are not stored: not corrected)" if unknown else ""))
     other = _with_other_splits(a, b, seeds)
-    if overlap > 1 and (psi := _met(a, b, metric)) is not None:
+    if overlap > 1 and (psi := _met(a, b, metric, seeds)) is not None:
         said = f"Nadeau-Bengio for training rows, train/test {1 / overlap:.2f}, and by test row ({how}){other}"
         return Variance(said, 1 / overlap, float(np.var(psi, ddof=1) / len(psi)), len(psi), overlap)
     return Variance(f"Nadeau-Bengio, test/train {overlap:.2f}{other}", overlap, overlap=overlap)
+
+
+def _at_least_one_row(variance: Variance, one: float) -> Variance:
+    """With s at least that of one test row, and v of fixed rows at least its square."""
+    fixed = variance.rows and not variance.overlap
+    by_row = max(variance.by_row, one**2) if fixed else variance.by_row
+    return dataclasses.replace(variance, least=one, by_row=by_row)
+
+
+def _one_row(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> float:
+    """1/N of a metric that is a share, N the test rows of that row of the two that has fewer; 0 where not known."""
+    if not seeds or not metrics.named(metric).fraction:
+        return 0.0
+    sizes = [size for row in (a, b) if (size := _test_rows(row, seeds))]
+    return 1 / min(sizes) if sizes else 0.0
+
+
+def _test_rows(row: Row, seeds: tuple[int, ...]) -> float:
+    """The mean number of test rows of these seeds; 0 where it is not stored."""
+    if row.tested is not None:
+        return float(len(row.tested))
+    return float(np.mean([row.test_rows[_at(row, s)] for s in seeds])) if row.test_rows else 0.0
+
+
+def _less(a: float, b: float) -> bool:
+    return a < b * (1 - 1e-9)
 
 
 def crossed(psi: np.ndarray) -> float:
@@ -156,12 +203,18 @@ def _influence(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> np.ndarra
     return of_a - of_b
 
 
-def _met(a: Row, b: Row, metric: str) -> np.ndarray | None:
-    """psi [M] of the mean difference of the rows that some seed of both tests; None where it is not known."""
+def _met(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> np.ndarray | None:
+    """psi [M] of the mean difference of the rows that one of these seeds of both tests; None where it is not known."""
     if a.met is None or b.met is None or metric not in a.met_influence or metric not in b.met_influence:
         return None
-    both, of_a, of_b = np.intersect1d(a.met, b.met, assume_unique=True, return_indices=True)
-    return a.met_influence[metric][of_a] - b.met_influence[metric][of_b] if len(both) > 1 else None
+    _, *shared = np.intersect1d(a.met, b.met, assume_unique=True, return_indices=True)
+    of_a, of_b = (
+        influence.over_seeds(row.met_influence[metric][[_at(row, s) for s in seeds]])[at]
+        for row, at in zip((a, b), shared, strict=True)
+    )
+    psi = of_a - of_b
+    psi = psi[~np.isnan(psi)]
+    return psi if len(psi) > 1 else None
 
 
 def _at(row: Row, seed: int) -> int:

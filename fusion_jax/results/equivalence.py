@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_jax.results.differences import difference
 from fusion_jax.results.paired import Estimate
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fusion_jax import zoo
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 from fusion_jax.study.tuning import untuned
+
+BASELINE = "concat_mlp"
 
 
 def usable(row: Row, metric: str) -> bool:
@@ -17,10 +19,19 @@ def usable(row: Row, metric: str) -> bool:
 
 
 def of_one_kind(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows by data set, task, protocol and setting: those of one group may be compared."""
+    """The rows by data set, task, protocol and setting: those of one group may be compared.
+
+    Rows without any result, whose task is not known, stand at the end of each group that they may belong to.
+    """
     groups: dict[tuple[str, ...], list[Row]] = {}
+    lacking: list[Row] = []
     for row in rows:
-        groups.setdefault((row.data, row.task, row.protocol, row.setting), []).append(row)
+        if row.values:
+            groups.setdefault((row.data, row.protocol, row.setting, row.task), []).append(row)
+        else:
+            lacking.append(row)
+    for (*kind, _), group in groups.items():
+        group += [row for row in lacking if [row.data, row.protocol, row.setting] == kind]
     return list(groups.values())
 
 
@@ -36,15 +47,25 @@ def check_known(name: str, rows: Sequence[Row], what: str) -> None:
         raise ValueError(f"{what}: no row is named {name!r}{zoo.nearest(name, there)}; there are: {', '.join(there)}")
 
 
-def baselines(group: list[Row], baseline: str | tuple[str, str] | Row) -> list[Row]:
-    """The rows of a group that may be the baseline, the main one first."""
+def baselines(group: Sequence[Row], baseline: str | tuple[str, str] | Row, metric: str) -> list[Row]:
+    """The rows of a group (`of_one_kind`) that may be the baseline in a metric, the main one first.
+
+    They are those of its name; of a group without any, those named `BASELINE`; of one without these either, the first
+    row that can be compared. None where there are such rows and none of them has a value: then nothing is compared.
+    """
+    named = _those(group, baseline) or _those(group, BASELINE)
+    able = [row for row in named if usable(row, metric)]
+    if not named:
+        able = [row for row in group if usable(row, metric)][:1]
+    return sorted(able, key=lambda row: row.placement != "before")
+
+
+def _those(group: Sequence[Row], baseline: str | tuple[str, str] | Row) -> list[Row]:
+    """The rows that are meant, whether or not they have a result."""
     if isinstance(baseline, Row):
-        named = [row for row in group if row is baseline or (row.cell and row.cell == baseline.cell)]
-    else:
-        name = ", ".join(baseline) if isinstance(baseline, tuple) else baseline
-        named = [row for row in group if is_named(row, name)]
-    named = named or group[:1]
-    return sorted(named, key=lambda row: row.placement != "before")
+        return [row for row in group if row is baseline or (row.cell and row.cell == baseline.cell)]
+    name = ", ".join(baseline) if isinstance(baseline, tuple) else baseline
+    return [row for row in group if is_named(row, name)]
 
 
 def baseline_of(row: Row, named: list[Row]) -> Row:

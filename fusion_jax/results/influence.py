@@ -38,20 +38,31 @@ def wilson(share: float, rows: int, level: float = 0.95) -> tuple[float, float]:
     return float(centre - half), float(centre + half)
 
 
-def over_seeds(
+def by_seed(
     rows: Sequence[np.ndarray], known: Sequence[Mapping[str, np.ndarray]]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The rows that some seed tests, int [M], and of each the mean influence {metric: [M]} over the seeds that do.
+    """The rows that some seed tests, int [M], and their influence {metric: float32 [S, M]}, NaN where a seed does not.
 
     Args:
         rows: the test rows of each seed, int [N_s] each.
-        known: {metric: [1, N_s]} of each seed.
+        known: {metric: [1, N_s]} of each seed; of a metric that one does not know it has NaN.
     """
-    met, place = np.unique(np.concatenate(rows), return_inverse=True)
-    often = np.bincount(place, minlength=len(met))
-    shared = [metric for metric in known[0] if all(metric in of_seed for of_seed in known)]
-    psi = {metric: np.concatenate([of_seed[metric][0] for of_seed in known]) for metric in shared}
-    return met, {metric: np.bincount(place, each, minlength=len(met)) / often for metric, each in psi.items()}
+    met, every = np.unique(np.concatenate(rows)), dict.fromkeys(metric for own in known for metric in own)
+    found = {metric: np.full((len(rows), len(met)), np.nan, np.float32) for metric in every}  # they are large
+    for s, (tested, of_seed) in enumerate(zip(rows, known, strict=True)):
+        for metric, (psi,) in of_seed.items():
+            found[metric][s, np.searchsorted(met, tested)] = psi
+    return met, found
+
+
+def over_seeds(psi: np.ndarray) -> np.ndarray:
+    """[M] of psi [S, M], the mean over the seeds that test a row; NaN where none does, or a seed knows of no row."""
+    there = ~np.isnan(psi)
+    if not there.any(1).all():
+        return np.full(psi.shape[1], np.nan)
+    often = there.sum(0)
+    total = np.add.reduce(psi, 0, dtype=float, where=there)
+    return np.divide(total, often, where=often > 0, out=np.full(len(often), np.nan))
 
 
 def of_shared_rows(each: Sequence[Scored]) -> dict[str, np.ndarray]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from fusion_jax.folders import read_small
+
 
 @contextlib.contextmanager
 def exclusive(folder: epath.Path) -> Iterator[None]:
@@ -66,7 +68,7 @@ def holder(folder: epath.Path) -> str | None:
     if "://" in os.fspath(folder):
         return None
     with contextlib.suppress(OSError, ValueError, OverflowError):
-        text = (folder / ".lock").read_text()
+        text = read_small(folder / ".lock", _LONGEST).decode()
         number, _, host = text.removeprefix(_HOLDER).partition(" on ")
         if text.startswith(_HOLDER) and host == socket.gethostname() and _lives(int(number)):
             return text

@@ -9,8 +9,8 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 SHOWN = 4  # of more revisions the first so many are named
 

@@ -12,8 +12,8 @@ import numpy as np
 from fusion_jax import metrics
 from fusion_jax.results import answer, claims, mixture, page_cells, page_pairing, tables
 from fusion_jax.results.compare import BASELINE
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 CLAIM = ("text", "verdict", "evidence", "more_seeds", "late")  # what is told of a claim
 COVERAGES = slice(None, None, 3)  # of `calibration.GRID` a curve has so many points in a small panel
@@ -54,7 +54,8 @@ def collect(
             status=page_cells.counts(cells["cells"]),
             metrics=_metrics(found),
             baseline=baseline,
-            groups=[_group(store, g, found) | dict(by_row=v) for g, v in zip(groups, by_group, strict=True)],
+            standard=BASELINE,
+            groups=[_group(store, g, found) | rest for g, rest in zip(groups, by_group, strict=True)],
             rows=rows,
             **cells,
         )
@@ -85,6 +86,7 @@ def _metrics(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
             heading=metrics.heading(m),
             sign=metrics.sign(m),
             digits=metrics.named(m).digits,
+            fraction=metrics.named(m).fraction,
             table=metrics.named(m).table,
             note=metrics.named(m).note,
         )

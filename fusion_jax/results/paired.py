@@ -21,7 +21,7 @@ class Estimate:
 
     Attributes:
         mean: in the units of the differences.
-        error: the standard error; NaN where nothing is known, 0 where all differences are 0.
+        error: the standard error; NaN where nothing is known.
         df: degrees of freedom.
     """
 
@@ -31,19 +31,15 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """mean -+ t error, t the quantile at (1 + level) / 2; NaN twice where nothing is known."""
-        half = self.error * float(special.stdtrit(self.df, (1 + level) / 2)) if self.error else 0.0
+        half = self.error * float(special.stdtrit(self.df, (1 + level) / 2))
         return self.mean - half, self.mean + half
 
     def above(self, value: float) -> float:
         """One-sided p of the true mean being at most `value`, against its lying above."""
-        if self.error == 0:
-            return 0.5 if self.mean == value else float(self.mean < value)
         return float(special.stdtr(self.df, (value - self.mean) / self.error))
 
     def below(self, value: float) -> float:
         """One-sided p of the true mean being at least `value`, against its lying below."""
-        if self.error == 0:
-            return 0.5 if self.mean == value else float(self.mean > value)
         return float(special.stdtr(self.df, (self.mean - value) / self.error))
 
     def p(self, value: float = 0.0) -> float:
@@ -51,8 +47,8 @@ class Estimate:
         return np.nan if np.isnan(self.error) else min(1.0, 2 * min(self.above(value), self.below(value)))
 
 
-def estimate(d: np.ndarray, ratio: float = 0.0, by_row: float = 0.0, rows: int = 0) -> Estimate:
-    """The mean of d [n] with error^2 = s^2 (1/n + ratio) + by_row, s^2 the sample variance over seeds.
+def estimate(d: np.ndarray, ratio: float = 0.0, by_row: float = 0.0, rows: int = 0, *, least: float = 0.0) -> Estimate:
+    """The mean of d [n] with error^2 = s^2 (1/n + ratio) + by_row, s the sample deviation over seeds.
 
     - ratio 0, by_row 0: the paired t test, for seeds that are independent.
     - ratio test rows / training rows: the corrected resampled t test of Nadeau and Bengio (2003), for splits that are
@@ -60,20 +56,27 @@ def estimate(d: np.ndarray, ratio: float = 0.0, by_row: float = 0.0, rows: int =
     - by_row: the variance of the mean over `rows` test rows that all seeds share, if others had been drawn
       (`results.influence`). Seeds and rows are crossed, and their variances add up (Owen, 2007); the degrees of
       freedom are Satterthwaite's.
+    - least: what s is at least, in the units of d: steps of one row in a small test part are equal by chance.
 
-    The error is NaN with fewer than two differences, and where all are equal but not 0 and no row tells: steps of one
-    row in a small test part do that by chance.
+    The error is NaN with fewer than two differences, and where all are equal, 0 too, and neither rows nor `least` tell.
     """
     n = len(d)
     if n < 2:
         return Estimate(float(np.mean(d)) if n else np.nan, np.nan, np.nan)
     mean = float(np.mean(d))
-    seeds = 0.0 if alike(d) else float(np.var(d, ddof=1)) * (1 / n + ratio)
+    seeds = spread(d, least) ** 2 * (1 / n + ratio)
     total = seeds + by_row
     if total == 0:
-        return Estimate(mean, np.nan if mean else 0.0, n - 1.0)
+        return Estimate(mean, np.nan, np.nan)
     df = total**2 / (seeds**2 / (n - 1) + (by_row**2 / (rows - 1) if by_row else 0))
     return Estimate(mean, float(np.sqrt(total)), df)
+
+
+def spread(d: np.ndarray, least: float = 0.0) -> float:
+    """The sample deviation (ddof 1) of d [n], or `least` where that is more; NaN for fewer than two."""
+    if len(d) < 2:
+        return np.nan
+    return max(0.0 if alike(d) else float(np.std(d, ddof=1)), least)
 
 
 def alike(d: np.ndarray) -> bool:
@@ -126,12 +129,10 @@ def _signs(n: int) -> np.ndarray:
     return np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, n))
 
 
-def effect(d: np.ndarray) -> float:
-    """d_z, the mean by the standard deviation (ddof 1) of the differences; 0 where all are 0, NaN where it is not
-    defined."""
-    if len(d) < 2 or (alike(d) and np.any(d)):
-        return np.nan
-    return float(np.mean(d) / np.std(d, ddof=1)) if np.any(d) else 0.0
+def effect(d: np.ndarray, least: float = 0.0) -> float:
+    """d_z, the mean by the `spread` of the differences; NaN where that is 0 or not known."""
+    deviation = spread(d, least)
+    return float(np.mean(d)) / deviation if deviation > 0 else np.nan
 
 
 def improvement(d: np.ndarray) -> tuple[float, float, float]:

@@ -25,8 +25,8 @@ from fusion_jax.results.rendering.bibliography import bibtex
 from fusion_jax.results.rendering.csv import csv
 from fusion_jax.results.rendering.json import as_json
 from fusion_jax.results.rendering.table import Table, cited, sources, title
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store, write_bytes
-from fusion_jax.results.tables import Row
 from fusion_jax.zoo import nearest
 
 __all__ = ["Made", "cited", "csv", "foot", "latex", "make", "markdown", "sources", "title", "write"]
@@ -128,7 +128,7 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
     """
     found = tables.rows(store)
     if baseline != BASELINE:
-        families.check_known(baseline, [row for row in found if row.values], "baseline")
+        families.check_known(baseline, [row for row in found if not row.published], "baseline")
     made = [shared.of(group, baseline=baseline) for group in tables.grouped(found).values()]
     text = "\n".join(_with_notes(store, table) for table in made) + f"\n{foot(FOOT, made)}\n"
     if any(row.tested is not None for row in found):
@@ -190,7 +190,7 @@ def written(
         "table.csv": csv(found, made).encode(),
         "table.json": report.json.encode(),
         PAGE: page.render(store, found, baseline=baseline, sentence=report.sentence),
-        "references.bib": bibtex(study).encode(),
+        "references.bib": bibtex(study, {row.cell: row.task for row in found if row.values and row.cell}).encode(),
         "checklist.md": checklist.markdown(store, study, found, made).encode(),
         **_figures(every.of(store, found, made, calibrated), figures),
         **_calibration(calibrated, bool(figures)),

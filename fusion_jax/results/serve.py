@@ -1,8 +1,8 @@
 """The page of a study that runs, on this machine's own address: it follows what the folder holds.
 
-Three things are answered, the page, its data and the state of its cells; nothing else of the folder, nor of any other,
-can be asked for. Whoever asks under another name than this machine's own (a site whose name was made to point here) is
-turned away.
+Three things are answered, the page, its data and the state of its cells, to GET and to HEAD; nothing else of the
+folder, nor of any other, can be asked for. Whoever asks under another name than this machine's own (a site whose name
+was made to point here) is turned away.
 """
 
 from __future__ import annotations
@@ -122,11 +122,15 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
                 told = page.as_text(answers[self.path]()).encode() if self.path in answers else b""
             except (OSError, ValueError) as error:
                 return self._send(503, "text/plain", f"{error}\n".encode())
+            except Exception as error:  # a result that was half read; whoever asks is answered all the same
+                return self._send(503, "text/plain", f"{type(error).__name__}: {error}\n".encode())
             if made:
                 return self._send(200, "text/html", made)
             if told:
                 return self._send_json(told)
             return self._send(404, "text/plain", f"there are /, {' and '.join(answers)}\n".encode())
+
+        do_HEAD = do_GET
 
         def _send_json(self, content: bytes) -> None:
             tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -148,7 +152,8 @@ def _handler(watched: Watched) -> type[http.server.BaseHTTPRequestHandler]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def handle(self) -> None:
             with contextlib.suppress(ConnectionError, TimeoutError):  # whoever asked has gone

@@ -3,7 +3,8 @@
     <workdir>/study.json                      the cells in order, with their labels, wanted seeds and configs, and
                                               how the values of tuned ones were chosen; rows that others have
                                               published; the schema of its cells; every version of its claims
-                                              (`results.claims`) and its looks (`run.until`)
+                                              (`results.claims`) and its looks (`run.until`);
+                                              checked where it is read (`results.study_file`)
     <workdir>/tuning.sqlite3                  the trials of cells that are tuned (Optuna)
     <workdir>/cells/<id>/config.json          the cell's full config
     <workdir>/cells/<id>/record.json          finished seeds, the parts they lie in and the sha256 of every file of
@@ -50,6 +51,7 @@ from pyarrow import parquet
 from fusion_jax import folders
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
+from fusion_jax.results import study_file
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
 from fusion_jax.study.layout import of_today
@@ -144,12 +146,16 @@ class Store:
             )
 
     def read_study(self) -> dict[str, Any]:
-        """Raises FileNotFoundError where no study was ever run."""
+        """What study.json holds, its configs in the layout of today.
+
+        Raises:
+            FileNotFoundError: no study was ever run.
+            Damaged: it is not valid JSON, or a field is nothing that it can be (`results.study_file`).
+        """
         path = self.root / "study.json"
         if not path.exists():
             raise FileNotFoundError(f"{os.fspath(self.root)!r} holds no study (no {path.name}): run the sweep first")
-        study = read_json(path)
-        return {**study, "cells": [{**cell, "config": of_today(cell["config"])} for cell in study["cells"]]}
+        return study_file.checked(read_json(path), os.fspath(path))
 
     def finished_seeds(self, identity: str) -> tuple[int, ...]:
         """The seeds the cell's record lists, () without a record."""

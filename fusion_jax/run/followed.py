@@ -9,6 +9,7 @@ from typing import Any
 from fusion_jax.results import running
 from fusion_jax.results.store import Store
 from fusion_jax.run.listeners import Listener
+from fusion_jax.run.progress import tuning_name
 
 EVERY = 1.0  # seconds between two writes at least, but for a cell that begins or ends
 
@@ -21,17 +22,27 @@ class Followed(Listener):
         self.able = "://" not in os.fspath(store.root)
 
     def progress(self, progress):
-        begins = progress.identity not in self.cells
         about: dict[str, Any] = dict(epoch=progress.epoch, validation=progress.validation)
         if not progress.cell.plan.control.name:
             about["epochs"] = progress.cell.plan.training.epochs
-        self.cells[progress.identity] = about
+        self._is({progress.identity, tuning_name(progress.cell)}, about)  # it is listed under one of them
+
+    def tuning(self, progress):
+        self._is({progress.identity}, dict(trials=[progress.done, progress.trials], validation=progress.best))
+
+    def _is(self, names: set[str], about: dict[str, Any]) -> None:
+        names = names - {""}
+        begins = not names <= self.cells.keys()
+        self.cells |= dict.fromkeys(names, about)
         if begins or time.monotonic() - self.last >= EVERY:
             self._write()
 
     def done(self, outcome, problem=""):
         del problem
-        if self.cells.pop(outcome.job.identity, None) is not None:
+        names = {outcome.job.identity, tuning_name(outcome.job.cell)} & self.cells.keys()
+        for name in names:
+            del self.cells[name]
+        if names:
             self._write()
 
     def close(self):

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from fusion_jax.run.engines.base import Outcome
-from fusion_jax.run.progress import Progress
+from fusion_jax.run.progress import Progress, TuningProgress
 
 
 class Listener:
@@ -23,6 +23,9 @@ class Listener:
 
     def progress(self, progress: Progress) -> None:
         """A cell has begun, or is further; called in whichever thread trains it."""
+
+    def tuning(self, progress: TuningProgress) -> None:
+        """A cell begins to be tuned, or a batch of its trials is done; likewise."""
 
     def done(self, outcome: Outcome, problem: str = "") -> None:
         """A cell is finished or has failed, and why its failure could not be recorded ("" where it was)."""
@@ -58,8 +61,8 @@ class Listeners(Listener):
     def begin(self, cells, waiting):
         self._all("begin", cells, waiting)
 
-    def progress(self, progress):
-        self._all("progress", progress)
+    def progress(self, progress: Progress | TuningProgress):
+        self._all("tuning" if isinstance(progress, TuningProgress) else "progress", progress)
 
     def done(self, outcome, problem=""):
         self._all("done", outcome, problem)

@@ -38,7 +38,29 @@ class Progress:
         return int((~np.isnan(self.history["train_loss"][:, -1])).sum()) if self.history else len(self.seeds)
 
 
-Tell = Callable[[Progress], None]
+@dataclasses.dataclass(frozen=True)
+class TuningProgress:
+    """How far the tuning of a cell is, which comes before the cell is trained: when it begins, and behind every batch.
+
+    Attributes:
+        identity, cell: which one, as it is before its values are chosen.
+        done, trials: how many trials are done, of how many.
+        best: name and value of the best validation score so far; None before any.
+    """
+
+    identity: str
+    cell: Cell
+    done: int
+    trials: int
+    best: tuple[str, float] | None = None
+
+
+def tuning_name(cell: Cell) -> str:
+    """The identity that a tuned cell had before its values were chosen; "" of one that was not tuned."""
+    return cell.tuned.get("name", "")
+
+
+Tell = Callable[[Progress | TuningProgress], None]
 
 
 class Told:

@@ -15,10 +15,11 @@ from fusion_jax.results.claims import record, resolved
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.progress import Progress
+from fusion_jax.run.progress import Tell
 from fusion_jax.run.tuning import open_storage
 from fusion_jax.study import Cell, Claim
 from fusion_jax.training import programs
+from fusion_jax.training.prepare import split_of
 
 Datasets = Mapping[str, Dataset | Exception]
 
@@ -102,6 +103,23 @@ def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) 
         return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
 
 
+def check_tuning_seeds(identified: Sequence[tuple[str, Cell]], datasets: Datasets) -> None:
+    """Raises ValueError where a cell is to be tuned on data that state their splits, and none for its tuning seeds."""
+    for _, cell in identified:
+        data = datasets[data_key(cell)]
+        if cell.tuning is None or isinstance(data, Exception):
+            continue
+        seeds, draw = cell.tuning.seeds, dict(per_seed=cell.plan.per_seed, protocol=cell.plan.protocol)
+        try:
+            split_of(data, seeds[0], **draw)
+        except ValueError as error:
+            raise ValueError(
+                f"{cell.label}: it is tuned on seeds of its own, {', '.join(map(str, seeds))}, so that no final seed "
+                f"has a part in the choice, and {error}; state one split for all seeds, have them drawn, or leave it "
+                "untuned (tune=False)"
+            ) from error
+
+
 def grown(identified: Sequence[tuple[str, Cell]], store: Store) -> list[tuple[str, Cell]]:
     """The cells with as many seeds as they have in a study that was looked at while seeds were added (`run.until`).
 
@@ -127,7 +145,7 @@ def run(
     datasets: Mapping[str, Dataset] | None = None,
     loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Tell | None = None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
 ) -> int:
     """Runs the cells that are not finished; returns how many failed.
@@ -144,15 +162,15 @@ def run(
         datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
         loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
-        progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, in whichever
-            thread trains it; what it raises fails the cell.
+        progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, and before that
+            with how far its tuning is, in whichever thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ImportError: a cell is to be tuned, and Optuna is not installed.
         OSError, ImportError, ValueError: no data set can be loaded, and the folder holds no study yet: why the first
             cannot. Where some can, the cells of the others fail.
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
-            trained on another split.
+            trained on another split; a data set has no splits for the tuning seeds.
     """
     datasets = load_all(cells, datasets)
     for data in datasets.values():
@@ -163,6 +181,7 @@ def run(
         raise next(iter(datasets.values()))
     identified = grown(identify(cells, datasets, there), store)
     stated = resolved(claims, [cell for _, cell in identified], source)
+    check_tuning_seeds(identified, datasets)
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
     store.write_study(identified, source, published)
     record(store, stated)

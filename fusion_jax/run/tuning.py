@@ -8,13 +8,13 @@ goes on with the trials that have no score yet, as they were drawn, and chooses 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
 from fusion_jax.run.model import train_models
+from fusion_jax.run.progress import Tell, TuningProgress
 from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell, Tuning, with_values
 from fusion_jax.study.tuning import grid, is_range
@@ -55,23 +56,32 @@ class Tried:
 
 @own_settings()
 @zoo.held()
-def tuned(cell: Cell, store: Store, data: Dataset) -> Cell:
+def tuned(cell: Cell, store: Store, data: Dataset, tell: Tell = lambda progress: None) -> Cell:
     """The cell with the values of its best trial; every trial is trained once, however often it is interrupted.
 
     A trial of which a seed diverges, or has no validation score, counts, and is not chosen. Of equal scores the
     task's other metric decides, then who came first.
 
+    Args:
+        tell: called with a `TuningProgress` when it begins and behind every batch of trials.
     Raises:
         ImportError: Optuna is not installed.
         ValueError: the study's folder is object storage; whatever of the cell does not fit the data set.
+        Damaged: the storage, or a trial in it, cannot be read; names the file.
         FloatingPointError: no trial has a score; says why.
     """
-    tuning, metric = cell.tuning, _metric(data)
-    study = open_study(store, cell.identity(data))
+    with _readable(store):
+        return _tuned(cell, store, data, tell)
+
+
+def _tuned(cell: Cell, store: Store, data: Dataset, tell: Tell) -> Cell:
+    tuning, metric, identity = cell.tuning, _metric(data), cell.identity(data)
+    study = open_study(store, identity)
     if tuning.sampler == "grid":
         for point in grid(tuning.space):
             study.enqueue_trial(_coded(tuning, point), skip_if_exists=True)
     for numbers in batches(tuning.trials):
+        tell(_progress(cell, identity, study, metric))
         asked = {n: _ask(study, tuning, n) for n in numbers}
         waiting = {n: trial for n, trial in asked.items() if trial is not None}
         variants = {n: with_values(cell, values_of(tuning, trial.params)) for n, trial in waiting.items()}
@@ -79,7 +89,22 @@ def tuned(cell: Cell, store: Store, data: Dataset) -> Cell:
         found = try_out(plans, data, tuning.seeds, in_space(tuning.space), len(numbers))
         for trial, tried in zip(waiting.values(), found, strict=True):
             _tell(study, trial, tried, metric)
-    return chosen(cell, study.get_trials(deepcopy=False), metric, data)
+    tell(_progress(cell, identity, study, metric))
+    return chosen(cell, [tried_in(trial, tuning, store) for trial in _first(study, tuning)], metric, data)
+
+
+def _progress(cell: Cell, identity: str, study, metric: str) -> TuningProgress:
+    """How far the trials are that an Optuna study holds, which maximises."""
+    trials = _first(study, cell.tuning)
+    scored = [trial.value for trial in trials if trial.state.is_finished() and trial.value is not None]
+    best = (metric, metrics.sign(metric) * max(scored)) if scored else None
+    done = sum(trial.state.is_finished() for trial in trials)
+    return TuningProgress(identity, cell, done, cell.tuning.trials, best)
+
+
+def _first(study, tuning: Tuning) -> list:
+    """The trials that count."""
+    return study.get_trials(deepcopy=False)[: tuning.trials]
 
 
 def batches(trials: int) -> list[range]:
@@ -177,18 +202,37 @@ def open_storage(store: Store):
     package, folder = optuna(), os.fspath(store.root)
     if "://" in folder:
         raise ValueError(f"{folder!r}: tuning keeps its trials in SQLite, expected a folder of this machine")
-    from sqlalchemy import URL, exc
+    from sqlalchemy import URL
 
     url = URL.create("sqlite", database=os.path.join(os.path.abspath(folder), FILE))
-    with _CREATING:  # two threads would make the tables twice
+    with _CREATING, _readable(store):  # two threads would make the tables twice
         try:
             return package.storages.RDBStorage(
                 url.render_as_string(hide_password=False), engine_kwargs=dict(connect_args=dict(timeout=60))
             )
-        except exc.SQLAlchemyError as error:
-            said = str(error).partition("\n")[0]
-            file = os.path.join(folder, FILE)
-            raise Damaged(f"{file}: no trials can be read or written there ({said}); to tune again move it") from error
+        except RuntimeError as error:  # of another version of Optuna
+            raise _unreadable(store, error) from error
+
+
+@contextlib.contextmanager
+def _readable(store: Store) -> Iterator[None]:
+    """Runs the block, in which the storage is read and written. Raises Damaged where that fails; names the file."""
+    optuna()
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        raise _unreadable(store, error.__cause__ or error) from error
+    except (SQLAlchemyError, json.JSONDecodeError) as error:
+        raise _unreadable(store, error) from error
+
+
+def _unreadable(store: Store, error: BaseException, where: str = "") -> Damaged:
+    said = str(error).partition("\n")[0]
+    file = os.path.join(os.fspath(store.root), FILE)
+    return Damaged(f"{file}{where}: no trials can be read or written there ({said}); to tune again move it")
 
 
 def open_study(store: Store, name: str):
@@ -241,33 +285,38 @@ def _mean(tried: Tried, place: int) -> float | None:
     return None if not values or None in values else float(np.mean(values))
 
 
-def chosen(cell: Cell, trials: Sequence, metric: str, data: Dataset) -> Cell:
-    """The cell with the values of the best of its finished trials, and the record of them all."""
-    tuning, tie, lines = cell.tuning, tasks.of(data.target).tie, []
-    for trial in itertools.islice(trials, tuning.trials):
+def tried_in(trial, tuning: Tuning, store: Store) -> dict[str, Any]:
+    """A finished trial of the storage: number, values, score, tie, by_seed, error, as a study keeps it.
+
+    Raises:
+        Damaged: it is not what was stored; names the file and the trial.
+    """
+    try:
         held = json.loads(trial.user_attrs["validation"])
-        tried = Tried({int(seed): tuple(pair) for seed, pair in held["by_seed"].items()}, held["error"])
-        lines.append(
-            dict(
-                number=trial.number,
-                values=values_of(tuning, trial.params),
-                score=None if tried.error else _mean(tried, 0),
-                tie=None if tried.error else _mean(tried, 1),
-                by_seed={str(seed): pair[0] for seed, pair in tried.by_seed.items()},
-                error=tried.error,
-            )
-        )
+        tried = Tried({int(seed): (score, tie) for seed, (score, tie) in held["by_seed"].items()}, held["error"])
+        values = values_of(tuning, trial.params)
+        scores = [None if tried.error else _mean(tried, place) for place in (0, 1)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise _unreadable(store, ValueError(said), f", trial {trial.number}") from error
+    by_seed = {str(seed): pair[0] for seed, pair in tried.by_seed.items()}
+    return dict(number=trial.number, values=values, score=scores[0], tie=scores[1], by_seed=by_seed, error=tried.error)
+
+
+def chosen(cell: Cell, lines: Sequence[Mapping[str, Any]], metric: str, data: Dataset) -> Cell:
+    """The cell with the values of the best of its trials (`tried_in`), and the record of them all."""
+    tuning, tie = cell.tuning, tasks.of(data.target).tie
     scored = [line for line in lines if line["score"] is not None]
     if not scored:
         raise FloatingPointError(f"{cell.label}: no tuning trial has a score, {lines[0]['error']}")
 
-    def worth(line: dict[str, Any]) -> tuple[float, float]:
+    def worth(line: Mapping[str, Any]) -> tuple[float, float]:
         other = 0.0 if line["tie"] is None else metrics.sign(tie) * line["tie"]
         return metrics.sign(metric) * line["score"], other
 
     best = max(scored, key=worth)  # of equal ones the first
     record = tuning.record() | dict(
-        name=cell.identity(data), asked=cell.identity(""), metric=metric, chosen=best["values"], tried=lines
+        name=cell.identity(data), asked=cell.identity(""), metric=metric, chosen=best["values"], tried=list(lines)
     )
     found = with_values(dataclasses.replace(cell, tuning=None), best["values"])
     return dataclasses.replace(found, label=cell.label, seeds=cell.seeds, tuned=record)

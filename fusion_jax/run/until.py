@@ -16,10 +16,13 @@ from typing import Any
 from fusion_jax import plan
 from fusion_jax.results import claims as stated
 from fusion_jax.results import compare, sequential, tables
+from fusion_jax.results.row import Row
+from fusion_jax.results.singles import is_single
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
+from fusion_jax.results.study_file import LOOKS
 from fusion_jax.run.sweep import grown, identify, load_all, run
 from fusion_jax.study import Cell
+from fusion_jax.study.ranges import MOST
 
 LIMIT, STEP = 30, 5
 
@@ -83,6 +86,9 @@ def run_until_decided(
 def _planned(study: dict[str, Any], first: int, limit: int, step: int) -> tuple[int, ...]:
     """The looks of a study: those it was begun with, else as asked for."""
     before = tuple(study.get("looks", {}).get("plan", ()))
+    if limit > MOST["seeds"] or limit > LOOKS * max(1, step):
+        most = min(MOST["seeds"], LOOKS * max(1, step))
+        raise ValueError(f"looks: at most {limit} seeds, {step} at a time; expected at most {most}")
     asked = sequential.plan(before[0] if before else first, limit, step)
     if before and asked != before:
         raise ValueError(
@@ -120,7 +126,7 @@ def _cells_of(store: Store, rows: Sequence[Row]) -> frozenset[str]:
     """The cells behind rows; behind the best single modality all of one modality."""
     found = {row.cell for row in rows if row.cell}
     if any(not row.cell for row in rows):
-        found |= {e["id"] for e in store.read_study()["cells"] if tables.is_single(plan.of(e["config"]))}
+        found |= {e["id"] for e in store.read_study()["cells"] if is_single(plan.of(e["config"]))}
     return frozenset(found)
 
 

@@ -1,8 +1,8 @@
 """Studies: every key once, the cells a study file makes of them, and what names a cell."""
 
 from fusion_jax.study.cell import Cell
-from fusion_jax.study.claims import Claim, claims_of
-from fusion_jax.study.expand import differences, expand, set_by_all, short, with_values
+from fusion_jax.study.claims import Claim, claim_of, claims_of
+from fusion_jax.study.expand import alike, differences, expand, set_by_all, short, with_values
 from fusion_jax.study.files import load, mistakes_in, published, split
 from fusion_jax.study.identity import SCHEMA
 from fusion_jax.study.keys import OPEN, flatten, set_key, unknown
@@ -15,8 +15,10 @@ __all__ = [
     "VALIDATION_LABELS",
     "Cell",
     "Claim",
-    "claims_of",
     "Tuning",
+    "alike",
+    "claim_of",
+    "claims_of",
     "differences",
     "expand",
     "flatten",

@@ -48,18 +48,25 @@ def claims_of(module: Any, file: str = "", arg: str = "") -> list[Claim]:
     """
     if (make := getattr(module, "claims", None)) is None:
         return []
-    given = make(arg) if inspect.signature(make).parameters else make()
     at = f"{file}: " if file else ""
+    if not callable(make):
+        raise ValueError(f"{at}claims is a {type(make).__name__}; expected a function: def claims(): return [...]")
+    given = make(arg) if inspect.signature(make).parameters else make()
     if not isinstance(given, list | tuple):
         raise ValueError(f"{at}claims() returned {given!r}; expected a list of claims")
-    made = [_claim(one, f"{at}claims()[{i}]") for i, one in enumerate(given)]
+    made = [claim_of(one, f"{at}claims()[{i}]") for i, one in enumerate(given)]
     twice = [one.claim for i, one in enumerate(made) if one.claim in {other.claim for other in made[:i]}]
     if twice:
         raise ValueError(f"{at}claims(): two claims say {twice[0]!r}; expected one sentence a claim")
     return made
 
 
-def _claim(given: Any, at: str) -> Claim:
+def claim_of(given: Any, at: str) -> Claim:
+    """A claim, or a dict of its fields, checked.
+
+    Raises:
+        ValueError: something else; names `at`, where it stands, the field, its value and what was expected.
+    """
     if isinstance(given, Claim):
         given = dataclasses.asdict(given)
     if not isinstance(given, Mapping):

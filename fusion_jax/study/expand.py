@@ -153,6 +153,15 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
     return [named[id(c)] for c in cells]
 
 
+def alike(cells: Iterable[Cell]) -> list[str]:
+    """A sentence for every group of labels that only differ between small and capital letters, and read as one row."""
+    groups: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        groups.setdefault(cell.label.casefold(), {})[cell.label] = None
+    named = [" and ".join(map(repr, labels)) for labels in groups.values() if len(labels) > 1]
+    return [f"rows {names} differ between small and capital letters only: give one another label" for names in named]
+
+
 def differences(keys: Iterable[str], own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
     """ "key=value" of the keys in which a config {key: value} differs from others, for a row's name.
 

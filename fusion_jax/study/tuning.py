@@ -29,6 +29,7 @@ import hashlib
 import itertools
 import json
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ from fusion_jax.zoo import nearest
 TRIALS = 16
 FIRST_SEED = 10_000  # tuning seeds count from here; a cell's own are all below (`ranges.MOST`)
 SEEDS = 3
+MOST = 10_000  # trials, and seeds
 SPACE = {
     "optimizer.learning_rate": (1e-4, 3e-2, "log"),
     "model.rate": (0.0, 0.2, 0.5),
@@ -94,10 +96,13 @@ def tune(
         trials: None for the points of the space with sampler "grid", else for `TRIALS`.
         seeds: how many.
     Raises:
-        ValueError: an empty space, a range without numbers in it, fewer trials or seeds than one, an unknown sampler, a
-            grid over a range, or another number of trials than the grid has points.
+        ValueError: an empty space, a range without numbers in it, a value twice, fewer trials or seeds than one or more
+            than `MOST`, an unknown sampler, a grid over a range, or another number of trials than the grid has points.
     """
-    space = {key: _values(key, value) for key, value in (SPACE if space is None else space).items()}
+    space = SPACE if space is None else space
+    if not isinstance(space, Mapping):
+        raise ValueError(f"tune: the space is {space!r}, expected {{key of the config: values}}")
+    space = {key: _values(key, value) for key, value in space.items()}
     if not space:
         raise ValueError("tune: the space is empty, expected {key of the config: values}")
     if sampler not in SAMPLERS:
@@ -108,10 +113,9 @@ def tune(
         if trials != points:
             raise ValueError(f"tune: trials={trials}, but the grid has {points} points, and is tried as a whole")
     trials = TRIALS if trials is None else trials
-    for name, value in (("trials", trials), ("seeds", seeds)):
-        if value != int(value) or value < 1:
-            raise ValueError(f"tune: {name}={value}, expected a whole number, at least 1")
-    return Tuning(space, int(trials), sampler, tuple(range(FIRST_SEED, FIRST_SEED + int(seeds))), draw)
+    trials, draw = _count("trials", trials), _count("draw", draw, least=0, most=2**32 - 1)
+    last = FIRST_SEED + _count("seeds", seeds)
+    return Tuning(space, trials, sampler, tuple(range(FIRST_SEED, last)), draw)
 
 
 def marked(label: str, trials: int) -> str:
@@ -179,7 +183,7 @@ def as_tuning(given: Any, trials: int | None = None) -> Tuning:
     if isinstance(given, Callable):
         given = given()
     if isinstance(given, Tuning):
-        return given if trials is None else dataclasses.replace(given, trials=trials)
+        return given if trials is None else dataclasses.replace(given, trials=_count("trials", trials))
     if not isinstance(given, Mapping):
         raise ValueError(f"tune is {given!r}, expected a space {{key of the config: values}}, or what `tune` returns")
     return tune(given, trials=trials)
@@ -198,6 +202,8 @@ def check_budgets(tunings: Sequence[tuple[str, Tuning]]) -> None:
 
 def _values(key: str, given: Any) -> tuple:
     """The values of a key, checked."""
+    if not isinstance(key, str):
+        raise ValueError(f"tune: the space has the key {key!r}, expected a key of the config")
     if key in ASKED or key.startswith("data."):
         raise ValueError(f"tune: {key!r} is what is asked, and not to be tuned")
     if key.endswith(".name"):
@@ -207,10 +213,28 @@ def _values(key: str, given: Any) -> tuple:
     values = tuple(given)
     if is_range(values):
         low, high, word = values
+        if not (_number(low) and _number(high)):
+            raise ValueError(f"tune: {key!r} is the range {values}, expected two numbers before {word!r}")
         whole = word != "int" or (low == int(low) and high == int(high))
         if not (math.isfinite(low) and math.isfinite(high) and low < high and whole) or (word == "log" and low <= 0):
             least = ", above 0" if word == "log" else ", whole numbers" if word == "int" else ""
             raise ValueError(f"tune: {key!r} is the range {values}, expected low < high{least}")
     elif len(values) == 3 and isinstance(values[2], str) and all(isinstance(v, int | float) for v in values[:2]):
         raise ValueError(f"tune: {key!r} is {values}{nearest(values[2], RANGES)}; expected one of {RANGES} at its end")
+    elif twice := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"tune: {key!r} is {values}, which has {twice[0]!r} twice; expected every value once")
     return values
+
+
+def _number(value: Any) -> bool:
+    """NumPy's are some too."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _count(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
+    """Raises ValueError where a value is no whole number in that range."""
+    if not (_number(value) and math.isfinite(value) and value == int(value)) or value < least:
+        raise ValueError(f"tune: {name}={value!r}, expected a whole number, at least {least}")
+    if value > most:
+        raise ValueError(f"tune: {name}={value!r}, expected at most {most}")
+    return int(value)

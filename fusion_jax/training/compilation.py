@@ -43,6 +43,17 @@ def use_cache(folder: str | os.PathLike | None = None) -> pathlib.Path | None:
     return place
 
 
+@contextlib.contextmanager
+def compiled_quickly() -> Iterator[None]:
+    """Runs the block with programs that are made in less time and run slower: where each runs once or twice."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 def check_platform() -> str:
     """The platform JAX computes on, "cpu", "gpu" or "tpu".
 

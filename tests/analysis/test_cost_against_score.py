@@ -7,13 +7,14 @@ import pytest
 
 from fusion_jax.analysis.cost_against_score import cost_against_score
 from fusion_jax.results import tables
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
 
 
 def row(label, score, seconds, parameters=10, **changes):
     about = dict(placement="before", data="d", protocol="honest", setting="transductive")
     values = {"accuracy": np.array(score), "macro_f1": np.array([0.5, 0.5])} if score else {}
-    return tables.Row(label, **{**about, **changes}, values=values, parameters=parameters, seconds=seconds)
+    return Row(label, **{**about, **changes}, values=values, parameters=parameters, seconds=seconds)
 
 
 ROWS = [
@@ -69,7 +70,7 @@ def test_cost_in_parameters_and_another_metric(asked):
 
 def test_of_errors_less_is_better(asked):
     rows = [
-        tables.Row("a", "before", "d", "honest", "t", {"rmse": np.array([v])}, 1, s, task="values", primary="rmse")
+        Row("a", "before", "d", "honest", "t", {"rmse": np.array([v])}, 1, s, task="values", primary="rmse")
         for v, s in ((1.0, 2.0), (3.0, 2.0))
     ]
     found = asked([rows[0], dataclasses.replace(rows[1], label="b")])

@@ -113,10 +113,18 @@ def test_rows_that_fail_are_said_and_stop_no_other(tmp_path):
         (dict(model__dmi=3), "no config key 'model.dmi' .did you mean 'model.dim'"),
         (dict(config={"training.epochs": 0}), "'training.epochs' is 0, expected at least 1"),
         (dict(seeds=0), "'seeds' is 0"),
+        (dict(seeds=10**9), "'seeds' is 1000000000, expected at most 10000"),
+        (dict(jobs=0), "jobs=0; expected a whole number, at least 1"),
+        (dict(jobs=-1), "jobs=-1; expected a whole number, at least 1"),
+        (dict(jobs=1.5), "jobs=1.5; expected a whole number"),
+        (dict(data=[]), "data is empty, expected at least one data set"),
+        (dict(tune={"model.rate": (0.1, 0.1)}), "'model.rate' is .*, which has 0.1 twice"),
+        (dict(tune=3), "tune is 3, expected a space"),
+        (dict(claims=[dict(claim="c", better="mean", than="mean, before")]), "are one row, mean, before"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(changed, message, tmp_path):
-    given = dict(fusions=["mean"], placements=["before"], workdir=tmp_path / "r") | changed
+    given = dict(data=tiny.dataset(), fusions=["mean"], placements=["before"], workdir=tmp_path / "r") | changed
     with pytest.raises(ValueError, match=message):
-        fj.ablate(tiny.dataset(), **given)
+        fj.ablate(**given)
     assert not (tmp_path / "r").exists()

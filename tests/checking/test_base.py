@@ -60,6 +60,46 @@ def test_what_cannot_be_built_is_asked_nothing():
     ]
 
 
+class Unbuilt:
+    """A case whose module fails as it is built."""
+
+    given = ("dim",), ("rngs",)
+
+    def __init__(self, mechanism):
+        self.mechanism = mechanism
+
+    @property
+    def module(self):
+        return self.mechanism(3, rngs=None)
+
+
+def uses(case):
+    return case.module
+
+
+class Without:
+    def __init__(self, dim):
+        pass
+
+
+class Ends:
+    def __init__(self, dim, *, rngs):
+        raise SystemExit
+
+
+def test_a_module_that_cannot_be_built_breaks_no_rule_beside():
+    findings = list(ask(lambda: Unbuilt(Without), [kept, uses, uses], "elsewhere.py"))
+    said = "TypeError: Without.__init__() got an unexpected keyword argument 'rngs'"
+    assert findings == [
+        Finding("it can be built", FAILS, said, "take rngs: def __init__(self, dim, *, rngs)"),
+        Finding("kept", OK),
+        Finding("uses", UNASKED),
+        Finding("uses", UNASKED),
+    ]
+    ended = next(iter(ask(lambda: Unbuilt(Ends), [uses], "elsewhere.py")))
+    assert ended == Finding("it can be built", FAILS, "SystemExit: it ends the program")
+
+
 def test_every_kind_begins_with_the_rules_of_all_kinds():
     shared = [rule.__name__ for rule in base.rules("loss") if rule.__module__.endswith("declared")]
     for kind in base.kinds():

@@ -26,7 +26,12 @@ def test_a_name_of_the_catalogue():
         ("\n\nimport no_such_package", "mine.py, line 3: ModuleNotFoundError: No module named 'no_such_package'$"),
         ("def f():\n    return nothing\n\nf()", "mine.py, line 2: NameError"),
         ("raise SystemExit(3)", "mine.py, line 1: SystemExit: 3"),
-        ("x = 3", "defines no class or function named like its file"),
+        ("import sys; sys.exit()", "mine.py, line 1: SystemExit: it ends the program"),
+        ("x = 3", r"named like its file \('.*mine.py'\): expected Mine \(or mine\), found none$"),
+        (
+            "import re\nclass Gate:\n    pass\n\ndef gated(x):\n    pass",
+            r"expected Mine \(or mine\), found Gate, gated$",
+        ),
         ("class Mine:\n    pass", "kind of Mine cannot be told: derive a class from one of Fusion, GraphLayer.*--kind"),
         ("def mine(x):\n    pass", "kind of mine cannot be told"),
     ],

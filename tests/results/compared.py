@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 
 def row(label: str, values, metric: str = "accuracy", placement: str = "before", **fields: Any) -> Row:

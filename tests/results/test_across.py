@@ -100,6 +100,30 @@ def test_rows_that_a_data_set_lacks_are_named():
         across([row("a", [1.0], data="x"), row("a", [1.0], data="y"), row("b", [1.0], data="y")], "accuracy")
 
 
+def test_settings_are_told_apart_on_all_data_sets_where_one_has_several():
+    values = {("x", "default"): (0.1, 0.2), ("x", "inductive"): (0.4, 0.3), ("y", "default"): (0.5, 0.6)}
+    table = [
+        row(name, [v], data=data, setting=setting)
+        for (data, setting), pair in values.items()
+        for name, v in zip("ab", pair, strict=True)
+    ]
+    found, turned = across(table), across(table[::-1])
+    assert found.names == ("b, before, default", "a, before, default") == turned.names
+    assert sorted(found.data) == ["x", "y"] and found.left_out == ("a, before, inductive", "b, before, inductive")
+    scores = {d: s.tolist() for d, s in zip(turned.data, turned.scores, strict=True)}
+    assert scores == dict(x=[0.2, 0.1], y=[0.6, 0.5])
+    plain = across([r for r in table if r.setting == "default"])
+    assert plain.names == ("b, before", "a, before")
+
+
+def test_equal_scores_share_their_rank_whatever_their_scale():
+    noise = np.array([1.0, 1.0 + 1e-15, 1.0 - 1e-3])
+    for scale in (1e-9, 1.0, 1e9, -1e9):
+        expected = [[1.5, 1.5, 3]] if scale > 0 else [[2.5, 2.5, 1]]
+        np.testing.assert_array_equal(module.rank(scale * noise[None]), expected)
+    np.testing.assert_array_equal(module.rank(np.zeros((1, 2))), [[1.5, 1.5]])
+
+
 def test_two_rows_have_no_friedman_test():
     found = across([row(n, [v], data=d) for d in "xyz" for n, v in (("a", 0.1), ("b", 0.2))], "accuracy")
     assert np.isnan([found.chi2, found.f_p]).all() and found.names[0] == "b, before"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusion_jax.results import answer, tables
+from fusion_jax.results import answer
+from fusion_jax.results.row import PUBLISHED, UNFINISHED
 from tests.rows import known, noisy, row
 
 BASE = row("concat_mlp", noisy(0.70))
@@ -170,7 +171,7 @@ def test_of_errors_the_smaller_is_ahead_and_not_worse():
 def test_seeds_tuning_and_what_is_missing_are_said():
     few = [row("concat_mlp", noisy(0.7, seeds=3)), row("gmu", noisy(0.7, seeds=3, draw=1))]
     assert answer.sentence(few).endswith("; only 3 seeds, untuned.")
-    broken, waiting = row("tfn", error="ValueError: no"), row("lmf", error=tables.UNFINISHED)
+    broken, waiting = row("tfn", error="ValueError: no"), row("lmf", error=UNFINISHED)
     partly = row("moe (2 of 3 seeds: no)", noisy(0.7, seeds=2, draw=5), variant="moe", cell="c")
     said = answer.sentence([*few, broken, waiting, partly])
     assert "; of 5 rows 1 row failed, 1 is not finished, 1 lacks seeds" in said and "only 2 to 3 seeds" in said
@@ -199,7 +200,7 @@ def test_selection_on_test_rows_is_said():
 
 def test_nothing_is_said_of_nothing():
     assert answer.sentence([]) == "Nothing can be said yet: no row has a result."
-    waiting = answer.sentence([row("gmu", error=tables.UNFINISHED)])
+    waiting = answer.sentence([row("gmu", error=UNFINISHED)])
     assert waiting == "Nothing can be said yet: no row has a result; of 1 row 1 is not finished."
     assert answer.sentence([BASE]).startswith(
         "concat_mlp (before) alone has a result, accuracy 0.700 ± 0.010, and nothing"
@@ -210,10 +211,13 @@ def test_nothing_is_said_of_nothing():
     assert "beats" not in said and "only 1 seed" in said
     alike = answer.sentence([BASE, row("gmu", BASE.values["accuracy"] + 0.1)])
     assert "gmu (before) is ahead with accuracy 0.800 ± 0.010, but no difference can be tested; 10" in alike
+    failed = row("concat_mlp", error="it broke")
+    lone = answer.sentence([failed, row("gmu", noisy(0.8)), row("mean", noisy(0.7))])
+    assert "gmu (before) is ahead with accuracy 0.800 ± 0.010, but the baseline has no value to compare with" in lone
 
 
 def test_the_ceiling_and_what_others_report():
-    rows = [BASE, row("gmu", same(0.7)), known("Bayes", 0.9), known("theirs", 0.95, tables.PUBLISHED)]
+    rows = [BASE, row("gmu", same(0.7)), known("Bayes", 0.9), known("theirs", 0.95, PUBLISHED)]
     assert "known: Bayes 0.900, published: theirs 0.950" in answer.sentence(rows)
 
 
@@ -311,7 +315,7 @@ def test_claims_come_first():
     claims = [Claim("holds"), Claim("holds"), Claim("undecided"), Claim("fails")]
     said = answer.sentence([BASE, row("gmu", same(0.7))], claims=claims)
     assert said.startswith("Of 4 claims 2 hold, 1 fails, 1 is undecided; no difference")
-    nothing = answer.sentence([row("gmu", error=tables.UNFINISHED)], claims=claims[2:3])
+    nothing = answer.sentence([row("gmu", error=UNFINISHED)], claims=claims[2:3])
     assert nothing.startswith(
         "Of 1 claim 1 is undecided; nothing can be said yet: no row has a result; of 1 row 1 is not"
     )

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from fusion_jax.results import claims, paired, power, tables
+from fusion_jax.results import claims, paired, power, sequential
+from fusion_jax.results.singles import SINGLE
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
 from tests import tiny
@@ -40,7 +42,7 @@ def test_a_claim_is_resolved_to_rows():
     assert (found.better, found.than) == ("gmu, after", "concat_mlp, before")
     by_keys = {"model.fusion.name": "gmu", "model.placement": "before"}
     assert resolve(by_keys, "logistic").better == "gmu, before" and resolve("logistic", by_keys).better == "logistic, -"
-    assert resolve("concat_mlp", tables.SINGLE).than == f"{tables.SINGLE}, before"
+    assert resolve("concat_mlp", SINGLE).than == f"{SINGLE}, before"
     assert claims.resolved([], []) == []
 
 
@@ -64,13 +66,19 @@ def test_a_claim_about_no_row_is_named(wrong, said):
         resolve(**wrong)
 
 
+@pytest.mark.parametrize("than", ["gmu, after", {"model.fusion.name": "gmu", "model.placement": "after"}])
+def test_a_row_is_not_compared_with_itself(than):
+    with pytest.raises(ValueError, match="^mine.py: claim 'c': better='gmu, after' and than=.* are one row, gmu"):
+        resolve("gmu, after", than)
+
+
 def test_rows_of_two_settings_are_not_compared():
     other = cell("x", data__setting="inductive")
     with pytest.raises(ValueError, match="no data set has both 'x' and 'logistic' in one protocol and setting"):
         claims.resolved([Claim("c", "x", "logistic")], [*CELLS, other])
 
 
-def judged(difference, seeds=10, train=80, test=20, **claim):
+def judged(difference, seeds=10, train=8000, test=2000, **claim):
     """A claim that a is better than b, whose differences have that mean and vary a little."""
     a = drawn("a", (BASE + difference + NOISE)[:seeds], train, test)
     return claims.judge(Claim("c", "a", "b, before", **claim), [a, drawn("b", BASE[:seeds], train, test)])
@@ -106,17 +114,52 @@ def test_equivalence_holds_within_the_margin_and_fails_outside():
 
 
 def test_how_many_more_seeds_decide_it():
-    one = judged(0.012, seeds=10, train=1000, test=10)
+    one = judged(0.012, seeds=10, train=100_000, test=1000)
     found, d = verdict(one, 2 * one.p, 2), 0.012 + NOISE
     assert found.verdict == "undecided"
     assert found.more_seeds == power.needed(paired.effect(d), 0.01, 0.025) - 10 > 0
     never = verdict(judged(0.004))
     assert never.more_seeds is None and never.evidence.endswith("no number of seeds is likely to decide it")
-    near = judged(0.012, train=1000, test=10, by=0.02)
+    near = judged(0.012, train=100_000, test=1000, by=0.02)
     expected = power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.01, 0.05) - 10
     assert verdict(near).more_seeds == expected
-    margin = judged(0.0, train=1000, test=10, equivalent=0.012)
+    margin = judged(0.0, train=100_000, test=1000, equivalent=0.012)
     assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.1) - 10
+
+
+def test_equal_results_on_few_rows_decide_nothing():
+    """Two seeds without a difference are no certainty: neither that a lead is missing nor that rows are the same."""
+    a, b = drawn("a", BASE[:2], 80, 20), drawn("b", BASE[:2], 80, 20)
+    for claim in (dict(by=0.001), dict(equivalent=0.05)):
+        one = claims.judge(Claim("c", "a", "b", **claim), [a, b])
+        assert one.p > 0.05 and verdict(one).verdict == "undecided", claim
+        assert "spread at least one test row" in verdict(one).evidence
+    unknown = verdict(claims.judge(Claim("c", "a", "b", by=0.001), [row("a", BASE[:2]), row("b", BASE[:2])]))
+    assert unknown.verdict == "undecided" and "nothing is known" in unknown.evidence and unknown.more_seeds is None
+
+
+def test_a_claim_that_was_looked_at_has_the_p_of_all_looks():
+    """Two looks at 5 and 10 of at most 10 seeds; the levels are two-sided, and so is twice the one-sided p."""
+    values, looked = BASE + 0.02 + NOISE, dict(looks=(5, 10), limit=10)
+    rows = [drawn("a", values, 8000, 2000, **looked), drawn("b", BASE, 8000, 2000, **looked)]
+    d = 0.02 + NOISE
+    t = [d[:n].mean() / (d[:n].std(ddof=1) * np.sqrt(1 / n + 0.25)) for n in (5, 10)]
+    above = [stats.t.sf(own, n - 1) for own, n in zip(t, (5, 10), strict=True)]
+    one = claims.judge(Claim("c", "a", "b"), rows)
+    assert 2 * one.holds == pytest.approx(sequential.sequential_p(np.minimum(1, 2 * np.array(above)), (5, 10), 10))
+    assert one.p == pytest.approx(2 * one.holds) and one.holds > above[1], "of the last look alone"
+    assert "looked at 5, 10 of at most 10" in verdict(one).evidence
+    margin = claims.judge(Claim("c", "a", "b", equivalent=0.05), rows)
+    inside = [stats.t.sf((0.05 - d[:n].mean()) / (d[:n].std(ddof=1) * np.sqrt(1 / n + 0.25)), n - 1) for n in (5, 10)]
+    expected = sequential.sequential_p(np.minimum(1, 2 * np.array(inside)), (5, 10), 10)
+    assert 2 * margin.holds == pytest.approx(expected), "the nearer margin decides"
+
+
+def test_how_many_more_seeds_goes_by_the_spread_that_the_test_has():
+    one = claims.judge(Claim("c", "a", "b", by=0.1), [drawn("a", BASE, 8000, 20), drawn("b", BASE, 8000, 20)])
+    assert verdict(one, 2 * one.p, 2).verdict == "fails"
+    near = claims.judge(Claim("c", "a", "b", by=0.03), [drawn("a", BASE, 8000, 20), drawn("b", BASE, 8000, 20)])
+    assert verdict(near).more_seeds == power.needed(0.03 / 0.05, 20 / 8000) - 10 > 0
 
 
 def test_a_claim_about_several_data_sets_is_about_all_of_them():
@@ -183,6 +226,19 @@ def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
         "claim 'b' was withdrawn or changed when 30 seeds had finished",
     ]
     assert claims.answer(store, []) == []
+
+
+def test_a_claim_that_was_changed_by_hand_is_no_older_than_the_results(store, monkeypatch):
+    claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
+    versions = store.read_study()["claims"]
+    versions[0]["claims"][1]["better"] = "b"
+    store.amend(claims=versions)
+    monkeypatch.setattr(Store, "count_finished", lambda self: 30)
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
+    assert [(a.text, a.late) for a in claims.answer(store, rows)] == [("first", 30), ("second", 30)]
+    versions[0]["claims"][1]["better"] = "a"
+    store.amend(claims=versions)
+    assert [a.late for a in claims.answer(store, rows)] == [0, 0]
 
 
 def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):

@@ -17,8 +17,8 @@ BASE = RNG.uniform(0.6, 0.7, 10)
 
 def table(n=5):
     shifts = np.linspace(-0.1, 0.1, n)
-    others = [drawn(f"r{i}", BASE + s + RNG.normal(size=10) / 50, 80, 20) for i, s in enumerate(shifts)]
-    return [drawn("concat_mlp", BASE, 80, 20), *others]
+    others = [drawn(f"r{i}", BASE + s + RNG.normal(size=10) / 50, 800, 200) for i, s in enumerate(shifts)]
+    return [drawn("concat_mlp", BASE, 800, 200), *others]
 
 
 def test_every_other_row_is_compared_with_the_baseline():
@@ -84,6 +84,22 @@ def test_placements_have_baselines_of_their_own():
     assert compare.against(rows[1:2] * 1 + rows[3:], "accuracy")[0].b is rows[1], "without one the first row"
 
 
+def test_where_the_baseline_has_no_value_nothing_is_compared():
+    """Neither the first row nor an error stands in for it."""
+    rows = [row(n, BASE) for n in ("x", "m", "concat_mlp")]
+    undefined = [dataclasses.replace(r, values=dict(r.values, auc=np.full(10, np.nan))) for r in rows]
+    assert compare.against(undefined, "auc", "m") == [] and len(compare.against(undefined, "accuracy", "m")) == 2
+    known = [dataclasses.replace(r, values=dict(r.values, auc=BASE)) for r in rows]
+    assert compare.against([known[0], undefined[1], known[2]], "auc", "m") == []
+    assert compare.against([*known[:2], undefined[2]], "auc") == []
+    failed = row("concat_mlp", None, error="E")
+    assert compare.against([*known[:2], failed], "auc") == [], "a row that failed is there too"
+    values = [dataclasses.replace(r, task="values") for r in known[:2]]
+    assert compare.against([*values, failed], "auc") == [], "whose task nobody knows"
+    (found,) = compare.against(known[:2], "auc")
+    assert found.b is known[0], "no row has the name"
+
+
 def test_all_pairs():
     rows = table()
     found = compare.pairs(rows, "accuracy")
@@ -111,9 +127,12 @@ def test_what_cannot_be_compared_takes_no_part_and_what_says_nothing_is_not_coun
 
 
 def test_rows_that_are_the_same_are_not_different():
-    (found,) = compare.against([row("concat_mlp", BASE), row("x", BASE)], "accuracy")
+    (found,) = compare.against([drawn("concat_mlp", BASE, 80, 20), drawn("x", BASE, 80, 20)], "accuracy")
     assert found.p == 1 == found.permutation and np.isnan(found.wilcoxon) and found.improvement == 0.5
-    assert (found.low, found.high) == (0, 0) and found.effect == 0 and found.needed is None and not found.separated
+    assert found.low == -found.high and found.high > 0.05, "another row may be right in every seed"
+    assert found.effect == 0 and found.needed is None and not found.separated and found.nadeau_bengio == 1
+    (unknown,) = compare.against([row("concat_mlp", BASE), row("x", BASE)], "accuracy")
+    assert np.isnan([unknown.p, unknown.adjusted, unknown.low, unknown.high, unknown.effect]).all()
 
 
 def test_the_best_row_of_each_kind():

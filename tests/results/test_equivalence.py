@@ -24,11 +24,15 @@ def test_overlapping_splits_make_it_harder():
 
 
 def made():
-    return (row("a", A), row("b", B)), (drawn("a", A, 100, 50), drawn("b", B, 100, 50))
+    return (row("a", A), row("b", B)), (drawn("a", A, 1000, 500), drawn("b", B, 1000, 500))
 
 
 def test_equal_rows_are_equivalent_and_unknown_ones_are_not():
-    assert equivalent(row("a", A), row("b", A), "accuracy", 1e-6).p == 0
+    same = drawn("a", A, 1000, 200), drawn("b", A, 1000, 200)
+    assert equivalent(*same, "accuracy", 0.02).equivalent and not equivalent(*same, "accuracy", 0.004).equivalent, (
+        "what is less than a test row nobody knows"
+    )
+    assert np.isnan(equivalent(row("a", A), row("b", A), "accuracy", 0.1).p)
     found = equivalent(row("a", [0.5]), row("b", [0.5]), "accuracy", 0.1)
     assert np.isnan(found.p) and not found.equivalent
     with pytest.raises(ValueError, match="margin=0; expected a number above 0"):

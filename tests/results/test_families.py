@@ -13,6 +13,8 @@ def test_rows_are_of_one_kind_by_data_task_protocol_and_setting():
     rows = [row("a", V), row("b", V, setting="inductive"), row("c", V, protocol="paper"), row("d", V, data="e")]
     groups = families.of_one_kind([*rows, row("f", V), row("g", V, task="values")])
     assert [[r.label for r in g] for g in groups] == [["a", "f"], ["b"], ["c"], ["d"], ["g"]]
+    lacking = families.of_one_kind([row("x", None), *rows, row("g", V, task="values"), row("y", None, data="z")])
+    assert [[r.label for r in g] for g in lacking] == [["a", "x"], ["b"], ["c"], ["d"], ["g", "x"]], "of either task"
 
 
 def test_a_row_without_a_number_cannot_be_compared():
@@ -32,10 +34,19 @@ def test_a_row_is_named_with_or_without_its_placement_and_what_it_lacks():
 def test_the_baseline_is_placed_as_the_row_is():
     before, after, other = row("m", V), row("m", V, placement="after"), row("x", V, placement="after")
     late, none = row("l", V, placement="decision"), row("m", V, placement="before (no graph)")
-    named = families.baselines([after, other, before, late, none], "m")
+    named = families.baselines([after, other, before, late, none], "m", "accuracy")
     assert named[0] is before and len(named) == 3
     assert families.baseline_of(other, named) is after and families.baseline_of(late, named) is before
     assert families.baseline_of(after, named) is before is families.baseline_of(before, named)
-    assert families.baselines([other, late], "m")[0] is other, "none is named so: the first row"
-    assert families.baselines([after, before], "m, after") == [after]
-    assert families.baselines([after, before], ("m", "after")) == [after] == families.baselines([before, after], after)
+    assert families.baselines([after, before], "m, after", "accuracy") == [after]
+    assert families.baselines([after, before], ("m", "after"), "accuracy") == [after]
+    assert families.baselines([before, after], after, "accuracy") == [after]
+
+
+def test_where_no_row_has_the_baselines_name_it_is_the_default_and_then_the_first_row():
+    first, default, unusable = row("x", V), row(families.BASELINE, V), row("w", [np.nan])
+    assert families.baselines([unusable, first, default], "m", "accuracy") == [default]
+    assert families.baselines([unusable, first, default], row("m", V), "accuracy") == [default]
+    assert families.baselines([unusable, first], "m", "accuracy") == [first]
+    for lacking in (row("m", None, error="E"), row("m", [np.nan, np.nan]), row("m", V, "rmse")):
+        assert families.baselines([first, default, lacking], "m", "accuracy") == [], "it is there, without a value"

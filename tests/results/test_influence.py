@@ -65,7 +65,9 @@ def test_the_jackknife_of_a_mean_is_its_variance():
 def test_rows_that_several_seeds_test_have_the_mean_of_what_they_do_there():
     rows = [np.array([3, 5, 9]), np.array([9, 1, 3])]
     known = [dict(a=np.array([[1.0, 2, 3]]), b=np.ones((1, 3))), dict(a=np.array([[5.0, 6, 7]]))]
-    met, found = influence.over_seeds(rows, known)
+    met, found = influence.by_seed(rows, known)
     np.testing.assert_array_equal(met, [1, 3, 5, 9])
-    assert found.keys() == {"a"}, "of what some seed does not know nothing is known"
-    np.testing.assert_allclose(found["a"], [6, 4, 2, 4])
+    np.testing.assert_array_equal(found["a"], [[np.nan, 1, 2, 3], [6, 7, np.nan, 5]])
+    np.testing.assert_allclose(influence.over_seeds(found["a"]), [6, 4, 2, 4])
+    np.testing.assert_array_equal(influence.over_seeds(found["a"][:1]), [np.nan, 1, 2, 3])
+    assert np.isnan(influence.over_seeds(found["b"])).all(), "of what some seed does not know nothing is known"

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fusion_jax.results import memo, tables
+from fusion_jax.results.row import UNFINISHED
 from fusion_jax.results.store import Store
 from tests import tiny
 
@@ -32,7 +33,7 @@ def test_a_cell_is_read_anew_when_its_record_or_the_key_changes(tmp_path):
 def test_rows_follow_a_study_that_grows(tmp_path):
     store, cell = Store(tmp_path, create=True), tiny.cell(seeds=2)
     store.write_study([("0" * 16, cell)], "test")
-    assert tables.rows(store)[0].error == tables.UNFINISHED
+    assert tables.rows(store)[0].error == UNFINISHED
     write(store, cell, 0, 0.5)
     assert tables.rows(store)[0].values["accuracy"].tolist() == [0.5]
     write(store, cell, 1, 0.75)

@@ -3,12 +3,13 @@
 import csv
 import dataclasses
 import json
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
-from fusion_jax.results import claims, compare, page, page_data, page_pairing, tables
+from fusion_jax.results import claims, compare, page, page_data, page_pairing, sequential, tables
 from fusion_jax.study import Claim
 from tests import pages
 
@@ -88,7 +89,8 @@ def without(found, seed):
         }
         values = {m: v[at] for m, v in row.values.items()}
         known = {m: v[at] for m, v in row.influence.items()}
-        made.append(dataclasses.replace(row, values=values, influence=known, **cut))
+        met = {m: v[at] for m, v in row.met_influence.items()}
+        made.append(dataclasses.replace(row, values=values, influence=known, met_influence=met, **cut))
     return made
 
 
@@ -115,11 +117,14 @@ def test_they_follow_the_baseline_the_seeds_and_the_rows_that_are_chosen(study, 
     window.click("#reset")
     window.click("#seeds label:has(#seed-3)")
     check(window, without(found, 3), "accuracy", "synthetic")
-    window.select_option("#group", label="digits")
-    for metric in ("accuracy", "log_loss"):
-        window.select_option("#metric", metric)
-        check(window, without(found, 3), metric, "digits")
+    for group in ("digits", "breast_cancer"):
+        window.select_option("#group", label=group)
+        for metric in ("accuracy", "log_loss"):
+            window.select_option("#metric", metric)
+            check(window, without(found, 3), metric, group)
+            assert "is of all seeds" not in window.inner_text("#compare-note")
     window.click("#reset")
+    window.select_option("#group", label="digits")
     dropped = next(row for row in found if row.name == "mean")
     window.click(f"#part-{dropped.cell}")
     rest = [row for row in found if row is not dropped]
@@ -146,11 +151,86 @@ def test_where_seeds_were_added_p_and_intervals_hold_at_all_looks(opened, tmp_pa
     made = pages.Pages(tmp_path / "study")
     for label, skill in (("concat_mlp", 1.0), ("gmu", 2.5), ("mean", 1.1)):
         made.add(label, 7, skill, wanted=8)
+        made.add(label, 7, skill, wanted=8, train=20, **pages.FEW)
     made.store.amend(looks=dict(plan=[3, 5, 8]))
     (tmp_path / "p.html").write_bytes(page.render(made.store))
     window, found = opened(tmp_path / "p.html"), tables.rows(made.store)
-    check(window, found, "accuracy", "synthetic")
-    assert "looked at 3, 5 of at most 8 seeds" in window.inner_text("#compare-note")
+    for group in ("synthetic", "breast_cancer"):
+        window.select_option("#group", label=group)
+        check(window, found, "accuracy", group)
+        assert "looked at 3, 5 of at most 8 seeds" in window.inner_text("#compare-note")
+
+
+def test_the_sequential_p_is_that_of_the_report(opened, file):
+    looks, nan = page_data.plain(page_pairing.of_looks((3, 5, 8))), float("nan")
+    script = pathlib.Path(page.__file__).with_name("statistics.js").read_text(encoding="utf-8")
+    own = f"([p, looks]) => {{ {script}\nreturn sequentialP(p, looks); }}"
+    window = opened(file)
+    for p in ([nan, nan, 0.02], [0.9, 0.9, 0.999], [1e-4, 0.9], [0.001], [nan, 1e-200], [nan]):
+        expected = sequential.sequential_p(p, (3, 5, 8)[: len(p)], 8)
+        assert window.evaluate(own, [p, looks]) == pytest.approx(expected, rel=1e-9, nan_ok=True), p
+    assert window.evaluate(own, [[0.9, 0.9, 0.999], looks]) == 1
+
+
+def test_the_baseline_is_the_report_s(opened, tmp_path):
+    """By its name, with what tuning adds to it or not; the default one where a data set has none of that name; and none
+    where its own has no value."""
+    made = pages.Pages(tmp_path / "study")
+    for label in ("mean", "gmu (tuned, 6 trials)", "concat_mlp"):
+        made.add(label, 4)
+    for label in ("mean", "lmf", "concat_mlp"):
+        made.add(label, 4, fixed=True)
+    for label in ("mean", "lmf"):
+        made.add(label, 4, train=20, **pages.FEW)
+    (tmp_path / "p.html").write_bytes(page.render(made.store, baseline="gmu"))
+    window, found = opened(tmp_path / "p.html"), tables.rows(made.store)
+    for group, name in (("synthetic", "gmu"), ("digits", "concat_mlp"), ("breast_cancer", "mean")):
+        window.select_option("#group", label=group)
+        check(window, found, "accuracy", group, baseline="gmu")
+        assert {c.b.label.split()[0] for c in expected(found, "accuracy", group, baseline="gmu").values()} == {name}
+        assert f"than {name}" in window.inner_text("#verdict")
+    given = page_data.collect(made.store, baseline="gmu")
+    for row in given["rows"]:
+        if row["name"].startswith("gmu"):
+            row["values"]["auc"] = [None] * 4
+    (tmp_path / "p.html").write_bytes(page.assemble(given))
+    window = opened(tmp_path / "p.html")
+    window.select_option("#metric", "auc")
+    assert "the baseline has no value" in window.inner_text("#verdict")
+    assert set(shown(window, "p").values()) == {None}
+
+
+def test_rows_that_are_the_same_are_as_uncertain_as_one_test_row(opened, tmp_path):
+    """Of a share that is known, of the log-loss it is not: drawn splits, and fixed rows."""
+    made = pages.Pages(tmp_path / "study")
+    for label in ("concat_mlp", "twin", "other"):
+        made.rng = np.random.default_rng(label == "other")
+        made.add(label, 3)
+        made.add(label, 3, fixed=True)
+    (tmp_path / "p.html").write_bytes(page.render(made.store))
+    window, found = opened(tmp_path / "p.html"), tables.rows(made.store)
+    for group in ("synthetic", "digits"):
+        window.select_option("#group", label=group)
+        for metric, known in (("accuracy", True), ("log_loss", False)):
+            window.select_option("#metric", metric)
+            check(window, found, metric, group)
+            twin = expected(found, metric, group)["twin", "before"]
+            assert np.isfinite(twin.low) == known == ("at least one test row" in twin.method)
+            assert twin.method in window.inner_text("#compare-note") and (twin.p == 1 or not known)
+            family = "over 2 comparisons" if known else "over 1 comparison ("
+            assert family in window.inner_text("#verdict"), "what says nothing is not corrected for"
+    given = page_data.collect(made.store)
+    for row in given["rows"]:
+        if row["name"] == "twin":
+            row["values"]["accuracy"] = [np.nextafter(v, 1) for v in row["values"]["accuracy"]]
+    (tmp_path / "p.html").write_bytes(page.assemble(given))
+    window = opened(tmp_path / "p.html")
+    ranks = window.locator("#grid-table tbody tr").evaluate_all(
+        "rows => rows.map((row) => ['variant', 'rank'].map((name) => row.querySelector(`[data-column=${name}]`)"
+        ".textContent))"
+    )
+    ranks = {name.removesuffix("before"): rank for name, rank in ranks}
+    assert ranks["twin"] == ranks["concat_mlp"], "the last bits of a mean are no difference"
 
 
 def test_claims_stand_below_the_answer(opened, tmp_path):

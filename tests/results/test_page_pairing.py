@@ -6,8 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fusion_jax.results import page_pairing, sequential, tables
-from fusion_jax.results.differences import difference
+from fusion_jax.results import differences, page_pairing, sequential, tables
 from tests import pages
 
 
@@ -23,7 +22,7 @@ def numbers(text, kind="<f8"):
 
 def test_influences_of_two_values_are_bits_and_others_numbers(groups):
     by_row, by_group = page_pairing.of_rows([groups["digits"]], "concat_mlp")
-    assert by_group == [{}], "there is room for all of them"
+    assert by_group == [dict(by_row={}, tests=[])], "there is room for all of them"
     for row in groups["digits"]:
         held = by_row[id(row)]["influence"]
         bits = np.unpackbits(numbers(held["accuracy"]["data"], np.uint8))[: row.influence["accuracy"].size]
@@ -38,16 +37,40 @@ def test_influences_of_two_values_are_bits_and_others_numbers(groups):
 def test_variances_of_pairs_are_those_of_their_differences(groups, data, monkeypatch):
     monkeypatch.setattr(page_pairing, "BUDGET", 0)
     group = groups[data]
-    _, ((held),) = page_pairing.of_rows([group], "concat_mlp")
+    _, (given,) = page_pairing.of_rows([group], "concat_mlp")
+    held = given["by_row"]
     assert {"accuracy", "auc"} <= held.keys()
     for metric, of_metric in held.items():
         covered = zip(itertools.combinations(of_metric["covered"], 2), _triangle(of_metric), strict=True)
         found = {pair: (value, of_metric["rows"]) for pair, value in covered}
         found |= {(i, j): (value, rows) for i, j, value, rows in of_metric["pairs"]}
         for (i, j), (value, rows) in found.items():
-            wanted = difference(group[i], group[j], metric).variance
+            wanted = differences.variance_of(group[i], group[j], metric, _common(group[i], group[j]))
             assert value == pytest.approx(wanted.by_row, rel=1e-9, abs=1e-18) and rows == wanted.rows
     assert len(found) >= len(group) - 1, "every row has a baseline that it can be compared with"
+
+
+def _common(a, b):
+    return tuple(sorted({*a.seeds} & {*b.seeds}))
+
+
+def test_of_drawn_splits_it_is_told_which_rows_each_seed_tests(groups):
+    group = groups["breast_cancer"]
+    by_row, (given,) = page_pairing.of_rows([group], "concat_mlp")
+    assert given["by_row"] == {} and len(given["tests"]) == 2, "one row lacks a seed"
+    every = np.unique(np.concatenate([row.met for row in group]))
+    for row in group:
+        held, shape = by_row[id(row)], (len(row.seeds), len(every))
+        assert held["met"] == len(every)
+        bits = np.unpackbits(numbers(given["tests"][held["tests"]], np.uint8))[: np.prod(shape)].reshape(shape)
+        psi = numbers(held["influence"]["auc"]["data"]).reshape(shape)
+        np.testing.assert_array_equal(~np.isnan(psi), bits)
+        at = np.isin(every, row.met)
+        np.testing.assert_array_equal(psi[:, at], row.met_influence["auc"])
+        right, accuracy = held["influence"]["accuracy"], row.met_influence["accuracy"]
+        upper = np.unpackbits(numbers(right["data"], np.uint8))[: np.prod(shape)].reshape(shape)
+        made = np.where(upper, np.array(right["high"])[:, None], np.array(right["low"])[:, None])
+        np.testing.assert_array_equal(np.where(bits, made, np.nan)[:, at], accuracy)
 
 
 def _triangle(held):

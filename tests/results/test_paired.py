@@ -42,12 +42,21 @@ def test_seeds_and_rows_add_up():
 
 
 def test_where_nothing_is_known_there_is_no_number():
-    for d in ([], [0.3], [0.1, 0.1, 0.1]):
-        found = paired.estimate(np.array(d))
+    for d in ([], [0.3], [0.1, 0.1, 0.1], [0.0, 0.0]):
+        found = paired.estimate(np.array(d), 0.5)
         assert np.isnan(found.p()) and np.isnan(found.interval()).all()
-    equal = paired.estimate(np.zeros(5), 0.5)
-    assert equal.p() == 1 and equal.interval() == (0, 0) and equal.above(-0.1) == 0 and equal.above(0.1) == 1
-    assert equal.below(0.1) == 0 and equal.below(0) == 0.5
+        assert np.isnan([found.above(-0.1), found.below(0.1), paired.effect(np.array(d))]).all()
+
+
+@pytest.mark.parametrize("d", [np.zeros(4), np.full(4, 0.05), np.array([0.05, 0.048, 0.05, 0.052])], ids=str)
+def test_the_spread_is_at_least_what_it_must_be(d):
+    found, least = paired.estimate(d, 0.25, least=0.05), 0.05
+    np.testing.assert_allclose(found.error**2, least**2 * (1 / 4 + 0.25))
+    expected = 2 * stats.t.sf(d.mean() / least / np.sqrt(0.5), 3)
+    assert found.df == 3 and found.p() == pytest.approx(expected) and expected > 0.2
+    assert paired.effect(d, least) == d.mean() / least and paired.spread(d, least) == least
+    wide = DIFFERENCES[1]
+    assert paired.estimate(wide, 0.25, least=0.05) == paired.estimate(wide, 0.25), "it does not bind"
 
 
 @pytest.mark.parametrize("d", [*DIFFERENCES, RNG.normal(0.3, 1, 30)], ids=len)
@@ -97,7 +106,7 @@ def test_of_many_differences_signs_are_drawn_and_always_the_same():
 def test_the_effect_is_of_the_differences():
     d = DIFFERENCES[2]
     np.testing.assert_allclose(paired.effect(d), stats.ttest_1samp(d, 0).statistic / np.sqrt(len(d)))
-    assert paired.effect(np.zeros(3)) == 0 and np.isnan(paired.effect(np.ones(3))) and np.isnan(paired.effect(d[:1]))
+    assert np.isnan([paired.effect(np.zeros(3)), paired.effect(np.ones(3)), paired.effect(d[:1])]).all()
 
 
 def test_the_probability_of_improvement_counts_ties_half():

@@ -12,6 +12,8 @@ import pytest
 from scipy import stats
 
 from fusion_jax.results import report, tables
+from fusion_jax.results.row import PUBLISHED, Row
+from fusion_jax.results.singles import SINGLE
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, resolve
 from tests import tiny
@@ -213,14 +215,14 @@ def test_the_best_single_modality_is_chosen_by_validation_and_not_by_test(made):
     made.add("structure", dict(accuracy=[1.0, 1.0, 1.0], log_loss=[0.1] * 3), **single("structure"))
     rows = made.rows()
     chosen = [0.10, 0.70, 0.30]  # m0 (0.9 > 0.5), m1 (0.6 > 0.4), m0 (equal, lower log-loss)
-    assert rows[tables.SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f}"
-    assert list(rows)[:3] == ["single: m0", "single: m1", tables.SINGLE]
-    assert rows[tables.SINGLE]["seconds"] == "3.0", "choosing among them costs training them all"
+    assert rows[SINGLE]["accuracy"] == f"{np.mean(chosen):.3f} ± {np.std(chosen, ddof=1):.3f}"
+    assert list(rows)[:3] == ["single: m0", "single: m1", SINGLE]
+    assert rows[SINGLE]["seconds"] == "3.0", "choosing among them costs training them all"
 
 
 def test_one_single_modality_alone_has_no_best(made):
     made.add("single", dict(accuracy=[0.5, 0.6]), data__modalities=("m0",))
-    assert tables.SINGLE not in made.rows()
+    assert SINGLE not in made.rows()
 
 
 def test_a_metric_that_is_nan_is_a_dash(made):
@@ -283,11 +285,9 @@ LABELS = {
 @pytest.mark.parametrize("label", LABELS)
 def test_any_label_is_ascii_that_latex_reads_as_text(label):
     def row(label):
-        return tables.Row(label, label, "d", "honest", label, dict(accuracy=np.ones(2)), 1, 1.0)
+        return Row(label, label, "d", "honest", label, dict(accuracy=np.ones(2)), 1, 1.0)
 
-    other = tables.Row(
-        label, "-", "d", tables.PUBLISHED, "", {}, None, None, published=dict(accuracy=(1, 0)), source=label
-    )
+    other = Row(label, "-", "d", PUBLISHED, "", {}, None, None, published=dict(accuracy=(1, 0)), source=label)
     tex = report.latex([row(label), row("plain"), other])
     tex.encode("ascii")
     lines = [li for li in tex.splitlines() if li.endswith(r"\\")]
@@ -300,7 +300,7 @@ def test_any_label_is_ascii_that_latex_reads_as_text(label):
 
 @pytest.mark.parametrize("label", ["a | b", "a\\| b", "\\", "a\nb", "`x|y`", "*x*", "<b>x", "_x_", "~~x~~", "[x](y)"])
 def test_any_label_is_one_cell_of_markdown_without_markup(label):
-    row = tables.Row(label, "before", "d", "honest", "", dict(accuracy=np.ones(2)), 1, 1.0)
+    row = Row(label, "before", "d", "honest", "", dict(accuracy=np.ones(2)), 1, 1.0)
     line = report.markdown([row]).splitlines()[4]
     escapes = re.compile(r"\\[\\|`*<_~\]]")
     assert escapes.sub("", line).count("|") == 7
@@ -389,7 +389,7 @@ def test_the_best_single_modality_says_what_it_was_not_chosen_from(made):
         made.add(f"single: {m}", dict(accuracy=[0.5, 0.6]), data__modalities=(m,), parameters=parameters)
     made.add("single: m2", data__modalities=("m2",), error="ValueError: no")
     rows = made.rows()
-    label = f"{tables.SINGLE} (2 of 3 modalities)"
+    label = f"{SINGLE} (2 of 3 modalities)"
     assert label in rows and rows[label]["parameters"] == "-"
 
 
@@ -411,8 +411,8 @@ def test_a_damaged_cell_is_a_row_that_says_so_and_the_others_have_their_numbers(
 def test_a_row_whose_metrics_are_not_known_keeps_its_columns():
     """Such as those of a file that is not there any more."""
     rows = [
-        tables.Row("a", "before", "d", "honest", "s", {"gone": np.array([0.5, 0.6])}, 7, 1.0, tested=np.arange(4)),
-        tables.Row("b", "before", "d", "honest", "s", {}, None, None, error="no"),
+        Row("a", "before", "d", "honest", "s", {"gone": np.array([0.5, 0.6])}, 7, 1.0, tested=np.arange(4)),
+        Row("b", "before", "d", "honest", "s", {}, None, None, error="no"),
     ]
     head, _, first, second = (line.split(" | ") for line in report.markdown(rows).splitlines()[2:])
     assert head[2:5] == ["result", "result by rows", "seeds"] and len(head) == len(first) == len(second)

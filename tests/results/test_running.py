@@ -34,6 +34,32 @@ def test_a_file_that_is_something_else_says_nothing(store, content):
         assert running.read(store) == {}
 
 
+def test_only_a_plain_small_file_is_read(store, tmp_path):
+    """A link to /dev/zero would be read for ever."""
+    with exclusive(store.root):
+        running.write(store, dict(a=dict(epoch=3)))
+        (store.root / running.NAME).rename(store.root / "elsewhere")
+        for target in ("/dev/zero", str(store.root / "elsewhere")):
+            os.symlink(target, tmp_path / running.NAME)
+            assert running.read(store) == {}
+            running.clear(store)
+        os.mkfifo(tmp_path / running.NAME)
+        assert running.read(store) == {}
+        running.clear(store)
+        (tmp_path / running.NAME).write_bytes(b" " * running.LONGEST + b"{}")
+        assert running.read(store) == {}
+        running.write(store, dict(a=dict(epoch=3)))
+        assert running.read(store) == dict(a=dict(epoch=3)), "and it takes the place of whatever was there"
+
+
+def test_a_lock_that_is_a_link_has_no_holder(store, tmp_path):
+    (tmp_path / "elsewhere").write_text(f"process {os.getppid()} on {socket.gethostname()}")
+    for target in ("/dev/zero", "elsewhere"):
+        os.symlink(target, tmp_path / ".lock")
+        assert holder(store.root) is None
+        (tmp_path / ".lock").unlink()
+
+
 def test_what_a_process_left_that_has_ended_is_not_believed(store):
     ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
     ended.wait()

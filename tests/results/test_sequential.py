@@ -48,6 +48,7 @@ def test_the_sequential_p_is_the_smallest_alpha_that_rejects():
             p = np.r_[np.full(k, 0.9), own[k]]
             assert sequential.sequential_p(p, LOOKS[: k + 1], LIMIT) == pytest.approx(alpha, rel=0.01)
     assert sequential.sequential_p([1e-30], (10,), 30) <= 1e-9 and sequential.sequential_p([1.0], (30,), 30) == 1
+    assert sequential.sequential_p([1e-4, 0.9], (4, 8), 20) == sequential.sequential_p([1e-4], (4,), 20) < 0.01
     assert sequential.sequential_p([0.2, np.nan], (10, 15), 30) == sequential.sequential_p([0.2], (10,), 30)
     assert np.isnan(sequential.sequential_p([], (), 30)) and np.isnan(sequential.sequential_p([np.nan], (10,), 30))
 

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import socket
+import struct
 import threading
 
 import pytest
@@ -44,8 +46,58 @@ def test_the_page_and_its_data_are_all_there_is(served):
     assert headers["X-Frame-Options"] == "DENY" and headers["Cache-Control"] == "no-store"
     for path in ("/study.json", "/cells/", "/../study.json", "/%2e%2e/study.json", "/data.json/..", "/report/"):
         assert ask(served, path)[0] == 404, path
-    for method in ("POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert ask(served, "/", method)[0] == 501, method
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json", "/status.json", "/elsewhere"])
+def test_head_is_answered_as_get_without_the_content(served, path):
+    (status, headers, content), (head, same, nothing) = (ask(served, path, method) for method in ("GET", "HEAD"))
+    for answer in (headers, same):
+        del answer["Date"]
+    assert (head, same, nothing) == (status, headers, b"") and int(same["Content-Length"]) == len(content) > 0
+    if tag := headers.get("ETag"):
+        assert ask(served, path, "HEAD", **{"If-None-Match": tag})[0] == 304
+    assert ask(served, path, "HEAD", Host="evil.example")[0] == 403
+
+
+def test_whoever_asks_and_goes_is_nothing_to_speak_of(served, capsys):
+    before = set(threading.enumerate())
+    for _ in range(3):
+        gone = socket.create_connection((serve.ADDRESS, served))
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it is cut, not ended
+        gone.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{served}\r\n\r\n".encode())
+        gone.close()
+    assert ask(served)[0] == 200, "those who asked before have been taken on"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_fails_midway_is_said_and_answered_when_it_is_there_again(made, served, monkeypatch):
+    real, before = serve.page_data.collect, ask(served)[2]
+
+    def midway(store):
+        real(store)
+        raise KeyError("accuracy")
+
+    monkeypatch.setattr(serve.page_data, "collect", midway)
+    made.add("lmf", seeds=2)
+    status, headers, content = ask(served)
+    assert (status, content) == (503, b"KeyError: 'accuracy'\n") and headers["Content-Type"].startswith("text/plain")
+    monkeypatch.setattr(serve.page_data, "collect", real)
+    status, _, content = ask(served)
+    assert status == 200 and content != before and b"lmf" in content
+
+
+def test_a_study_that_is_damaged_now_is_said_to_be(made, served):
+    path = made.store.root / "study.json"
+    held = path.read_text()
+    path.write_text(held[: len(held) // 2])
+    status, _, content = ask(served, "/status.json")
+    assert status == 503 and b"study.json is not valid JSON" in content
+    path.write_text(held)
+    assert ask(served, "/status.json")[0] == 200
 
 
 def test_another_name_than_this_machine_s_is_turned_away(served):

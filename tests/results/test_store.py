@@ -14,10 +14,9 @@ from fusion_jax.folders import Damaged, digests, files
 from fusion_jax.results import store as module
 from fusion_jax.results.store import Store, read_json, replacing, write_bytes, write_json
 from fusion_jax.study import SCHEMA, Cell
+from tests import tiny
 
-CELL = Cell(
-    {"model": {"dim": 8}, "training": {"snapshots": 0}, "size": {"parameters": 0}, "loss": {"options": {}}}, "a row", 2
-)
+CELL = Cell(tiny.cell().config, "a row", 2)
 ID = "0123456789abcdef"
 
 
@@ -194,7 +193,7 @@ def test_a_folder_without_a_study_says_so(tmp_path):
 
 
 def test_the_study_lists_its_cells_in_order(store):
-    other = Cell({**CELL.config, "model": {"dim": 9}}, "another", 5)
+    other = Cell(tiny.cell(model__dim=9).config, "another", 5)
     store.write_study([("b", other), ("a", CELL)], "configs/x.py")
     study = store.read_study()
     assert study["source"] == "configs/x.py"

@@ -1,19 +1,22 @@
 """Tuning: what is chosen, on which rows and seeds, and that interrupted trials are neither lost nor counted twice."""
 
+import contextlib
 import dataclasses
+import sqlite3
 
 import numpy as np
 import pytest
 
 from fusion_jax import study
-from fusion_jax.data import splits
+from fusion_jax.data import load, splits
 from fusion_jax.data.base import Split
+from fusion_jax.folders import Damaged
 from fusion_jax.results import mixture, report, tables
 from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
 from fusion_jax.run.model import train_model
 from fusion_jax.run.sweep import run
-from fusion_jax.run.tuning import FILE, batches, open_study, try_out, tuned, values_of
+from fusion_jax.run.tuning import FILE, Tried, batches, open_study, try_out, tuned, values_of
 from fusion_jax.study import tuning
 from fusion_jax.training.compilation import own_settings
 from tests import tiny
@@ -73,6 +76,71 @@ def test_the_best_mean_of_the_validation_rows_is_chosen_on_seeds_that_no_cell_ha
     assert found.label == "label_propagation (tuned, 5 trials)" and found.tuning is None and found.seeds == 2
     own = [data.split(seed) for seed in range(10)]
     assert not any(np.array_equal(data.split(s).train, split.train) for s in found.tuned["seeds"] for split in own)
+
+
+RATES = (0.0, 0.1, 0.2, 0.3)
+
+
+def choose(monkeypatch, folder, data, *scores):
+    """A grid of four dropout rates whose trials have these (score, tie) or errors: the cell, storage, last report."""
+    monkeypatch.setattr("fusion_jax.run.tuning.BATCH", 4)
+    given = [Tried({}, one) if isinstance(one, str) else Tried({10_000: one}) for one in scores]
+    monkeypatch.setattr("fusion_jax.run.tuning.try_out", lambda *told: given)
+    config, heard, store = tiny.config(data__name=data.name, data__options={}), [], Store(folder, create=True)
+    (asked,) = study.expand(config, None, tune=tuning.tune({"model.rate": RATES}, sampler="grid", seeds=1))
+    found = tuned(asked, store, data, heard.append)
+    return found.tuned["chosen"]["model.rate"], open_study(store, asked.identity(data)).trials, heard[-1]
+
+
+def test_where_less_is_better_the_least_is_chosen_and_of_equal_ones_the_first(monkeypatch, tmp_path):
+    data, scores = load("synthetic_values", nodes=40, dim=2), (0.5, 0.3, 0.3, 0.9)
+    rate, trials, last = choose(monkeypatch, tmp_path, data, *((score, None) for score in scores))
+    assert rate == RATES[1] and [trial.value for trial in trials] == [-0.5, -0.3, -0.3, -0.9]
+    assert last.best == ("rmse", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "place"),
+    [
+        (((0.5, 1.0), (0.7, 0.9), (0.7, 0.6), (0.7, 0.8)), 2),  # of equal accuracies the least log-loss
+        (((0.5, 0.1), (0.7, 0.9), (0.7, 0.6), (0.7, 0.6)), 2),  # of equal ones of both the first
+        (((0.5, 0.1), (0.5, 0.1), (0.5, 0.1), (0.5, 0.1)), 0),
+        (((0.5, 0.1), "seed 10000 diverged", (0.6, 0.1), "seed 10000 diverged"), 2),
+    ],
+)
+def test_of_equal_scores_the_other_metric_decides_then_who_came_first(monkeypatch, tmp_path, data, scores, place):
+    rate, trials, last = choose(monkeypatch, tmp_path, data, *scores)
+    assert rate == RATES[place]
+    assert [trial.value for trial in trials] == [None if isinstance(one, str) else one[0] for one in scores]
+    assert last.best == ("accuracy", max(one[0] for one in scores if not isinstance(one, str)))
+
+
+def test_it_is_told_how_far_it_is(data, tmp_path):
+    asked, heard, again = to_tune(), [], []
+    found = tuned(asked, Store(tmp_path, create=True), data, heard.append)
+    assert [(p.identity, p.cell, p.done, p.trials) for p in heard] == [
+        (asked.identity(data), asked, n, 5) for n in (0, 3, 5)
+    ]
+    scores = [line["score"] for line in found.tuned["tried"]]
+    assert [p.best for p in heard] == [None, ("accuracy", max(scores[:3])), ("accuracy", max(scores))]
+    tuned(asked, Store(tmp_path), data, again.append)
+    assert {(p.done, p.best) for p in again} == {(5, heard[-1].best)}, "what was tried before counts"
+
+
+def test_data_that_state_the_splits_of_final_seeds_only_cannot_be_tuned_on_and_say_what_to_do(data, tmp_path):
+    def stated(seed):
+        if seed > 9:
+            raise ValueError(f"split.csv states the splits of seeds 0 to 9, none of seed {seed}")
+        return data.split(seed)
+
+    given = dataclasses.replace(data, splits=dataclasses.replace(data.splits, draw=stated))
+    store, cell = Store(tmp_path, create=True), to_tune(seeds=2)
+    said = r"label_propagation .*: it is tuned on seeds of its own, 10000, 10001, .* and split.csv states .*; state one"
+    with pytest.raises(ValueError, match=said):
+        run([cell], store, "here", datasets={"synthetic": given})
+    assert not (tmp_path / "study.json").exists()
+    one = to_tune(control__name="label_propagation", per_seed=("init", "dropout"))
+    assert run([one], store, "here", datasets={"synthetic": given}) == 0, "one split for all seeds"
 
 
 def test_test_labels_have_no_part_in_the_choice(data, tmp_path):
@@ -150,6 +218,41 @@ def test_numbers_are_tried_as_they_are_shown():
     found = values_of(own, {"model.rate": 0.31233999, "model.dim": 1})
     assert found == {"model.rate": 0.312, "model.dim": 8}
     assert values_of(own, {"model.rate": 0.10004, "model.dim": 0})["model.rate"] == 0.1
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, data):
+    """A cell that has been tuned by two trials, and what its storage holds."""
+    folder, asked = tmp_path_factory.mktemp("stored"), to_tune(trials=2)
+    tuned(asked, Store(folder, create=True), data)
+    return asked, (folder / FILE).read_bytes()
+
+
+ATTRIBUTES = "update trial_user_attributes set value_json="
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("file", r"no trials can be read or written there \(.*not a database\)"),
+        ("half", r"no trials can be read or written there \(.*malformed\)"),
+        (ATTRIBUTES + "'{'", r"no trials can be read or written there \(Expecting property name"),
+        (ATTRIBUTES + "'\"[1]\"'", r"trial 0: no trials can be read or written there \(TypeError"),
+        ("delete from trial_user_attributes", r"trial 0: .* \(KeyError: 'validation'\)"),
+        ("delete from trial_params", r"trial 0: .* \(KeyError: 'control.options.alpha'\)"),
+        ("update alembic_version set version_num='v99'", r"no trials .* \(The runtime optuna version"),
+    ],
+)
+def test_a_storage_that_is_damaged_is_named(stored, data, tmp_path, damage, said):
+    asked, content = stored
+    file = tmp_path / FILE
+    file.write_bytes({"file": b"?" * 5000, "half": content[: len(content) // 2]}.get(damage, content))
+    if " " in damage:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute(damage)
+            connection.commit()
+    with pytest.raises(Damaged, match=f"{FILE}.*{said}.*; to tune again move it"):
+        tuned(asked, Store(tmp_path, create=True), data)
 
 
 def test_object_storage_is_refused_by_name(data):

@@ -125,6 +125,13 @@ def test_an_interrupted_study_goes_on_and_its_plan_stays(store, monkeypatch):
     assert [t["seeds"] for t in store.read_study()["looks"]["taken"]] == [4, 8, 12]
 
 
+@pytest.mark.parametrize(("limit", "step", "most"), [(10_001, 50, 10_000), (1001, 1, 1000)])
+def test_more_seeds_or_looks_than_a_study_can_have_are_an_error(store, limit, step, most):
+    with pytest.raises(ValueError, match=f"at most {limit} seeds, {step} at a time; expected at most {most}"):
+        run_until_decided(CELLS, store, "here", limit=limit, step=step)
+    assert not (store.root / "study.json").exists()
+
+
 def test_an_ordinary_run_leaves_out_no_seed_that_was_added(store):
     run_until_decided(CELLS, store, "here", limit=8, step=4)
     before = json.loads((store.root / "study.json").read_text())

@@ -55,3 +55,8 @@ def test_what_is_no_list_of_claims_is_an_error():
     ):
         with pytest.raises(ValueError, match=said):
             study.claims_of(types.SimpleNamespace(claims=functools.partial(copy.copy, given)), "mine.py")
+
+
+def test_claims_that_are_no_function_are_an_error():
+    with pytest.raises(ValueError, match=r"^mine\.py: claims is a list; expected a function: def claims\(\)"):
+        study.claims_of(types.SimpleNamespace(claims=[GOOD]), "mine.py")

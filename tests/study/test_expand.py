@@ -1,5 +1,6 @@
 """From a sweep to its cells: in order, each once, every row with a name of its own."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -29,6 +30,13 @@ def test_a_sweep_adds_cells_in_order_each_once_and_leaves_the_config_alone():
     assert [c.label for c in study.expand(config)] == ["mean"]
     with pytest.raises(ValueError, match="did you mean 'model.dim'"):
         study.expand(config, lambda add: add({"model.dmi": 3}))
+
+
+def test_labels_that_differ_in_capitals_only_are_said():
+    cells = [dataclasses.replace(tiny.cell(), label=label) for label in ("Control", "gmu", "control", "Control", "gmu")]
+    assert study.alike(cells) == [
+        "rows 'Control' and 'control' differ between small and capital letters only: give one another label"
+    ]
 
 
 def test_rows_that_would_share_a_name_are_told_apart():

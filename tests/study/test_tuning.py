@@ -1,5 +1,8 @@
 """What a study says of its tuning: spaces and budgets, checked before anything runs, and what each cell takes of it."""
 
+import re
+
+import numpy as np
 import pytest
 
 from fusion_jax import study
@@ -94,6 +97,11 @@ def test_a_grid_is_tried_as_a_whole():
         ({"seeds": (1, 2)}, "'seeds' is what is asked"),
         ({"data.name": ("digits", "synthetic")}, "'data.name' is what is asked"),
         ({"model.fusion.name": ("gmu", "mean")}, "'model.fusion.name' names a mechanism"),
+        (3, "the space is 3, expected {key of the config: values}"),
+        ([("model.rate", (0.1, 0.2))], "the space is .*, expected {key of the config: values}"),
+        ({3: (0.1, 0.2)}, "the space has the key 3, expected a key of the config"),
+        ({"model.rate": ("a", "b", "log")}, "'model.rate' is the range .*, expected two numbers before 'log'"),
+        ({"model.rate": (0.1, 0.1)}, "'model.rate' is .*, which has 0.1 twice"),
     ],
 )
 def test_a_space_that_cannot_be_is_refused(space, said):
@@ -101,10 +109,24 @@ def test_a_space_that_cannot_be_is_refused(space, said):
         tuning.tune(space)
 
 
-@pytest.mark.parametrize("more", [dict(trials=0), dict(trials=1.5), dict(seeds=0), dict(sampler="tpee")])
-def test_a_budget_that_cannot_be_is_refused(more):
-    with pytest.raises(ValueError, match=f"tune: {next(iter(more))}={next(iter(more.values()))!r}"):
-        tuning.tune(RATE, **more)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("trials", value) for value in (0, 1.5, float("inf"), float("nan"), "4", True, 10_001)),
+        *(("seeds", value) for value in (0, 1e9, -float("inf"))),
+        *(("draw", value) for value in (-1, "x", 2**32)),
+        ("sampler", "tpee"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(name, value):
+    with pytest.raises(ValueError, match=re.escape(f"tune: {name}={value!r}")):
+        tuning.tune(RATE, **{name: value})
+
+
+def test_a_number_of_trials_beside_a_tuning_is_checked_too():
+    assert tuning.as_tuning(tuning.tune(RATE), np.int64(3)).trials == 3
+    with pytest.raises(ValueError, match="tune: trials=inf, expected a whole number"):
+        tuning.as_tuning(tuning.tune(RATE), float("inf"))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from fusion_jax.results.across import across
 from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.figures import cost, critical_differences, differences, learning_curves
 from fusion_jax.results.rendering.table import Table
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 CHEAP = ("differences",)  # drawn in a moment, whatever the study
 

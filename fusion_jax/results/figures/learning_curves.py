@@ -9,8 +9,8 @@ import numpy as np
 from fusion_jax import metrics, tasks
 from fusion_jax.results.figures import elided, marks_every, new_figure, style, wrapped
 from fusion_jax.results.rendering.table import Table, mean, name
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 from fusion_jax.tasks.base import Task
 
 SHOWN = 6  # rows of a panel

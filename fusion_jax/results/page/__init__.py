@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusion_jax.results import page_data
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 
 SCRIPTS = (
     *("statistics", "study", "compare", "dom", "export", "tables", "charts", "figures", "cells"),

@@ -62,9 +62,10 @@ function cellHead(cell) {
 }
 
 function progressText(progress) { // of a cell that is being trained
-  if (!progress || !progress.epoch) return '';
-  const {epoch, epochs, validation} = progress;
-  return ` · epoch ${epoch}${epochs ? ` of ${epochs}` : ''}${validation ? `, ${plainText(validation[0])} ${fixed(validation[1])} on validation rows` : ''}`;
+  if (!progress || !(progress.epoch || progress.trials)) return '';
+  const {epoch, epochs, trials, validation} = progress;
+  const far = trials ? `${trials[0]} of ${trials[1]} tuning trials` : `epoch ${epoch}${epochs ? ` of ${epochs}` : ''}`;
+  return ` · ${far}${validation ? `, ${plainText(validation[0])} ${fixed(validation[1])} on validation rows` : ''}`;
 }
 
 function drawCells() {

@@ -6,14 +6,21 @@ function decoded(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 }
 
-function influenceOf(row, metric) { // [S][N], of every seed; null where it is not known
+function bitsOf(buffer) {
+  const bits = new Uint8Array(buffer);
+  return (i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
+}
+
+// [S][N], of every seed, NaN of a row that it does not test; null where it is not known.
+function influenceOf(one, row, metric) {
   const held = row.influence && row.influence[metric];
   if (!held) return null;
   if (!held.psi) {
-    const n = row.tested, s = row.seeds.length, buffer = decoded(held.data);
+    const n = row.tested ?? row.met, s = row.seeds.length, buffer = decoded(held.data);
     if (held.low) {
-      const bits = new Uint8Array(buffer), is = (i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
-      held.psi = held.low.map((low, k) => Float64Array.from({length: n}, (_, i) => (is(k * n + i) ? held.high[k] : low)));
+      const is = bitsOf(buffer), tests = row.tested === null ? bitsOf(decoded(one.tests[row.tests])) : () => 1;
+      held.psi = held.low.map((low, k) => Float64Array.from({length: n}, (_, i) => (
+        !tests(k * n + i) || low === null ? NaN : is(k * n + i) ? held.high[k] : low)));
     } else {
       const all = new Float64Array(buffer);
       held.psi = Array.from({length: s}, (_, k) => all.subarray(k * n, (k + 1) * n));
@@ -45,8 +52,30 @@ function crossed(psi) {
   return found / n;
 }
 
+function overSeeds(psi) { // the mean over the seeds that test a row; NaN where none does; null where a seed knows of none
+  if (psi.some((values) => values.every(Number.isNaN))) return null;
+  const sums = new Float64Array(psi[0].length), often = new Uint32Array(sums.length);
+  for (const values of psi) {
+    for (let i = 0; i < sums.length; i++) {
+      if (Number.isNaN(values[i])) continue;
+      sums[i] += values[i];
+      often[i]++;
+    }
+  }
+  return sums.map((sum, i) => (often[i] ? sum / often[i] : NaN));
+}
+
+function varianceOfMet(one, a, b, metric, seeds) { // of rows whose seeds draw their own test rows
+  const held = [a, b].map((row) => [row, influenceOf(one, row, metric)]);
+  if (!seeds.length || held.some(([row, psi]) => row.tested !== null || !psi)) return varianceOfPair(one, metric, a, b);
+  const [ofA, ofB] = held.map(([row, psi]) => overSeeds(seeds.map((s) => psi[row.seeds.indexOf(s)])));
+  if (!ofA || !ofB) return null;
+  const psi = ofA.map((v, i) => v - ofB[i]).filter((v) => !Number.isNaN(v));
+  return psi.length > 1 ? {byRow: variance(psi) / psi.length, rows: psi.length} : null;
+}
+
 function varianceByRow(one, a, b, metric, seeds) { // of rows that share fixed test rows
-  const n = a.tested, ofA = influenceOf(a, metric), ofB = influenceOf(b, metric);
+  const n = a.tested, ofA = influenceOf(one, a, metric), ofB = influenceOf(one, b, metric);
   if (n < 2 || !seeds.length) return null;
   if (!ofA || !ofB) return varianceOfPair(one, metric, a, b);
   const psi = seeds.map((s) => {
@@ -75,12 +104,23 @@ function unpaired(a, b, seeds) {
   return seeds.some((s) => a.splits[a.seeds.indexOf(s)] !== b.splits[b.seeds.indexOf(s)]);
 }
 
+function testRowsOf(row, seeds) { // the mean number of these seeds; 0 where it is not stored
+  if (row.tested !== null) return row.tested;
+  return known(row.test_rows) ? mean(seeds.map((s) => sizeAt(row.test_rows, row, s))) : 0;
+}
+
+function oneRow(a, b, metric, seeds) { // 1/N of a metric that is a share, of the row with fewer test rows; 0 elsewhere
+  if (!seeds.length || !study.metrics[metric].fraction) return 0;
+  const sizes = [testRowsOf(a, seeds), testRowsOf(b, seeds)].filter((size) => size > 0);
+  return sizes.length ? 1 / Math.min(...sizes) : 0;
+}
+
 // How the seeds' splits lie decides the test (results/differences.py): {ratio, byRow, rows, method}.
 function variancesOf(one, a, b, metric, seeds) {
   const how = BY_ROW[metric.split(': ').at(-1)] || 'delta method or jackknife', none = {ratio: 0, byRow: 0, rows: 0};
   if (a.tested !== null && a.shared === b.shared) {
     const found = varianceByRow(one, a, b, metric, seeds);
-    if (found) return {ratio: 0, ...found, method: `Student t by seed and by test row (${how})`};
+    if (found) return {ratio: 0, ...found, fixed: true, method: `Student t by seed and by test row (${how})`};
     return {...none, method: 'Student t by seed on fixed test rows (what other rows would give is not known)'};
   }
   const drawn = [overlapOf(a, seeds), overlapOf(b, seeds)].filter((v) => v !== null);
@@ -89,15 +129,19 @@ function variancesOf(one, a, b, metric, seeds) {
     return {...none, method: `Student t${unsaid ? ' (sizes of the splits are not stored: not corrected)' : ''}`};
   }
   const overlap = Math.max(...drawn), other = unpaired(a, b, seeds) ? '; their splits are not the same' : '';
-  const found = overlap > 1 ? varianceOfPair(one, metric, a, b) : null;
+  const found = overlap > 1 ? varianceOfMet(one, a, b, metric, seeds) : null;
   if (!found) return {...none, ratio: overlap, method: `Nadeau-Bengio, test/train ${overlap.toFixed(2)}${other}`};
   return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
 }
 
 function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds, and how it came about
-  const how = variancesOf(one, a, b, metric, seeds), found = estimate(d, how.ratio, how.byRow, how.rows);
+  const how = variancesOf(one, a, b, metric, seeds), plain = how.byRow, less = (x, y) => x < y * (1 - 1e-9);
+  how.least = oneRow(a, b, metric, seeds);
+  if (how.fixed) how.byRow = Math.max(plain, how.least ** 2);
+  const found = estimate(d, how.ratio, how.byRow, how.rows, how.least);
   if (d.length < 2) how.method = `${d.length ? 'one common seed' : 'no common seed'}: nothing is known`;
   else if (Number.isNaN(found.error)) how.method += '; all seeds differ by the same: nothing is known';
+  else if (less(spreadOf(d, 0), how.least) || less(plain, how.byRow)) how.method += '; spread at least one test row';
   return {how, found};
 }
 
@@ -118,11 +162,12 @@ function concluded(one, a, b, metric, seeds, d) {
 function comparison(one, a, b, metric) { // a against b by itself
   const ofA = bySeed(a, metric), ofB = bySeed(b, metric);
   const seeds = [...ofA.keys()].filter((s) => Number.isFinite(ofA.get(s) + (ofB.has(s) ? ofB.get(s) : NaN))).sort((x, y) => x - y);
-  const d = seeds.map((s) => ofA.get(s) - ofB.get(s)), spread = d.length < 2 || alike(d) ? 0 : variance(d);
+  const d = seeds.map((s) => ofA.get(s) - ofB.get(s));
   const {how, found, p, interval: [low, high]} = concluded(one, a, b, metric, seeds, d);
+  const spread = spreadOf(d, how.least);
   return {
-    base: b, seeds, d, difference: found.mean, low, high, p, method: how.method, effect: effectSize(d),
-    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)), ratio: how.ratio + (spread ? how.byRow / spread : 0),
+    base: b, seeds, d, difference: found.mean, low, high, p, method: how.method, effect: effectSize(d, how.least),
+    improvement: improvementOf(d.map((v) => study.metrics[metric].sign * v)), ratio: how.ratio + (spread > 0 ? how.byRow / spread ** 2 : 0),
   };
 }
 
@@ -136,14 +181,14 @@ function later(line, key) {
 }
 
 // The lines of a group: every row with its summary and, but for the baseline and rows that are not run, its
-// comparison. Holm's family are all comparisons on the data set.
+// comparison. Holm's family are all comparisons on the data set of which something is known.
 function compared(one, metric) {
   const groups = study.groups.filter((other) => other.data === one.data && (other === one || metricsOf(other).includes(metric)));
   const lines = groups.flatMap((other) => {
     const named = baselinesOf(other, metric);
     return rowsOf(other).map((row) => {
       const line = {group: other, row, ...summary(row, metric), isBaseline: row === named[0]};
-      if (line.isBaseline || !usable(row, metric)) return line;
+      if (line.isBaseline || !named.length || !usable(row, metric)) return line;
       return {...line, ...comparison(other, row, baselineFor(row, named), metric)};
     });
   });
@@ -152,5 +197,5 @@ function compared(one, metric) {
     family[i].adjusted = adjusted;
     family[i].mark = adjusted < ALPHA ? Math.sign(family[i].difference) * study.metrics[metric].sign : 0;
   });
-  return {named: baselinesOf(one, metric), family: family.length, lines: lines.filter((line) => line.group === one)};
+  return {named: baselinesOf(one, metric), family: family.filter((line) => !Number.isNaN(line.p)).length, lines: lines.filter((line) => line.group === one)};
 }

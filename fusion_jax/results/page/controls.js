@@ -46,7 +46,10 @@ function listen() {
   const on = (id, event, change) => document.getElementById(id).addEventListener(event, (e) => { change(e.target.value); draw(); });
   on('group', 'change', (value) => { state.group = Number(value); });
   on('metric', 'change', (value) => { state.metric = value; });
-  on('baseline', 'change', (value) => { state.baseline = value; });
+  on('baseline', 'change', (value) => {
+    state.baseline = value;
+    for (const row of study.rows) if (isMeant(row, value)) state.rowsOff.delete(row.key); // it takes part again
+  });
   let wait = 0;
   document.getElementById('filter').addEventListener('input', (event) => {
     state.filter = event.target.value.trim();

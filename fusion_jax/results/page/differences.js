@@ -61,7 +61,7 @@ function drawCompare() {
   const base = named_.length > 1 ? `${plainText(named_[0].plain)} (same placement)` : named_.length ? plainText(named_[0].name) : '';
   const numbers = able.map((line) => line.seeds.length), seeds = Math.max(0, ...numbers), fewest = Math.min(...numbers);
   const marks = better + worse ? [better && `${better} ${better === 1 ? 'is' : 'are'} better`, worse && `${worse} ${worse === 1 ? 'is' : 'are'} worse`].filter(Boolean).join(' and ') : 'none is better or worse';
-  fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : 'Nothing to compare: no two rows have values of common seeds.');
+  fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : `Nothing to compare: ${named_.length ? 'no other row has a value' : `the baseline has no value of ${heading}`}.`);
   const methods = [...new Set(able.map((line) => line.method))];
   const left = study.rows.filter((row) => state.rowsOff.has(row.key)).length, off = [...state.seedsOff].filter((s) => seedsOf(one).includes(s));
   const partly = (off.length > 0 || study.looks.plan) && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);

@@ -84,25 +84,25 @@ function holm(ps) { // adjusted p in the order given; NaN takes no part
 }
 
 // The mean of paired differences and how well it is known (results/paired.py, estimate): ratio is Nadeau and Bengio's
-// test rows / training rows, byRow the variance of the mean over `rows` fixed test rows, if others had been drawn.
-function estimate(d, ratio, byRow, rows) {
+// test rows / training rows, byRow the variance of the mean over `rows` fixed test rows, if others had been drawn, and
+// least what the deviation over seeds is at least.
+function estimate(d, ratio, byRow, rows, least) {
   const n = d.length, centre = n ? mean(d) : NaN;
   if (n < 2) return {mean: centre, error: NaN, df: NaN};
-  const bySeed = alike(d) ? 0 : variance(d) * (1 / n + ratio);
+  const bySeed = spreadOf(d, least) ** 2 * (1 / n + ratio);
   const total = bySeed + byRow;
-  if (total === 0) return {mean: centre, error: centre ? NaN : 0, df: n - 1};
+  if (total === 0) return {mean: centre, error: NaN, df: NaN};
   const df = total ** 2 / (bySeed ** 2 / (n - 1) + (byRow ? byRow ** 2 / (rows - 1) : 0));
   return {mean: centre, error: Math.sqrt(total), df};
 }
 
 function intervalOf({mean: centre, error, df}, level = LEVEL) {
-  const half = error ? error * tQuantile(level, df) : error;
+  const half = Number.isNaN(error) ? NaN : error * tQuantile(level, df);
   return [centre - half, centre + half];
 }
 
 function pOf({mean: centre, error, df}) { // two-sided, of the true mean being 0
-  if (Number.isNaN(error)) return NaN;
-  return error === 0 ? (centre === 0 ? 1 : 0) : tTails(centre / error, df);
+  return Number.isNaN(error) ? NaN : tTails(centre / error, df);
 }
 
 // The sequential p of the p at the looks so far: the smallest alpha at which one of them rejects (results/sequential.py).
@@ -116,6 +116,10 @@ function sequentialP(ps, {alphas, levels}) {
   };
   const found = ps.map((p, k) => (Number.isNaN(p) ? NaN : alphaOf(p, levels[k]))).filter((alpha) => !Number.isNaN(alpha));
   return found.length ? Math.min(...found) : NaN;
+}
+
+function spreadOf(d, least) { // the sample deviation, or `least` where that is more
+  return d.length < 2 ? NaN : Math.max(alike(d) ? 0 : Math.sqrt(variance(d)), least);
 }
 
 function alike(d) { // whether all are the same, but for rounding
@@ -149,9 +153,9 @@ function wilcoxon(d) { // exact, equal ranks too; differences of 0 are left out;
   return asExtreme(kept.map((v, i) => Math.sign(v) * places[i]));
 }
 
-function effectSize(d) { // d_z
-  if (d.length < 2 || (alike(d) && d.some((v) => v !== 0))) return NaN;
-  return d.some((v) => v !== 0) ? mean(d) / Math.sqrt(variance(d)) : 0;
+function effectSize(d, least) { // d_z
+  const spread = spreadOf(d, least);
+  return spread > 0 ? mean(d) / spread : NaN;
 }
 
 function improvementOf(d) { // the share of differences above 0, ties counting half
@@ -209,6 +213,11 @@ function seedsNeeded(effect, ratio) { // the fewest for a power of 80 %; null wh
     else low = middle;
   }
   return high;
+}
+
+function rounded(values) { // to 12 digits of the largest: the last bits of a mean are no difference (results/across.py)
+  const unit = 1e-12 * Math.max(0, ...values.map(Math.abs));
+  return unit ? values.map((v) => Math.round(v / unit)) : values;
 }
 
 function ranks(values) { // 1 for the smallest; equal ones share the mean of their places

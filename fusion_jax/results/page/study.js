@@ -70,16 +70,22 @@ function usable(row, metric) { // whether it can be compared: it was run, has a 
   return !row.cited && !state.rowsOff.has(row.key) && [...bySeed(row, metric).values()].some(Number.isFinite);
 }
 
-// The rows that others are compared with, the one before the graph layers first: those of the chosen name, or the
-// chosen row; where a group has none, its first row.
+// The rows that others are compared with, the one before the graph layers first (families.baselines): of those that are
+// meant the ones with a value; where a group has none that is meant, its first row.
 function baselinesOf(one, metric) {
-  const able = rowsOf(one).filter((row) => usable(row, metric));
-  const [kind, ...rest] = (state.baseline || `name:${study.baseline}`).split(':'), wanted = rest.join(':');
-  const names = (row) => [row.label, row.plain, row.plain.replace(/ \(tuned, \d+ trials\)$/, '')]; // as families.is_named
-  const is = (row) => (kind === 'row' ? row.key === wanted : names(row).some((name) => name === wanted || `${name}, ${row.placement}` === wanted));
-  const found = able.filter(is);
-  const before = (row) => row.placement === 'before';
-  return found.length ? [...found.filter(before), ...found.filter((row) => !before(row))] : able.slice(0, 1);
+  const ours = rowsOf(one).filter((row) => !row.cited), able = ours.filter((row) => usable(row, metric));
+  const wanted = [state.baseline, `name:${study.baseline}`, `name:${study.standard}`].filter(Boolean);
+  const meant = wanted.map((name) => ours.filter((row) => isMeant(row, name))).find((rows) => rows.length);
+  if (!meant) return able.slice(0, 1);
+  const found = able.filter((row) => meant.includes(row)), before = (row) => row.placement === 'before';
+  return [...found.filter(before), ...found.filter((row) => !before(row))];
+}
+
+function isMeant(row, baseline) { // by "row:" and its key, or by "name:" and what families.is_named knows
+  const [kind, ...rest] = baseline.split(':'), wanted = rest.join(':');
+  if (kind === 'row') return row.key === wanted;
+  const names = [row.label, row.plain, row.plain.replace(/ \(tuned, \d+ trials\)$/, '')];
+  return names.some((name) => name === wanted || `${name}, ${row.placement}` === wanted);
 }
 
 function baselineFor(row, named) { // the one that is placed as the row is; of a baseline the first
@@ -116,7 +122,7 @@ function grid() {
   const whole = [...lines.values()].filter((line) => study.groups.every((_, g) => line.rows[g] && line.rows[g].part));
   study.groups.forEach((one, g) => {
     const metric = metricOf(one);
-    const found = metric ? ranks(whole.map((line) => -study.metrics[metric].sign * line.rows[g].mean)) : [];
+    const found = metric ? ranks(rounded(whole.map((line) => -study.metrics[metric].sign * line.rows[g].mean))) : [];
     whole.forEach((line, i) => { line.ranks[g] = found[i]; });
   });
   whole.forEach((line) => { line.rank = mean(Object.values(line.ranks)); });

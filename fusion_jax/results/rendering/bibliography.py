@@ -5,13 +5,14 @@ A field that the catalogue does not tell is left out; of folklore and of data ma
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fusion_jax import plan, zoo
-from fusion_jax.plan import Plan
+from fusion_jax import plan, tasks, zoo
+from fusion_jax.plan import ModelPlan, Plan
 from fusion_jax.results.rendering.tex_text import tex
 
 NAME = r"[A-Z][\w'’-]+"
@@ -45,10 +46,14 @@ def _value(name: str, value: str) -> str:
     return "{" + tex(value) + "}" if name == "title" else tex(value)
 
 
-def bibtex(study: Mapping[str, Any]) -> str:
-    """The file of a study (`Store.read_study`): an entry a paper, in the order of their keys, with what it is for."""
-    made, without = [], []
-    for kind, name in used(plan.of(cell["config"]) for cell in study["cells"]):
+def bibtex(study: Mapping[str, Any], predicted: Mapping[str, str] | None = None) -> str:
+    """The file of a study (`Store.read_study`): an entry a paper, in the order of their keys, with what it is for.
+
+    Args:
+        predicted: {cell: kind of task}, of those where it is known: the loss is the task's where a cell names none.
+    """
+    made, without, known = [], [], predicted or {}
+    for kind, name in used([(plan.of(cell["config"]), known.get(cell.get("id", ""), "")) for cell in study["cells"]]):
         source, year, docs = _source(kind, name)
         what = f"{kind} {zoo.short(name)}"
         if not source or source.startswith(MADE):
@@ -59,14 +64,23 @@ def bibtex(study: Mapping[str, Any]) -> str:
     return "\n".join([*texts, *sorted(without)]).rstrip() + "\n"
 
 
-def used(plans: Iterable[Plan]) -> list[tuple[str, str]]:
-    """Kind and name of every mechanism and data set of these cells, each once, by kind."""
-    found = dict.fromkeys(pair for one in plans for pair in _of(one))
+def used(cells: Iterable[tuple[Plan, str]]) -> list[tuple[str, str]]:
+    """Kind and name of every mechanism and data set of these cells, (plan, task or ""), each once, by kind.
+
+    Also those that a mechanism brings along: the loss of a fusion of predictions, or of the task, and whatever one's
+    file takes from another's.
+    """
+    waiting = [pair for one, task in cells for pair in _of(one, task)]
+    found = dict.fromkeys(waiting)
+    while waiting:
+        new = [pair for pair in _uses(*waiting.pop()) if pair not in found]
+        found |= dict.fromkeys(new)
+        waiting += new
     order = ["data", *zoo.KINDS]
     return sorted(found, key=lambda pair: (order.index(pair[0]), pair[1]))
 
 
-def _of(one: Plan) -> Iterator[tuple[str, str]]:
+def _of(one: Plan, task: str) -> Iterator[tuple[str, str]]:
     yield "data", one.data.name
     if one.control.name:
         yield "control", one.control.name
@@ -77,6 +91,24 @@ def _of(one: Plan) -> Iterator[tuple[str, str]]:
     yield from (("loss", name) for name in one.loss.extra)
     if one.scheme.name:
         yield "scheme", one.scheme.name
+    if not one.loss.name and (brought := _usual_loss(model, task)):
+        yield "loss", brought
+
+
+def _usual_loss(model: ModelPlan, task: str) -> str:
+    """The loss where a cell names none; "" where it is not known."""
+    with contextlib.suppress(ValueError, OSError):  # a file outside that is gone
+        own = zoo.get("fusion", model.fusion.name).loss if model.placement == "decision" else ""
+        return own or (tasks.of(task).loss if task else "")
+    return ""
+
+
+def _uses(kind: str, name: str) -> list[tuple[str, str]]:
+    if kind == "data":
+        return []
+    with contextlib.suppress(ValueError, OSError):
+        return [(other, its) for other, its in zoo.uses(kind, name) if other in zoo.KINDS]
+    return []
 
 
 def _source(kind: str, name: str) -> tuple[str, int, str]:

@@ -24,8 +24,8 @@ from fusion_jax.results.compare import seeds_note
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.markdown import plain
 from fusion_jax.results.rendering.table import Table
+from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
-from fusion_jax.results.tables import Row
 from fusion_jax.study import flatten
 
 YES, NO, PARTLY, UNKNOWN = "yes", "no", "partly", "not known"

@@ -12,7 +12,7 @@ import pandas as pd
 from fusion_jax.results import tables
 from fusion_jax.results.compare import Comparison
 from fusion_jax.results.rendering.table import Table, name
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 
 def csv(table: Sequence[Row], made: Sequence[Table] = ()) -> str:

@@ -14,7 +14,7 @@ from fusion_jax.results.compare import Comparison
 from fusion_jax.results.rendering import csv as flat
 from fusion_jax.results.rendering.claims import as_dict
 from fusion_jax.results.rendering.table import COSTS, Table, name
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import Row
 
 FORMAT = 1  # of the file; a field that changes its meaning raises it
 OF_ROWS = ("a", "b")  # fields of a comparison that are rows

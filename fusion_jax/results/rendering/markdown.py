@@ -10,7 +10,7 @@ from fusion_jax import metrics
 from fusion_jax.results import tables
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.table import COST_HEADS, Table
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import UNFINISHED, Row
 
 _MARKUP = re.compile(r"[\\|`*]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|~(?=~)|\](?=\()")  # a_b and a < b are text, _a_ is not
 
@@ -73,4 +73,4 @@ def _cost(table: Table, i: int, cost: str) -> str:
 
 def without_result(row: Row, columns: int, dash: str, failed: str) -> list[str]:
     """The metric cells of a row that has no values: what became of it, then dashes."""
-    return [row.error if row.error == tables.UNFINISHED else failed] + [dash] * (columns - 1)
+    return [row.error if row.error == UNFINISHED else failed] + [dash] * (columns - 1)

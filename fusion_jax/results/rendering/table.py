@@ -10,7 +10,7 @@ import numpy as np
 from fusion_jax import metrics
 from fusion_jax.results import across, compare, families, pareto, tables
 from fusion_jax.results.compare import BASELINE, Comparison
-from fusion_jax.results.tables import Row
+from fusion_jax.results.row import KNOWN, PUBLISHED, Row
 from fusion_jax.zoo import nearest
 
 COSTS = ("parameters", "flops", "peak_bytes", "seconds", "compile_seconds")  # attributes of a row
@@ -143,7 +143,7 @@ def sources(group: Sequence[Row]) -> list[str]:
 def cited(group: Sequence[Row], text, published: str, known: str) -> str:
     """The sources of the rows that are not run, after the words for either kind, with numbers; "" without any."""
     found = []
-    for kind, words in ((tables.PUBLISHED, published), (tables.KNOWN, known)):
+    for kind, words in ((PUBLISHED, published), (KNOWN, known)):
         own = {row.source for row in group if row.protocol == kind}
         numbered = [f"{i}: {text(source)}" for i, source in enumerate(sources(group), 1) if source in own]
         found += [f"{words}: {'; '.join(numbered)}."] if numbered else []

@@ -11,6 +11,7 @@ from fusion_jax import zoo
 from fusion_jax.data import called
 from fusion_jax.results.measured import primary_values
 from fusion_jax.run.engines.base import Outcome
+from fusion_jax.run.progress import TuningProgress
 from fusion_jax.study import Cell
 
 
@@ -62,6 +63,12 @@ def became(outcome: Outcome) -> str:
     lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""
     chosen = ", ".join(f"{key}={value}" for key, value in outcome.job.cell.tuned.get("chosen", {}).items())
     return f"{metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}  {chosen}".rstrip()
+
+
+def tried(progress: TuningProgress) -> str:
+    """How far a tuning is, and the best validation score so far."""
+    best = f", best validation {progress.best[0]} {progress.best[1]:.3f}" if progress.best else ""
+    return f"{progress.done} of {progress.trials} tuning trials{best}"
 
 
 def left(elapsed: float, done: float, waiting: int) -> float | None:

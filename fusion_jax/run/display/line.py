@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from fusion_jax.run.display.base import became, named
+from fusion_jax.run.display.base import became, named, tried
 from fusion_jax.run.listeners import Listener
 
 
@@ -23,6 +23,9 @@ class Line(Listener):
 
     def progress(self, progress):
         self._write(f"[{self.count}/{self.waiting}] {named(progress.cell)}: epoch {progress.epoch}")
+
+    def tuning(self, progress):
+        self._write(f"[{self.count}/{self.waiting}] {named(progress.cell)}: {tried(progress)}")
 
     def done(self, outcome, problem=""):
         self.count += 1

@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from fusion_jax.run.display.base import became, named
+from fusion_jax.run.display.base import became, named, tried
 from fusion_jax.run.listeners import Listener
 
 INTERVAL = 10.0  # seconds between two lines on the epochs of one cell
@@ -38,6 +38,9 @@ class Log(Listener):
         score = f", validation {progress.validation[0]} {progress.validation[1]:.3f}" if progress.validation else ""
         epochs = f"epoch {progress.epoch} of {progress.cell.plan.training.epochs}"
         self._print(f"{name}: {epochs}, {progress.training} of {len(progress.seeds)} seeds train{score}")
+
+    def tuning(self, progress):
+        self._print(f"{named(progress.cell)}: {tried(progress)}")
 
     def done(self, outcome, problem=""):
         self.count += 1

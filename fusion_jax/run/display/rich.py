@@ -14,7 +14,7 @@ from rich.text import Text
 from fusion_jax.run.display.base import left, named
 from fusion_jax.run.display.plain import Plain
 from fusion_jax.run.listeners import Listener
-from fusion_jax.run.progress import Progress
+from fusion_jax.run.progress import Progress, TuningProgress, tuning_name
 
 NARROW, ROOMY = 72, 100  # columns below which there is no bar, and from which on words are spelt out
 
@@ -24,7 +24,7 @@ class Rich(Listener):
 
     def __init__(self, console: Console):
         self.console, self.lines, self.lock = console, Plain(console), threading.RLock()
-        self.running: dict[str, Progress] = {}
+        self.running: dict[str, Progress | TuningProgress] = {}
         self.start = time.monotonic()
         # Two frames a second: on two cores that train, more would be felt.
         self.live = Live(get_renderable=self.view, console=console, refresh_per_second=2, transient=True)
@@ -38,14 +38,18 @@ class Rich(Listener):
 
     def progress(self, progress):
         with self.lock:
+            self.running.pop(tuning_name(progress.cell), None)
             self.running[progress.identity] = progress
         if not self.live.is_started:  # one cell by itself
             self.lines.cells = self.lines.waiting = 1
             self.live.start()
 
+    tuning = progress
+
     def done(self, outcome, problem=""):
         with self.lock:  # not around printing, which waits for a frame that waits for this lock
-            self.running.pop(outcome.job.identity, None)
+            for name in (outcome.job.identity, tuning_name(outcome.job.cell)):
+                self.running.pop(name, None)
         self.lines.done(outcome, problem)
 
     def interrupted(self):
@@ -67,10 +71,10 @@ class Rich(Listener):
             running = list(self.running.values())
         return Group(self._whole(running), self._cells(running))
 
-    def _whole(self, running: list[Progress]) -> Table:
+    def _whole(self, running: list[Progress | TuningProgress]) -> Table:
         """One line on the study."""
         lines, elapsed = self.lines, time.monotonic() - self.start
-        share = lines.count + sum(p.epoch / p.cell.plan.training.epochs for p in running)
+        share = lines.count + sum(p.epoch / p.cell.plan.training.epochs for p in running if isinstance(p, Progress))
         rest = left(elapsed, share if lines.count else 0, lines.waiting)
         words = Text(f"{lines.count}/{lines.waiting} cells")
         words.append(f", {len(running)} running" if running else "")
@@ -80,7 +84,7 @@ class Rich(Listener):
             return self._grid([[words], [times]])
         return self._grid([[words, ProgressBar(total=lines.waiting or 1, completed=share), times]], wide=1)
 
-    def _cells(self, running: list[Progress]) -> Table:
+    def _cells(self, running: list[Progress | TuningProgress]) -> Table:
         """A line a running cell."""
         return self._grid([[named(p.cell), *self._stand(p)] for p in running])
 
@@ -94,8 +98,11 @@ class Rich(Listener):
             table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
         return table
 
-    def _stand(self, p: Progress) -> tuple[str, str]:
-        """The epoch and the validation of a cell; shorter where there is little room."""
+    def _stand(self, p: Progress | TuningProgress) -> tuple[str, str]:
+        """The epoch and the validation of a cell, or its trials and the best of them; shorter where there is little
+        room."""
+        if isinstance(p, TuningProgress):
+            return self._trials(p)
         if p.cell.plan.control.name or not p.epoch:
             return ("fits" if p.cell.plan.control.name else "compiles"), ""
         epochs = f"{p.epoch}/{p.cell.plan.training.epochs}"
@@ -106,6 +113,14 @@ class Rich(Listener):
             return f"epoch {epochs}", score
         seeds = f", {p.training} of {len(p.seeds)} seeds train" if p.training < len(p.seeds) else ""
         return f"epoch {epochs}{seeds}", f"validation {score}" if score else ""
+
+    def _trials(self, p: TuningProgress) -> tuple[str, str]:
+        score = f"{p.best[0]} {p.best[1]:.3f}" if p.best else ""
+        if self.console.width < NARROW:
+            return f"tunes {p.done}/{p.trials}", score.rpartition(" ")[2]
+        if self.console.width < ROOMY:
+            return f"trial {p.done}/{p.trials}", score
+        return f"{p.done} of {p.trials} tuning trials", f"best validation {score}" if score else ""
 
 
 def clock(seconds: float) -> str:

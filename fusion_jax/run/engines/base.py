@@ -16,13 +16,13 @@ import contextlib
 import dataclasses
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from fusion_jax.data.base import Dataset
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import missing, run_cell
-from fusion_jax.run.progress import Progress, Told
+from fusion_jax.run.progress import Tell, Told
 from fusion_jax.run.tuning import tuned
 from fusion_jax.study import Cell
 
@@ -35,7 +35,8 @@ class Job:
         identity, cell, store: the cell and the study's folder.
         data: its data set; or why that cannot be loaded.
         trouble: what of the stored cell cannot be read; None where nothing is wrong with it.
-        tell: called with a `Progress` when the cell begins and at the end of every chunk of epochs; not pickled.
+        tell: called with a `Progress` when the cell begins and at the end of every chunk of epochs, and of one that is
+            tuned first with a `TuningProgress`; not pickled.
     """
 
     identity: str
@@ -43,7 +44,7 @@ class Job:
     store: Store
     data: Dataset | Exception
     trouble: Exception | None = None
-    tell: Callable[[Progress], None] | None = None
+    tell: Tell | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "tell": None}
@@ -81,7 +82,7 @@ def run_job(job: Job) -> Outcome:
             if isinstance(reason, Exception):
                 raise reason
         if job.cell.tuning is not None:
-            cell = tuned(job.cell, job.store, job.data)
+            cell = tuned(job.cell, job.store, job.data, *filter(None, [job.tell]))
             job = dataclasses.replace(job, identity=cell.identity(job.data), cell=cell)
         with _alone(job.identity):
             return Outcome(job, run_cell(job.cell, job.store, job.data, told(job), identity=job.identity))

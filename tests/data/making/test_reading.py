@@ -106,6 +106,12 @@ def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, content, name, mess
     assert "\n" not in str(found.value)
 
 
+def test_every_column_has_a_name_of_its_own(tmp_path):
+    made = table(tmp_path, "id,a,a,,a,a.1,\np1,1,2,3,4,5,6\n", text=True)
+    assert list(made.frame) == ["a", "a.1", "Unnamed 3", "a.2", "a.1.1", "Unnamed 6"] and made.ids == ["p1"]
+    assert table(tmp_path, ",a\np1,1\n", text=True).ids == ["p1"], "the first without a name holds the ids"
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="genes.csv: no such file"):
         read(tmp_path / "genes.csv", "x")

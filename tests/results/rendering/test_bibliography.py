@@ -69,6 +69,23 @@ def test_a_study_cites_what_it_uses_once_and_says_what_has_no_paper():
     assert entries(text)["digits1998"]["author"] == "Alpaydin and Kaynak"
 
 
+def test_what_a_mechanism_brings_along_is_cited_too():
+    """The loss of a fusion of predictions, or of the task; what a file takes from another's."""
+    decision = dict(model__placement="decision")
+    text = bibliography.bibtex(study(dict(decision, model__fusion__name="mefn")))
+    assert "loss evidential" in text and "loss cross_entropy" not in text
+    text = bibliography.bibtex(study(dict(model__fusion__name="gpcr_filter")))
+    assert "layer gcn" in text and "loss" not in text, "the task is not known"
+    named = study(dict(model__fusion__name="gmu"), dict(loss__name="mse"), {"control__name": "random_forest"})
+    for i, cell in enumerate(named["cells"]):
+        cell["id"] = str(i)
+    text = bibliography.bibtex(named, {"0": "survival", "1": "survival", "2": "survival"})
+    assert {line.rpartition("loss ")[2] for line in text.splitlines() if "loss " in line} == {
+        "cox",
+        "mse: Folklore: mean squared error",
+    }
+
+
 def test_a_mechanism_that_is_gone_is_named_without_a_source():
     gone = study({})
     gone["cells"][0]["config"]["model"]["fusion"]["name"] = "/nowhere/mine.py"

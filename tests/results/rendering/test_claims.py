@@ -9,7 +9,9 @@ from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
 from tests import tiny
 
-STUDY = dict(claims=[dict(sha256="ab" * 32, written="2026-01-02", finished_seeds=0, claims=[dict(claim="a|b")])])
+CLAIM = dict(claim="a|b")
+VERSION = dict(sha256=claims.digest([CLAIM]), written="2026-01-02", finished_seeds=0, claims=[CLAIM])
+STUDY = dict(claims=[VERSION])
 
 
 def answered(verdict="holds", more=None, late=0):
@@ -18,7 +20,7 @@ def answered(verdict="holds", more=None, late=0):
 
 def test_every_claim_has_its_line():
     lines = render([answered(), answered("undecided", 7), answered("undecided")], STUDY).splitlines()
-    assert lines[0] == f"Claims, before the first epoch (sha256 {'ab' * 6}, 2026-01-02):"
+    assert lines[0] == f"Claims, before the first epoch (sha256 {VERSION['sha256'][:12]}, 2026-01-02):"
     assert lines[2:] == [
         r"- **holds**: a\|b: because.",
         r"- **undecided**: a\|b: because. About 7 more seeds would decide it.",
@@ -28,11 +30,18 @@ def test_every_claim_has_its_line():
 
 
 def test_what_came_late_or_was_withdrawn_is_said():
-    late = dict(STUDY["claims"][0], finished_seeds=9, claims=[])
+    late = dict(VERSION, finished_seeds=9, claims=[], sha256=claims.digest([]))
     text = render([answered(late=9)], dict(claims=[*STUDY["claims"], late]))
     assert "of which some came late" in text and "(written when 9 seeds had finished)" in text
     assert r"- claim 'a\|b' was withdrawn or changed when 9 seeds had finished (2026-01-02)" in text
     assert "withdrawn" in render([], dict(claims=[*STUDY["claims"], late])), "of claims that are gone too"
+
+
+def test_claims_that_are_not_what_was_written_are_said_to_be():
+    forged = dict(VERSION, claims=[dict(claim="b|a")])
+    (said,) = claims.changes(dict(claims=[forged]))
+    assert said.startswith("the claims of 2026-01-02 were changed in study.json after they had been written: their sha")
+    assert VERSION["sha256"][:12] in said and f"- {said}" in render([answered()], dict(claims=[forged]))
 
 
 def test_the_report_answers_the_claims(tmp_path):

@@ -7,10 +7,23 @@ from rich.console import Console
 
 from fusion_jax.results.store import Store
 from fusion_jax.run.display.line import Line
+from fusion_jax.run.progress import TuningProgress
 from fusion_jax.run.sweep import run
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("display")
+
+
+def test_a_tuning_is_on_it_too():
+    file = io.StringIO()
+    line = Line(Console(file=file))
+    line.begin(1, 1)
+    line.tuning(TuningProgress("a", tiny.cell(), 0, 16))
+    line.tuning(TuningProgress("a", tiny.cell(), 8, 16, ("accuracy", 0.71)))
+    assert [text.rstrip() for text in file.getvalue().split("\r")[2:]] == [
+        "[0/1] mean before synthetic: 0 of 16 tuning trials",
+        "[0/1] mean before synthetic: 8 of 16 tuning trials, best validation accuracy 0.710",
+    ]
 
 
 def test_a_study_on_one_line(tmp_path):

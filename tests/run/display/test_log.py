@@ -10,6 +10,7 @@ from fusion_jax import zoo
 from fusion_jax.results.store import Store
 from fusion_jax.run.display import log
 from fusion_jax.run.listeners import Listeners
+from fusion_jax.run.progress import TuningProgress
 from fusion_jax.run.sweep import run
 from tests import tiny
 
@@ -42,6 +43,14 @@ def test_lines_from_beginning_to_end(tmp_path, monkeypatch, interval):
     assert re.fullmatch(r"1 of 2: mean before synthetic: accuracy 0\.\d{3} ± 0\.\d{3} +\d+\.\d s", said[-3])
     assert said[-2].startswith("2 of 2: rbf_svm - synthetic: FAILED ValueError")
     assert said[-1] == "1 cells trained, 1 failed"
+
+
+def test_a_tuning_is_heard_of_at_every_batch():
+    file = io.StringIO()
+    heard = Listeners([log.Log(Console(file=file, width=60))])
+    heard.progress(TuningProgress("a", tiny.cell(), 8, 16, ("accuracy", 0.71)))
+    (line,) = file.getvalue().splitlines()
+    assert line[20:] == "mean before synthetic: 8 of 16 tuning trials, best validation accuracy 0.710"
 
 
 def test_none_says_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """The live view: what it shows at any width and in any encoding, two cells at a time, through Ctrl-C and a lost end."""
 
+import dataclasses
 import io
 import os
 import pty
@@ -19,7 +20,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.display.rich import Rich, clock
 from fusion_jax.run.engines.base import Job, Outcome
 from fusion_jax.run.listeners import Listeners
-from fusion_jax.run.progress import Progress
+from fusion_jax.run.progress import Progress, TuningProgress
 from fusion_jax.run.sweep import run
 from tests import tiny
 
@@ -67,6 +68,27 @@ def test_it_shows_what_is_done_what_runs_and_what_is_left():
     ]
     assert "epoch 3/6, 1 of 2 seeds train" in cells[0] and "validation accuracy 0.712" in cells[0]
     assert cells[1].split()[-1] == "compiles" and cells[2].split()[-1] == "fits"
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (110, ("8 of 16 tuning trials", "best validation accuracy 0.712")),
+        (80, ("trial 8/16", "accuracy 0.712")),
+        (60, ("tunes 8/16", "0.712")),
+    ],
+)
+def test_a_cell_that_is_tuned_shows_its_trials_until_it_is_trained(width, said):
+    display, view = printed(width)
+    cell = tiny.cell()
+    display.tuning(TuningProgress("a", cell, 8, 16, ("accuracy", 0.7123)))
+    display.close()
+    display.running["a"] = TuningProgress("a", cell, 8, 16, ("accuracy", 0.7123))
+    line = view(display)[-1]
+    assert all(part in line for part in said) and "0/1 cells, 1 running" in " ".join(view(display))
+    display.live.start = lambda: None
+    display.progress(Progress("b", dataclasses.replace(cell, tuned=dict(name="a")), (0, 1)))
+    assert list(display.running) == ["b"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -1,0 +1,44 @@
+"""What the data sets of a study are called in its tables."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from fusion_jax import zoo
+from fusion_jax.data import places
+from fusion_jax.plan import DataPlan
+from fusion_jax.study import short
+
+
+def problem(part: DataPlan) -> str:
+    """What makes two cells' data different problems: rows that differ in this are not in one table."""
+    return json.dumps([part.name, part.options], sort_keys=True)
+
+
+def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
+    """{variant: its name}: the data set's own, with options where the study has several variants of it.
+
+    A file outside is named without its folder, unless another has the same name; so too a folder of tables.
+    """
+    variants = {problem(part): part for part in parts}
+    every, named = {_origin(part) for part in variants.values()}, {}
+    for own, part in variants.items():
+        place, where = _origin(part), _where(part)
+        short_of = pathlib.PurePath(place).name if where else short(place)
+        name = short_of if sum(pathlib.PurePath(p).stem == pathlib.PurePath(place).stem for p in every) == 1 else place
+        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where)
+        alone = sum(_origin(other) == place for other in variants.values()) == 1
+        named[own] = name if alone or not given else f"{name} ({given})"
+    return named
+
+
+def _where(part: DataPlan) -> list[str]:
+    """The options that say where a data set of the package lies, and are given."""
+    return [] if zoo.is_path(part.name) else [option for option in places(part.name) if part.options.get(option)]
+
+
+def _origin(part: DataPlan) -> str:
+    """What names a data set: the folder of the user's own, else its file."""
+    return next((str(part.options[option]) for option in _where(part)), part.name)

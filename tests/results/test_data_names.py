@@ -1,0 +1,27 @@
+"""What data sets are called."""
+
+from fusion_jax.plan import DataPlan
+from fusion_jax.results.data_names import data_names
+from tests import tiny
+
+
+def test_a_data_set_by_its_path_is_named_without_folders_unless_two_have_the_name():
+    def names(*parts):
+        plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": name, "options": more}) for name, more in parts]
+        return list(data_names(plans).values())
+
+    assert names(("/x/mine.py", {}), ("synthetic", {"nodes": 9})) == ["mine", "synthetic"]
+    assert names(("/x/mine.py", {"by": "/y/how.py"}), ("/x/mine.py", {})) == ["mine (by=how)", "mine"]
+    assert names(("/x/mine.py", {}), ("/y/mine.py", {}), ("a", {})) == ["/x/mine.py", "/y/mine.py", "a"]
+
+
+def test_a_folder_of_tables_is_named_like_itself():
+    def names(*options):
+        plans = [DataPlan(**{**vars(tiny.cell().plan.data), "name": "tables", "options": more}) for more in options]
+        return list(data_names(plans).values())
+
+    assert names({"folder": "/x/cohort"}) == ["cohort"]
+    assert names({"folder": "/x/cohort", "k": 5}, {"folder": "/x/cohort"}) == ["cohort (k=5)", "cohort"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/x/other", "k": 5}) == ["cohort", "other"]
+    assert names({"folder": "/x/cohort"}, {"folder": "/y/cohort"}) == ["/x/cohort", "/y/cohort"]
+    assert names({}) == ["tables"]
