@@ -95,9 +95,10 @@ def show_conversion(data: Any) -> None:
         print(data.conversion.text(), file=sys.stderr, flush=True)
 
 
-def fail(error: Exception, status: int = 2) -> NoReturn:
-    """Ends the program with the error in one line on standard error."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+def fail(error: Exception, status: int = 2, *, lines: bool = False) -> NoReturn:
+    """Ends the program with the error on standard error: in one line, or (a list of cells) in those that it has."""
+    text = str(error) if lines else " ".join(str(error).split())
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(status)
 
 

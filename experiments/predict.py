@@ -4,10 +4,13 @@
 
 NEW holds a table a modality, named as in training, with a column of ids, and `edges.csv` with the ids of joined nodes,
 new or old (`fusion_jax/data/making/arriving.py`). A line a node: its id, the prediction of all seeds together, a
-probability a class or the spread over the seeds. Without --folder: the nodes that the cell had, as it predicted them.
+probability a class or the spread over the seeds; on standard error how many there are, the share of every class and the
+mean confidence. Without --folder: the nodes that the cell had, as it predicted them.
 """
 
 from __future__ import annotations
+
+import sys
 
 from absl import flags
 from etils import epath
@@ -29,16 +32,23 @@ def main(argv):
     try:
         check_platform()
         predictor = Predictor.load(FLAGS.workdir, FLAGS.cell or None, FLAGS.seed)
+    except (ValueError, OSError, ImportError) as error:
+        arguments.fail(error, lines=True)
+    try:
         new = {}
         if FLAGS.folder:
-            x, edges = arriving.from_folder(FLAGS.folder, predictor.cell.plan.data.options.get("id"))
+            options = predictor.cell.plan.data.options
+            header = options.get("header") if FLAGS.header is None else FLAGS.header
+            x, edges = arriving.from_folder(FLAGS.folder, options.get("id"), header=header, known=predictor.ids)
             alone = len(edges) == 1 and not edges.keys() & predictor.data.graphs.keys()
             new = dict(x=x, edges=next(iter(edges.values())) if alone else edges)
-        table = predictor(**new).frame()
+        said = predictor(**new)
+        table = said.frame()
         if FLAGS.out:
             write_bytes(epath.Path(folders.expand(FLAGS.out)), table.to_csv(index=False).encode())
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
+    print(said.summary(), file=sys.stderr)
     print(f"written: {FLAGS.out}, {len(table)} rows" if FLAGS.out else table.to_csv(index=False), end="\n")
 
 
@@ -49,5 +59,8 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("seed", None, "which seed's model; all of them, and their mean, if none is named")
     flags.DEFINE_string("folder", "", "tables of the new nodes")
+    flags.DEFINE_bool(
+        "header", None, "whether the first lines of these tables name columns; as in training if not said"
+    )
     flags.DEFINE_string("out", "", "CSV file to write; printed if none is named")
     arguments.run(main)

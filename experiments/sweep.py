@@ -1,7 +1,7 @@
 """Runs or resumes a study: every cell of its `sweep(add)`, finished ones skipped, failing ones recorded.
 
     python -m experiments.sweep --config=configs/ablations/quickstart.py --workdir=results/quickstart
-    python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells
+    python -m experiments.sweep --config=... --workdir=... --dry_run           # list the cells, look at the data
     python -m experiments.sweep --config=... --workdir=... --config.seeds=20   # the ten missing seeds only
     python -m experiments.sweep --config=... --workdir=... --until_decided     # more seeds where they are needed
 
@@ -12,6 +12,7 @@ Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import sys
@@ -21,13 +22,13 @@ from typing import Any
 from absl import flags
 
 from fusion_jax import study
-from fusion_jax.data import loader_of
 from fusion_jax.results import report
 from fusion_jax.results.claims import resolved
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.run.display.base import described
-from fusion_jax.run.sweep import run
+from fusion_jax.run.engines.base import Outcome
+from fusion_jax.run.sweep import load_all, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Cell, Tuning
@@ -57,7 +58,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         by: the flags that say so, which are a mistake where no cell is tuned by them.
     """
     console = listening.console()
-    failed = 0
+    failed, lost = 0, []
     try:
         path = str(FLAGS["config"].config_filename)
         file, argument = study.split(path)
@@ -79,11 +80,15 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         doubts += study.alike(cells)
         if FLAGS.dry_run:
             resolved(claims, cells, file)
+            datasets = load_all(cells)
             for cell in cells:
-                loader_of(cell.plan.data.name, cell.plan.data.options)
                 console.print(f"{described(cell)} seeds={cell.seeds}", highlight=False, markup=False)
             for doubt in doubts:
                 arguments.warn(doubt)
+            for data in datasets.values():
+                if isinstance(data, Exception):
+                    raise data
+                arguments.show_conversion(data)
             return
         check_platform()
         use_cache()
@@ -103,6 +108,11 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                     arguments.warn(doubts.pop(0))
                 listeners.begin(cells, waiting)
 
+            def done(outcome: Outcome, problem: str) -> None:
+                if isinstance(outcome.job.data, Exception):
+                    lost.append(outcome.error)
+                listeners.done(outcome, problem)
+
             def looked(look: Look) -> None:
                 console.print(told(look), highlight=False, markup=False)
 
@@ -118,11 +128,13 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 loaded=arguments.show_conversion,
                 begin=begin,
                 progress=listeners.progress,
-                done=listeners.done,
+                done=done,
                 **more,
             )
             listeners.end()
-            print(report.written(store).printed)
+            print(report.written(store).printed, flush=True)
+            for error, count in collections.Counter(lost).items():
+                arguments.warn(f"the data set of {count} failed cells cannot be loaded: {error}")
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
     except KeyboardInterrupt:
@@ -147,7 +159,7 @@ def define() -> None:
     """The flags."""
     arguments.define_study("the study file, FILE or FILE:argument")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    flags.DEFINE_bool("dry_run", False, "list the cells and stop")
+    flags.DEFINE_bool("dry_run", False, "load the data, list the cells and stop")
     flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
     listening.define()
     flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; serial for one cell at a time, else threads")

@@ -8,7 +8,7 @@ import pytest
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.results.tables import rows
-from tests import studies, tiny
+from tests import folders, studies, tiny
 from tests.studies import LP, LR, RBF, cells, run
 
 pytestmark = pytest.mark.xdist_group("command-line")
@@ -52,6 +52,20 @@ def test_a_study_that_cannot_run_is_refused_before_anything_is_trained(study_fil
     assert not list(tmp_path.glob("results/cells/*"))
     dry = run(study_file(LR, cell), tmp_path / "results", "--dry_run")
     assert dry[0] == 2 and message in " ".join(dry[1].split())
+
+
+def test_data_are_looked_at_in_a_dry_run_and_what_is_wrong_with_them_ends_the_run_once(study_file, tmp_path):
+    folder = str(folders.write(tmp_path / "cohort"))
+    rows = [change | {"data.name": "tables", "data.options": {"folder": folder}} for change in (LR, LP)]
+    status, out = run(study_file(*rows), tmp_path / "r", "--dry_run")
+    assert [line.split()[2] for line in out.splitlines()[:2]] == ["cohort", "cohort"]
+    assert status == 0 and out.count("data set 'cohort'") == 1 and "genes.csv: 120 rows, 120 joined by column" in out
+    for row in rows:
+        row["data.options"]["k"] = "many"
+    for more in (["--dry_run"], []):
+        status, out = run(study_file(*rows), tmp_path / "r", *more)
+        assert status == 2 and out.splitlines()[-1] == "error: k='many'; expected a whole number, at least 1"
+        assert not list(tmp_path.glob("r/cells/*")) and "FAILED" not in out
 
 
 @pytest.mark.parametrize("module", ["experiments.sweep", "experiments.train"])

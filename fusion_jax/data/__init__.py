@@ -4,7 +4,8 @@ A data set's file defines `load(**options) -> Dataset` and, to be listed without
 SOURCE, LICENCE, SUMMARY (a `base.Summary` of what the default options give), FILES (a `files.Files`, or None
 where there is nothing to get) and CHECKSUM (sha256, "" where the options determine the contents); and PACKAGE,
 (import name, what pip is to install), where it is part of a package that may be absent; and PLACES, the names of
-options that say where files lie, which become absolute paths in a config and are no part of a cell's identity.
+options that say where files lie, which become absolute paths in a config and are no part of a cell's identity; and
+`called(**options)`, the name of what lies there, where it is not that of the file.
 
 `python -m fusion_jax.data [--json]` lists them: present or how to get them, licence, checksum.
 """
@@ -15,14 +16,14 @@ import functools
 import inspect
 import pathlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 
 from fusion_jax import zoo
 from fusion_jax.data.base import Dataset, Split, Splits
 from fusion_jax.zoo import nearest
 
-__all__ = ["Dataset", "Split", "Splits", "defaults", "load", "module", "names"]
+__all__ = ["Dataset", "Split", "Splits", "called", "defaults", "load", "module", "names"]
 
 
 def names() -> list[str]:
@@ -70,6 +71,18 @@ def places(name: str) -> tuple[str, ...]:
 @functools.cache  # asked for every cell of a study
 def _places(name: str) -> tuple[str, ...]:
     return tuple(getattr(module(name), "PLACES", ())) if name in names() else ()
+
+
+def called(name: str, options: Mapping[str, object]) -> str:
+    """What a data set calls itself: its name, without a path; of one whose contents are the user's what `called` of its
+    file says."""
+    own = None if zoo.is_path(name) else _called(name)
+    return zoo.short(name) if own is None else own(**options)
+
+
+@functools.cache  # asked for with every line of progress
+def _called(name: str) -> Callable[..., str] | None:
+    return getattr(module(name), "called", None) if name in names() else None
 
 
 def loader_of(name: str, options: Iterable[str] = ()) -> Callable[..., Dataset]:

@@ -15,6 +15,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from fusion_jax.arrays import flags, numbers, refuse, single
+from fusion_jax.data.making.ids import text
+from fusion_jax.data.repeats import merged
 from fusion_jax.zoo import nearest
 
 
@@ -95,12 +97,13 @@ def edges(given: Any, numbers_of: Mapping[str, int], old: int, names: Sequence[s
 
     Args:
         given: pairs of ids (sender, receiver) [E, 2]; or a table, its first two columns the pairs and the others edge
-            arrays by name; or {"pairs": ..., array: [E, ...]}. Loops are dropped; a pair that is there twice is one.
+            arrays by name; or {"pairs": ..., array: [E, ...]}. Loops are dropped; a pair that is there again is one
+            edge with the mean of its arrays, as where a data set is made (`repeats.merged`).
         numbers_of: {id: node number}.
         old: nodes below this number are there already.
         names: of the arrays that the edge set has.
         where: for errors.
-        both: whether a pair is an edge in both directions.
+        both: whether a pair is an edge in both directions, which then is the same edge.
     Raises:
         ValueError: an id that nobody has, a pair that is there already or an edge array that is missing or unknown;
             names the row.
@@ -114,21 +117,17 @@ def edges(given: Any, numbers_of: Mapping[str, int], old: int, names: Sequence[s
     ends = np.zeros((len(pairs), 2), np.int64)
     for row, pair in enumerate(pairs):
         for side in range(2):
-            if (text := _text(pair[side])) not in numbers_of:
-                near = nearest(text, numbers_of) if len(numbers_of) < 10_000 else ""
-                raise ValueError(f"{where}: row {row} names {text!r}{near}, which is no node, old or new")
-            ends[row, side] = numbers_of[text]
+            if (name := _text(pair[side])) not in numbers_of:
+                near = nearest(name, numbers_of) if len(numbers_of) < 10_000 else ""
+                raise ValueError(f"{where}: row {row} names {name!r}{near}, which is no node, old or new")
+            ends[row, side] = numbers_of[name]
     if (bad := np.flatnonzero((ends < old).all(1))).size:
         joined = " and ".join(repr(_text(v)) for v in pairs[bad[0]])
         refuse(where, f"row {bad[0]} joins {joined}, which are old", "edges of nodes that arrive")
     place = np.flatnonzero(ends[:, 0] != ends[:, 1])
-    ends = ends[place]
-    if both:  # the given direction first, so that its arrays are kept where the other is given too
-        ends, place = np.concatenate([ends, ends[:, ::-1]]), np.tile(place, 2)
-    _, first = np.unique(ends, axis=0, return_index=True)
-    first = np.sort(first)
-    held = {name: np.asarray(value)[place[first]] for name, value in arrays.items()}
-    return Edges(*ends[first].T.astype(np.int32), held)
+    held = {name: np.asarray(value)[place] for name, value in arrays.items()}
+    a, b, held = merged(*ends[place].T, held, not both, max(numbers_of.values(), default=0) + 1)
+    return Edges(a.astype(np.int32), b.astype(np.int32), held)
 
 
 def edges_among(
@@ -187,7 +186,7 @@ def by_graph(new: Arrivals, graphs: Any) -> tuple[Arrivals, np.ndarray, np.ndarr
 
 
 def _text(value: Any) -> str:
-    return str(value.item() if isinstance(value, np.generic) else value)
+    return text(value.item() if isinstance(value, np.generic) else value)
 
 
 def _named(table: Any) -> bool:
@@ -203,16 +202,20 @@ def _ids(x: Mapping[str, Any], ids: Any, known: Sequence[str]) -> np.ndarray:
             ids = list(dict.fromkeys(i for table in tables for i in table.index))
         else:
             ids = range(len(known), len(known) + max(counts.values(), default=0))
+    ids = list(ids)
+    for row, i in enumerate(ids):
+        if i is None or i is pd.NA or i != i or i == "":
+            refuse("ids", f"row {row}: {i!r}", "an id in every row")
     found = np.array([_text(i) for i in ids], dtype=object)
     for name, count in counts.items():
         if not _named(x[name]) and count != len(found):
             refuse(f"x[{name!r}]", f"{count} rows", f"{len(found)}, as many as there are ids")
     there = set(known)
-    for row, text in enumerate(found):
-        if text in there:
-            again = "is the id of another row" if text in set(found[:row]) else "is an old node"
-            refuse("ids", f"row {row}: {text!r} {again}", "ids that are new, each once")
-        there.add(text)
+    for row, name in enumerate(found):
+        if name in there:
+            again = "is the id of another row" if name in set(found[:row]) else "is an old node"
+            refuse("ids", f"row {row}: {name!r} {again}", "ids that are new, each once")
+        there.add(name)
     return found
 
 
@@ -294,7 +297,8 @@ def _pairs(given: Any, where: str) -> tuple[list, dict[str, Any]]:
     pairs = [tuple(pair) if np.ndim(pair) == 1 else (pair,) for pair in given]
     for row, pair in enumerate(pairs):
         if len(pair) != 2:
-            refuse(where, f"row {row} is {given[row]!r}", "two ids, (sender, receiver)")
+            hint = f": an array [2, {len(pair)}] is to be transposed" if len(pairs) == 2 < len(pair) else ""
+            refuse(where, f"row {row} is {str(given[row])[:80]}", f"two ids, (sender, receiver){hint}")
     for name, value in arrays.items():
         if len(value) != len(pairs):
             refuse(where, f"{len(value)} values of {name!r}", f"{len(pairs)}, one an edge")

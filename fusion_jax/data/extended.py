@@ -98,10 +98,14 @@ def asked_links(target: Target, pairs: np.ndarray, edges: jraph.GraphsTuple) -> 
 
 
 def symmetric(g: jraph.GraphsTuple) -> bool:
-    """Whether the edge set has every edge in both directions."""
+    """Whether the edge set has every edge in both directions, with the same arrays: whether it is undirected."""
     n = int(np.sum(g.n_node))
     s, r = np.asarray(g.senders, np.int64), np.asarray(g.receivers, np.int64)
-    return bool(np.array_equal(np.unique(s * n + r), np.unique(r * n + s)))
+    if not g.edges:
+        return bool(np.array_equal(np.unique(s * n + r), np.unique(r * n + s)))
+    held = [np.asarray(value, np.float64).reshape(len(s), -1) for value in g.edges.values()]
+    one, other = (np.unique(np.column_stack([code, *held]), axis=0) for code in (s * n + r, r * n + s))
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-6, atol=0))
 
 
 def _no_split(seed: int) -> Split:

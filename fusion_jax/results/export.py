@@ -4,8 +4,8 @@
     said = load_exported("exported/gmu")({"rna": x, "image": y}, ids=["p81"], edges=[("p81", "p7")])
 
     <path>/program.bin      StableHLO of the models of all seeds, with their parameters, scalers and the old nodes
-    <path>/manifest.json    what it takes and returns by name, shape and dtype; classes; ids of the old nodes; versions;
-                            sha256 of the program
+    <path>/manifest.json    what it takes and returns by name, shape and dtype; classes; units of values; ids of the old
+                            nodes; versions; sha256 of the program, and of what else stands here
 
 No other file, no pickle. The program is a function of one dictionary:
 
@@ -16,8 +16,10 @@ No other file, no pickle. The program is a function of one dictionary:
            counts as none, so that e can be padded. Left out where the models read no graph.
     sizes  int32 [g], the nodes of each graph, where graphs are predicted; there are no old nodes then
 
-It returns `prediction` float32 [S, n, C] as the models predict (values in their own units; g rows of graphs), and
-`uncertainty` [S, n] where they state it. n, e and g are free (at least 1) unless it was exported for fixed ones.
+It returns `prediction` float32 [S, n, C] as the models predict (g rows of graphs), and `uncertainty` [S, n] where they
+state it. Where the manifest has `units`, shift and scale [S, C], the values that are predicted are prediction * scale +
+shift, in float64: in float32 a large shift would swallow them. n, e and g are free (at least 1) unless it was exported
+for fixed ones.
 
 It is made of plain XLA operations: sums over edges are sorted segment sums on all platforms, not the CPU's sparse
 kernel, and there is a last node that is not present, to which edges that count as none lead. So what it returns is the
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -58,7 +61,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN = (*PLATFORMS, "rocm")
 # No kernels, but how StableHLO writes what it has no operation for while shapes are open; gone once they are known.
 PLAIN = ("shape_assertion", "stablehlo.dynamic_reduce_window", "stablehlo.dynamic_top_k")
-VERSION = 1  # of the manifest
+VERSION = 2  # of the manifest
+OWN = "sha256_of_manifest"  # its field with the digest of the others
 
 
 def exporter() -> Any:
@@ -136,14 +140,30 @@ def export(
         edges=edges,
         arguments=_described(shapes),
         results=_described(jax.tree.unflatten(exported.out_tree, exported.out_avals)),
+        units=_units(cell, seeds),
         environment=environment(),
     )
+    about[OWN] = digest(about)
     path = epath.Path(folders.expand(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as folder:
         write_bytes(folder / "program.bin", content)
         write_json(folder / "manifest.json", about)
     return path
+
+
+def digest(about: Mapping[str, Any]) -> str:
+    """sha256 of all fields of a manifest but `OWN`."""
+    held = {name: value for name, value in about.items() if name != OWN}
+    return folders.digest(json.dumps(json.loads(json.dumps(held)), sort_keys=True).encode())
+
+
+def _units(cell: Restored, seeds: Sequence[int]) -> dict[str, list] | None:
+    """Shift and scale [S, C] of values, of the seeds in order; None where predictions have no unit."""
+    if cell.prepared.units is None:
+        return None
+    own = [cell.prepared.units[cell.seeds.index(seed)] for seed in seeds]
+    return {what: [np.asarray(getattr(u, what), np.float64).tolist() for u in own] for what in ("shift", "scale")}
 
 
 def _check(cell: Restored) -> None:
@@ -212,11 +232,6 @@ def _program(cell: Restored, seeds: Sequence[int], fill: Mapping[str, np.ndarray
     )
     if prepared.trials.known is not None:
         own["known"] = prepared.trials.known[jnp.array(here)]
-    if prepared.units is not None:
-        own["units"] = [
-            jnp.asarray(np.stack([getattr(prepared.units[i], w) for i in here]), jnp.float32)
-            for w in ("shift", "scale")
-        ]
     old = prepared.batch if names and level == "node" else None
     count = len(data.mask) if old is not None else 0
 
@@ -242,8 +257,6 @@ def _program(cell: Restored, seeds: Sequence[int], fill: Mapping[str, np.ndarray
             output = nnx.merge(graphdef, state)(Batch(x, there, graph))
             rows = slice(count, count + new) if level == "node" else slice(None)
             said = dict(prediction=output.prediction[rows].astype(jnp.float32))
-            if "units" in own:
-                said["prediction"] = said["prediction"] * own["units"][1] + own["units"][0]
             if output.uncertainty is not None:
                 said["uncertainty"] = output.uncertainty[rows].astype(jnp.float32)
             return said

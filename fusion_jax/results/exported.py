@@ -13,9 +13,16 @@ from etils import epath
 from fusion_jax import folders
 from fusion_jax.arrays import refuse
 from fusion_jax.data.arrivals import Arrivals, Edges, arrivals, by_graph, edges_among
-from fusion_jax.results.export import VERSION, exporter
+from fusion_jax.results.export import OWN, VERSION, digest, exporter
 from fusion_jax.results.prediction import Prediction
 from fusion_jax.results.store import read_json
+
+BEFORE = 1  # the version whose programs return values in their own units, and whose manifests have no sha256
+PROGRAM, DATA = (
+    ("program", "sha256", "arguments", "nodes", "edges"),
+    ("modalities", "columns", "edge_sets", "old", "ids"),
+)
+FIELDS = (*PROGRAM, *DATA, "seeds", "target", "classes")
 
 
 class Exported:
@@ -60,7 +67,7 @@ class Exported:
         if sets := self._edge_sets():  # models that read no graph are asked with the edges that others are asked with
             found = edges_among(edges, new.ids, self.ids, sets, directed)
         said = jax.tree.map(np.asarray, self._call(self._given(new, found, sizes)))
-        each = said["prediction"][:, : len(called)]
+        each = _in_units(said["prediction"][:, : len(called)], about.get("units"))
         unsure = said["uncertainty"][:, : len(called)] if "uncertainty" in said else None
         return Prediction(called, tuple(about["seeds"]), each, unsure, about["target"], tuple(about["classes"]))
 
@@ -95,15 +102,37 @@ def load_exported(path: str | os.PathLike) -> Exported:
     Raises:
         ImportError: flatbuffers is not installed.
         FileNotFoundError: there is no manifest.
-        Damaged: the program is not the one that was written.
+        Damaged: the manifest or the program is not the one that was written; names the field that is missing.
         ValueError: another version wrote it.
     """
     kit, folder = exporter(), epath.Path(folders.expand(path))
-    manifest = read_json(folder / "manifest.json")
-    if manifest.get("version") != VERSION:
-        raise ValueError(f"{os.fspath(folder)}: version {manifest.get('version')}, expected {VERSION}")
+    manifest = _checked(read_json(folder / "manifest.json"), os.fspath(folder / "manifest.json"))
     content = folders.read_checked(folder / manifest["program"], manifest["sha256"])
     return Exported(manifest, kit.deserialize(bytearray(content)))
+
+
+def _checked(manifest: Any, where: str) -> Mapping[str, Any]:
+    """The manifest, if it is one as `export` writes it."""
+    if not isinstance(manifest, Mapping):
+        raise folders.Damaged(f"{where}: a {type(manifest).__name__}; expected the fields of an exported predictor")
+    if manifest.get("version") not in (VERSION, BEFORE):
+        raise ValueError(f"{where}, field 'version': {manifest.get('version')!r}; expected {VERSION}")
+    for field in FIELDS:
+        if field not in manifest:
+            raise folders.Damaged(f"{where}: no field {field!r}; expected it in the manifest of an exported predictor")
+    if manifest["version"] == VERSION and manifest.get(OWN) != (found := digest(manifest)):
+        raise folders.Damaged(
+            f"{where} is damaged: the sha256 of its fields is {found}, {manifest.get(OWN)} was written"
+        )
+    return manifest
+
+
+def _in_units(prediction: np.ndarray, units: Mapping[str, Any] | None) -> np.ndarray:
+    """Values [S, n, C] in their own units, in float64; what has none as it is."""
+    if units is None:
+        return prediction
+    shift, scale = (np.array(units[what], np.float64)[:, None] for what in ("shift", "scale"))
+    return prediction.astype(np.float64) * scale + shift
 
 
 def _padded(array: np.ndarray, rows: int, what: str) -> np.ndarray:

@@ -12,6 +12,8 @@ import pandas as pd
 from fusion_jax import tasks
 from fusion_jax.tasks.base import Task
 
+SHOWN = 10  # classes in a summary
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -68,3 +70,22 @@ class Prediction:
     def frame(self) -> pd.DataFrame:
         """A line a row: id, what is predicted, its probabilities or spread, uncertainty where it is stated."""
         return pd.DataFrame({"id": self.ids} | self.columns())
+
+    def summary(self) -> str:
+        """In a line: how many rows by how many seeds; of classes the share of each and the mean probability of what is
+        predicted, of values their mean and range."""
+        seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        text = f"{len(self):,} row{'' if len(self) == 1 else 's'} predicted by {seeds}"
+        kind = self.about["kind"]
+        if not len(self) or kind not in ("classes", "values"):
+            return text
+        if kind == "values":
+            mean = self.each.mean(0)
+            return f"{text}: mean {mean.mean():.4g}, from {mean.min():.4g} to {mean.max():.4g}"
+        p = self.probabilities
+        counts = np.bincount(p.argmax(1), minlength=p.shape[1])
+        order = np.argsort(-counts, kind="stable")
+        names = self.names or tuple(map(str, range(len(counts))))
+        shares = [f"{names[c]} {counts[c]:,} ({counts[c] / len(self):.0%})" for c in order[:SHOWN]]
+        more = f", {len(order) - SHOWN} more" if len(order) > SHOWN else ""
+        return f"{text}: {', '.join(shares)}{more}; mean confidence {p.max(1).mean():.2f}"

@@ -72,6 +72,8 @@ class Predictor:
             ValueError: no such cell or seed, a control, data that are not the cell's, or none where they are needed.
         """
         store = Store(workdir)
+        if not isinstance(cell, str | None):
+            refuse("cell", repr(cell), "the first characters of a cell's identity, a text")
         identity = only_cell(store) if cell is None else whole_identity(store, cell)
         kept = inputs.of_part(store, identity)
         splits = None

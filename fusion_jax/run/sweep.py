@@ -30,7 +30,7 @@ def data_key(cell: Cell) -> str:
 
 
 def load_all(cells: Sequence[Cell], given: Mapping[str, Dataset] | None = None) -> dict[str, Dataset | Exception]:
-    """Every data set the cells name, loaded once; or why it cannot be, which fails its cells and no others.
+    """Every data set the cells name, loaded once; or why it cannot be.
 
     Args:
         given: {name: data set} of those in memory, which no file makes.
@@ -167,6 +167,8 @@ def run(
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
     Raises:
         ImportError: a cell is to be tuned, and Optuna is not installed.
+        OSError, ImportError, ValueError: no data set can be loaded, and the folder holds no study yet: why the first
+            cannot. Where some can, the cells of the others fail.
         ValueError: an unknown data set or option; a claim about rows that the study does not have; stored seeds were
             trained on another split; a data set has no splits for the tuning seeds.
     """
@@ -175,6 +177,8 @@ def run(
         if isinstance(data, Dataset):
             loaded(data)
     there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
+    if not there and all(isinstance(data, Exception) for data in datasets.values()):
+        raise next(iter(datasets.values()))
     identified = grown(identify(cells, datasets, there), store)
     stated = resolved(claims, [cell for _, cell in identified], source)
     check_tuning_seeds(identified, datasets)

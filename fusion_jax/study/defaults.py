@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from fusion_jax import zoo
+from fusion_jax.study.keys import OPEN
 
 
 def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
@@ -88,8 +89,20 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
         )
     )
     config.lock()
+    _open(config)
     apply(config, arg, words)
     return config
+
+
+def _open(config: ConfigDict) -> None:
+    """Lets a study set single options, `config.data.options.folder = ...`: whether there is such a one is said when
+    the cell is resolved."""
+    for key, node in config.items():
+        if isinstance(node, ConfigDict):
+            if key in OPEN:
+                node.unlock()
+            else:
+                _open(node)
 
 
 def apply(config: ConfigDict, arg: str, words: Sequence[str] = ()) -> None:

@@ -6,6 +6,10 @@ import pytest
 import scipy.sparse as sp
 
 from fusion_jax.data.arrivals import arrivals, edges
+from fusion_jax.data.base import edge_set
+from fusion_jax.data.making.edges import from_list
+from fusion_jax.data.making.reading import read
+from fusion_jax.data.making.report import Conversion
 
 WIDTHS = {"rna": 3, "image": 2}
 RNA = np.arange(6.0).reshape(2, 3)
@@ -53,6 +57,7 @@ def test_what_does_not_fit_is_named():
     refused(r"x\['image'\]: 1 rows; expected 2", {"rna": RNA, "image": np.ones((1, 2))})
     refused("ids: row 1: 'a' is the id of another row", ids=["a", "a"])
     refused("ids: row 0: '7' is an old node", ids=[7, 8], known=["7"])
+    refused("ids: row 1: None; expected an id in every row", ids=["a", None])
     refused(r"x\['rna'\]: row 1 \(b\), column 2 is infinite", {"rna": [[0, 1, 2], [0, 1, np.inf]]}, ids=["a", "b"])
     refused(r"mask: shape \(2, 1\); expected \[2, 2\]", mask=[[True], [True]])
     refused("mask: no modality 'x'", mask=dict(x=[True, True]))
@@ -80,12 +85,32 @@ def test_edges_are_named_by_the_ids_of_their_ends_each_once_and_without_loops():
     assert set(found(pairs, both=True)[0]) == {(2, 0), (3, 2), (0, 2), (2, 3)}
 
 
-def test_edge_arrays_follow_their_edges_and_a_direction_that_is_given_keeps_its_own():
+def test_edge_arrays_follow_their_edges():
     table = pd.DataFrame(dict(a=["n1", "old", "n2"], b=["old", "n1", "n1"], weight=[1.0, 2.0, 3.0]))
     for given in (table, dict(pairs=table[["a", "b"]].to_numpy(), weight=table.weight)):
-        pairs, arrays = found(given, ["weight"], both=True)
-        held = dict(zip(pairs, arrays["weight"].tolist(), strict=True))
-        assert held == {(2, 0): 1, (0, 2): 2, (3, 2): 3, (2, 3): 3}
+        pairs, arrays = found(given, ["weight"])
+        assert dict(zip(pairs, arrays["weight"].tolist(), strict=True)) == {(2, 0): 1, (0, 2): 2, (3, 2): 3}
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("columns", [("weight",), ("time",), ("weight", "time")])
+def test_repeated_and_reversed_edges_become_what_a_data_set_makes_of_them(directed, columns):
+    rng = np.random.default_rng(0)
+    names = np.array(["old", "n1", "n2", "n3"])
+    rows = rng.integers(0, 4, size=(60, 2))
+    rows[(rows == 0).all(1)] = 1  # no edge of old nodes alone
+    table = pd.DataFrame(names[rows], columns=["a", "b"])
+    table = table.assign(**{c: rng.integers(0, 3, 60).astype(float) for c in columns})
+    places = {name: i for i, name in enumerate(names)}
+    arrived = edges(table, places, 1, columns, "edges of 'g'", both=not directed)
+    made = from_list(read(table, "edges", text=True, by="none"), list(names), 4, directed, Conversion("test"), "g")
+    found = edge_set(arrived.senders, arrived.receivers, 4, arrived.arrays)
+
+    def keyed(g):
+        return sorted(zip(g.senders, g.receivers, *(g.edges[c] for c in columns), strict=True))
+
+    np.testing.assert_allclose(keyed(found), keyed(made), rtol=1e-6)
+    assert len(made.senders) < 60
 
 
 def test_edges_that_do_not_fit_are_named_with_their_row():
@@ -94,7 +119,12 @@ def test_edges_that_do_not_fit_are_named_with_their_row():
         ([("old", "o2")], (), "row 0 joins 'old' and 'o2', which are old; expected edges of nodes that arrive"),
         ([("n1", "old")], ("weight",), "no edge array 'weight'"),
         (pd.DataFrame(dict(a=["n1"], b=["old"], wait=[1.0])), ("weight",), "unknown edge array 'wait'"),
-        ([("n1", "old", "n2")], (), r"row 0 is \('n1', 'old', 'n2'\); expected two ids"),
+        ([("n1", "old", "n2")], (), r"row 0 is \('n1', 'old', 'n2'\); expected two ids, .sender, receiver.$"),
+        (
+            np.array([["n1", "n1", "n2"], ["old", "o2", "n1"]]),
+            (),
+            r"an array \[2, 3\] is to be transposed",
+        ),
         (dict(pairs=[("n1", "old")], weight=[1.0, 2.0]), ("weight",), "2 values of 'weight'; expected 1"),
     ):
         with pytest.raises(ValueError, match=message):

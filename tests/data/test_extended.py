@@ -70,3 +70,6 @@ def test_pairs_that_are_rows_keep_their_rows_and_joined_ones_are_links():
 
 def test_an_edge_set_is_symmetric_where_every_edge_has_its_reverse():
     assert symmetric(edge_set([0, 1], [1, 0], 2)) and not symmetric(edge_set([0, 1], [1, 2], 3))
+    ways = [0, 1, 1, 2], [1, 0, 2, 1]
+    assert symmetric(edge_set(*ways, 3, {"weight": np.array([0.5, 0.5, 2, 2])}))
+    assert not symmetric(edge_set(*ways, 3, {"weight": np.array([0.5, 0.5, 2, 3])})), "a weight a direction"

@@ -91,3 +91,13 @@ def test_without_a_folder_it_says_how_to_name_one():
         data.load("tables")
     with pytest.raises(ValueError, match="has no option 'foldr' .did you mean 'folder'"):
         data.load("tables", foldr="x")
+
+
+def test_what_a_folder_calls_itself_is_known_without_loading_it(tmp_path):
+    folder = folders.write(tmp_path / "cohort")
+    assert data.called("tables", dict(folder=str(folder), k=3)) == "cohort" == data.load("tables", folder=folder).name
+    (folder / "data.toml").write_text('name = "trial 7"')
+    assert data.called("tables", dict(folder=str(folder))) == "trial 7" == data.load("tables", folder=folder).name
+    (folder / "data.toml").write_text("name = ")
+    assert data.called("tables", dict(folder=str(folder))) == data.called("tables", {}) == "tables"
+    assert data.called("digits", {}) == "digits" and data.called("mine/cells.py", {}) == "cells"

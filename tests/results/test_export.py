@@ -1,8 +1,10 @@
 """An exported predictor says what the predictor says, on all platforms by plain operations, from two files alone."""
 
 import contextlib
+import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import pytest
 from fusion_jax.results import export
 from fusion_jax.results.exported import load_exported
 from fusion_jax.results.predictor import Predictor
+from fusion_jax.tasks.values import Units
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run
 
@@ -134,6 +137,30 @@ def test_values_have_their_units_and_models_without_a_graph_no_old_nodes(tmp_pat
     wanted = predictor(x, ids=IDS[:4]).each
     np.testing.assert_allclose(exported(x, ids=IDS[:4]).each, wanted, rtol=2e-6, atol=ROUNDING * np.abs(wanted).max())
     assert "edges" not in exported.manifest["arguments"]
+    far = [Units(unit.shift + 1e9, unit.scale) for unit in predictor.cell.prepared.units]
+    prepared = dataclasses.replace(predictor.cell.prepared, units=tuple(far))
+    predictor.cell = dataclasses.replace(predictor.cell, prepared=prepared)
+    exported = load_exported(predictor.export(tmp_path / "far", platforms=("cpu",)))
+    found, scale = exported(x, ids=IDS[:4]).each, np.array([unit.scale for unit in far])[:, None]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose((found - 1e9) / scale, wanted / scale, rtol=0, atol=20 * ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: [], "manifest.json: a list; expected the fields"),
+        (lambda about: about | {"version": 9}, "manifest.json, field 'version': 9; expected 2"),
+        (lambda about: {k: v for k, v in about.items() if k != "target"}, "manifest.json: no field 'target'"),
+        (lambda about: about | {"classes": ["x", "y", "z"]}, "manifest.json is damaged: the sha256 of its fields"),
+    ],
+)
+def test_a_manifest_that_is_not_what_was_written_is_named(folder, tmp_path, change, message):
+    other = shutil.copytree(folder, tmp_path / "other")
+    path = other / "manifest.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_exported(other)
 
 
 def test_graphs_are_predicted_from_their_nodes(tmp_path):

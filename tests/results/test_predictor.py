@@ -173,13 +173,23 @@ def test_new_tables_are_joined_by_ids_and_names_of_columns(of_tables):
     assert status == 0 and printed.endswith("p.csv, 4 rows\n")
     pd.testing.assert_frame_equal(pd.read_csv(folder / "p.csv").sort_values("id", ignore_index=True), wanted)
     status, printed = command("experiments.predict", f"--workdir={folder / 'results'}")
-    assert status == 0 and printed.startswith("id,prediction,p ill,p well\np00,")
+    assert status == 0 and "id,prediction,p ill,p well\np00," in printed
+    assert "46 rows predicted by 2 seeds: " in printed
     with pytest.raises(ValueError, match=r"x\['clinic'\]: column 'site', row 0 holds 'C'; expected one of A, B"):
         predictor(dict(clinic=clinic.iloc[[48]].assign(site="C")))
     with pytest.raises(ValueError, match="ids: row 0: 'p03' is an old node"):
         predictor(dict(genes=genes.iloc[[3]]))
     status, printed = command("experiments.predict", f"--workdir={folder / 'results'}", f"--folder={folder / 'x'}")
     assert status == 2 and "no such folder; expected one with tables of new nodes" in printed
+
+
+def test_the_cells_to_choose_from_stand_in_a_line_each(tmp_path, monkeypatch):
+    def several(*given):
+        raise ValueError("'r' holds 2 finished cells, name one with --cell=ID\n  3f0c  mean;\n  77aa  gmu")
+
+    monkeypatch.setattr(Predictor, "load", several)
+    status, printed = command("experiments.predict", f"--workdir={tmp_path}")
+    assert status == 2 and printed.splitlines()[-2:] == ["  3f0c  mean;", "  77aa  gmu"]
 
 
 def test_one_seed_or_the_best_or_all(tiny):
@@ -190,6 +200,8 @@ def test_one_seed_or_the_best_or_all(tiny):
     assert np.allclose(every().probabilities, every().each_probability.mean(0))
     with pytest.raises(ValueError, match="has no seed 7"):
         Predictor.load(store.root, seed=7)
+    with pytest.raises(ValueError, match="cell: 3; expected the first characters of a cell's identity"):
+        Predictor.load(tiny[0].root, 3)
     with pytest.raises(ValueError, match="seed: 'x'; expected a seed, 'best' or 'all'"):
         Predictor.load(store.root, seed="x")
 

@@ -87,6 +87,8 @@ def test_data_that_fails_validation_fails_its_cells_and_no_others(study_file, tm
     status, out = run(file, tmp_path / "results")
     assert status == 1 and "FAILED ValueError: data set 'synthetic', field target.labels" in out
     assert "1 cells trained, 1 failed" in out
+    cause = "ValueError: data set 'synthetic', field target.labels: row 3 is 7"
+    assert out.splitlines()[-1] == f"warning: the data set of 1 failed cells cannot be loaded: {cause}"
 
 
 def test_data_that_cannot_be_loaded_today_hides_nothing_that_is_finished(study_file, tmp_path, monkeypatch):

@@ -13,3 +13,16 @@ def test_arguments_of_the_defaults():
     for wrong in ("fuson=gmu", "quik", "gmu"):
         with pytest.raises(ValueError, match=f"config argument '{wrong}'"):
             defaults.get_config(wrong)
+
+
+def test_a_study_sets_single_options_and_a_misspelt_one_is_named():
+    config = defaults.get_config()
+    config.data.name, config.data.options.nodes = "synthetic", 80
+    config.model.fusion.name, config.model.fusion.options.hidden = "concat_mlp", 24
+    plan = study.resolve(config).plan
+    assert plan.data.options == {"nodes": 80} and plan.model.fusion.options["hidden"] == 24
+    config.model.fusion.options.hiden = 3
+    with pytest.raises(ValueError, match="no option 'hiden' .did you mean 'hidden'"):
+        study.resolve(config)
+    with pytest.raises(AttributeError, match="optons"):
+        config.data.optons = {}

@@ -9,7 +9,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from fusion_jax.arrays import lost_column, single
-from fusion_jax.data.making.reading import MISSING, Table
+from fusion_jax.data.making.delimited import MISSING
+from fusion_jax.data.making.reading import Table
 from fusion_jax.data.making.report import some
 
 MOST = 100  # different texts of one column that become columns

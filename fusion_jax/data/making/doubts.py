@@ -25,9 +25,11 @@ from fusion_jax.data.making.report import Conversion, count, some
 from fusion_jax.records import Target
 
 CHANCE, SURE = 0.05, 0.01  # p above which something may be chance, and up to which it is none
+SHARED = 0.005  # p up to which two modalities surely know of each other
 STRUCTURE, APART = 1e-3, 4.0  # p, and deviations from random graphs, of a graph that is taken for no random one
 LARGEST = 500_000  # edges of a graph whose eigenvalues are asked for
 FEW = 20  # edges that tell too little
+NEAR = 3  # neighbours in all modalities together, of which labels that only some of them make together need few
 NEAREST, NODES = 5, 2000  # neighbours in features, of at most so many nodes
 LARGE, ALONE = 100.0, 0.95  # of a usual column's spread; share of a column's spread that one value makes
 
@@ -119,6 +121,9 @@ def _alignment(name, labels: Agreement | None, features, mask, told, train, edge
     report.say(f"graph {name}: likeness across edges, 0 for random pairs: {', '.join(shown)}")
     known = [m for m, found in across.items() if found.above <= SURE]
     at_chance = labels is not None and labels.above > CHANCE and labels.below > SURE
+    agrees = labels is not None and labels.above <= SURE
+    if agrees and not known and len(across) > 1:
+        _doubt_features(name, across, features, mask, told, train, report)
     if at_chance and not known:
         _doubt_edges(name, *edges, len(mask), report)
     if at_chance and known:
@@ -161,6 +166,39 @@ def _doubt_edges(name: str, a: np.ndarray, b: np.ndarray, nodes: int, report: Co
     )
 
 
+def _doubt_features(name: str, across, features, mask, told, train, report: Conversion) -> None:
+    """Edges and labels know of each other, and modalities of each other, but none of edges or labels: a warning.
+
+    Modalities that know of each other are what makes it more than features that tell nothing of the labels.
+    """
+    z = {m: _directions(x, mask[:, i]) for i, (m, x) in enumerate(features.items())}
+    present = {m: mask[:, i] for i, m in enumerate(features)}
+    every = np.concatenate(list(z.values()), axis=1)
+    together = near_labels(every, np.ones(len(mask), bool), told, train, nearest=NEAR)  # what none of them tells alone
+    alone = [*across.values(), *(near_labels(z[m], present[m], told, train) for m in z)]
+    found = [a.above for a in alone if a is not None]
+    if min(found) <= CHANCE / len(found) or together is None or together.above <= CHANCE:
+        return
+    shared = {(m, o): _shared(z[m], z[o], present[m] & present[o]) for m in z for o in z if m < o}
+    alike = [pair for pair, a in shared.items() if a is not None and a.above <= SHARED / len(shared)]
+    if alike:
+        report.warn(
+            f"graph {name} agrees with the labels, and the modalities {some(alike[0])} with each other, but no "
+            "modality with graph or labels: do the ids of the features belong to the same nodes? (Features that tell "
+            "nothing of the labels look the same.)"
+        )
+
+
+def _shared(one: np.ndarray, other: np.ndarray, present: np.ndarray) -> Agreement | None:
+    """Whether nodes that are near in one modality are alike in the other."""
+    rows = np.flatnonzero(present)
+    if len(rows) < 2 * NEAREST:
+        return None
+    if len(rows) > NODES:
+        rows = np.sort(np.random.default_rng(0).choice(rows, NODES, replace=False))
+    return agreement(other[rows], *pairs(knn(one[rows], NEAREST)), draws=round(10 / SHARED) - 1)
+
+
 def _doubt_labels(name: str, known: list[str], features, mask, told, train, report: Conversion) -> None:
     """Edges and features know of each other, the labels of neither: a warning."""
     together = np.concatenate([_directions(x, mask[:, m]) for m, x in enumerate(features.values())], axis=1)
@@ -195,14 +233,16 @@ def _directions(x: np.ndarray | sp.csr_matrix, present: np.ndarray, seed: int = 
     return made
 
 
-def near_labels(z: np.ndarray, present: np.ndarray, told, train: np.ndarray, seed: int = 0) -> Agreement | None:
+def near_labels(
+    z: np.ndarray, present: np.ndarray, told, train: np.ndarray, seed: int = 0, nearest: int = NEAREST
+) -> Agreement | None:
     """Whether training nodes near in z [N, d] have like labels; None where there are too few."""
     rows = train[present[train]]
-    if told is None or len(rows) < 2 * NEAREST:
+    if told is None or len(rows) < 2 * nearest:
         return None
     if len(rows) > NODES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, NODES, replace=False))
-    a, b = pairs(knn(z[rows], NEAREST))
+    a, b = pairs(knn(z[rows], nearest))
     return agreement(told[rows], a, b)
 
 

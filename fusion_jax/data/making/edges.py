@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
+
 import jraph
 import numpy as np
 import pandas as pd
 
 from fusion_jax.data.base import edge_set
-from fusion_jax.data.making import ids
+from fusion_jax.data.making import headers, ids
 from fusion_jax.data.making.columns import first_text, to_numbers
-from fusion_jax.data.making.reading import Table
+from fusion_jax.data.making.delimited import LOOK
+from fusion_jax.data.making.reading import Table, with_points
 from fusion_jax.data.making.report import Conversion, count, some
+from fusion_jax.data.repeats import codes, merged
 
 ENDS = (  # names of the two columns, in the order sender, receiver
     ("source", "target"),
@@ -21,11 +26,19 @@ ENDS = (  # names of the two columns, in the order sender, receiver
     ("node1", "node2"),
     ("id1", "id2"),
 )
+ARRAYS = ("weight", "time")
+ROW_OR_NAMES = ("0", "1")  # an edge, or the names that pandas gives
 MANY = 0.1  # share of edges with ids nobody knows, or of rows that repeat others, that looks like a mistake
 
 
 def from_list(
-    table: Table, names: list[str] | None, nodes: int, directed: bool, report: Conversion, name: str
+    table: Table,
+    names: list[str] | None,
+    nodes: int,
+    directed: bool,
+    report: Conversion,
+    name: str,
+    header: bool | None = None,
 ) -> jraph.GraphsTuple:
     """The edge set of a list of edges, and a report of how it was read.
 
@@ -36,11 +49,19 @@ def from_list(
     Args:
         names: the ids in the order of the nodes; None where the list holds positions.
         name: of the edge set.
+        header: whether the first line of a text file names columns; if None it does, unless it names a node.
     Raises:
         ValueError: no edge joins two known nodes, a position outside [0, N), or a weight or time that is no number;
             names file, column and row.
     """
-    table = _with_first_line(table, names)
+    if header is None:
+        table = with_first_line(table, [str(i) for i in range(nodes)] if names is None else names)
+        if table.lines and not table.first and ROW_OR_NAMES == tuple(table.frame.iloc[0, :2]):
+            report.warn(
+                f"{table.where}: its first line, {','.join(ROW_OR_NAMES)}, is read as an edge, as there are such "
+                "nodes; if it names the columns, header=True says so (in data.toml: header = true)"
+            )
+    table = with_points(table, arrays_of(table))
     ends = ends_of(table)
     found = [ids.texts(table.frame[end]) for end in ends]
     for end, texts in zip(ends, found, strict=True):
@@ -51,17 +72,18 @@ def from_list(
     else:
         index = pd.Index(names)
         a, b = (index.get_indexer(pd.Index(texts, dtype=object)) for texts in found)
-    arrays = {key: _numbers(table, key) for key in ("weight", "time") if _column(table, key)}
-    extra = [c for c in table.frame.columns if c not in ends and c.lower() not in ("weight", "time")]
+    arrays = {key: _numbers(table, key) for key in ARRAYS if _column(table, key)}
+    extra = [c for c in table.frame.columns if c not in ends and c.lower() not in ARRAYS]
     known = (a >= 0) & (b >= 0)
     facts = dict(rows=len(a), unknown=int((~known).sum()))
     _say_unknown(table, found, names, known, a, b, report)
     loop = known & (a == b)
     kept = known & (a != b)
     a, b, arrays = a[kept], b[kept], {key: value[kept] for key, value in arrays.items()}
-    made = _merged(a, b, arrays, directed, nodes)
-    senders, receivers, arrays, more = made
-    facts |= dict(loops=int(loop.sum()), directed=directed, **more)
+    more = _counts(a, b, arrays, nodes)
+    senders, receivers, arrays = merged(a, b, arrays, directed, nodes)
+    weightless = "weight" in arrays and len(senders) > 0 and not np.any(arrays["weight"])
+    facts |= dict(loops=int(loop.sum()), directed=directed, weightless=weightless, **more)
     _say(table, facts, extra, directed, report)
     report.facts.setdefault("edges", {})[name] = facts
     return edge_set(senders, receivers, nodes, arrays)
@@ -73,7 +95,10 @@ def ends_of(table: Table) -> tuple[str, str]:
     for a, b in ENDS:
         if a in called and b in called:
             return called[a], called[b]
-    if table.frame.shape[1] < 2:
+    rows, width = table.frame.shape
+    if rows == 2 < width and list(table.frame.columns) == [str(i) for i in range(width)]:
+        raise ValueError(f"{table.where}: an array of shape (2, {width}); expected a row an edge: transpose it")
+    if width < 2:
         raise ValueError(f"{table.where}: one column; expected two of ids, such as source and target")
     return tuple(table.frame.columns[:2])
 
@@ -82,17 +107,25 @@ def _column(table: Table, key: str) -> str | None:
     return next((name for name in table.frame.columns if name.lower() == key), None)
 
 
-def _with_first_line(table: Table, names: list[str] | None) -> Table:
-    """The list with its first line as an edge, where that line names no columns but two known nodes."""
-    columns = [str(name) for name in table.frame.columns]
-    there = set(names or ())
-    named = {name.lower() for name in columns} & {name for pair in ENDS for name in pair}
-    if not table.lines or named or len(columns) < 2 or not {columns[0], columns[1]} <= there:
+def arrays_of(table: Table) -> list[str]:
+    """The columns of a list of edges that hold their weight and time."""
+    return [name for name in table.frame.columns if name.lower() in ARRAYS]
+
+
+def with_first_line(table: Table, names: Collection[str]) -> Table:
+    """The list with its first line as an edge, where that line names no columns but nodes.
+
+    Args:
+        names: ids of the nodes.
+    """
+    named = {name.lower() for name in table.first} & {name for pair in ENDS for name in pair}
+    if named or len(table.first) < 2 or not {field.strip() for field in table.first[:2]} & set(names):
         return table
-    first = pd.DataFrame([columns], columns=table.frame.columns)
+    first = pd.DataFrame([list(table.first)], columns=table.frame.columns)
     frame = pd.concat([first, table.frame], ignore_index=True)
-    frame.columns = ["source", "target", "weight", "time"][: frame.shape[1]] + list(frame.columns[4:])
-    return Table(table.where, frame, notes=(*table.notes, "no line of names: the first line is an edge"))
+    frame.columns = headers.names_of(frame.head(LOOK).astype(str).to_numpy().tolist(), "none")
+    notes = (*table.notes, "no line of names: the first line is an edge")
+    return dataclasses.replace(table, frame=frame, first=(), notes=notes)
 
 
 def _positions(table: Table, end: str, texts: list[str], nodes: int) -> np.ndarray:
@@ -121,18 +154,14 @@ def _numbers(table: Table, key: str) -> np.ndarray:
     raise ValueError(f"{table.where}, column {name!r}, {table.place(row)}: {value!r}; expected {expected}")
 
 
-def _merged(a, b, arrays: dict[str, np.ndarray], directed: bool, nodes: int):
-    """Senders, receivers and arrays of the edges, and the counts behind them."""
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    pair = low * nodes + high
+def _counts(a, b, arrays: dict[str, np.ndarray], nodes: int) -> dict[str, int | bool]:
+    """How pairs repeat: in how many directions, how often, and whether each as often as the others."""
+    pair = np.minimum(a, b) * nodes + np.maximum(a, b)
     pairs, times_seen = np.unique(pair, return_counts=True)
-    forward = np.unique(pair[a < b])
-    backward = np.unique(pair[a > b])
-    both = np.intersect1d(forward, backward).size
-    time = arrays.get("time", np.zeros(len(a)))
-    ordered = _codes(a * nodes + b, time)
+    both = np.intersect1d(np.unique(pair[a < b]), np.unique(pair[a > b])).size
+    ordered = codes(a * nodes + b, arrays.get("time", np.zeros(len(a))))
     repeats = np.unique(ordered, return_counts=True)[1]
-    more = dict(
+    return dict(
         pairs=int(pairs.size),
         one_directional=int(pairs.size - both),
         both_directions=int(both),
@@ -141,33 +170,14 @@ def _merged(a, b, arrays: dict[str, np.ndarray], directed: bool, nodes: int):
         times_pair=int(times_seen[0]) if times_seen.size and (times_seen == times_seen[0]).all() else 0,
         timed="time" in arrays,
     )
-    key = ordered if directed else _codes(pair, time)
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    one, other = (a[first], b[first]) if directed else (low[first], high[first])
-    held = {name: np.bincount(inverse, value, len(first)) / np.bincount(inverse) for name, value in arrays.items()}
-    if "time" in held:
-        held["time"] = time[first]
-    if not directed:
-        one, other = np.concatenate([one, other]), np.concatenate([other, one])
-        held = {name: np.concatenate([value, value]) for name, value in held.items()}
-    return one, other, held, more
-
-
-def _codes(pair: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """One number for each different (pair, time)."""
-    pair, (times, time) = np.unique(pair, return_inverse=True)[1], np.unique(time, return_inverse=True)
-    return pair * max(len(times), 1) + time
 
 
 def _say_unknown(table: Table, found, names, known, a, b, report: Conversion) -> None:
     if names is None or known.all():
         return
     lost = dict.fromkeys(text for texts, at in zip(found, (a, b), strict=True) for text in np.array(texts)[at < 0])
-    numbers = ids.same_number(lost, names)
-    hint = ""
-    if numbers:
-        hint = f"; {numbers[0]!r} and the id {numbers[1]!r} are equal as numbers and not as texts"
-    elif ids.are_positions(lost, len(names)) and not all(name.isdigit() for name in names):
+    hint = ids.hint(lost, names)
+    if not hint and ids.are_positions(lost, len(names)) and not all(name.isdigit() for name in names):
         hint = "; they look like row numbers, which are not the ids (by='position' takes all rows by their order)"
     if not known.any():
         raise ValueError(
@@ -204,6 +214,10 @@ def _say(table: Table, facts: dict, extra: list[str], directed: bool, report: Co
     rest += [f"columns not read: {some(extra)}"] if extra else []
     report.say(f"{table.where}: {count(facts['rows'], 'row')}, {'; '.join([kept, ways, *rest])}")
     times = facts["times"] if facts["times"] > 1 else facts["times_pair"] if facts["times_pair"] > 2 else 0
+    if facts["loops"] and not facts["pairs"]:
+        report.warn(f"{table.where}: all its edges are loops, from a node to itself: no two nodes are joined")
+    if facts["weightless"]:
+        report.warn(f"{table.where}: all weights are 0: what weighs edges gets nothing along them")
     if times:
         report.warn(
             f"{table.where}: every edge stands there {times} times, and is one edge here: was it written {times} times?"

@@ -15,6 +15,7 @@ With `data.toml` all of that can be said, and any keyword of `Dataset.from_table
     target = "diagnosis"
     edges = {ppi = "network.tsv"}
     k = 15
+    header = false   # where no file has a line of names
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import inspect
 import os
 import pathlib
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from fusion_jax import folders
@@ -33,6 +35,7 @@ from fusion_jax.data.making.tables import from_tables
 from fusion_jax.zoo import nearest
 
 TOML = "data.toml"
+SHEETS, PACKED = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"), (".gz", ".zip", ".bz2", ".xz", ".zst")
 FILES = ("features", "labels", "edges", "split")
 OPTIONS = {p.name: p for p in inspect.signature(from_tables).parameters.values()}
 
@@ -51,7 +54,7 @@ def from_folder(folder: str | os.PathLike, **options: Any) -> Dataset:
             f"{os.fspath(path)}: {what}; expected one with tables (features, labels.csv, edges.csv)"
         )
     said = _said(path)
-    found, others = _by_name(path)
+    found, others, doubtful = _by_name(path)
     wanted = {**said, **options}
     named = {}
     for key in FILES:
@@ -63,11 +66,25 @@ def from_folder(folder: str | os.PathLike, **options: Any) -> Dataset:
     for key, expected in (("features", "one file a modality, such as genes.csv"), ("labels", "a file labels.csv")):
         if not named[key]:
             there = some(sorted(p.name for p in path.iterdir()), 6) or "nothing"
-            raise ValueError(f"{os.fspath(path)}: no {key}; expected {expected} (there: {there})")
-    data = from_tables(**named, **{"name": path.resolve().name, **wanted})
+            more = "".join(f"; {warning}" for warning in doubtful)
+            raise ValueError(f"{os.fspath(path)}: no {key}; expected {expected} (there: {there}){more}")
+    data = from_tables(**named, **{"name": called(path, said), **wanted})
     if others:
         data.conversion.say(f"not read: {some(others)} (read are {', '.join(EXTENSIONS)})")
+    for warning in doubtful:
+        data.conversion.warn(warning)
     return data
+
+
+def called(folder: str | os.PathLike, said: Mapping[str, Any] | None = None) -> str:
+    """The name of a folder's data set: that of its `data.toml`, else the folder's own.
+
+    Args:
+        said: what `data.toml` says; read if None.
+    """
+    path = pathlib.Path(folders.expand(folder))
+    said = _said(path) if said is None else said
+    return str(said.get("name", path.resolve().name))
 
 
 def _said(path: pathlib.Path) -> dict[str, Any]:
@@ -77,20 +94,23 @@ def _said(path: pathlib.Path) -> dict[str, Any]:
         return {}
     try:
         said = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{TOML}: {error}; expected TOML, such as target = "diagnosis"') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "nested too deep" if isinstance(error, RecursionError) else error
+        raise ValueError(f'{TOML}: {why}; expected TOML, such as target = "diagnosis"') from error
     for key in said:
         if key not in OPTIONS:
             raise ValueError(f"{TOML}: unknown key {key!r}{nearest(key, OPTIONS)}; its keys: {', '.join(OPTIONS)}")
     return said
 
 
-def _by_name(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    """{"features": {modality: path}, "labels": ..., "edges": ..., "split": ...}, and the names of files not read."""
+def _by_name(path: pathlib.Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    """{"features": {modality: path}, "labels": ..., "edges": ..., "split": ...}, the names of files not read, and
+    warnings of those that may be meant as tables."""
     found: dict[str, Any] = {"features": {}, "edges": {}}
     others, stems = [], {}
-    for file in sorted(path.iterdir()):
-        if file.name.startswith(".") or file.is_dir() or file.name == TOML:
+    folder = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.name != TOML]
+    for file in folder:
+        if file.is_dir():
             continue
         if file.suffix.lower() not in EXTENSIONS:
             others.append(file.name)
@@ -104,7 +124,18 @@ def _by_name(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
             found["edges"][file.stem.removeprefix("edges_")] = file
         else:
             found["features"][file.stem] = file
-    return found, others
+    return found, others, [why for file in folder if (why := _not_read(file)) and file.stem not in stems]
+
+
+def _not_read(file: pathlib.Path) -> str:
+    """What to do with what looks like a table and is none that is read; "" of anything else."""
+    kind = file.suffix.lower()
+    if file.is_dir():
+        return f"{file.name} is a folder, and not read: expected a file" if kind in EXTENSIONS else ""
+    if kind in SHEETS:
+        return f"{file.name} is not read: save its sheet as CSV"
+    packed = kind in PACKED and pathlib.Path(file.stem).suffix.lower() in EXTENSIONS
+    return f"{file.name} is not read: unpack it" if packed else ""
 
 
 def _paths(path: pathlib.Path, value: Any, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,18 @@ def texts(values: Any) -> list[str]:
         return [
             str(int(v)) if w else "" if pd.isna(v) else repr(v) for v, w in zip(series.tolist(), whole, strict=True)
         ]
-    return ["" if v is None or v is pd.NA or v != v else str(v).strip() for v in series.tolist()]
+    return ["" if v is None or v is pd.NA or v != v else text(v).strip() for v in series.tolist()]
+
+
+def text(value: Any) -> str:
+    """A value as a text; bytes are read as UTF-8."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def column_of(names: list[str]) -> str:
+    """The column called id, node or index, else the first."""
+    called = {name.lower(): name for name in reversed(names)}
+    return next((called[name] for name in NAMES if name in called), names[0])
 
 
 def check(found: list[str], where: str, place) -> None:
@@ -72,6 +84,39 @@ def same_number(unknown: Iterable[str], known: Iterable[str]) -> tuple[str, str]
         if number in numbers:
             return str(name), str(numbers[number])
     return None
+
+
+def look(name: str) -> str:
+    """What an id looks like: equal for those that differ in Unicode form, case, spaces or invisible characters only."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
+
+
+def difference(one: str, other: str) -> str:
+    """In words, in what two ids differ that look alike."""
+    forms = [unicodedata.normalize("NFC", name) for name in (one, other)]
+    if forms[0] == forms[1]:
+        return "Unicode form (NFC and NFD)"
+    return "upper and lower case" if forms[0].casefold() == forms[1].casefold() else "spaces or invisible characters"
+
+
+def shown(name: str) -> str:
+    """An id in quotes, what is not ASCII written out: of two that look alike one sees in what they differ."""
+    return ascii(name)
+
+
+def hint(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Of an unknown id and a known one that only look different, or only look alike; "" where there are none."""
+    unknown, known = [str(name) for name in unknown], list(known)
+    if found := same_number(unknown, known):
+        return f"; {found[0]!r} and {found[1]!r} are equal as numbers and not as texts"
+    looks = {look(name): name for name in reversed(known)}
+    pairs = [(name, looks[look(name)]) for name in unknown if look(name) in looks]
+    if not pairs:
+        return ""
+    one, other = pairs[0]
+    more = f" (and {len(pairs) - 1:,} more such ids)" if len(pairs) > 1 else ""
+    return f"; {shown(one)} and {shown(other)} differ in {difference(one, other)} only{more}"
 
 
 def are_positions(names: Iterable[str], count: int) -> bool:

@@ -8,10 +8,22 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax.data.making import ids
-from fusion_jax.data.making.reading import Table
+from fusion_jax.data.making.reading import Table, not_names
 from fusion_jax.data.making.report import Conversion, count, some
 
 FEW_COMMON = 0.1  # share of ids that two tables have in common, below which it looks like a mistake
+
+
+def check_first_lines(tables: Sequence[Table]) -> None:
+    """Raises ValueError where the first line of a text file holds an id of another table that its rows do not have."""
+    for table in tables:
+        if table.first and table.ids is not None:
+            first = ids.column_of(list(table.first)).strip()
+            others = (other for other in tables if other is not table and other.ids is not None)
+            if first.lower() not in ids.NAMES and first not in table.ids:
+                for other in others:
+                    if first in other.ids:
+                        raise not_names(table, f"{first!r} is an id of {other.where}")
 
 
 def joined(tables, marked: Table, join: str, by: str, report: Conversion) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -59,6 +71,7 @@ def joined(tables, marked: Table, join: str, by: str, report: Conversion) -> tup
             rows=len(table), joined=int((at >= 0).sum()), dropped=len(gone), without=absent
         )
     _compare(tables, held, report)
+    _say_alike(tables, names, report)
     return names, rows
 
 
@@ -69,11 +82,32 @@ def _order(table: Table, first: Table) -> str:
 
 
 def _twins(lists: Sequence[Sequence[str]]) -> str:
-    """A hint where ids of two tables are equal as numbers and not as texts."""
+    """A hint where ids of two tables look alike, or are equal as numbers, and not as texts."""
+    there = set(lists[0])
     for other in lists[1:]:
-        if found := ids.same_number(set(other) - set(lists[0]), lists[0]):
-            return f"; {found[0]!r} and {found[1]!r} are equal as numbers and not as texts"
+        if found := ids.hint([name for name in other if name not in there], lists[0]):
+            return found
     return ""
+
+
+def _say_alike(tables: dict[str, Table], names: list[str], report: Conversion) -> None:
+    """Warns where nodes of two tables have ids that only look alike; not where one table tells them apart itself."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(ids.look(name), []).append(name)
+    held = {table.where: set(table.ids) for table in tables.values()}
+    found = []
+    for group in groups.values():
+        if len(group) > 1 and all(len(own.intersection(group)) < 2 for own in held.values()):
+            found.append([(name, next(where for where, own in held.items() if name in own)) for name in group[:2]])
+    if found:
+        shown = "; ".join(" and ".join(f"{ids.shown(name)} ({where})" for name, where in pair) for pair in found[:3])
+        what = " and in ".join(dict.fromkeys(ids.difference(a, b) for (a, _), (b, _) in found))
+        report.warn(
+            f"{count(len(found), 'pair')} of ids look alike and are two nodes each: {shown}"
+            f"{', ...' if len(found) > 3 else ''}. They differ in {what} only: write them alike if they are the same",
+            alike=len(found),
+        )
 
 
 def _compare(tables: dict[str, Table], held: dict[str, set[str]], report: Conversion) -> None:
@@ -81,7 +115,8 @@ def _compare(tables: dict[str, Table], held: dict[str, set[str]], report: Conver
     first, *others = tables
     for m in others:
         common, least = len(held[first] & held[m]), min(len(held[first]), len(held[m]))
-        hint = _twins([tables[first].ids, tables[m].ids]) if common < least else ""
+        numbers = ids.same_number([i for i in tables[m].ids if i not in held[first]], tables[first].ids)
+        hint = f"; {numbers[0]!r} and {numbers[1]!r} are equal as numbers and not as texts" if numbers else ""
         if common < FEW_COMMON * least or hint:
             report.warn(
                 f"{tables[m].where} and {tables[first].where} have {common:,} of {least:,} ids in common (there: "
@@ -98,6 +133,8 @@ def rows_of(table: Table, names: list[str], by: str, first: Table, report: Conve
     Raises:
         ValueError: none of its ids is a node's, or (by position) another number of rows.
     """
+    for note in table.notes:
+        report.say(f"{table.where}: {note}")
     if by == "position":
         if len(table) != len(names):
             raise ValueError(f"{table.where}: {len(table):,} rows; expected {len(names):,}, as in the others")

@@ -37,13 +37,17 @@ class Conversion:
         self.facts |= facts
 
     def text(self) -> str:
-        """The whole report, a line each; warnings last."""
+        """The whole report, a line each; warnings last. What a terminal would obey is written out."""
         lines = [self.source, *(f"  {line}" for line in self.lines), *(f"  WARNING: {line}" for line in self.warnings)]
-        return "\n".join(lines)
+        return "\n".join(map(_printable, lines))
 
     def json(self) -> str:
         """Source, lines, warnings and facts as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def some(names: Iterable[Any], shown: int = SHOWN) -> str:

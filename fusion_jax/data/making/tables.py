@@ -6,7 +6,6 @@ import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import jraph
 import numpy as np
 import scipy.sparse as sp
 
@@ -14,12 +13,12 @@ from fusion_jax import zoo
 from fusion_jax.data import graphs as making_graphs
 from fusion_jax.data.base import Dataset, Provenance, checksum, edge_set
 from fusion_jax.data.imputation import all_filled
-from fusion_jax.data.making import columns, doubts, edges, parts, targets
-from fusion_jax.data.making.joining import joined, rows_of
+from fusion_jax.data.making import columns, doubts, edges, leaks, options, parts, targets
+from fusion_jax.data.making.joining import check_first_lines, joined, rows_of
 from fusion_jax.data.making.reading import Table, read
 from fusion_jax.data.making.report import Conversion, count, some
 
-JOINS, BY, FILLS = ("union", "intersection"), ("id", "position"), ("mean", "median", "none")
+TABLES = ("features", "labels", "edges", "split")  # the other arguments are options
 NEIGHBOURS = 10  # k, where nothing says how many
 
 
@@ -46,6 +45,7 @@ def from_tables(
     val: float = 0.2,
     per_class: int | None = None,
     setting: str = "transductive",
+    header: bool | None = None,
     source: str = "",
     licence: str = "not stated",
 ) -> Dataset:
@@ -83,6 +83,9 @@ def from_tables(
         train, val: shares of the labelled nodes (of every class) that train and validate; the rest is test.
         per_class: instead, so many training and as many validation labels a class.
         setting: the usual one, "transductive" or "inductive".
+        header: whether the first lines of text files name the columns. If None they do, and one that looks like a row
+            is an error, but in a list of edges, where it is one if it names a node. False: no file has such a line, and
+            columns are called id, "column 2", ...; those of edges source, target, weight.
         source, licence: where the data come from.
     Returns:
         The data set; its `conversion` says what was joined, dropped, made and doubtful.
@@ -90,24 +93,18 @@ def from_tables(
         FileNotFoundError, ValueError: a table that cannot be read or joined; names file, column, row, value and what
             was expected.
     """
-    told = dict(join=(join, JOINS), by=(by, BY), impute=(impute, FILLS))
-    for option, (value, known) in told.items():
-        if value not in known:
-            raise ValueError(f"{option}={value!r}{zoo.nearest(value, known)}; expected {' or '.join(map(repr, known))}")
-    for option, value in dict(directed=directed, mutual=mutual).items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{option}={value!r}; expected true or false, without quotes")
-    if type(k) is not int and k is not None:
-        raise ValueError(f"k={k!r}; expected a whole number")
+    options.check({option: value for option, value in locals().items() if option not in TABLES})
     if not isinstance(features, Mapping) or not features:
         raise ValueError(f"features: {type(features).__name__}; expected {{modality: table}}, at least one")
     impute = "" if impute == "none" else impute
     report = Conversion(f"data set {name!r}")
-    read_as = dict(id=id, by=by)
+    read_as = dict(id=id, by=by, header=header)
     tables = {m: read(given, m, **read_as) for m, given in features.items()}
     if labels is None:
         raise ValueError("labels: none; expected a table of ids and labels, which models are trained and compared by")
     marked = read(labels, "labels", text=True, **read_as)
+    if header is None:
+        check_first_lines([*tables.values(), marked])
     names, rows = joined(tables, marked, join, by, report)
     x, mask, called = _features(tables, rows, len(names), onehot, impute, report)
     first = next(iter(tables.values()))
@@ -116,7 +113,7 @@ def from_tables(
     labelled_columns = _targets(marked, target, split_columns if splitting is marked else [])
     known = targets.target_of(marked, labelled_columns, task, in_labels, report)
     own_names = names if by == "id" else None
-    given = _given(edges, own_names, len(names), directed, report)
+    given = _given(edges, own_names, len(names), directed, header, report)
     made, recipes, default = _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report)
     if splitting is None:
         splits = parts.drawn(known, train, val, per_class, report)
@@ -143,7 +140,9 @@ def from_tables(
         conversion=report,
     )
     filled = all_filled(data.features, mask, np.arange(len(mask)), impute)
-    doubts.look(filled, mask, data.graphs, data.target, data.split(0).train, called, report)
+    seen = data.split(0).train
+    doubts.look(filled, mask, data.graphs, data.target, seen, called, report)
+    leaks.look(data.features, mask, data.target, seen, called, report)
     return data
 
 
@@ -175,7 +174,7 @@ def _features(tables, rows, nodes: int, onehot, impute: str, report: Conversion)
         x[name] = np.where(mask[:, [m]], values[at], np.float32(0))
         if blank := int(((at >= 0) & empty[at]).sum()):
             report.say(f"{table.where}: {count(blank, 'row')} without any value: modality {name} is missing there")
-        _say_gaps(table, name, called[name], x[name], at, impute, report)
+        _say_gaps(table, name, called[name], x[name], mask[:, m], at, impute, report)
     if lone := int((~mask.any(1)).sum()):
         report.say(f"{count(lone, 'node')} without any modality")
     return x, mask, called
@@ -186,7 +185,9 @@ def _sparse_rows(values: sp.csr_matrix, at: np.ndarray) -> sp.csr_matrix:
     return sp.csr_matrix(pick @ values, dtype=np.float32)
 
 
-def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, impute: str, report: Conversion) -> None:
+def _say_gaps(
+    table: Table, name: str, called: list[str], x: np.ndarray, has, at, impute: str, report: Conversion
+) -> None:
     gaps = np.isnan(x)
     report.facts.setdefault("missing_values", {})[name] = int(gaps.sum())
     if not gaps.any():
@@ -201,6 +202,15 @@ def _say_gaps(table: Table, name: str, called: list[str], x: np.ndarray, at, imp
         f"{table.where}: {count(int(gaps.sum()), 'single value')} missing in "
         f"{count(int(gaps.any(0).sum()), 'column')}, filled per seed by the {impute} of its training rows"
     )
+    there = x[has]
+    flat = gaps.any(0) & ~gaps[has].all(0)
+    flat[flat] = np.nanmin(there[:, flat], 0) == np.nanmax(there[:, flat], 0)
+    if flat.any():
+        shown = some(called[c] for c in np.flatnonzero(flat))
+        report.warn(
+            f"{table.where}: {shown}: one value, and missing elsewhere: filled it is constant, and tells nothing any "
+            "more; if a gap means something, write a value there"
+        )
 
 
 def _splitting(split: Any, marked: Table, read_as: dict) -> tuple[Table | None, list[str]]:
@@ -225,18 +235,14 @@ def _targets(marked: Table, target: str | Sequence[str], without: Sequence[str])
     return wanted or known
 
 
-def _given(edges: Any, names, nodes: int, directed: bool, report: Conversion):
+def _given(given: Any, names, nodes: int, directed: bool, header: bool | None, report: Conversion):
     """{edge set: graph} of the tables of edges."""
-    held = {} if edges is None else dict(edges) if isinstance(edges, Mapping) else {"edges": edges}
+    held = {} if given is None else dict(given) if isinstance(given, Mapping) else {"edges": given}
     made = {}
-    for name, given in held.items():
-        table = read(given, "edges" if name == "edges" else f"edges {name}", text=True, by="none")
-        made[name] = _edges_from(table, names, nodes, directed, report, name)
+    for name, one in held.items():
+        table = read(one, "edges" if name == "edges" else f"edges {name}", text=True, by="none", header=header)
+        made[name] = edges.from_list(table, names, nodes, directed, report, name, header)
     return made
-
-
-def _edges_from(table: Table, names, nodes: int, directed: bool, report: Conversion, name: str) -> jraph.GraphsTuple:
-    return edges.from_list(table, names, nodes, directed, report, name)
 
 
 def _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report: Conversion):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from fusion_jax.data.making import ids
+from fusion_jax.data.making.classes import doubt
 from fusion_jax.data.making.columns import first_text, to_numbers
 from fusion_jax.data.making.reading import Table
 from fusion_jax.data.making.report import Conversion, count, some
@@ -16,8 +18,6 @@ from fusion_jax.zoo import nearest
 
 NONE = ("", "NA", "N/A", "NaN", "nan", "<NA>", "NULL", "null")  # of a label: "None" may be a class
 TASKS = ("classes", "values", "labels", "survival", "several")
-MANY = 50  # classes; with fewer than MANY_ROWS nodes a class, whole numbers may be meant as values
-MANY_ROWS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _class_text(value) -> str:
     """A class as a text: whole numbers that a table holds as floats as they are written."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return ids.text(value).strip()
 
 
 def _one(table: Table, columns: list[str], task: str) -> list[str]:
@@ -211,12 +211,7 @@ def _say(table: Table, columns: Sequence[str], task: str, made: Told, report: Co
             task=task,
             classes=dict(zip(made.class_names, sizes.tolist(), strict=True)),
         )
-        whole = all(name.lstrip("-").isdigit() for name in made.class_names)
-        if whole and len(sizes) > MANY and made.labelled.sum() < MANY_ROWS * len(sizes):
-            report.warn(
-                f"{table.where}: {named} holds {len(sizes)} different whole numbers, taken for classes; task='values' "
-                "takes them for values to be predicted"
-            )
+        doubt(f"{table.where}: {named}", list(made.class_names), sizes, report)
     else:
         words = {"values": "values to be predicted", "labels": "labels a node can have several of"}
         words |= {"survival": "time and event of survival", "several": "several targets, one a column"}

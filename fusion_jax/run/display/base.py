@@ -8,6 +8,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from fusion_jax import zoo
+from fusion_jax.data import called
 from fusion_jax.results.measured import primary_values
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.progress import TuningProgress
@@ -36,12 +37,18 @@ def placed(cell: Cell) -> str:
 
 def named(cell: Cell) -> str:
     """Label, placement and data set in a line of its own."""
-    return f"{cell.label} {placed(cell)} {zoo.short(cell.plan.data.name)}"
+    return f"{cell.label} {placed(cell)} {data_of(cell)}"
 
 
 def described(cell: Cell) -> str:
     """Label, placement and data set, one below the other in lines of several cells."""
-    return f"{cell.label:<34} {placed(cell):<11} {zoo.short(cell.plan.data.name):<10}"
+    return f"{cell.label:<34} {placed(cell):<11} {data_of(cell):<10}"
+
+
+def data_of(cell: Cell) -> str:
+    """The data set by the name that the tables give it."""
+    part = cell.plan.data
+    return called(part.name, part.options)
 
 
 def became(outcome: Outcome) -> str:

@@ -30,3 +30,16 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "genes.tsv").write_text("id\tg\na\t1\n")
     with pytest.raises(ValueError, match="two files named 'genes'"):
         from_folder(tmp_path)
+
+
+def test_a_list_of_edges_without_names_keeps_its_first_line(tmp_path):
+    (tmp_path / "genes.csv").write_text("id,g\nn1,1\nn2,2\n")
+    (tmp_path / "edges.csv").write_text("n1,p7\nn2,n1\n")
+    assert from_folder(tmp_path)[1]["edges"].to_numpy().tolist() == [["n1", "p7"], ["n2", "n1"]]
+    (tmp_path / "edges.csv").write_text("p7,x\nn2,n1\n")
+    assert len(from_folder(tmp_path, known=["p7"])[1]["edges"]) == 2
+    assert len(from_folder(tmp_path, known=["p7"], header=True)[1]["edges"]) == 1
+    (tmp_path / "genes.csv").write_text("n0,0.5\nn1,1\nn2,2\n")
+    with pytest.raises(ValueError, match="genes.csv, line 1: 'n0', '0.5': 'n0' is written as the ids below it"):
+        from_folder(tmp_path)
+    assert from_folder(tmp_path, header=False)[0]["genes"].index.tolist() == ["n0", "n1", "n2"]

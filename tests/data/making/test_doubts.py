@@ -114,3 +114,26 @@ def test_edges_of_other_nodes_are_doubted_where_only_communities_tell():
     graphs = {"planted": edge_set(order[g.senders], order[g.receivers], given.num_nodes)}
     (warning,) = as_tables(dataclasses.replace(given, graphs=graphs), None).conversion.warnings
     assert "it falls into parts, second eigenvalue" in warning and "neither labels nor features know of it" in warning
+
+
+def with_other_ids(seed: int, *, informative: bool = True) -> list[str]:
+    """The warnings where both modalities stand at the ids of other nodes, alike; labels and edges at their own."""
+    tables = folders.planted(seed=seed)
+    names = tables["genes"].id.to_numpy()
+    rng = np.random.default_rng(seed)
+    moved = dict(zip(names, rng.permutation(names), strict=True))
+    for name in ("genes", "clinical"):
+        tables[name] = tables[name].assign(id=tables[name].id.map(moved))
+        if not informative:
+            tables[name].iloc[:, 1:] = rng.normal(size=(120, tables[name].shape[1] - 1))
+    return planted(**tables).conversion.warnings
+
+
+def test_modalities_that_agree_with_each_other_alone_are_doubted():
+    found = [with_other_ids(seed) for seed in range(8)]
+    said = "graph edges agrees with the labels, and the modalities 'clinical', 'genes' with each other, but no modality"
+    assert sum(len(w) == 1 and w[0].startswith(said) for w in found) >= 6
+
+
+def test_features_that_know_of_nothing_are_not_doubted():
+    assert not any(with_other_ids(seed, informative=False) for seed in range(8))

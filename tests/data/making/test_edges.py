@@ -68,6 +68,8 @@ def test_columns_are_found_by_name_or_by_place():
     assert ends_of(read(pd.DataFrame([["a", "b", 1]], columns=["x", "y", "z"]), "edges", by="none")) == ("x", "y")
     with pytest.raises(ValueError, match="edges: one column; expected two of ids"):
         ends_of(read(pd.DataFrame(dict(x=["a"])), "edges", by="none"))
+    with pytest.raises(ValueError, match=r"edges: an array of shape \(2, 5\); expected a row an edge: transpose it"):
+        ends_of(read(np.zeros((2, 5), int), "edges", by="none"))
     assert "columns not read: 'kind'" in made([("a", "b", "x")], ("source", "target", "kind"))[1].text()
 
 
@@ -97,3 +99,27 @@ def test_a_list_without_a_line_of_names_keeps_its_first_edge(tmp_path):
 def test_what_is_wrong_is_named(rows, columns, message):
     with pytest.raises(ValueError, match=message):
         made(rows, columns)
+
+
+def test_loops_alone_weights_of_nothing_and_decimal_commas_are_said(tmp_path):
+    (warning,) = made([("a", "a"), ("b", "b")])[1].warnings
+    assert "all its edges are loops" in warning
+    weighted = ("source", "target", "weight")
+    (warning,) = made([("a", "b", 0.0), ("b", "c", 0.0)], weighted)[1].warnings
+    assert "all weights are 0" in warning
+    assert not made([("a", "b", 0.0), ("b", "c", 1.0)], weighted)[1].warnings
+    (tmp_path / "edges.csv").write_text("source;target;weight\na;b;0,5\n")
+    g = from_list(read(tmp_path / "edges.csv", "e", text=True, by="none"), NAMES, 4, True, Conversion("t"), "edges")
+    assert g.edges["weight"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A", "'A' and 'a' differ in upper and lower case only"),
+        ("a\u200b", "'a.u200b' and 'a' differ in spaces or inv"),
+    ],
+)
+def test_an_id_that_only_looks_like_a_known_one_is_warned_of(text, said):
+    (warning,) = made([("a", "b"), ("b", "c"), (text, "c")])[1].warnings
+    assert "1 edge of 3 left out" in warning and said in warning.replace("\\", ".")

@@ -67,3 +67,37 @@ def test_what_is_missing_is_said(tmp_path):
         Dataset.from_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="genes.csv: is no folder"):
         Dataset.from_folder(tmp_path / "genes.csv")
+
+
+def test_what_looks_like_a_table_and_is_not_read_is_warned_of(tmp_path):
+    folder = folders.write(tmp_path / "x")
+    (folder / "notes.txt").write_text("x")
+    (folder / "genes.xlsx").write_bytes(b"PK")  # beside genes.csv: it was saved already
+    (folder / "pictures").mkdir()
+    assert not Dataset.from_folder(folder).conversion.warnings
+    (folder / "proteins.XLSX").write_bytes(b"PK")
+    (folder / "methyl.csv").mkdir()
+    (folder / "rna.csv.gz").write_bytes(b"")
+    assert Dataset.from_folder(folder).conversion.warnings == [
+        "methyl.csv is a folder, and not read: expected a file",
+        "proteins.XLSX is not read: save its sheet as CSV",
+        "rna.csv.gz is not read: unpack it",
+    ]
+    (folder / "labels.csv").rename(folder / "labels.ods")
+    with pytest.raises(ValueError, match="no labels; expected a file labels.csv .*; labels.ods is not read: save its"):
+        Dataset.from_folder(folder)
+
+
+def test_a_data_toml_that_is_nested_without_end_is_refused_in_a_line(tmp_path):
+    folder = folders.write(tmp_path / "x")
+    (folder / "data.toml").write_text("k = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(ValueError, match="data.toml: nested too deep; expected TOML"):
+        Dataset.from_folder(folder)
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path):
+    folder = folders.write(tmp_path / "x")
+    labels = pd.read_csv(folder / "labels.csv")
+    labels.assign(label="\x1b[31m" + labels.label).to_csv(folder / "labels.csv", index=False)
+    text = Dataset.from_folder(folder).conversion.text()
+    assert "\x1b" not in text and "\\x1b[31malpha 40" in text

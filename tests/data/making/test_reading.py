@@ -89,6 +89,11 @@ def test_numbers_are_read_exactly_and_missing_ones_are_missing(tmp_path):
         (b"id,a\np\xe9,1\n", "genes.csv", "genes.csv: byte 0xe9 is no text in UTF-8"),
         ("id,a\np1,1\n".encode("utf-16"), "genes.csv", "genes.csv: byte 0xff is no text in UTF-8"),
         ("0.12,3.5\n0.77,1.5\n", "genes.csv", "genes.csv: no column of ids: the first, '0.12', holds 0.77"),
+        (
+            b"id,a\np1,1\np2,2\0\n",
+            "genes.csv",
+            "genes.csv, line 3: byte 0x00 is no text; expected a text file, in UTF-8",
+        ),
         (b"PK\x03\x04", "genes.xlsx", "genes.xlsx: unknown kind of file '.xlsx'; expected .csv, .tsv, .parquet, .npz"),
         (b"no such thing", "genes.parquet", "genes.parquet: it cannot be read as Parquet"),
         (b"no such thing", "genes.npz", "genes.npz: it .*(cannot be read as npz|Python objects)"),
@@ -147,3 +152,40 @@ def test_ids_are_where_they_are_said_to_be_or_where_names_say(tmp_path):
     assert table(tmp_path, "sample,x\ns1,1\ns2,2\n").ids == ["s1", "s2"]
     with pytest.raises(ValueError, match="genes.csv: no column 'sampel'; it has: sample, x"):
         table(tmp_path, "sample,x\ns1,1\n", id="sampel")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_of_labels_and_weights_are_numbers(tmp_path, separator):
+    text = "id,y,kind\np1,3_14,1_5x\np2,2,b\np3,NA,c\n".replace(",", separator).replace("_", ",")
+    made = table(tmp_path, text, "labels.csv", text=True)
+    assert made.frame["y"].tolist() == ["3.14", "2", "NA"] and made.frame["kind"][0] == "1,5x"
+    assert "decimal commas in 'y'" in made.notes
+
+
+def test_a_comma_in_a_field_of_a_file_that_commas_separate_stays(tmp_path):
+    made = table(tmp_path, 'id,y\np1,"3,14"\np2,"2,5"\n', "labels.csv", text=True)
+    assert made.frame["y"].tolist() == ["3,14", "2,5"]
+
+
+def test_ids_in_bytes_are_their_texts(tmp_path):
+    np.savez(tmp_path / "x.npz", x=WANTED, ids=np.array([b"p1", "p\u00e9".encode()]))
+    assert read(tmp_path / "x.npz", "x").ids == ["p1", "p\u00e9"]
+    assert read(pd.DataFrame(dict(id=[b"a", b"b"], x=[1.0, 2])), "x").ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_npz_that_was_damaged_on_its_way_is_named(tmp_path, place, packed):
+    path = tmp_path / "genes.npz"
+    save = np.savez_compressed if packed else np.savez
+    save(path, x=np.random.default_rng(0).normal(size=(40, 5)), ids=[f"p{i}" for i in range(40)])
+    content = bytearray(path.read_bytes())
+    at = int(place * (len(content) - 30))
+    content[at : at + 20] = bytes(255 - byte for byte in content[at : at + 20])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="genes.npz: it .*(cannot be read|Python objects)") as found:
+        read(path, "x")
+    assert "\n" not in str(found.value)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="genes.npz: it .*cannot be read as npz"):
+        read(path, "x")

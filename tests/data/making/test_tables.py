@@ -254,3 +254,14 @@ def test_the_identity_counts_contents_and_no_ids():
 def test_an_edge_set_without_edges_may_be_there():
     data = made(graph="none")
     assert len(data.graphs["none"].senders) == 0 and set(data.graphs) == {"none", "edges"}
+
+
+def test_a_column_of_one_value_and_gaps_is_warned_of():
+    tables = folders.planted(missing=0.2)
+    clinical = tables["clinical"]
+    clinical["c0"] = np.where(np.arange(len(clinical)) % 3, 1.0, np.nan)
+    clinical.loc[clinical.index[:5], "c1"] = np.nan
+    clinical["c2"] = 1.0
+    clinical.loc[clinical.index[7], ["c0", "c1", "c2", "c3"]] = np.nan  # a row of nothing
+    (warning,) = made(tables).conversion.warnings
+    assert warning.startswith("clinical: 'c0': one value, and missing elsewhere")
