@@ -167,9 +167,9 @@ def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | 
 
 
 def _met(test: measured.Measured) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """The rows that some seed tests and their influence {metric: [S, M]}, of splits with more test than training rows
-    (`results.differences`); None and {} for others."""
-    if not test.rows or np.mean([len(rows) for rows in test.rows]) <= np.mean(test.trained):
+    """The rows that some seed tests and their influence {metric: [S, M]}, where a seed has more test than training rows
+    (`results.differences`); None and {} for others. Of some seeds the mean is asked, of the first at a look."""
+    if not test.rows or all(len(rows) <= trained for rows, trained in zip(test.rows, test.trained, strict=True)):
         return None, {}
     return influence.by_seed(test.rows, [metrics.influences([own]) for own in test.scored])
 

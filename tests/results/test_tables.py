@@ -10,8 +10,9 @@ from scipy import stats
 from fusion_jax.data import splits
 from fusion_jax.data.base import Dataset, Provenance
 from fusion_jax.data.fingerprint import split_digest
+from fusion_jax.metrics.base import Scored
 from fusion_jax.records import Target
-from fusion_jax.results import report, tables
+from fusion_jax.results import entries, measured, report, tables
 from fusion_jax.results.differences import difference
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
@@ -177,6 +178,16 @@ def test_a_row_says_of_its_splits_what_comparisons_ask(tmp_path):
     np.testing.assert_array_equal(drawn.met, np.union1d(split[0].test, split[2].test))
     tested = np.stack([np.isin(drawn.met, split[s].test) for s in (0, 2)])
     assert drawn.met_influence and all((~np.isnan(psi) == tested).all() for psi in drawn.met_influence.values())
+
+
+@pytest.mark.parametrize("later, asked", [(30, True), (19, False)])
+def test_rows_are_kept_where_any_seed_has_more_test_than_training_rows(later, asked):
+    """A first look may ask for them, though over all seeds there are fewer: its p would change when seeds come."""
+    rows = np.arange(30), np.arange(10)
+    scored = [Scored(Target("classes", labels=r % 2, num_outputs=2), np.eye(2, dtype=np.float32)[r % 2]) for r in rows]
+    measure = measured.Measured({}, rows, tuple(scored), (20 if asked else later + 11, 100))
+    met, psi = entries._met(measure)
+    assert (met is not None) == asked and ("accuracy" in psi) == asked
 
 
 def test_the_digests_of_splits_are_those_of_the_store(tmp_path):
