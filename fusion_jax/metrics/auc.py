@@ -43,6 +43,7 @@ class Auc(Metric):
     heading = "AUC"
     tasks = ("classes",)
     fraction = True
+    pairs = True
     rank = 40
 
     def __call__(self, rows):

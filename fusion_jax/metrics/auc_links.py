@@ -13,6 +13,7 @@ class AucLinks(Metric):
     heading = "AUC"
     tasks = ("links",)
     fraction = True
+    pairs = True
     rank = 40
 
     def __call__(self, rows):

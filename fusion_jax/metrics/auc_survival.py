@@ -61,6 +61,7 @@ class AucSurvival(Metric):
     heading = "AUC"
     tasks = ("survival",)
     fraction = True
+    pairs = True
     rank = 40
 
     def __call__(self, rows):

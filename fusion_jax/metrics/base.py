@@ -54,6 +54,7 @@ class Metric:
         table: which table shows it, "main" or "calibration".
         rank: its place among the columns of its table, lowest first.
         fraction: whether it lies between 0 and 1, so that hundredths of it are points and it can be told in percent.
+        pairs: whether it is a share of pairs of rows, as areas under curves are: its steps are less than a row.
         share: whether it is the share of right rows, of which Wilson's interval is known.
         note: what a reader of its column has to know, a sentence below the table; "" for nothing.
     """
@@ -66,6 +67,7 @@ class Metric:
     table: ClassVar[str] = "main"
     rank: ClassVar[int] = 100
     fraction: ClassVar[bool] = False
+    pairs: ClassVar[bool] = False
     share: ClassVar[bool] = False
     note: ClassVar[str] = ""
 

@@ -64,6 +64,7 @@ class CIndex(Metric):
     heading = "C-index"
     tasks = ("survival",)
     fraction = True
+    pairs = True
     rank = 0
 
     def __call__(self, rows):

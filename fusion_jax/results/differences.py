@@ -16,9 +16,12 @@ how the seeds' splits lie decides what else there is:
 
 A share of N test rows moves in steps of 1/N, and of few rows or seeds all differences may be the same by chance. So the
 deviation over seeds of a metric between 0 and 1 is at least one test row, s >= 1/N (N the mean number of test rows of
-the seeds), and v >= 1/N^2 on fixed rows: what one row gives on which one of the two is right and the other wrong.
-(Agresti and Min, 2005, add half a row to each cell of the paired table, for the same reason.) Where N is not stored, or
-the metric is no share, nothing is known of differences that are all the same, 0 or not.
+the seeds), and s^2 + v >= 1/N^2 on fixed rows: what one row gives on which one of the two is right and the other wrong.
+(Agresti and Min, 2005, add half a row to each cell of the paired table, for the same reason.) Seeds that differ by more
+than a row say themselves what v is: more would take the power away and guard against nothing. A share of pairs of rows
+(`Metric.pairs`) moves in steps of 4/N^2 and less; only differences that are all the same are as uncertain as a row.
+Where N is not stored, or the metric is no share, nothing is known of differences that are all the same, 0 or not. What
+is added makes p larger only: degrees of freedom are at most those without it.
 
 The influence of a row is for accuracy that of McNemar's comparison, for the AUC DeLong's, for others by the delta
 method or the jackknife (`results.influence`).
@@ -128,8 +131,10 @@ def difference(a: Row, b: Row, metric: str) -> Difference:
 def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> Difference:
     seeds, d = tuple(differences), np.array(list(differences.values()))
     plain = variance_of(a, b, metric, seeds)
-    variance = _at_least_one_row(plain, _one_row(a, b, metric, seeds))
+    variance = _at_least_one_row(plain, _step(a, b, metric, seeds, d), d)
     estimate = paired.estimate(d, variance.ratio, variance.by_row, variance.rows, least=variance.least)
+    df = paired.estimate(d, plain.ratio, plain.by_row, plain.rows).df
+    estimate = dataclasses.replace(estimate, df=float(min(estimate.df, len(d) - 1 if np.isnan(df) else df)))
     said = variance.method
     if len(d) < 2:
         said = f"{'one common seed' if len(d) else 'no common seed'}: nothing is known"
@@ -159,19 +164,22 @@ def variance_of(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> Variance
     return Variance(f"Nadeau-Bengio, test/train {overlap:.2f}{other}", overlap, overlap=overlap)
 
 
-def _at_least_one_row(variance: Variance, one: float) -> Variance:
-    """With s at least that of one test row, and v of fixed rows at least its square."""
+def _at_least_one_row(variance: Variance, one: float, d: np.ndarray) -> Variance:
+    """With s at least that of one test row, and s^2 + v of fixed rows at least its square."""
     fixed = variance.rows and not variance.overlap
-    by_row = max(variance.by_row, one**2) if fixed else variance.by_row
+    by_row = float(np.fmax(variance.by_row, one**2 - paired.spread(d) ** 2)) if fixed else variance.by_row
     return dataclasses.replace(variance, least=one, by_row=by_row)
 
 
-def _one_row(a: Row, b: Row, metric: str, seeds: tuple[int, ...]) -> float:
-    """1/N of a metric that is a share, N the test rows of that row of the two that has fewer; 0 where not known."""
-    if not seeds or not metrics.named(metric).fraction:
+def _step(a: Row, b: Row, metric: str, seeds: tuple[int, ...], d: np.ndarray) -> float:
+    """1/N of a metric that is a share, N the test rows of that row of the two that has fewer; 0 where not known. Of a
+    share of pairs 4/N^2, but where all differences d are the same."""
+    named = metrics.named(metric)
+    if not seeds or not named.fraction:
         return 0.0
     sizes = [size for row in (a, b) if (size := _test_rows(row, seeds))]
-    return 1 / min(sizes) if sizes else 0.0
+    one = 1 / min(sizes) if sizes else 0.0
+    return min(one, 4 * one**2) if named.pairs and not paired.alike(d) else one
 
 
 def _test_rows(row: Row, seeds: tuple[int, ...]) -> float:

@@ -87,6 +87,7 @@ def _metrics(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
             sign=metrics.sign(m),
             digits=metrics.named(m).digits,
             fraction=metrics.named(m).fraction,
+            pairs=metrics.named(m).pairs,
             table=metrics.named(m).table,
             note=metrics.named(m).note,
         )

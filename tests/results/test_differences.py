@@ -192,6 +192,44 @@ def test_on_fixed_rows_one_of_them_is_the_least_that_other_rows_would_give(disco
     assert "spread at least one test row" in found.variance.method and found.p() > 0.3
 
 
+def test_seeds_that_differ_by_more_than_a_row_say_what_the_rows_add():
+    """Right by chance at each seed, rows have no variance of their own: a floor would take the power away."""
+    rng = np.random.default_rng(0)
+    right = np.ones((10, 40), bool)
+    a, b = fixed("a", right), fixed("b", rng.random((10, 40)) > 0.1)
+    found = difference(a, b, "accuracy")
+    assert np.std(found.values, ddof=1) > 1 / 40
+    np.testing.assert_allclose(
+        found.variance.by_row, differences.crossed(differences._influence(a, b, "accuracy", a.seeds))
+    )
+    assert "at least" not in found.variance.method
+    half = fixed("c", [[0, *[1] * 39]] + [[1] * 40] * 9)
+    found = difference(fixed("a", right), half, "accuracy")
+    assert found.variance.by_row == pytest.approx(1 / 40**2 - np.var(found.values, ddof=1)), "both together are a row"
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.01, 0.05])
+def test_a_share_of_pairs_moves_in_smaller_steps_than_a_row(apart):
+    values = np.full(10, 0.8), 0.8 - apart * np.linspace(0.9, 1.1, 10)
+    a, b = (drawn(label, own, 80, 20, metric="auc") for label, own in zip("ab", values, strict=True))
+    found = difference(a, b, "auc")
+    assert found.spread == pytest.approx(0.01 if apart else 0.05), "all the same are as uncertain as a row"
+    assert ("at least one test row" in found.variance.method) and (found.p() < 0.05) == (apart == 0.05)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 10])
+def test_what_is_added_makes_p_larger_only(seeds):
+    """Satterthwaite's degrees of freedom would rise with what is added, so that of few seeds p fell."""
+    rng = np.random.default_rng(seeds)
+    for rate in (0.001, 0.005, 0.02):
+        for _ in range(20):
+            a, b = (fixed(label, rng.random((seeds, 200)) > rate) for label in "ab")
+            found, psi = difference(a, b, "accuracy"), a.influence["accuracy"] - b.influence["accuracy"]
+            plain = paired.estimate(found.values, by_row=differences.crossed(psi), rows=200)
+            assert np.isnan(plain.error) or found.p() >= plain.p() - 1e-12
+            assert found.estimate.df <= max(seeds - 1, 199)
+
+
 def test_a_metric_without_influence_asks_the_seeds_only():
     a, b = (fixed(label, np.random.default_rng(i).integers(0, 2, (4, 30))) for i, label in enumerate("ab"))
     a, b = (dataclasses.replace(r, influence={}) for r in (a, b))

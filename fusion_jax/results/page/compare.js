@@ -109,10 +109,12 @@ function testRowsOf(row, seeds) { // the mean number of these seeds; 0 where it 
   return known(row.test_rows) ? mean(seeds.map((s) => sizeAt(row.test_rows, row, s))) : 0;
 }
 
-function oneRow(a, b, metric, seeds) { // 1/N of a metric that is a share, of the row with fewer test rows; 0 elsewhere
+// 1/N of a metric that is a share, of the row with fewer test rows; of pairs 4/N^2 unless all d are the same; 0 elsewhere.
+function stepOf(a, b, metric, seeds, d) {
   if (!seeds.length || !study.metrics[metric].fraction) return 0;
   const sizes = [testRowsOf(a, seeds), testRowsOf(b, seeds)].filter((size) => size > 0);
-  return sizes.length ? 1 / Math.min(...sizes) : 0;
+  const one = sizes.length ? 1 / Math.min(...sizes) : 0;
+  return study.metrics[metric].pairs && !alike(d) ? Math.min(one, 4 * one ** 2) : one;
 }
 
 // How the seeds' splits lie decides the test (results/differences.py): {ratio, byRow, rows, method}.
@@ -136,9 +138,10 @@ function variancesOf(one, a, b, metric, seeds) {
 
 function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds, and how it came about
   const how = variancesOf(one, a, b, metric, seeds), plain = how.byRow, less = (x, y) => x < y * (1 - 1e-9);
-  how.least = oneRow(a, b, metric, seeds);
-  if (how.fixed) how.byRow = Math.max(plain, how.least ** 2);
-  const found = estimate(d, how.ratio, how.byRow, how.rows, how.least);
+  how.least = stepOf(a, b, metric, seeds, d);
+  if (how.fixed && d.length > 1) how.byRow = Math.max(plain, how.least ** 2 - spreadOf(d, 0) ** 2);
+  const found = estimate(d, how.ratio, how.byRow, how.rows, how.least), {df} = estimate(d, how.ratio, plain, how.rows, 0);
+  found.df = Math.min(found.df, Number.isNaN(df) ? d.length - 1 : df);
   if (d.length < 2) how.method = `${d.length ? 'one common seed' : 'no common seed'}: nothing is known`;
   else if (Number.isNaN(found.error)) how.method += '; all seeds differ by the same: nothing is known';
   else if (less(spreadOf(d, 0), how.least) || less(plain, how.byRow)) how.method += '; spread at least one test row';
