@@ -14,6 +14,7 @@ from typing import Any
 from fusion_jax import plan
 from fusion_jax.folders import Damaged
 from fusion_jax.study import OPEN, claim_of, defaults
+from fusion_jax.study.claims import is_number
 from fusion_jax.study.layout import of_today
 from fusion_jax.study.ranges import MOST
 
@@ -100,7 +101,9 @@ def _published(row: Any, at: str) -> None:
     held.has("protocol", _text, "a text", needed=False)
     held.has("values", _record, "{metric: [mean, standard deviation or null]}")
     for metric, pair in row["values"].items():
-        fine = isinstance(pair, list) and len(pair) == 2 and _number(pair[0]) and (pair[1] is None or _number(pair[1]))
+        fine = (
+            isinstance(pair, list) and len(pair) == 2 and is_number(pair[0]) and (pair[1] is None or is_number(pair[1]))
+        )
         _expect(fine, f"{at}.values.{metric}", pair, "[mean, standard deviation or null]")
 
 
@@ -153,10 +156,6 @@ def _expect(fine: bool, at: str, value: Any, expected: str) -> None:
 
 def _text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _record(value: Any) -> bool:

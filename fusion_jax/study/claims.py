@@ -86,9 +86,20 @@ def claim_of(given: Any, at: str) -> Claim:
     return Claim(**{**given, **{f: float(given[f]) for f in ("by", "equivalent") if f in given}})
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; JSON has longer ones."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
 def _check(field: str, value: Any, at: str) -> None:
     """Raises ValueError where a field has a value that it cannot have."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = is_number(value) and math.isfinite(value)
     expected, fine = "a sentence on one line", isinstance(value, str) and bool(value.strip()) and "\n" not in value
     if field in ("better", "than"):
         expected = "a row: its label, 'label, placement', or {config key: value}"

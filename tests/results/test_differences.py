@@ -253,3 +253,16 @@ def test_what_was_looked_at_while_seeds_were_added_is_judged_at_all_looks_togeth
     assert first.p() == pytest.approx(sequential.sequential_p(each[:1], (4,), 20), rel=1e-9)
     none = difference(dataclasses.replace(a, looks=()), b, "accuracy")
     assert np.isnan(none.p()) and np.isnan(none.interval()).all() and "looked at none" in none.variance.method
+
+
+def test_of_splits_of_other_sizes_the_larger_overlap_counts():
+    a, b = drawn("a", A, 80, 20), drawn("b", B, 60, 40)
+    for one, other in ((a, b), (b, a)):
+        np.testing.assert_allclose(difference(one, other, "accuracy").ratio, 40 / 60)
+
+
+def test_fixed_rows_whose_own_variance_is_less_than_a_row_say_so():
+    psi = dict(tested=np.arange(20), influence=dict(accuracy=np.zeros((8, 20))), seeds=tuple(range(8)))
+    found = difference(row("a", A, **psi), row("b", B, **psi), "accuracy")
+    np.testing.assert_allclose(found.variance.by_row, 1 / 20**2)
+    assert found.variance.method.endswith("; spread at least one test row")

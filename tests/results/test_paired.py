@@ -122,3 +122,8 @@ def test_holm_is_that_of_statsmodels():
         p = np.random.default_rng(m).uniform(size=m) ** 3
         np.testing.assert_allclose(paired.holm(p), multipletests(p, method="holm")[1])
     np.testing.assert_allclose(paired.holm(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
+
+
+def test_a_difference_of_rounding_alone_is_none():
+    d = np.array([0.1, 0.2, 0.3, 0.4, -1e-17])
+    assert paired.wilcoxon(d) == paired.wilcoxon(d[:4]) == 0.125

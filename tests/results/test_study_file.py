@@ -74,6 +74,11 @@ def test_a_study_is_read_as_it_is():
             float("nan"),
             r"claims\[0\].claims\[0\] 'a beats b': by=nan; expected a",
         ),
+        (
+            ["claims", 0, "claims", 0, "by"],
+            10**400,
+            r"claims\[0\].claims\[0\] 'a beats b': by=1000.*; expected a number",
+        ),
         (["claims", 0, "claims", 0, "mertic"], "x", r"claims\[0\].claims\[0\] 'a beats b': no field 'mertic'"),
         (["looks"], [3, 6], r"looks is \[3, 6\]; expected a dictionary"),
         (["looks", "plan"], [3, 1e9], r"looks.plan is \[3, 1000000000.0\]; expected rising whole numbers of seeds"),

@@ -161,6 +161,8 @@ def _from_npz(path: pathlib.Path) -> pd.DataFrame | sp.csr_matrix:
             raise zipfile.BadZipFile("File is not a zip file")
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
+        if other := [name for name, array in held.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{other[0]} is no array")  # a file of a zip that NumPy hands over as bytes
     # damaged, encrypted, packed in another way, or larger than the memory
     except (ValueError, OSError, EOFError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
         what = "it holds Python objects, which are not loaded: save ids as an array of strings"

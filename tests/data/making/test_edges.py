@@ -123,3 +123,16 @@ def test_loops_alone_weights_of_nothing_and_decimal_commas_are_said(tmp_path):
 def test_an_id_that_only_looks_like_a_known_one_is_warned_of(text, said):
     (warning,) = made([("a", "b"), ("b", "c"), (text, "c")])[1].warnings
     assert "1 edge of 3 left out" in warning and said in warning.replace("\\", ".")
+
+
+def test_times_and_pairs_are_told_apart_in_any_order():
+    rows = [
+        ("b", "c", 9.0, 5.0),
+        ("a", "c", 1.0, 4.0),
+        ("a", "b", 2.0, 3.0),
+        ("a", "b", 1.0, 1.0),
+        ("a", "b", 1.0, 2.0),
+    ]
+    found, _ = made(rows, ("source", "target", "time", "weight"), directed=True)
+    wanted = {("b", "c", 9.0): 5.0, ("a", "c", 1.0): 4.0, ("a", "b", 2.0): 3.0, ("a", "b", 1.0): 1.5}
+    assert found == wanted

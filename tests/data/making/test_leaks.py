@@ -68,3 +68,34 @@ def test_noise_of_many_columns_is_accused_of_nothing():
         rng = np.random.default_rng(seed)
         x = np.concatenate([rng.normal(size=(N, 300)), rng.integers(0, 2, (N, 300))], 1)
         assert not warned(x).warnings and not warned(x, train=np.arange(25)).warnings
+
+
+def test_a_column_far_to_the_right_of_many_rows_is_named_by_its_own_name():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 1200)
+    x = rng.normal(size=(1200, 1005)).astype(np.float32)
+    x[:, 1003] = y
+    names, report = [f"c{i}" for i in range(1005)], Conversion("t")
+    target = Target("classes", labels=y, num_outputs=3)
+    look({"genes": x}, np.ones((1200, 1), bool), target, np.arange(1200), {"genes": names}, report)
+    assert report.facts["telling"] == {"genes": ["c1003"]} and "all of 1,000 training rows" in report.warnings[0]
+
+
+def test_nodes_that_lack_the_modality_have_no_say():
+    here, report = np.arange(N) % 2 == 0, Conversion("t")
+    x = np.where(here, Y, 0)[:, None].astype(np.float32)
+    target = Target("classes", labels=Y, num_outputs=3)
+    look({"genes": x}, here[:, None], target, np.arange(N), {"genes": ["c0"]}, report)
+    assert report.facts["telling"] == {"genes": ["c0"]}
+
+
+def test_of_two_classes_a_column_may_fall_as_well_as_rise():
+    y = np.arange(N) % 2
+    x = y + 0.4 * RNG.uniform(-1, 1, N)
+    x[0] = 0.61
+    assert tells_classes(-x[:, None], y, 1).all()
+
+
+def test_a_number_that_a_handful_of_rows_share_codes_no_classes():
+    group = np.arange(N) // 3
+    assert not tells_classes(group[:, None].astype(float), (group * 7 + group // 3) % 3, 1).any()

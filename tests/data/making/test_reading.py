@@ -1,5 +1,7 @@
 """Files as they come: separators, commas, byte marks; and files that are broken, with what is wrong in one line."""
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -189,3 +191,15 @@ def test_an_npz_that_was_damaged_on_its_way_is_named(tmp_path, place, packed):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="genes.npz: it .*cannot be read as npz"):
         read(path, "x")
+
+
+def test_a_zip_of_something_else_is_no_npz(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("x.npy", "garbage")
+    with pytest.raises(ValueError, match=r"x\.npz: it cannot be read as npz \(x is no array\)"):
+        read(tmp_path / "x.npz", "x")
+
+
+def test_a_number_with_a_point_anywhere_is_no_file_of_decimal_commas(tmp_path):
+    frame = table(tmp_path, "id\ta\tb\nx\t1.5\t1,5\ny\t2.5\t1,234\n", "genes.tsv").frame
+    assert frame["a"].tolist() == [1.5, 2.5]
