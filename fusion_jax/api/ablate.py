@@ -94,6 +94,7 @@ def ablate(
     sources = [loaded(source) for source in (data if isinstance(data, list) else [data])]
     if not sources:
         raise ValueError("data is empty, expected at least one data set")
+    place = _place(workdir, sources)
     fusions = [_fusion(fusion) for fusion in _listed(fusions, "fusions")]
     placements = _placements(placements)
     changes = {**(config or {}), **{key.replace("__", "."): value for key, value in keys.items()}}
@@ -105,7 +106,7 @@ def ablate(
         warnings.warn(doubt, stacklevel=2)
     check_platform()
     use_cache()
-    store = Store(_place(workdir, sources), create=True)
+    store = Store(place, create=True)
     given = {source.name: source.data for source in sources if source.given}
     with exclusive(store.root):
         failed = _train(cells, store, jobs, progress, datasets=given, claims=claimed)
@@ -252,6 +253,8 @@ def _placements(given: Iterable[str]) -> list[str]:
 def _place(workdir: str | os.PathLike | None, sources: Sequence[Loaded]) -> str:
     """The results folder; without a name one that the same data find again."""
     if workdir is not None:
+        if not os.fspath(workdir):
+            raise ValueError("workdir=''; expected the results folder, or None for one in the user's cache")
         return os.fspath(workdir)
     names = [f"{zoo.short(source.name)}-{source.data.fingerprint[:8]}" for source in sources]
     base = folders.user_cache() or pathlib.Path(tempfile.gettempdir()) / "fusion_jax"

@@ -117,6 +117,7 @@ def test_rows_that_fail_are_said_and_stop_no_other(tmp_path):
         (dict(jobs=0), "jobs=0; expected a whole number, at least 1"),
         (dict(jobs=-1), "jobs=-1; expected a whole number, at least 1"),
         (dict(jobs=1.5), "jobs=1.5; expected a whole number"),
+        (dict(workdir=""), "workdir=''; expected the results folder, or None"),
         (dict(data=[]), "data is empty, expected at least one data set"),
         (dict(tune={"model.rate": (0.1, 0.1)}), "'model.rate' is .*, which has 0.1 twice"),
         (dict(tune=3), "tune is 3, expected a space"),

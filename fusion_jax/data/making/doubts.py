@@ -104,7 +104,7 @@ def _labels(name, told, target: Target, train, a, b, report: Conversion) -> Agre
             f"({found.chance:.0%}); adjusted for classes and degrees {facts['adjusted']:.2f}"
         )
     else:
-        what = f"targets of training nodes correlate by {found.value:.2f} across {count(found.edges, 'edge')}"
+        what = f"Moran's I of the targets of training nodes is {found.value:.2f} over {count(found.edges, 'edge')}"
         report.say(f"graph {name}: {what}, {way}; p {found.above:.3f}")
     report.facts.setdefault("homophily", {})[name] = facts
     return found

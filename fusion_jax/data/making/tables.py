@@ -173,7 +173,11 @@ def _features(tables, rows, nodes: int, onehot, impute: str, report: Conversion)
         mask[:, m] = (at >= 0) & ~empty[at]
         x[name] = np.where(mask[:, [m]], values[at], np.float32(0))
         if blank := int(((at >= 0) & empty[at]).sum()):
-            report.say(f"{table.where}: {count(blank, 'row')} without any value: modality {name} is missing there")
+            nobody = not mask[:, m].any()
+            (report.warn if nobody else report.say)(
+                f"{table.where}: {count(blank, 'row')} without any value: modality {name} is missing there"
+                + " and no node has it: it tells nothing" * nobody
+            )
         _say_gaps(table, name, called[name], x[name], mask[:, m], at, impute, report)
     if lone := int((~mask.any(1)).sum()):
         report.say(f"{count(lone, 'node')} without any modality")

@@ -84,7 +84,7 @@ def test_values_are_judged_by_their_likeness_across_edges():
     rng = np.random.default_rng(0)
     number = tables["labels"].label.map(dict(alpha=0.0, beta=3.0, gamma=6.0)) + rng.normal(size=120)
     made = planted(labels=tables["labels"].assign(label=number))
-    assert made.target.kind == "values" and "targets of training nodes correlate by 0." in made.conversion.text()
+    assert made.target.kind == "values" and "Moran's I of the targets of training nodes is 0." in made.conversion.text()
     assert not made.conversion.warnings and made.conversion.facts["homophily"]["edges"]["p"] <= 0.01
 
 

@@ -209,6 +209,9 @@ def test_missing_values_are_kept_for_training_or_refused():
     assert data.impute == "median" and np.isnan(data.features["genes"]).sum() == 1 and not data.mask[5, 0]
     assert "1 single value missing in 1 column, filled per seed by the median" in said(data)
     assert "genes: 1 row without any value: modality genes is missing there" in said(data)
+    nobody = made({**tables, "genes": tables["genes"].set_index("id").mul(np.nan).reset_index()})
+    assert not nobody.mask[:, 0].any()
+    assert any("and no node has it: it tells nothing" in warning for warning in nobody.conversion.warnings)
     with pytest.raises(ValueError, match=r"genes, column 'g1', row 3 \(id 'p003'\): no value; expected one"):
         made(tables, impute="none")
     with pytest.raises(ValueError, match="impute='mode' .*; expected 'mean' or 'median' or 'none'"):
