@@ -55,6 +55,13 @@ def test_what_the_file_prints_is_not_among_the_findings(tmp_path):
     assert not jax.config.read("jax_disable_most_optimizations"), "what is compiled behind it is compiled as ever"
 
 
+def test_a_class_without_info_says_what_to_write(tmp_path):
+    lines = ("from fusion_jax.fusion.base import Fusion", "class Mine(Fusion):", "    def node(self, x, mask):")
+    (tmp_path / "mine.py").write_text("\n".join([*lines, "        return x", ""]))
+    status, out = check(tmp_path / "mine.py")
+    assert status == 1 and "Mine has no info" in out and "from fusion_jax.records import Info" in out
+
+
 def test_a_broken_file_is_one_line(tmp_path):
     (tmp_path / "mine.py").write_text("\nx = (")
     status, out = check(tmp_path / "mine.py")

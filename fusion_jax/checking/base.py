@@ -83,6 +83,9 @@ def _rules(module: ModuleType) -> Iterable[Rule]:
             yield value
 
 
+ENTRY = 'from fusion_jax.records import Info, and in the class: info = Info("authors, title", year)'
+
+
 def in_words(rule: Rule) -> str:
     return rule.__name__.replace("_", " ")
 
@@ -133,6 +136,8 @@ def _failed(rule: str, error: BaseException, file: str) -> Finding:
     """What an error says; of one that is not the package's own its type, and the line of the file that led to it."""
     if isinstance(error, Broken):
         return Finding(rule, ADVICE if isinstance(error, Advice) else FAILS, error.found, error.do)
+    if isinstance(error, AttributeError) and error.name == "info" and inspect.isclass(error.obj):
+        return Finding(rule, FAILS, f"{error.obj.__name__} has no info", f"write {ENTRY}")
     words = str(error).strip() or _WORDLESS.get(type(error), "no words")
     said = re.sub(r" \(https?://\S+\)", "", words.splitlines()[0])
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

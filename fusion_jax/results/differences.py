@@ -39,6 +39,7 @@ from fusion_jax.results import influence, paired, sequential
 from fusion_jax.results.paired import Estimate
 from fusion_jax.results.row import Row
 
+FLOOR = "; spread at least one test row"  # of a method, where it binds
 BY_ROW = {"accuracy": "McNemar", "auc": "DeLong"}
 
 
@@ -141,7 +142,7 @@ def _of_seeds(a: Row, b: Row, metric: str, differences: Mapping[int, float]) -> 
     elif np.isnan(estimate.error):
         said += "; all seeds differ by the same: nothing is known"
     elif _less(paired.spread(d), variance.least) or _less(plain.by_row, variance.by_row):
-        said += "; spread at least one test row"
+        said += FLOOR
     return Difference(seeds, d, estimate, dataclasses.replace(variance, method=said))
 
 

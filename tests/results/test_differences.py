@@ -263,6 +263,8 @@ def test_of_splits_of_other_sizes_the_larger_overlap_counts():
 
 def test_fixed_rows_whose_own_variance_is_less_than_a_row_say_so():
     psi = dict(tested=np.arange(20), influence=dict(accuracy=np.zeros((8, 20))), seeds=tuple(range(8)))
-    found = difference(row("a", A, **psi), row("b", B, **psi), "accuracy")
-    np.testing.assert_allclose(found.variance.by_row, 1 / 20**2)
+    found = difference(row("a", A, **psi), row("b", A + 0.01 * B, **psi), "accuracy")
+    np.testing.assert_allclose(found.variance.by_row, 1 / 20**2 - np.var(0.01 * B, ddof=1))
     assert found.variance.method.endswith("; spread at least one test row")
+    wide = difference(row("a", A, **psi), row("b", B, **psi), "accuracy")
+    assert wide.variance.by_row == 0 and not wide.variance.method.endswith("one test row")

@@ -108,7 +108,7 @@ def _by_name(path: pathlib.Path) -> tuple[dict[str, Any], list[str], list[str]]:
     warnings of those that may be meant as tables."""
     found: dict[str, Any] = {"features": {}, "edges": {}}
     others, stems = [], {}
-    folder = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and file.name != TOML]
+    folder = [file for file in sorted(path.iterdir()) if not file.name.startswith((".", "~$")) and file.name != TOML]
     for file in folder:
         if file.is_dir():
             continue

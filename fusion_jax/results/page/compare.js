@@ -136,6 +136,8 @@ function variancesOf(one, a, b, metric, seeds) {
   return {ratio: 1 / overlap, ...found, method: `Nadeau-Bengio for training rows, train/test ${(1 / overlap).toFixed(2)}, and by test row (${how})${other}`};
 }
 
+const FLOOR = '; spread at least one test row'; // of a method, where it binds
+
 function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds, and how it came about
   const how = variancesOf(one, a, b, metric, seeds), plain = how.byRow, less = (x, y) => x < y * (1 - 1e-9);
   how.least = stepOf(a, b, metric, seeds, d);
@@ -144,7 +146,7 @@ function estimated(one, a, b, metric, seeds, d) { // the estimate of these seeds
   found.df = Math.min(found.df, Number.isNaN(df) ? d.length - 1 : df);
   if (d.length < 2) how.method = `${d.length ? 'one common seed' : 'no common seed'}: nothing is known`;
   else if (Number.isNaN(found.error)) how.method += '; all seeds differ by the same: nothing is known';
-  else if (less(spreadOf(d, 0), how.least) || less(plain, how.byRow)) how.method += '; spread at least one test row';
+  else if (less(spreadOf(d, 0), how.least) || less(plain, how.byRow)) how.method += FLOOR;
   return {how, found};
 }
 

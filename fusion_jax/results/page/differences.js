@@ -62,7 +62,9 @@ function drawCompare() {
   const numbers = able.map((line) => line.seeds.length), seeds = Math.max(0, ...numbers), fewest = Math.min(...numbers);
   const marks = better + worse ? [better && `${better} ${better === 1 ? 'is' : 'are'} better`, worse && `${worse} ${worse === 1 ? 'is' : 'are'} worse`].filter(Boolean).join(' and ') : 'none is better or worse';
   fill('verdict', able.length ? `Of ${count(able.length, 'row')} on ${plainText(one.name)}, ${marks} than ${base} in ${heading}, after Holm’s correction over ${count(family, 'comparison')} (${fewest < seeds ? `${fewest} to ` : ''}${count(seeds, 'seed')}).` : `Nothing to compare: ${named_.length ? 'no other row has a value' : `the baseline has no value of ${heading}`}.`);
-  const methods = [...new Set(able.map((line) => line.method))];
+  const every = new Set(able.map((line) => line.method)), plain = (method) => method.replace(FLOOR, '');
+  const both = new Set([...every].filter((method) => method.includes(FLOOR) && every.has(plain(method))).map(plain)); // told as one
+  const methods = [...every].filter((method) => !both.has(method)).map((method) => (both.has(plain(method)) ? method.replace(FLOOR, `${FLOOR} in some`) : method));
   const left = study.rows.filter((row) => state.rowsOff.has(row.key)).length, off = [...state.seedsOff].filter((s) => seedsOf(one).includes(s));
   const partly = (off.length > 0 || study.looks.plan) && one.by_row[metric] && able.some((line) => line.method.includes('by test row') && !(line.row.influence || {})[metric]);
   fill('compare-note', [

@@ -67,10 +67,10 @@ def items(store: Store, study: Mapping[str, Any], rows: Sequence[Row], made: Seq
         _tuning(fusions),
         _selection(run),
         _leakage(run),
-        _role("Does each modality alone stand beside the fusions?", run, "modality"),
+        _role("Does each modality alone stand beside the fusions?", rows, "modality"),
         _simple(fusions),
-        _role("Do rows without the graph, and the graph alone, stand beside them?", run, "no graph", "structure"),
-        _role("Do models that are no networks stand beside them?", run, "control"),
+        _role("Do rows without the graph, and the graph alone, stand beside them?", rows, "no graph", "structure"),
+        _role("Do models that are no networks stand beside them?", rows, "control"),
         _splits(run),
         _statistics(made),
         _data(run),
@@ -133,14 +133,17 @@ def _leakage(run: Sequence[Row]) -> Item:
     return Item("Is nothing learned from validation and test rows?", NO if paper else YES, text)
 
 
-def _role(question: str, run: Sequence[Row], *roles: str) -> Item:
+def _role(question: str, rows: Sequence[Row], *roles: str) -> Item:
+    run = [row for row in rows if row.values]
     by_data: dict[str, set[str]] = {row.data: set() for row in run}
     names = dict.fromkeys(row.name for row in run if row.role in roles)
     for row in run:
         by_data[row.data] |= {row.role} & set(roles)
     whole = [data for data, there in by_data.items() if there == set(roles)]
     answer = YES if by_data and len(whole) == len(by_data) else PARTLY if names else NO
-    return Item(question, answer, _some(list(names)) if names else "there are none")
+    waiting = dict.fromkeys(row.name for row in rows if row.role in roles and not row.values)
+    lacks = f"planned, without a result: {_some(list(waiting))}" if waiting else "there are none"
+    return Item(question, answer, _some(list(names)) if names else lacks)
 
 
 def _simple(fusions: Sequence[Row]) -> Item:
@@ -168,7 +171,7 @@ def _statistics(made: Sequence[Table]) -> Item:
     known = [c for c in compared if np.isfinite(c.p)]
     if not known:
         return Item(question, NO, "no two rows can be compared")
-    methods = _some(list(dict.fromkeys(c.method for c in known)))
+    methods = _some(shared.told_once(known))
     number = sum(table.corrected.get(table.lead, 0) for table in made)
     text = f"{number} comparisons with the baseline, paired by seed ({methods}), Holm over the rows of a data set"
     return Item(question, YES if len(known) == len(compared) else PARTLY, text)

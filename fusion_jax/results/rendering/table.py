@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from fusion_jax import metrics
 from fusion_jax.results import across, compare, families, pareto, tables
 from fusion_jax.results.compare import BASELINE, Comparison
+from fusion_jax.results.differences import FLOOR
 from fusion_jax.results.row import KNOWN, PUBLISHED, Row
 from fusion_jax.zoo import nearest
 
@@ -187,7 +188,15 @@ def against(made: Sequence[Table]) -> str:
 
 def methods(table: Table) -> list[str]:
     """By which tests and intervals the rows are compared in the lead metric."""
-    return list(dict.fromkeys(c.method for c in table.compared.get(table.lead, {}).values()))
+    return told_once(table.compared.get(table.lead, {}).values())
+
+
+def told_once(compared: Iterable[Comparison]) -> list[str]:
+    """The methods of comparisons; two that differ in the floor of the spread alone are told as one."""
+    found = dict.fromkeys(c.method for c in compared)
+    both = {method.replace(FLOOR, "") for method in found if FLOOR in method} & found.keys()
+    told = [method for method in found if method not in both]
+    return [m.replace(FLOOR, f"{FLOOR} in some") if m.replace(FLOOR, "") in both else m for m in told]
 
 
 def seeds(row: Row) -> str:

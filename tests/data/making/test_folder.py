@@ -15,6 +15,7 @@ def test_files_are_known_by_their_names(tmp_path):
     tables["genes"].to_parquet(folder / "genes.parquet")
     (folder / "genes.csv").unlink()
     (folder / "README.md").write_text("notes")
+    (folder / "~$genes.csv").write_bytes(b"\x00who has it open")
     data = Dataset.from_folder(folder)
     assert data.name == "cohort" and data.modalities == ("clinical", "genes") and set(data.graphs) == {"edges", "ppi"}
     assert "not read: 'README.md'" in data.conversion.text() and data.default_graph == "edges"

@@ -84,6 +84,13 @@ def test_rows_that_stand_beside_the_fusions(answers):
     assert found["no networks"] == ("yes", "forest")
 
 
+def test_rows_that_are_planned_are_not_said_to_be_none(answers):
+    beside = {"m0": dict(data__modalities=("m0",)), "forest": dict(control__name="random_forest")}
+    found = answers({**FUSIONS, **beside}, waiting=tuple(beside))
+    assert found["no networks"] == ("no", "planned, without a result: forest")
+    assert found["modality alone"] == ("no", "planned, without a result: m0")
+
+
 def test_few_seeds_missing_rows_and_test_selection(answers):
     found = answers(FUSIONS, seeds=3, waiting=("gmu",), change=lambda row: dataclasses.replace(row, protocol="paper"))
     assert found["repeated"][0] == "partly" and "no two-sided Wilcoxon" in found["repeated"][1]

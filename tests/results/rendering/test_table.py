@@ -138,3 +138,13 @@ def test_p_has_three_digits_or_is_small():
     assert [shared.p_text(p) for p in numbers] == ["0.031", "<0.001", "0.999", ">0.999", ">0.999", "-"]
     assert [shared.p_text(p, equal=True) for p in numbers[:2]] == ["= 0.031", "< 0.001"]
     assert shared.p_text(1.0, equal=True) == "> 0.999"
+
+
+def test_tests_that_differ_in_the_floor_of_the_spread_are_told_as_one():
+    sizes = dict(train_rows=(40,) * 10, test_rows=(10,) * 10)
+    calm, wild = row("calm", BASE.values["accuracy"] + 0.2, **sizes), row("wild", noisy(0.6, 0.3, draw=1), **sizes)
+    base = dataclasses.replace(BASE, **sizes)
+    said = "Nadeau-Bengio, test/train 0.25"
+    assert shared.methods(shared.of([base, calm, wild])) == [f"{said}; spread at least one test row in some"]
+    assert shared.methods(shared.of([base, calm])) == [f"{said}; spread at least one test row"]
+    assert shared.methods(shared.of([base, wild])) == [said]
