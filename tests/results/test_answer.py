@@ -137,6 +137,8 @@ def test_a_control_that_is_as_good_as_every_fusion_is_named():
     control = row("label_propagation", same(0.9), "-", role="control", fusion="")
     said = answer.sentence([BASE, control, row("graph only", same(0.6), role="structure")])
     assert "no fusion has a better mean than label_propagation, which has 0.900" in said
+    tie = row("svm", BASE.values["accuracy"], "-", role="control", fusion="")
+    assert "no fusion has a better mean than svm" in answer.sentence([BASE, tie])
     assert "structure alone reaches 0.600, the best fusion 0.700" in said and said.count("0.900") == 1
 
 

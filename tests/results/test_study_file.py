@@ -58,6 +58,7 @@ def test_a_study_is_read_as_it_is():
         (["cells", 0, "config"], [], r"cells\[0\].config is \[\]; expected a dictionary"),
         (["cells", 0, "config", "model"], 3, r"cells\[0\].config.model is 3; expected dict"),
         (["cells", 0, "config", "model", "dim"], "wide", r"cells\[0\].config.model.dim is 'wide'; expected int"),
+        (["cells", 0, "config", "model", "dim"], True, r"cells\[0\].config.model.dim is True; expected int"),
         (["cells", 0, "config", "model", "fusion"], {}, r"cells\[0\].config: .*missing.*'name'; expected the keys"),
         (["cells", 0, "config"], {"data": {}}, r"cells\[0\].config: the key 'loss' is missing"),
         (["cells", 0, "config", "loss"], None, r"cells\[0\].config: .*; expected the keys of a cell's config"),
