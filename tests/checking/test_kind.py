@@ -26,7 +26,7 @@ def test_a_name_of_the_catalogue():
         ("\n\nimport no_such_package", "mine.py, line 3: ModuleNotFoundError: No module named 'no_such_package'$"),
         ("def f():\n    return nothing\n\nf()", "mine.py, line 2: NameError"),
         ("raise SystemExit(3)", "mine.py, line 1: SystemExit: 3"),
-        ("import sys; sys.exit()", "mine.py, line 1: SystemExit: it ends the program"),
+        ("raise SystemExit()", "mine.py, line 1: SystemExit: it ends the program"),
         ("x = 3", r"named like its file \('.*mine.py'\): expected Mine \(or mine\), found none$"),
         (
             "import re\nclass Gate:\n    pass\n\ndef gated(x):\n    pass",
