@@ -86,7 +86,8 @@ def _read(source: str | os.PathLike) -> Any:
 
 
 def _table(modality: str, assay: Any, key: str) -> Table:
-    places = dict(X=getattr(assay, "X", None)) | dict(getattr(assay, "layers", {})) | dict(assay.obsm)
+    layers = {name: layer for name, layer in getattr(assay, "layers", {}).items() if name}  # anndata 0.13: None is X
+    places = dict(X=getattr(assay, "X", None)) | layers | dict(assay.obsm)
     if places.get(key) is None:
         known = [name for name, value in places.items() if value is not None]
         raise ValueError(f"modality {modality!r}: no {key!r}{nearest(key, known)}; expected one of {', '.join(known)}")
