@@ -3,13 +3,12 @@
 Reference: Hamilton, Ying and Leskovec, "Inductive Representation Learning on Large Graphs", NeurIPS 2017.
 """
 
-import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.alignment import follow
+from fusion_jax.nn.neighbour_mean import neighbour_mean
 from fusion_jax.nn.presence import zero_absent
-from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.records import EVALUATION, Info
 
 
@@ -31,9 +30,7 @@ class Sage(GraphLayer):
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del context
         x = zero_absent(x, present)
-        count = degree(graph, x.dtype) if present is None else propagate(present.astype(x.dtype), graph)
-        mean = propagate(x, graph) / jnp.maximum(count, 1)[:, None]
-        return self.own(x) + self.neighbour(mean)
+        return self.own(x) + self.neighbour(neighbour_mean(x, graph, present))
 
     def align(self, anchor, walk, t_in, states):
         kernels = [(self.own.kernel, anchor.own.kernel), (self.neighbour.kernel, anchor.neighbour.kernel)]

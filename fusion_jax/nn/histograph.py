@@ -14,12 +14,13 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.attention import MultiHeadAttention, attend
+from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import split_key
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.pooling import graph_mean, node_count
 from fusion_jax.nn.presence import sending
 from fusion_jax.nn.segment import edge_attend
+from fusion_jax.nn.within_graph import attend_within
 from fusion_jax.records import Array, Attention
 from fusion_jax.zoo import nearest
 
@@ -57,26 +58,6 @@ def signed_weights(c: Array, count: Array, guard: float = 0.0) -> Array:
     if guard:
         total = jnp.where(jnp.abs(total) < guard, jnp.where(total < 0, -guard, guard).astype(c.dtype), total)
     return c / jnp.where(count[:, None] > 0, total, 1)
-
-
-def attend_within(q: Array, k: Array, v: Array, graph: Graph, *, rate: float, key: Array | None) -> Array:
-    """Attention of every node to the present nodes of its graph; q, k, v [N, H, d] -> [N, H, d].
-
-    Works on blocks [G, B, B] where B is the largest graph, or on one matrix [N, N] with a mask, whichever is
-    smaller: H min(G B^2, N^2) numbers are stored for the gradient, several times over.
-    """
-    n, block = graph.num_nodes, graph.largest
-    present = jnp.ones(n, bool) if graph.present is None else graph.present
-    ids = graph.graph_ids
-    if not block or graph.num_graphs * block**2 > n**2:
-        same = (ids[:, None] == ids[None]) & present[None]
-        return attend(q, k, v, same, rate=rate, key=key)[0]
-    start = jnp.cumsum(graph.jraph.n_node) - graph.jraph.n_node
-    slot = jnp.arange(block, dtype=start.dtype)
-    rows = jnp.minimum(start[:, None] + slot, n - 1)  # [G, B]
-    seen = (slot < graph.jraph.n_node[:, None]) & present[rows]
-    y, _ = attend(q[rows], k[rows], v[rows], seen, rate=rate, key=key)
-    return y[ids, jnp.arange(n, dtype=start.dtype) - start[ids]]
 
 
 class HistoryAttention(nnx.Module):

@@ -1,4 +1,4 @@
-"""Means over the nodes of each graph of a batch, rows that stand for no node left out."""
+"""Means and maxima over the nodes of each graph of a batch, rows that stand for no node left out."""
 
 from __future__ import annotations
 
@@ -22,3 +22,34 @@ def graph_mean(x: Array, graph: Graph) -> Array:
         x = jnp.where(graph.present[:, None], x, 0)
     total = jax.ops.segment_sum(x, graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
     return total / jnp.maximum(node_count(graph), 1).astype(x.dtype)[:, None]
+
+
+def pool_mean(x: Array, mask: Array, graph: Graph | None) -> Array:
+    """Mean of x [N, ..., F] over the nodes of each graph where `mask` is true, [G, ..., F]; 0 where there is none.
+
+    Args:
+        mask: bool [N, ...], the axes of x but the last.
+        graph: whose graphs; None for one graph of all rows. Rows that stand for no node are to be masked.
+    """
+    total = _segments(jax.ops.segment_sum, jnp.where(mask[..., None], x, 0), graph)
+    count = _segments(jax.ops.segment_sum, mask.astype(x.dtype), graph)
+    return total / jnp.maximum(count, 1)[..., None]
+
+
+def pool_max(x: Array, mask: Array, graph: Graph | None) -> Array:
+    """Largest x [N, ..., F] over the nodes of each graph where `mask` is true, [G, ..., F]; 0 where there is none."""
+    top = _segments(jax.ops.segment_max, jnp.where(mask[..., None], x, -jnp.inf), graph)
+    return jnp.where(jnp.isfinite(top), top, 0)
+
+
+def at_nodes(pooled: Array, graph: Graph | None, num_nodes: int) -> Array:
+    """What was pooled over graphs [G, ...], at each of their nodes [N, ...]."""
+    if graph is None:
+        return jnp.broadcast_to(pooled, (num_nodes, *pooled.shape[1:]))
+    return pooled[graph.graph_ids]
+
+
+def _segments(reduce, x: Array, graph: Graph | None) -> Array:
+    if graph is None:
+        return reduce(x, jnp.zeros(x.shape[0], jnp.int32), 1, indices_are_sorted=True)
+    return reduce(x, graph.graph_ids, graph.num_graphs, indices_are_sorted=True)

@@ -10,7 +10,8 @@ from flax import nnx
 from scipy.special import softmax
 
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.histograph import HistoryAttention, attend_within, layer_code, signed_weights
+from fusion_jax.nn.histograph import HistoryAttention, layer_code, signed_weights
+from fusion_jax.nn.within_graph import attend_within
 from tests.nn.reference import attention, close, derivatives, drawn, layer_norm, linear, normal, random_only_with_a_key
 
 SIZES = np.array([3, 2, 0, 1])

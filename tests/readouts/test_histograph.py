@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.histograph import attend_within, layer_code, signed_weights
+from fusion_jax.nn.histograph import layer_code, signed_weights
+from fusion_jax.nn.within_graph import attend_within
 from fusion_jax.readouts.histograph import HistoGraph
 from fusion_jax.readouts.histograph_node import HistoGraphNode
 from tests.helpers import assign, to_float64

@@ -1,0 +1,34 @@
+"""Means over senders that are present, and the linear map of a node and that mean."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fusion_jax.nn.neighbour_mean import NeighbourLinear, neighbour_mean
+from tests.nn.reference import N, close, derivatives, drawn, graph, matrix, normal
+
+
+def plain(x, a, present):
+    a = a * present[None]
+    return a @ np.where(present[:, None], x, 0) / np.maximum(a.sum(1, keepdims=True), 1)
+
+
+def test_the_mean_counts_present_senders_only():
+    g, x = graph(), normal(N, 2, 3)
+    present = np.array([[1, 1], [0, 1], [1, 0], [1, 1], [0, 0], [1, 1]], bool)
+    spoiled = jnp.where(present[..., None], x, jnp.nan)
+    found = neighbour_mean(spoiled, g, jnp.asarray(present))
+    for m in range(2):
+        close(found[:, m], plain(np.asarray(x)[:, m], matrix(g), present[:, m]))
+        close(neighbour_mean(spoiled[:, m], g, jnp.asarray(present[:, m])), found[:, m])
+    close(neighbour_mean(x, g)[:, 0], plain(np.asarray(x)[:, 0], matrix(g), np.ones(N, bool)))
+    derivatives(lambda x: neighbour_mean(x, g, jnp.asarray(present)), x)
+
+
+def test_the_linear_map_is_its_equation_and_its_own_part_without_a_graph():
+    module, p = drawn(NeighbourLinear(3, 5, rngs=nnx.Rngs(0)))
+    g, x = graph(), normal(N, 3)
+    own = np.asarray(x) @ p["own.kernel"] + p["own.bias"]
+    close(module(x, g), own + plain(np.asarray(x), matrix(g), np.ones(N, bool)) @ p["neighbour.kernel"])
+    close(module(x, None), own)
+    assert "own.bias" not in drawn(NeighbourLinear(3, 5, use_bias=False, rngs=nnx.Rngs(0)))[1]
