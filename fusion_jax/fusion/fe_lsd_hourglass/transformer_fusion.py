@@ -110,7 +110,8 @@ def attend_clusters(
     (n, *_), count, (graphs, block) = q.shape, len(held), (graph.num_graphs, graph.largest)
     most = -(-block // largest)
     if not block or graphs == 1 or graphs * block * most >= n * count:
-        same = (graph.graph_ids[:, None] == parts.graph) & held
+        of = graph.graph_ids
+        same = (of[:, None] == parts.graph.astype(of.dtype)) & held
         out, weights = attend(q, k, v, same)
         return out, Seen(weights.swapaxes(0, 1), same)
     rows, ids = blocks(graph, n), jnp.arange(graphs, dtype=parts.graph.dtype)

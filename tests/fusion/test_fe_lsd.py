@@ -1,0 +1,139 @@
+"""Channel-attention modulation: crossed indices, limits, what is missing, batches of graphs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fusion_jax.fusion.fe_lsd import FeLsd
+from fusion_jax.graphs import Graph
+from fusion_jax.records import Context
+from tests.helpers import parameters, shown, small_graph, to_float64
+
+N, M, D = 7, 3, 8
+TRAINING = Context(key=jax.random.key(0))
+
+
+def inputs(n=N, m=M, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(n, m, D))), jnp.ones((n, m), bool)
+
+
+def net(m=M, **options):
+    return to_float64(FeLsd(m, D, rngs=nnx.Rngs(0), **{"reduction": 4, **options}))
+
+
+def swapped(fusion):
+    """The same two streams with the parameters of one in the place of the other's."""
+    other = net(2)
+    for path, value in parameters(fusion).items():
+        parts, new = path.split("."), value[...]
+        at = {"ca": 1, "res": 2}.get(parts[0])
+        if at is not None:
+            parts[at] = str(1 - int(parts[at]))
+        if path == "conv.kernel":
+            new = jnp.roll(new, D, axis=0)
+        parameters(other)[".".join(parts)].set_value(new)
+    return other
+
+
+@pytest.mark.parametrize("context", [Context(), TRAINING])
+def test_swapped_streams(context):
+    (x, mask), graph = inputs(m=2), small_graph(N)
+    mask = mask.at[2, 0].set(False)
+    fusion = net(2)
+    other = swapped(fusion)
+    one, two = fusion(x, mask, graph, context), other(x[:, ::-1], mask[:, ::-1], graph, context)
+    np.testing.assert_allclose(one.tokens, two.tokens[:, ::-1], rtol=1e-12, atol=1e-14)
+
+
+def still(fusion):
+    """R without its branch: R(z) = z."""
+    for group in fusion.res.groups:
+        group.conv3.kernel.set_value(jnp.zeros_like(group.conv3.kernel[...]))
+    return fusion
+
+
+def test_gates_are_those_of_the_source():
+    """x_m' = 2 x_m + sum of the OTHERS, each with its own gate."""
+    (x, mask), graph = inputs(), small_graph(N)
+    fused = still(net())(x, mask, graph)
+    gates = shown(fused, "gates").swapaxes(1, 2)
+    assert ((gates > 0) & (gates < 1)).all() and np.ptp(gates[0], axis=0).max() > 0.01
+    total = (gates * x).sum(1, keepdims=True)
+    np.testing.assert_allclose(fused.tokens, 2 * x + total - gates * x, rtol=1e-12)
+    np.testing.assert_allclose(fused.out, fused.tokens.mean(1), rtol=1e-12)
+
+
+def test_zero_attention_sends_a_half():
+    (x, mask), graph = inputs(), small_graph(N)
+    fusion = still(net())
+    for attention in fusion.ca:
+        attention.fc.fc2.kernel.set_value(jnp.zeros_like(attention.fc.fc2.kernel[...]))
+    total = x.sum(1, keepdims=True)
+    np.testing.assert_allclose(fusion(x, mask, graph).tokens, 2 * x + (total - x) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_missing_modality_sends_nothing(norm):
+    """It has no token, and what others receive is as if its slot held zeros in the joint map."""
+    (x, mask), graph = inputs(), small_graph(N)
+    mask = mask.at[:, 1].set(False)
+    fused = net(norm=norm)(x.at[:, 1].set(jnp.nan), mask, graph, TRAINING)
+    np.testing.assert_array_equal(fused.tokens[:, 1], 0)
+    pair, full = net(2, norm=norm), net(norm=norm)
+    keep = {"0": "0", "2": "1"}
+    for path, value in parameters(full).items():
+        parts, new = path.split("."), value[...]
+        at = {"ca": 1, "res": 2}.get(parts[0])
+        if at is not None:
+            if parts[at] not in keep:
+                continue
+            parts[at] = keep[parts[at]]
+        if path == "conv.kernel":
+            new = jnp.concatenate([new[:D], new[2 * D :]])
+        parameters(pair)[".".join(parts)].set_value(new)
+    alone = pair(x[:, [0, 2]], mask[:, [0, 2]], graph, TRAINING)
+    np.testing.assert_allclose(fused.tokens[:, [0, 2]], alone.tokens, rtol=1e-10)
+    np.testing.assert_allclose(fused.out, alone.out, rtol=1e-10)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_batches_of_graphs_do_not_leak(norm):
+    """Each graph as by itself; the last graph is a node without modalities, the other's last one is isolated."""
+    x, mask = inputs(10)
+    mask = mask.at[1, 2].set(False).at[9].set(False)
+    s, r = np.array([0, 1, 2, 5, 6, 7, 8]), np.array([1, 2, 0, 6, 7, 5, 8])
+    both = net(norm=norm)(x, mask, Graph.create(s, r, np.array([5, 4, 1])))
+    for a, b in ((0, 5), (5, 9)):
+        inside = (s >= a) & (s < b)
+        alone = net(norm=norm)(x[a:b], mask[a:b], Graph.create(s[inside] - a, r[inside] - a, b - a))
+        np.testing.assert_allclose(both.tokens[a:b], alone.tokens, rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(both.out[9], 0)
+
+
+def test_views():
+    """Stream m hears along its own edge set."""
+    (x, mask), nobody = inputs(), np.array([], int)
+    empty = Graph.create(nobody, nobody, N)
+    views = (empty, small_graph(N, seed=1), empty)
+    shared = small_graph(N)
+    plain = net()(x, mask, empty).tokens
+    with_views = Graph.create(np.asarray(shared.senders), np.asarray(shared.receivers), N, views=views)
+    seen = net()(x, mask, with_views).tokens
+    np.testing.assert_allclose(seen[:, [0, 2]], plain[:, [0, 2]], rtol=1e-12)
+    assert np.abs(seen[:, 1] - plain[:, 1]).max() > 1e-3
+
+
+def test_one_modality():
+    """Nobody to hear from: x + R(x)."""
+    (x, mask), graph = inputs(m=1), small_graph(N)
+    fusion = net(1)
+    expected = x + fusion.res(x, mask, graph, training=False)
+    np.testing.assert_allclose(fusion(x, mask, graph).tokens, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"reduction": 0}, {"norm": "group"}])
+def test_refusals(options):
+    with pytest.raises(ValueError, match=f"fusion 'fe_lsd': {next(iter(options))}="):
+        FeLsd(M, D, rngs=nnx.Rngs(0), **options)
