@@ -9,6 +9,7 @@ from flax import nnx
 from fusion_jax.fusion.fe_lsd import FeLsd
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Context
+from tests.fusion import fe_lsd_equations as equations
 from tests.helpers import parameters, shown, small_graph, to_float64
 
 N, M, D = 7, 3, 8
@@ -52,6 +53,17 @@ def still(fusion):
     for group in fusion.res.groups:
         group.conv3.kernel.set_value(jnp.zeros_like(group.conv3.kernel[...]))
     return fusion
+
+
+def test_against_the_equations():
+    """Modalities and nodes missing, senders among them; nodes that receive nothing; two graphs."""
+    x, mask = inputs(8)
+    mask = mask.at[1, 2].set(False).at[4, 0].set(False).at[6].set(False)
+    s, r = np.array([0, 1, 1, 2, 4, 6, 6, 5]), np.array([1, 0, 2, 2, 5, 5, 7, 4])
+    graph, (fusion, p) = Graph.create(s, r, np.array([4, 4])), equations.drawn(net())
+    expected = equations.shallow(p, np.asarray(x), np.asarray(mask), graph)
+    found = fusion(jnp.where(mask[..., None], x, jnp.nan), mask, graph).tokens
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_gates_are_those_of_the_source():

@@ -13,6 +13,7 @@ from fusion_jax.fusion.fe_lsd_hourglass.transformer_fusion import ClusterAttenti
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Context
 from fusion_jax.structures.base import Structure, derive
+from tests.fusion import fe_lsd_equations as equations
 from tests.helpers import shown, to_float64
 
 M, D, H = 2, 8, 2
@@ -118,22 +119,15 @@ def test_positions():
     assert net(positions=3).symmetries == () and net().symmetries == ("nodes",)
 
 
-def test_rounds_and_stacks():
-    """Skips in front of every round, the last fusion behind the last, decoded backwards; y joins all streams."""
-    (x, mask), held, fusion = inputs(), graph(), net(depth=2, stacks=2)
-    given = mask, held, parts_of(held), 4
-    streams, fused = jnp.where(mask[..., None], x, 0), fusion(x, mask, held)
-    for hourglass, merge in zip(fusion.hourglasses, fusion.merges, strict=True):
-        t, e, d = hourglass.fuse, hourglass.encode, hourglass.decode
-        first = e[0](streams, mask, held, training=False)
-        second = e[1](first, mask, held, training=False)
-        third = e[2](second, mask, held, training=False)
-        t0, t1, t2 = (f(s, *given, training=False)[0] for f, s in zip(t, (streams, first, third), strict=True))
-        y = d[0](d[1](t2) + t1) + t0
-        y = merge(y, mask.any(1), held, training=False)
-        streams = jnp.where(mask[..., None], streams + y[:, None], 0)
-    np.testing.assert_allclose(fused.out, y, rtol=1e-12)
-    np.testing.assert_allclose(fused.tokens, streams, rtol=1e-12)
+def test_against_the_equations():
+    """Two stacks of two rounds; modalities and nodes missing, a node that receives nothing, three graphs."""
+    (x, mask), held, (fusion, p) = inputs(), graph(), equations.drawn(net(depth=2, stacks=2))
+    fused = fusion(x, mask, held)
+    given = np.asarray(x), np.asarray(mask), held, parts_of(held)
+    out, tokens = equations.hourglass(p, *given, depth=2, stacks=2, heads=H)
+    np.testing.assert_allclose(fused.out, out, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(fused.tokens, tokens, rtol=1e-9, atol=1e-11)
+    assert np.std(out[: N - 1]) > 0.1
     assert shown(fused, "clusters").shape == (N, 6, H, 2)
 
 
