@@ -55,7 +55,10 @@ class Hourglass(nnx.Module):
 
 
 class Merge(nnx.Module):
-    """y <- W_2 relu(norm(W_1 R(y) + b_1)) + b_2, what a stack gives to all streams; R is `nn.streams.Bottleneck`."""
+    """y <- W_2 relu(norm(W_1 R(y) + b_1)) + b_2, what a stack gives to all streams; R is `nn.streams.Bottleneck`.
+
+    In the reference conv(fc(res(y))); fc is a linear map, a norm and a relu, as stacked hourglasses have it.
+    """
 
     def __init__(self, dim: int, *, norm: str, rngs: nnx.Rngs):
         self.res = Bottleneck(dim, norm=norm, rngs=rngs)
@@ -74,7 +77,7 @@ class FeLsdHourglass(Fusion):
     In every hourglass the streams go through `depth` + 1 rounds of message passing apart, each modality with weights
     and on an edge set of its own, and are fused in front of every round and behind the last, by self-attention of the
     nodes to the clusters of their graph: means over the parts of a partition into about sr_ratio^2 nodes each. All is
-    decoded once, from the last round to the first. A missing modality sends nothing to its neighbours, is 0 where
+    decoded once, from the last round to the first. The last stack's y is merged as the others' are. A missing modality sends nothing to its neighbours, is 0 where
     streams are joined and receives no y; a node without any is in no cluster's mean and gets 0.
 
     Attention "clusters" [N, R, H, K] has the R = stacks (depth + 1) self-attentions in order, over the clusters of the
