@@ -21,7 +21,7 @@ from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.records import EVALUATION, Array, Batch, Context, Head, Info, Output, Target
 from fusion_jax.schemes.base import Make, Scheme, Stage
 
-LEAST = 0.05  # the smallest share of the joint loss: weights are told to training as multiples of it
+LEAST = 0.1  # the smallest share of the joint loss: weights are told to training as multiples of it
 
 
 class Blended(nnx.Module):
@@ -73,7 +73,7 @@ class GradientBlend(Scheme):
     weight 0; where none gains, all are alike. Then the model is trained from its start with the weights (`Blended`).
 
     Args:
-        epochs: in (0, 1], share of the cell's epochs that a course takes; there are M + 1 courses.
+        steps: >= 1, of a course, full batches; there are M + 1 courses. A long one measures little but overfitting.
         held_out: in (0, 1), share of the training rows that a course does not see.
         learning_rate: of Adam, in the courses.
         overfit: > 0, smallest |O_k| that is told from none.
@@ -90,18 +90,18 @@ class GradientBlend(Scheme):
     def __init__(
         self,
         *,
-        epochs: float = 0.25,
+        steps: int = 30,
         held_out: float = 0.2,
         learning_rate: float = 1e-2,
-        overfit: float = 1e-3,
+        overfit: float = 1e-2,
     ):
-        inside = 0 < epochs <= 1 and 0 < held_out < 1 and learning_rate > 0 and overfit > 0
+        inside = steps >= 1 and 0 < held_out < 1 and learning_rate > 0 and overfit > 0
         if not inside:
             raise ValueError(
-                f"scheme 'gradient_blend': epochs={epochs}, held_out={held_out}, learning_rate={learning_rate}, "
-                f"overfit={overfit}; expected shares in (0, 1] and (0, 1), and two numbers above 0"
+                f"scheme 'gradient_blend': steps={steps}, held_out={held_out}, learning_rate={learning_rate}, "
+                f"overfit={overfit}; expected at least one step, a share in (0, 1), and two numbers above 0"
             )
-        self.epochs, self.held_out, self.learning_rate, self.overfit = epochs, held_out, learning_rate, overfit
+        self.steps, self.held_out, self.learning_rate, self.overfit = steps, held_out, learning_rate, overfit
 
     def build(self, make: Make, feature_dims: Mapping[str, int], target: Target, key: Array) -> Blended:
         if target.words != "classes of nodes":
@@ -111,16 +111,14 @@ class GradientBlend(Scheme):
         return Blended(model, len(feature_dims), model.encoded, target.num_outputs, rngs=nnx.Rngs(second))
 
     def stages(self, epochs: int) -> tuple[Stage, ...]:
-        steps = max(round(self.epochs * epochs), 1)
-
         def begin(model, batch, target, weight, loss, key):
             del loss
-            model.weights[...] = self.estimated(model, batch, target, weight, steps, key)
+            model.weights[...] = self.estimated(model, batch, target, weight, key)
 
         return (Stage(epochs, transform=self.transform, begin=begin),)
 
-    def estimated(self, model: Blended, batch: Batch, target: Target, weight: Array, steps: int, key: Array) -> Array:
-        """The weights [M + 1], after M + 1 courses of that many steps from the model as it is."""
+    def estimated(self, model: Blended, batch: Batch, target: Target, weight: Array, key: Array) -> Array:
+        """The weights [M + 1], after M + 1 courses from the model as it is."""
         shuffle, learn = jax.random.split(key)
         train = jnp.flatnonzero(weight > 0)
         if len(train) < 2:
@@ -137,7 +135,7 @@ class GradientBlend(Scheme):
             unseen,
             learn,
             graphdef=graphdef,
-            steps=steps,
+            steps=self.steps,
             learning_rate=self.learning_rate,
         )
         return blend(courses, self.overfit)

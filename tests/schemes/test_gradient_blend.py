@@ -29,8 +29,8 @@ def test_the_weights_are_gain_over_squared_overfitting():
 
 
 def test_options_out_of_range_are_refused():
-    for options in (dict(epochs=0), dict(held_out=1.0), dict(learning_rate=0.0), dict(overfit=0.0)):
-        with pytest.raises(ValueError, match="scheme 'gradient_blend': epochs="):
+    for options in (dict(steps=0), dict(held_out=1.0), dict(learning_rate=0.0), dict(overfit=0.0)):
+        with pytest.raises(ValueError, match="scheme 'gradient_blend': steps="):
             GradientBlend(**options)
 
 
