@@ -77,8 +77,10 @@ class FeLsdHourglass(Fusion):
     In every hourglass the streams go through `depth` + 1 rounds of message passing apart, each modality with weights
     and on an edge set of its own, and are fused in front of every round and behind the last, by self-attention of the
     nodes to the clusters of their graph: means over the parts of a partition into about sr_ratio^2 nodes each. All is
-    decoded once, from the last round to the first. The last stack's y is merged as the others' are. A missing modality sends nothing to its neighbours, is 0 where
-    streams are joined and receives no y; a node without any is in no cluster's mean and gets 0.
+    decoded once, from the last round to the first. The last stack's y is merged as the others' are.
+
+    A missing modality sends nothing to its neighbours, is 0 where streams are joined and receives no y; a node without
+    any is in no cluster's mean and gets 0.
 
     Attention "clusters" [N, R, H, K] has the R = stacks (depth + 1) self-attentions in order, over the clusters of the
     node's graph (over those of the batch, the others not valid, where graphs are few or differ much in size).
