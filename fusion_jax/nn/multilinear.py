@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.nn.init import normal, stack, zeros
+from fusion_jax.nn.init import normal, stack
 from fusion_jax.records import Array
 
 
@@ -19,10 +18,11 @@ class Merge(nnx.Module):
 
     def __init__(self, modalities: int, blocks: int, size: int, rank: int, *, shared: bool, rngs: nnx.Rngs):
         own = 1 if shared else modalities
-        # R products of M factors sum up to the size of one
-        scale = rank ** (-0.5 / modalities)
-        self.kernel = normal(rngs, (own, blocks, size, rank, size), std=scale * size**-0.5)
-        self.bias = zeros((own, blocks, rank, size))
+        # R products of M factors sum up to variance 1 whatever R and M. Half of a factor's is its bias, where the code
+        # has little: without it z starts as products of all modalities alone, and what a few of them say is not in it.
+        std = (0.5 * rank ** (-1 / modalities)) ** 0.5
+        self.kernel = normal(rngs, (own, blocks, size, rank, size), std=std * size**-0.5)
+        self.bias = normal(rngs, (own, blocks, rank, size), std=std)
 
     def __call__(self, u: Array, mask: Array) -> Array:
         """u [M, B s], mask bool [M] -> z [B, s]; the factor of a missing modality is 1, z = 0 where all are missing."""
@@ -36,7 +36,7 @@ class Merge(nnx.Module):
 
 
 class Multilinear(nnx.Module):
-    """y = W_o z + b_o with z = [z_1; ...; z_C], z_c = sum_r prod_m (W_mcr u_mc + w_mcr), u_m = V_m x_m + v_m in C blocks.
+    """y = W_o z + b_o, z = [z_1; ...; z_C], z_c = sum_r prod_m (W_mcr u_mc + w_mcr), u_m = V_m x_m + v_m in C blocks.
 
     Args:
         dim, width, out: of x_m, of u_m and z, and of y.
