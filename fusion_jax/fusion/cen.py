@@ -38,7 +38,7 @@ class Norms(nnx.Module):
 class Bottleneck(nnx.Module):
     """y_m = relu(x_m + n_3(W_3 relu(exchange(n_2(W_2 relu(n_1(W_1 x_m))))))), W shared, norms n of every modality."""
 
-    def __init__(self, modalities: int, dim: int, width: int, *, threshold: float, rngs: nnx.Rngs):
+    def __init__(self, modalities: int, dim: int, width: int, *, threshold: float, start: float, rngs: nnx.Rngs):
         def linear(i, o):
             return nnx.Linear(i, o, use_bias=False, rngs=rngs)
 
@@ -46,6 +46,8 @@ class Bottleneck(nnx.Module):
         self.conv2, self.bn2 = linear(width, width), Norms(modalities, width, rngs=rngs)
         self.conv3, self.bn3 = linear(width, dim), Norms(modalities, dim, rngs=rngs)
         self.threshold = threshold
+        for m, norm in enumerate(self.bn2.each if modalities > 1 else ()):
+            norm.scale.set_value(norm.scale[...].at[part(m, modalities, width)].set(start))
 
     def __call__(self, x: Array, mask: Array, *, training: bool) -> Array:
         """x [N, M, D], mask [N, M] -> [N, M, D]."""
@@ -59,8 +61,12 @@ class Bottleneck(nnx.Module):
         """Sum of |scale| over the channels of bn2 that a modality is to give away, the m-th of M parts of them."""
         scales = jnp.abs(self.bn2.scales)
         modalities, width = scales.shape
-        ends = [m * width // modalities for m in range(modalities + 1)]
-        return sum(scales[m, ends[m] : ends[m + 1]].sum() for m in range(modalities))
+        return sum(scales[m, part(m, modalities, width)].sum() for m in range(modalities))
+
+
+def part(m: int, modalities: int, width: int) -> slice:
+    """The m-th of M parts of the channels, as equal as they come."""
+    return slice(m * width // modalities, (m + 1) * width // modalities)
 
 
 def exchange(z: Array, scales: Array, mask: Array, threshold: float) -> Array:
@@ -97,8 +103,8 @@ class CEN(Fusion):
         threshold: of |gamma|; the code compares every channel, the paper only those with a penalty.
         sparsity: weight of the penalty. The code adds it once for each of its M + 1 cross-entropies, so that beside
             one cross-entropy it weighs the same here.
-        start: first value of the penalised scales (1 in the paper, whose training is thousands of steps long: from 1
-            none gets below the threshold in a few hundred).
+        start: first value of the penalised scales (ours; 1 in the paper, whose trainings are tens of thousands of steps
+            long: in a few hundred none gets from 1 to below the threshold, and nothing is ever exchanged).
     Raises:
         ValueError: widths or blocks below 1, a negative threshold.
     """
@@ -121,6 +127,7 @@ class CEN(Fusion):
         width: int | None = None,
         threshold: float = 2e-2,
         sparsity: float = 2e-4,
+        start: float = 0.05,
         rngs: nnx.Rngs,
     ):
         width = max(1, dim // 4) if width is None else width
@@ -129,7 +136,7 @@ class CEN(Fusion):
                 f"fusion 'cen': blocks={blocks}, width={width}, threshold={threshold}; expected at least 1, 1 and 0"
             )
         self.blocks = nnx.List(
-            [Bottleneck(modalities, dim, width, threshold=threshold, rngs=rngs) for _ in range(blocks)]
+            [Bottleneck(modalities, dim, width, threshold=threshold, start=start, rngs=rngs) for _ in range(blocks)]
         )
         self.alpha = ones((modalities,))
         self.sparsity = sparsity
