@@ -29,8 +29,8 @@ def in_float64(make):
     return nnx.merge(graphdef, jax.jit(lambda: nnx.state(to_float64(make())))())
 
 
-def net(modalities=M, **options):
-    return in_float64(lambda: STAlign(modalities, D, **{**SMALL, **options}, rngs=nnx.Rngs(0)))
+def net(**options):
+    return in_float64(lambda: STAlign(M, D, **{**SMALL, **options}, rngs=nnx.Rngs(0)))
 
 
 def graph_of(fusion, senders, receivers):
@@ -204,7 +204,13 @@ def test_without_losses_it_needs_no_graph():
 
 
 def test_one_modality_is_aligned_with_its_niche_only():
-    fusion = net(modalities=1)
+    def build():
+        return STAlign(1, D, **SMALL, rngs=nnx.Rngs(0))
+
+    fusion = nnx.eval_shape(build)
+    graph = graph_of(fusion, np.array([1]), np.array([2]))
+    x, mask = jnp.zeros((N, 1, D), jnp.float32), jnp.asarray(MASK[:, :1])
+    assert "cross_level_alignment" in nnx.eval_shape(lambda: build()(x, mask, graph).losses)
     assert not fusion.spot_heads and not fusion.niche_heads
 
 
