@@ -88,6 +88,12 @@ class Target:
         return len(next(iter(self.fields.values())))
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of outputs of each of several targets in their order; of one, (C,)."""
+        parts = [part.num_outputs for part in self.fields.values() if isinstance(part, Target)]
+        return tuple(parts) or (self.num_outputs,)
+
+    @property
     def words(self) -> str:
         """What is predicted of what, such as "classes of nodes"."""
         return f"{self.kind} of {self.level}s"
@@ -370,6 +376,7 @@ NEEDS = {
     "views": "one edge set a modality beside the shared one",
     "labels": "the target of the training rows, in its context",
     "outputs": "the number of outputs, `outputs=` of a fusion's constructor",
+    "targets": "the numbers of outputs of the targets, `targets=` of a fusion's constructor",
 }
 
 

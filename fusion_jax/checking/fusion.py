@@ -27,9 +27,10 @@ PLACEMENTS = ("before", "after", "interleaved", "decision")
 GUARD = "give x through jnp.where(mask[..., None], x, 0) before anything is computed from it"
 
 
-def outputs(name: str) -> dict[str, int]:
-    """The number of outputs, for a fusion that is given it."""
-    return dict(outputs=inputs.C) if "outputs" in zoo.get("fusion", name).info.needs else {}
+def outputs(name: str) -> dict[str, int | tuple[int, ...]]:
+    """The number of outputs, or those of each target, for a fusion that is given it."""
+    needs = zoo.get("fusion", name).info.needs
+    return {k: v for k, v in dict(outputs=inputs.C, targets=(inputs.C,)).items() if k in needs}
 
 
 def shallow(name: str, modalities: int) -> dict[str, int]:
@@ -61,7 +62,7 @@ class Case:
         self.train = jax.jit(jax.value_and_grad(self.train_loss, argnums=(0, 1)))
 
     @functools.cached_property
-    def fixed(self) -> dict[str, int]:
+    def fixed(self) -> dict[str, int | tuple[int, ...]]:
         return {**shallow(self.name, self.m), **outputs(self.name)}
 
     @functools.cached_property

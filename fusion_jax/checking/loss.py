@@ -13,7 +13,7 @@ from fusion_jax import zoo
 from fusion_jax.checking.base import Broken, expect
 from fusion_jax.checking.compared import close, equal, finite
 from fusion_jax.checking.inputs import C, D, M
-from fusion_jax.records import Context, Output, Target
+from fusion_jax.records import Context, Output, Target, Tokens
 
 N, MORE = 12, 3
 CONTEXT = Context(step=jnp.int32(3), total=10)
@@ -41,9 +41,16 @@ def of_target(kind: str) -> tuple[Output, Target, jax.Array]:
     return output, Target(kind, **fields, num_outputs=outputs), weight
 
 
+def with_states(output: Output, read: dict[str, jax.Array]) -> Output:
+    """The output with these fields, and a vector of each node for every condition, for a loss that looks at them."""
+    states = (Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition"),)
+    return dataclasses.replace(output, **read, states=states)
+
+
 def refusal(name: str, kind: str) -> str:
     """Why a loss does not take a kind of target; "" where it does."""
     output, target, weight = of_target(kind)
+    output = with_states(output, {"embeddings": output.embeddings})
     try:
         jax.eval_shape(functools.partial(zoo.get("loss", name), context=CONTEXT), output, target, weight)
     except Exception as error:  # what a loss of one's own does with another target is its own
@@ -65,7 +72,7 @@ class Case:
         self.output, self.target, self.weight = of_target(kind)
 
         def value(read, output, target, weight):
-            return self.mechanism(dataclasses.replace(output, **read), target, weight, context=CONTEXT)
+            return self.mechanism(with_states(output, read), target, weight, context=CONTEXT)
 
         self.plain, self.value = value, jax.jit(jax.value_and_grad(value))
         self.read = {field: getattr(self.output, field) for field in ("prediction", "streams", "embeddings", "hidden")}

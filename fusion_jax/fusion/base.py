@@ -26,7 +26,8 @@ class Fusion(nnx.Module):
     A subclass defines `info`, the constructor `__init__(self, modalities, dim, *, <options>, rngs)` and one
     of `node` and `nodes`. Every option has a default, the paper's. `modalities` is M, `dim` is D; `out` has
     width D too (with the option `out_dim`, where a mechanism has it, the width that says; models leave it alone).
-    One that needs "outputs" is given `outputs=C`, the number of the model's outputs, beside its options.
+    One that needs "outputs" is given `outputs=C`, the number of the model's outputs, beside its options; one that needs
+    "targets" `targets=(C1, C2, ...)`, those of each target, of which there may be one.
 
     Attributes:
         info: the entry in the catalogue.

@@ -172,7 +172,8 @@ class Model(nnx.Module):
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]
-        told = dict(outputs=outputs) if "outputs" in zoo.get("fusion", fusion.name).info.needs else {}
+        needs = zoo.get("fusion", fusion.name).info.needs
+        told = {k: v for k, v in dict(outputs=outputs, targets=target.widths).items() if k in needs}
         self.fusions = nnx.List(
             [zoo.make("fusion", fusion.name, m, width, options=fusion.options, rngs=rngs, **told) for width in fused]
         )

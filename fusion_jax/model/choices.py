@@ -45,8 +45,8 @@ def check_no_head(placement: str, layers: int, readout: str):
 def check_fusion_predicts(fusion: str, placement: str, readout: str):
     """Raises ValueError where head "fusion" does not exist: where no fusion stands last and knows the outputs."""
     where = "model.head='fusion': the last fusion predicts, so that"
-    if "outputs" not in zoo.get("fusion", fusion).info.needs:
-        raise ValueError(f"{where} it has to need 'outputs', which fusion {fusion!r} does not")
+    if not {"outputs", "targets"} & set(zoo.get("fusion", fusion).info.needs):
+        raise ValueError(f"{where} it has to need 'outputs' or 'targets', which fusion {fusion!r} does not")
     if placement not in ("after", "interleaved"):
         raise ValueError(f"{where} it stands behind the layers ('after', 'interleaved'), not {placement!r}")
     if readout != "last":
