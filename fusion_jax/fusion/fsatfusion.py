@@ -79,7 +79,7 @@ class FSATFusion(Fusion):
         self.settings = given.checked("fusion 'fsatfusion'", dim)
         self.structures = self.settings.structures
         self.first = NeighbourLinear(modalities * (dim + 1), dim, rngs=rngs)
-        self.second = NeighbourLinear(dim, dim, rngs=rngs)
+        self.second = NeighbourLinear(dim, dim, use_bias=False, rngs=rngs)  # the batch norm takes any away
         self.norm = MaskedBatchNorm(dim, rngs=rngs)
         self.stack = FSATStack.of(dim, blocks, self.settings, rngs=rngs)
 
@@ -94,6 +94,8 @@ class FSATFusion(Fusion):
 
     def reached(self, mask, graph):
         """All nodes of a graph in which someone has a modality: they hear of the mean over its nodes."""
-        heard = at_nodes(pool_max(mask.any(1).astype(jnp.float32)[:, None], jnp.ones(len(mask), bool), graph), graph, len(mask))
+        heard = at_nodes(
+            pool_max(mask.any(1).astype(jnp.float32)[:, None], jnp.ones(len(mask), bool), graph), graph, len(mask)
+        )
         there = heard[:, 0] > 0
         return there if graph.present is None else there & graph.present

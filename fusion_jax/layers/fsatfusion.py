@@ -20,7 +20,8 @@ class FSATFusion(GraphLayer):
     share theirs. Means over a graph and Fourier coefficients reach further than the edges do.
 
     Args:
-        heads, reduction, frequencies, coefficients, window, second_ring: as of the fusion; heads divide `out`.
+        heads: H, divides `out` (the paper: 8).
+        reduction, frequencies, coefficients, window, second_ring: as of the fusion.
     Raises:
         ValueError: an option that is not one of those.
     """
@@ -40,7 +41,7 @@ class FSATFusion(GraphLayer):
         dim: int,
         out: int | None = None,
         *,
-        heads: int = 8,
+        heads: int = 4,
         reduction: int = 16,
         frequencies: int | tuple[int, ...] = 16,
         coefficients: str = "sum",

@@ -250,7 +250,9 @@ class FSATStack(nnx.Module):
 
 def shown_of(site: Site, gates: list, weights: list) -> tuple[Attention, ...]:
     """The gates and weights of a stack as records."""
-    shown = [Attention("gates", jnp.stack(gates, 1), ("graph", "layer", "feature"), "graph", "feature", normalised=False)]
+    shown = [
+        Attention("gates", jnp.stack(gates, 1), ("graph", "layer", "feature"), "graph", "feature", normalised=False)
+    ]
     if site.edges is not None:
         ends = site.edges.senders, site.edges.receivers
         valid = sending(site.present, site.edges)[:, None, None]

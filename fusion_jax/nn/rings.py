@@ -1,4 +1,4 @@
-"""The nodes that are one edge away and exactly two, as two edge sets: on a grid the 3 x 3 window and what is around it."""
+"""The nodes one edge away and those exactly two away, as edge sets: on a grid a 3 x 3 window and what is around it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def two_hop(pairs: Pairs, graph: Graph) -> Ring:
         edges=None,
         n_edge=pairs.row_ptr[ends] - pairs.row_ptr[ends - graph.jraph.n_node],
     )
-    held = Graph(
-        tuple_, pairs.row_ptr, pairs.by_sender, pairs.sender_ptr, present=graph.present, largest=graph.largest
-    )
+    held = Graph(tuple_, pairs.row_ptr, pairs.by_sender, pairs.sender_ptr, present=graph.present, largest=graph.largest)
     return held, pairs.valid
 
 
