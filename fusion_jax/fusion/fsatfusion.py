@@ -12,7 +12,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.nn.fsat import FSATStack, Settings, shown_of, site_of
 from fusion_jax.nn.neighbour_mean import NeighbourLinear
 from fusion_jax.nn.norm import MaskedBatchNorm
-from fusion_jax.nn.pooling import at_nodes, pool_max
+from fusion_jax.nn.presence import reached_in_graph
 from fusion_jax.records import Fused, Info
 
 
@@ -94,8 +94,4 @@ class FSATFusion(Fusion):
 
     def reached(self, mask, graph):
         """All nodes of a graph in which someone has a modality: they hear of the mean over its nodes."""
-        heard = at_nodes(
-            pool_max(mask.any(1).astype(jnp.float32)[:, None], jnp.ones(len(mask), bool), graph), graph, len(mask)
-        )
-        there = heard[:, 0] > 0
-        return there if graph.present is None else there & graph.present
+        return reached_in_graph(mask.any(1), graph)

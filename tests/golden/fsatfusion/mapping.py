@@ -10,6 +10,7 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.fsat import FSAM, FSATStack, ITMBlock, Site, SpectralGate, WindowAttention
+from tests.golden_options import matching
 from tests.helpers import assign, prefixed
 from tests.torch_names import torch_linear, torch_norm
 
@@ -31,9 +32,8 @@ def tokens(x):
     return jnp.asarray(np.asarray(x).reshape(-1, x.shape[1]))
 
 
-def atoms(channels, height, width):
-    """The reference's filters [C, H, W]: an equal run of channels for each of the 16 frequencies of its table."""
-    u, v = TABLE * np.array([[height // 7], [width // 7]])
+def atoms(u, v, channels, height, width):
+    """The reference's filters [C, H, W]: an equal run of channels for each of the frequencies (u, v)."""
 
     def cosines(k, n):
         scale = np.where(k == 0, np.sqrt(1 / n), np.sqrt(2 / n))
@@ -41,6 +41,27 @@ def atoms(channels, height, width):
 
     each = cosines(u, height)[:, :, None] * cosines(v, width)[:, None]
     return np.repeat(each, channels // len(each), axis=0)
+
+
+def pooled_from(filters, height, width):
+    """Filters [C, P, Q] of the image [height, width] after adaptive pooling to P x Q, as filters of the image."""
+
+    def pool(out, n):
+        ends = [(p * n // out, -(-(p + 1) * n // out)) for p in range(out)]
+        return np.array([[(a <= i < b) / (b - a) for i in range(n)] for a, b in ends])
+
+    return pool(filters.shape[1], height).T @ filters @ pool(filters.shape[2], width)
+
+
+def modes_of(x, size):
+    """The filters for images x whose cosine transform has the plane size x size."""
+    u, v = TABLE * (size // 7)
+    return pooled_from(atoms(u, v, x.shape[1], size, size), *x.shape[2:])
+
+
+def planes(x):
+    """Sizes of the plane of the transform, which no array says: the README's, the image's."""
+    return [(size,) for size in dict.fromkeys((14, *x.shape[2:]))]
 
 
 def plane(x, filters, size=1):
@@ -84,12 +105,12 @@ def block_values(case, prefix):
 def multispectral_channel_attention(case):
     x, filters = case["x"], case["dct_filters"]
     channels = x.shape[1]
-    yield "filters", atoms(*filters.shape), filters
+    yield "filters", atoms(case["freq_x"], case["freq_y"], *filters.shape), filters
     gate = SpectralGate(
         channels, len(case["param/fc.0.weight"]), range(channels), absolute=False, average=False, rngs=nnx.Rngs(0)
     )
     assign(gate, gate_values(case, "param/"))
-    site = plane(x, filters)
+    site = plane(x, pooled_from(filters, *x.shape[2:]))
     z = gate.coefficients(nodes(x), site)
     yield "spectrum", z, case["spectrum"]
     out, _ = gate(nodes(x), site)
@@ -98,9 +119,13 @@ def multispectral_channel_attention(case):
 
 def fsam(case):
     x = case["x"]
-    module, values, size = fsam_of(case, "param/", x.shape[1])
-    out, _ = assign(module, values)(nodes(x), plane(x, atoms(*x.shape[1:]), size))
-    yield "out", image(out, x), case["out"]
+    module, values, window = fsam_of(case, "param/", x.shape[1])
+    assign(module, values)
+
+    def run(size):
+        return {"y": image(module(nodes(x), plane(x, modes_of(x, size), window))[0], x)}
+
+    yield "out", matching(run, planes(x), case["out"])["y"], case["out"]
 
 
 def itm_block_window1(case):
@@ -135,20 +160,23 @@ def window_attention(case):
 def fsat_stack2(case):
     x = case["x"]
     depth = len({name.split(".")[1] for name in case if name.startswith("param/blocks.")})
-    module, values, size = fsam_of(case, "param/FAM_Attention.", x.shape[1])
+    module, values, window = fsam_of(case, "param/FAM_Attention.", x.shape[1])
     stack = FSATStack(x.shape[1], depth, int(case["num_heads"]), module, rngs=nnx.Rngs(0))
     values = prefixed("FAM_Attention", values) | torch_norm("bn", case, "param/bn")
     values |= {"bn.mean": case["param/bn.running_mean"], "bn.var": case["param/bn.running_var"]}
     for k in range(depth):
         values |= prefixed(f"blocks.{k}", block_values(case, f"param/blocks.{k}."))
     assign(stack, values)
-    site = plane(x, atoms(*x.shape[1:]), size)
-    y = x
-    for block in stack.blocks:  # between a block and what follows the reference reads its memory in another way
-        t, _ = block(tokens(y), site)
-        y, _ = stack.join(nodes(np.asarray(t).reshape(x.shape)), site)
-        y = image(y, x)
-    yield "out", y, case["out"]
+
+    def run(size):
+        site, y = plane(x, modes_of(x, size), window), x
+        for block in stack.blocks:  # between a block and what follows the reference reads its memory in another way
+            t, _ = block(tokens(y), site)
+            y, _ = stack.join(nodes(np.asarray(t).reshape(x.shape)), site)
+            y = image(y, x)
+        return {"y": y}
+
+    yield "out", matching(run, planes(x), case["out"])["y"], case["out"]
 
 
 def graph_spectral_gate_independent(case):
