@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
-from fusion_jax.nn.gradient_operators import PAIRS, Filtered, Selection, check_resolution
+from fusion_jax.nn.gradient_operators import Filtered, Selection, check_resolution
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.records import EVALUATION, Info
+from fusion_jax.structures.base import Structure
 
 
 class DFYP(Encoder):
@@ -50,12 +51,13 @@ class DFYP(Encoder):
         self.filtered = Filtered(in_dim, selection, resolution, reduction, rngs=rngs)
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
         self.needs = ("graph",)  # of the instance: it reads edges, and yet brings nothing to who lacks the modality
-        self.structures = (PAIRS,)
+        self.structures = (Structure("two_hop"),)
 
     def _filter(self, x, graph, present):
         there = jnp.ones(x.shape[0], bool) if present is None else present
         there = there if graph.present is None else there & graph.present
-        return self.filtered(zero_absent(x, there)[:, None], there[:, None], graph)
+        pairs = graph.structure(self.structures[0])
+        return self.filtered(zero_absent(x, there)[:, None], there[:, None], graph, pairs)
 
     def attention(self, x, graph, present, context):
         """The gates [G, 1, d] and the operators [G, K] of every graph."""

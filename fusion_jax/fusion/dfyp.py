@@ -15,7 +15,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.nn.gradient_operators import PAIRS, Filtered, Selection, check_resolution
+from fusion_jax.nn.gradient_operators import Filtered, Selection, check_resolution
 from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.nn.neighbour_mean import NeighbourLinear
@@ -23,6 +23,7 @@ from fusion_jax.nn.norm import MaskedBatchNorm, layer_norm
 from fusion_jax.nn.presence import reached, reached_in_graph
 from fusion_jax.nn.within_graph import blocks
 from fusion_jax.records import Array, Attention, Fused, Info
+from fusion_jax.structures.base import Structure
 from fusion_jax.zoo import nearest
 
 TOKENS = ("nodes", "modalities")
@@ -203,7 +204,7 @@ class DFYP(Fusion):
         if min(depth, heads, 1 if head_dim is None else head_dim) < 1:
             raise ValueError(f"fusion 'dfyp': depth={depth}, heads={heads}, head_dim={head_dim}; expected >= 1")
         head_dim = max(2 * dim // heads, 1) if head_dim is None else head_dim
-        self.structures = (PAIRS,)
+        self.structures = (Structure("two_hop"),)
         self.filtered = Filtered(modalities * dim, selection, resolution, reduction, rngs=rngs)
         self.local_branch = LocalBranch(modalities * dim, dim, rate=rate, rngs=rngs)
         size = dict(depth=depth, heads=heads, head_dim=head_dim, rate=global_rate)
@@ -217,7 +218,7 @@ class DFYP(Fusion):
 
     def nodes(self, x, mask, graph, context):
         local_key, global_key = split_key(context.key, 2)
-        x, blended, shown = self.filtered(x, mask, graph)
+        x, blended, shown = self.filtered(x, mask, graph, graph.structure(self.structures[0]))
         present, flat = mask.any(1), x.reshape(x.shape[0], -1)
         near = self.local_branch(blended.reshape(flat.shape), present, graph, key=local_key)
         if self.over == "nodes":

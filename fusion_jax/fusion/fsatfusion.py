@@ -14,6 +14,7 @@ from fusion_jax.nn.neighbour_mean import NeighbourLinear
 from fusion_jax.nn.norm import MaskedBatchNorm
 from fusion_jax.nn.presence import reached_in_graph
 from fusion_jax.records import Fused, Info
+from fusion_jax.structures.base import Structure
 
 
 class FSATFusion(Fusion):
@@ -77,7 +78,7 @@ class FSATFusion(Fusion):
             raise ValueError(f"fusion 'fsatfusion': blocks={blocks}; expected an integer >= 1")
         given = Settings(heads, reduction, frequencies, coefficients, window, second_ring)
         self.settings = given.checked("fusion 'fsatfusion'", dim)
-        self.structures = self.settings.structures
+        self.structures = tuple(Structure(*wanted) for wanted in self.settings.wanted)
         self.first = NeighbourLinear(modalities * (dim + 1), dim, rngs=rngs)
         self.second = NeighbourLinear(dim, dim, use_bias=False, rngs=rngs)  # the batch norm takes any away
         self.norm = MaskedBatchNorm(dim, rngs=rngs)
@@ -88,7 +89,7 @@ class FSATFusion(Fusion):
         joined = jnp.concatenate([x.reshape(x.shape[0], -1), mask.astype(x.dtype)], -1)
         h = self.second(jax.nn.relu(self.first(joined, graph, present)), graph, present)
         h = jax.nn.relu(self.norm(h, present, training=training))
-        site = site_of(graph, present, self.settings)
+        site = site_of(graph, present, self.settings, self.structures)
         h, gates, weights = self.stack(h, site, training=training)
         return Fused(h, attention=shown_of(site, gates, weights))
 

@@ -11,6 +11,7 @@ from fusion_jax.layers.base import GraphLayer
 from fusion_jax.nn.fsat import FSATStack, Settings, shown_of, site_of
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.records import EVALUATION, Info
+from fusion_jax.structures.base import Structure
 
 
 class FSATFusion(GraphLayer):
@@ -52,7 +53,7 @@ class FSATFusion(GraphLayer):
         out = dim if out is None else out
         given = Settings(heads, reduction, frequencies, coefficients, window, second_ring)
         self.settings = given.checked("graph layer 'fsatfusion'", out)
-        self.structures = self.settings.structures
+        self.structures = tuple(Structure(*wanted) for wanted in self.settings.wanted)
         self.project = nnx.Linear(dim, out, rngs=rngs) if out != dim else None
         self.stack = FSATStack.of(out, 1, self.settings, rngs=rngs)
 
@@ -62,7 +63,7 @@ class FSATFusion(GraphLayer):
         there = there if graph.present is None else there & graph.present
         x = zero_absent(x, there)
         h = x if self.project is None else self.project(x)
-        return h, site_of(graph, there, self.settings)
+        return h, site_of(graph, there, self.settings, self.structures)
 
     def attention(self, x, graph, present, context):
         """The spectral gates [G, 1, D] and the weights [E', 1, H] on the edges of `graph.looped`, in evaluation."""

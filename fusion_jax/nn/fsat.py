@@ -21,7 +21,6 @@ from fusion_jax.nn.presence import sending, zero_absent
 from fusion_jax.nn.rings import one_hop, ring_mean, two_hop
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.records import Array, Attention
-from fusion_jax.structures.base import Structure
 from fusion_jax.zoo import nearest
 
 WINDOWS = ("neighbours", "self")
@@ -65,9 +64,10 @@ class Settings(NamedTuple):
         return self._replace(frequencies=chosen)
 
     @property
-    def structures(self) -> tuple[Structure, ...]:
-        pairs = (Structure("two_hop"),) if self.second_ring == "pairs" else ()
-        return Structure("eigenvectors", {"k": max(self.frequencies) + 1}), *pairs
+    def wanted(self) -> tuple[tuple[str, dict], ...]:
+        """Names and options of the structures that `site_of` is given, in order."""
+        pairs = (("two_hop", {}),) if self.second_ring == "pairs" else ()
+        return ("eigenvectors", {"k": max(self.frequencies) + 1}), *pairs
 
 
 def columns(dim: int, frequencies: Sequence[int]) -> tuple[int, ...]:
@@ -94,9 +94,9 @@ class Site(NamedTuple):
     edges: Graph | None
 
 
-def site_of(graph: Graph, present: Array, settings: Settings) -> Site:
-    """The site of a graph with the structures of the settings."""
-    spectrum, *pairs = (graph.structure(s) for s in settings.structures)
+def site_of(graph: Graph, present: Array, settings: Settings, structures: Sequence) -> Site:
+    """The site of a graph for which the structures were made that the settings want."""
+    spectrum, *pairs = (graph.structure(s) for s in structures)
     near = one_hop(graph)
 
     def around(d):

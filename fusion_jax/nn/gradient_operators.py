@@ -16,17 +16,15 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.pooling import at_nodes, pool_max, pool_mean
-from fusion_jax.nn.rings import Ring, one_hop, two_hop
+from fusion_jax.nn.rings import Pairs, Ring, one_hop, two_hop
 from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_sum
 from fusion_jax.records import Array, Attention
-from fusion_jax.structures.base import Structure
 from fusion_jax.zoo import nearest
 
 KERNELS = {"sobel": (2.0, 1.0), "scharr": (10.0, 3.0)}  # of a neighbour on an axis and one on a diagonal
 OPERATORS = ("sobel", "scharr", "learnable")
 RESOLUTIONS = {"coarse": (pool_max, 16), "fine": (pool_mean, 8)}  # how to pool, and the reduction
 SELECTIONS = ("table", "gate")
-PAIRS = Structure("two_hop")
 
 
 class ChannelAttention(nnx.Module):
@@ -190,10 +188,10 @@ class Filtered(nnx.Module):
         self.operators = Operators(channels, selection, rngs=rngs)
         self.weight = nnx.Param(jnp.float32(0.5))
 
-    def __call__(self, x: Array, mask: Array, graph: Graph) -> tuple[Array, Array, tuple[Attention, ...]]:
-        """x [N, M, D], mask bool [N, M] -> x gated, the blend of it, and what to look at."""
+    def __call__(self, x: Array, mask: Array, graph: Graph, pairs: Pairs) -> tuple[Array, Array, tuple[Attention, ...]]:
+        """x [N, M, D], mask bool [N, M], the structure `two_hop` of the graph -> x gated, the blend of it, and what to look at."""
         x, gates, s = self.attention(x, mask, graph)
-        rings = one_hop(graph), two_hop(graph.structure(PAIRS), graph)
+        rings = one_hop(graph), two_hop(pairs, graph)
         near, far = (squared_differences(x, mask, ring) for ring in rings)
         shares = self.operators.shares(s)
         response = self.operators.routed([operator(near, far) for operator in self.operators.operators], shares, graph)

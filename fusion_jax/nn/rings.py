@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.segment import propagate
 from fusion_jax.records import Array
-from fusion_jax.structures.two_hop import Pairs
+
+
+class Pairs(Protocol):
+    """What is read of the record of the structure `two_hop`."""
+
+    senders: Array
+    receivers: Array
+    row_ptr: Array
+    by_sender: Array
+    sender_ptr: Array
+    valid: Array
+
 
 Ring = tuple[Graph, Array]  # an edge set and bool [E], the edges of it that count
 

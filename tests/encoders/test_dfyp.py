@@ -26,7 +26,9 @@ def features():
 
 def test_it_is_the_fusions_first_part_and_a_linear_map():
     encoder, x = net(), features()
-    _, blended, _ = encoder.filtered(x[:, None], jnp.ones((6, 1), bool), line(encoder))
+    _, blended, _ = encoder.filtered(
+        x[:, None], jnp.ones((6, 1), bool), line(encoder), line(encoder).structure(encoder.structures[0])
+    )
     np.testing.assert_allclose(encoder(x, line(encoder)), encoder.linear(blended[:, 0]), rtol=1e-13)
 
 

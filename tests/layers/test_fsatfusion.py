@@ -24,7 +24,9 @@ def path(layer):
 def test_it_is_one_step_of_the_stack():
     layer, x = net(6, 8), jnp.asarray(np.random.default_rng(0).normal(size=(6, 6)))
     graph = path(layer)
-    y, gates, weights = layer.stack(layer.project(x), site_of(graph, jnp.ones(6, bool), layer.settings))
+    y, gates, weights = layer.stack(
+        layer.project(x), site_of(graph, jnp.ones(6, bool), layer.settings, layer.structures)
+    )
     np.testing.assert_array_equal(layer(x, graph), y)
     said = layer.attention(x, graph, None, Context())
     np.testing.assert_array_equal(said[0].weights[:, 0], gates[0])

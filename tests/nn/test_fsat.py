@@ -34,7 +34,8 @@ def stack(blocks=2, seed=0, **options):
 def site(graph, present=None, **options):
     own = settings(**options)
     there = jnp.ones(graph.num_nodes, bool) if present is None else jnp.asarray(present)
-    return site_of(derive([graph], own.structures)[0], there, own)
+    structures = tuple(Structure(*wanted) for wanted in own.wanted)
+    return site_of(derive([graph], structures)[0], there, own, structures)
 
 
 def features(n, seed=0):

@@ -9,7 +9,6 @@ from flax import nnx
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.gradient_operators import (
     OPERATORS,
-    PAIRS,
     ChannelAttention,
     Filtered,
     Operator,
@@ -19,10 +18,11 @@ from fusion_jax.nn.gradient_operators import (
     squared_differences,
 )
 from fusion_jax.nn.rings import one_hop, two_hop
-from fusion_jax.structures.base import derive
+from fusion_jax.structures.base import Structure, derive
 from tests import helpers
 
 M, D = 2, 3
+PAIRS = Structure("two_hop")
 
 
 def derived(graph):
@@ -123,8 +123,8 @@ def filtered(select="table", operator="learnable", table=()):
 def test_an_empty_table_is_the_default_everywhere():
     graph, x = batch(), features()
     for name in OPERATORS:
-        _, plain, said = filtered(operator=name)(x, everybody(), graph)
-        _, other, _ = filtered(operator=name, table=(name, name))(x, everybody(), graph)
+        _, plain, said = filtered(operator=name)(x, everybody(), graph, graph.structure(PAIRS))
+        _, other, _ = filtered(operator=name, table=(name, name))(x, everybody(), graph, graph.structure(PAIRS))
         np.testing.assert_array_equal(plain, other)
         np.testing.assert_array_equal([a.weights for a in said if a.name == "operators"], np.ones((1, 2, 1)))
 
@@ -132,20 +132,20 @@ def test_an_empty_table_is_the_default_everywhere():
 def test_a_table_gives_each_graph_its_operator():
     """The second graph is not in it and has the default."""
     graph, x = batch(), features()
-    _, both, _ = filtered(operator="scharr", table=("sobel",))(x, everybody(), graph)
-    _, sobel, _ = filtered(operator="sobel")(x, everybody(), graph)
-    _, scharr, _ = filtered(operator="scharr")(x, everybody(), graph)
+    _, both, _ = filtered(operator="scharr", table=("sobel",))(x, everybody(), graph, graph.structure(PAIRS))
+    _, sobel, _ = filtered(operator="sobel")(x, everybody(), graph, graph.structure(PAIRS))
+    _, scharr, _ = filtered(operator="scharr")(x, everybody(), graph, graph.structure(PAIRS))
     np.testing.assert_array_equal(both[:6], sobel[:6])
     np.testing.assert_array_equal(both[6:], scharr[6:])
     assert np.abs(sobel - scharr)[:3].max() > 0.1
     with pytest.raises(ValueError, match="table has 3 operators, the batch has 2 graphs"):
-        filtered(table=("sobel",) * 3)(x, everybody(), graph)
+        filtered(table=("sobel",) * 3)(x, everybody(), graph, graph.structure(PAIRS))
 
 
 def test_a_gate_without_weights_is_the_mean_of_the_operators():
     module, graph, x = filtered(select="gate"), batch(), features()
     module.operators.gate.kernel.set_value(jnp.zeros((M * D, 3)))
-    gated, blended, said = module(x, everybody(), graph)
+    gated, blended, said = module(x, everybody(), graph, graph.structure(PAIRS))
     near, far = squares(gated, everybody(), graph)
     response = sum(operator(near, far) for operator in module.operators.operators) / 3
     np.testing.assert_allclose(blended, (response + gated) / 2, rtol=1e-12)
@@ -157,7 +157,7 @@ def test_the_weight_of_the_blend_is_free():
     module, graph, x, found = filtered(), batch(), features(), {}
     for weight in (0.0, 1.0, 2.0):
         module.weight.set_value(jnp.asarray(weight))
-        gated, found[weight], _ = module(x, everybody(), graph)
+        gated, found[weight], _ = module(x, everybody(), graph, graph.structure(PAIRS))
     np.testing.assert_array_equal(found[0.0], gated)
     np.testing.assert_allclose(found[2.0], 2 * found[1.0] - gated, rtol=1e-12)
     np.testing.assert_array_equal(blend(x, 2 * x, 0.5), 1.5 * x)
@@ -166,7 +166,7 @@ def test_the_weight_of_the_blend_is_free():
 def test_what_is_missing_stays_0():
     mask = everybody().at[jnp.array([0, 7]), jnp.array([0, 1])].set(False)
     x = jnp.where(mask[..., None], features(), 0)
-    gated, blended, _ = filtered()(x, mask, batch())
+    gated, blended, _ = filtered()(x, mask, batch(), batch().structure(PAIRS))
     assert not np.asarray(gated)[~np.asarray(mask)].any() and not np.asarray(blended)[~np.asarray(mask)].any()
 
 

@@ -11,7 +11,6 @@ from flax import nnx
 from fusion_jax.fusion.dfyp import DFYP, Transformer
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.gradient_operators import (
-    PAIRS,
     ChannelAttention,
     Operator,
     Operators,
@@ -20,7 +19,7 @@ from fusion_jax.nn.gradient_operators import (
     squared_differences,
 )
 from fusion_jax.nn.rings import one_hop, two_hop
-from fusion_jax.structures.base import derive
+from fusion_jax.structures.base import Structure, derive
 from tests.golden_options import matching
 from tests.helpers import assign
 from tests.torch_names import torch_linear, torch_norm
@@ -29,6 +28,7 @@ TABLES = (
     {2009: "scharr", 2011: "sobel"},
     {2009: "scharr", 2010: "scharr", 2013: "scharr", 2011: "sobel", 2015: "sobel"},
 )
+PAIRS = Structure("two_hop")
 GREY = np.array([0.299, 0.587, 0.114])
 
 
