@@ -189,7 +189,11 @@ class Filtered(nnx.Module):
         self.weight = nnx.Param(jnp.float32(0.5))
 
     def __call__(self, x: Array, mask: Array, graph: Graph, pairs: Pairs) -> tuple[Array, Array, tuple[Attention, ...]]:
-        """x [N, M, D], mask bool [N, M], the structure `two_hop` of the graph -> x gated, the blend of it, and what to look at."""
+        """x [N, M, D], mask bool [N, M] -> x gated, the blend of it, and what to look at.
+
+        Args:
+            pairs: the structure `two_hop` of the graph.
+        """
         x, gates, s = self.attention(x, mask, graph)
         rings = one_hop(graph), two_hop(pairs, graph)
         near, far = (squared_differences(x, mask, ring) for ring in rings)
