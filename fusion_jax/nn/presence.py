@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
@@ -35,3 +36,10 @@ def reached_by_weight(present: Array, graph: Graph) -> Array:
     """`reached` for sums over weighted edges: an edge of weight 0 carries nothing."""
     weight = graph.edges.get("weight")
     return reached(present, graph, None if weight is None else weight != 0)
+
+
+def reached_in_graph(present: Array, graph: Graph) -> Array:
+    """bool [N]: the nodes of graphs in which somebody was `present` bool [N], of a mechanism that takes means there."""
+    some = jax.ops.segment_max(present.astype(jnp.int32), graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
+    heard = some[graph.graph_ids] > 0
+    return heard if graph.present is None else heard & graph.present

@@ -24,20 +24,25 @@ class Pairs:
     Attributes:
         senders, receivers: int32 [E2]; N where `valid` is false, behind all others.
         row_ptr: int32 [N + 1]; the pairs that node i receives are row_ptr[i]:row_ptr[i + 1].
+        by_sender: int32 [E2]; the pair ids sorted by sender, then receiver (the reverse order, for gradients).
+        sender_ptr: int32 [N + 1]; row pointers of that reverse order.
         valid: bool [E2].
     """
 
     senders: Array
     receivers: Array
     row_ptr: Array
+    by_sender: Array
+    sender_ptr: Array
     valid: Array
 
     def permuted(self, order: Array) -> Pairs:
         senders, receivers = moved(self.senders, order), moved(self.receivers, order)
         place = jnp.lexsort((senders, receivers))
-        count = jnp.diff(self.row_ptr)[order]
-        pointers = jnp.concatenate([self.row_ptr[:1], jnp.cumsum(count)]).astype(self.row_ptr.dtype)
-        return Pairs(senders[place], receivers[place], pointers, self.valid)
+        senders, receivers = senders[place], receivers[place]
+        by_sender = jnp.lexsort((receivers, senders)).astype(self.by_sender.dtype)
+        pointers = _reordered(self.row_ptr, order), _reordered(self.sender_ptr, order)
+        return Pairs(senders, receivers, pointers[0], by_sender, pointers[1], self.valid)
 
     def report(self) -> dict[str, float]:
         count = np.diff(np.asarray(self.row_ptr))
@@ -97,12 +102,17 @@ def _paths(edges: Edges) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield two.indices.astype(np.int64), np.repeat(rows, np.diff(two.indptr))
 
 
+def _reordered(pointers: Array, order: Array) -> Array:
+    """Row pointers of the rows in another order."""
+    counts = jnp.diff(pointers)[order]
+    return jnp.concatenate([pointers[:1], jnp.cumsum(counts)]).astype(pointers.dtype)
+
+
 def _record(n: int, senders: np.ndarray, receivers: np.ndarray, room: int) -> Pairs:
-    more = np.full(room - len(senders), n)
-    count = np.bincount(receivers, minlength=n)
-    return Pairs(
-        jnp.asarray(np.append(senders, more), jnp.int32),
-        jnp.asarray(np.append(receivers, more), jnp.int32),
-        jnp.asarray(np.concatenate([[0], np.cumsum(count)]), jnp.int32),
-        jnp.asarray(np.arange(room) < len(senders)),
-    )
+    def pointers(ids):
+        return np.concatenate([[0], np.cumsum(np.bincount(ids, minlength=n))])
+
+    ends = (np.append(ids, np.full(room - len(ids), n)) for ids in (senders, receivers))
+    order = np.append(np.lexsort((receivers, senders)), np.arange(len(senders), room))
+    held = (*ends, pointers(receivers), order, pointers(senders))
+    return Pairs(*(jnp.asarray(a, jnp.int32) for a in held), jnp.asarray(np.arange(room) < len(senders)))
