@@ -37,6 +37,19 @@ def layer_norm(dim: int, *, rngs: nnx.Rngs, epsilon: float = 1e-5) -> LayerNorm:
     return LayerNorm(dim, epsilon=epsilon, rngs=rngs)
 
 
+class RMSNorm(nnx.Module):
+    """y = x / sqrt(mean of x^2 + eps) * scale over the last axis (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, dim: int, *, epsilon: float = 1e-6):
+        self.scale = nnx.Param(jnp.ones(dim, jnp.float32))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)  # no statistics in halves
+        normed = wide * jax.lax.rsqrt((wide**2).mean(-1, keepdims=True) + self.epsilon)
+        return normed.astype(x.dtype) * self.scale[...]
+
+
 class MaskedBatchNorm(nnx.Module):
     """y = (x - mean) / sqrt(var + eps) * scale + bias, statistics over the rows where `mask` is true.
 

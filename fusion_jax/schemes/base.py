@@ -97,9 +97,14 @@ class Scheme:
     """Changes how a model is trained. The scheme itself, without a subclass, changes nothing.
 
     A subclass defines `info`, keyword options in `__init__`, and any of the hooks below.
+
+    Attributes:
+        info: the entry in the catalogue.
+        fusions: names of the fusions that it trains, where it does not train any; others are refused by `build`.
     """
 
     info: ClassVar[Info]
+    fusions: ClassVar[tuple[str, ...]] = ()
 
     def transform(self, batch: Batch, key: Array) -> Batch:
         """What a training step sees instead of `batch`; evaluation always sees the batch itself."""
