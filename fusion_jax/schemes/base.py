@@ -93,9 +93,14 @@ class Scheme:
     """Changes how a model is trained. The scheme itself, without a subclass, changes nothing.
 
     A subclass defines `info`, keyword options in `__init__`, and any of the hooks below.
+
+    Attributes:
+        info: the entry in the catalogue.
+        checked_with: {config key: value} of a scheme that does not fit every model, for the models its checks train.
     """
 
     info: ClassVar[Info]
+    checked_with: ClassVar[Mapping[str, str]] = {}
 
     def transform(self, batch: Batch, key: Array) -> Batch:
         """What a training step sees instead of `batch`; evaluation always sees the batch itself."""
