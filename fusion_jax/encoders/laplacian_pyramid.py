@@ -1,7 +1,7 @@
 """Features as a smooth band and sharpened detail bands of the modality's own graph, the input side of HFF-Net.
 
-Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code VinyehShaw/HFF
-at 7871d30; golden `hff-net`.
+Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code
+VinyehShaw/HFF at 7871d30; golden `hff-net`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from flax import nnx
 
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.learned_laplacian import PULL, LearnedLaplacian
-from fusion_jax.nn.presence import zero_absent
+from fusion_jax.nn.presence import reached_by_weight, zero_absent
 from fusion_jax.nn.pyramid import laplacian, pyramid
 from fusion_jax.records import EVALUATION, Info
 
@@ -19,14 +19,14 @@ from fusion_jax.records import EVALUATION, Info
 class LaplacianPyramid(Encoder):
     """y = V [low_K; a_1; ...; a_K] + c, a_k = high_k - (L high_k) W, bands of z = U x + b (`nn.pyramid`).
 
-    W [D, D] is all ones at the start, and the loss "laplacian" pulls it back there with pull * sum (W - 1)^2. The scheme
-    `hff_net` resets what it has learned on the weights that matter. Nodes that lack the modality are not in its graph.
+    W [D, D] is all ones at the start, and the loss "laplacian" pulls it back there with pull * sum (W - 1)^2. The
+    scheme `hff_net` resets what it has learned on the weights that matter. Nodes that lack the modality send nothing.
 
     Args:
-        levels: K; 0 for y = V z + c.
+        levels: K.
         pull: weight of the loss.
     Raises:
-        ValueError: levels or pull below 0.
+        ValueError: levels below 1, pull below 0.
     """
 
     info = Info(
@@ -39,11 +39,11 @@ class LaplacianPyramid(Encoder):
     )
 
     def __init__(self, in_dim: int, dim: int, *, levels: int = 4, pull: float = PULL, rngs: nnx.Rngs):
-        for name, value in (("levels", levels), ("pull", pull)):
-            if value < 0:
-                raise ValueError(f"encoder 'laplacian_pyramid': {name}={value}; expected at least 0")
+        for name, value, least in (("levels", levels, 1), ("pull", pull, 0)):
+            if value < least:
+                raise ValueError(f"encoder 'laplacian_pyramid': {name}={value}; expected at least {least}")
         self.project = nnx.Linear(in_dim, dim, rngs=rngs)
-        self.alc = LearnedLaplacian(dim) if levels else None
+        self.alc = LearnedLaplacian(dim)
         self.out = nnx.Linear((levels + 1) * dim, dim, rngs=rngs)
         self.levels, self.pull = levels, pull
 
@@ -51,12 +51,13 @@ class LaplacianPyramid(Encoder):
         del context
         z = self.project(zero_absent(x, present))
         low, high = pyramid(z, graph, self.levels, present)
-        if not high:
-            return self.out(low)
         bands = jnp.stack(high, 1)  # [N, K, D]
         bands = self.alc(bands, -laplacian(bands, graph, present)[..., None, :])
         return self.out(jnp.concatenate([low, bands.reshape(len(x), -1)], -1))
 
+    def reached(self, present, graph):
+        return reached_by_weight(present, graph)
+
     def losses(self, x, present, context):
         del x, present, context
-        return {} if self.alc is None else {"laplacian": self.pull * self.alc.distance()}
+        return {"laplacian": self.pull * self.alc.distance()}

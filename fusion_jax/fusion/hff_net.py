@@ -1,7 +1,7 @@
 """A smooth and a detailed branch, each gated in its frequency bands, exchange what they see and predict together.
 
-Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code VinyehShaw/HFF
-at 7871d30; golden `hff-net`. Wavelet bands and spectra of images are bands of the graph's Laplacian here.
+Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code
+VinyehShaw/HFF at 7871d30; golden `hff-net`. Wavelet bands and spectra of images are bands of the graph's Laplacian here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def at_unit_scale(r: Array, mask: Array, graph: Graph, epsilon: float = 1e-6) ->
     parts = square, mask.sum(1, keepdims=True).astype(r.dtype)
     square, count = (pool_mean(part, mask.any(1), graph) for part in parts)
     mean = square[:, 0] / jnp.maximum(count[:, 0], 1)
-    return r * jax.lax.rsqrt(at_nodes(mean, graph, len(r)) + epsilon)[..., None, None]
+    return r * jax.lax.rsqrt(at_nodes(mean, graph, len(r)) + epsilon)[:, None, None, None]
 
 
 class HFFNet(Fusion):
@@ -133,6 +133,7 @@ class HFFNet(Fusion):
         """The gated sum of the bands of s, [N, M, D], and the gates [N, M, B, D]."""
         low, high = pyramid(s, graph, self.levels, mask)
         r = jnp.stack([low, *high], 2)
+        r = jnp.where(mask[:, :, None, None], r, 0)
         if self.normalise:
             r = at_unit_scale(r, mask, graph)
         gates = fdca(r, mask, graph, around(graph, mask.any(1)), key=key)

@@ -18,8 +18,9 @@ def laplacian(x: Array, graph: Graph, present: Array | None = None) -> Array:
 
     Args:
         x: [N, ...]; with `present` [N, M] it is [N, M, ...], and modality m is on the edge set `graph.view(m)`.
-        present: bool [N] or [N, M], who has something in x: the others are neither senders nor counted in D, and
-            their rows are 0, so that a modality sees the subgraph of the nodes that have it. None: everybody.
+        present: bool [N] or [N, M], who has something in x: the others are neither senders nor counted in D, so that
+            a modality's nodes get what they would get in the subgraph of those that have it. The others still receive,
+            as in a graph layer. None: everybody.
     """
     if present is None:
         present = jnp.ones(x.shape[:1], bool)
@@ -33,21 +34,20 @@ def _one(x: Array, graph: Graph, present: Array) -> Array:
     """Presence stands in the right-hand sides, so that one sparse product serves all modalities of an edge set."""
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(x.dtype)
     total = propagate(present.astype(x.dtype), graph, weight)
-    joined = present & (total > 0)
-    scale = jnp.where(joined, jax.lax.rsqrt(jnp.where(joined, total, 1)), 0)
+    scale = jnp.where(total > 0, jax.lax.rsqrt(jnp.where(total > 0, total, 1)), 0)
 
     def along(a: Array) -> Array:
         return a.reshape(*a.shape, *[1] * (x.ndim - a.ndim))
 
-    x = jnp.where(along(joined), x, 0)
+    x = jnp.where(along(present & (total > 0)), x, 0)
     return x - along(scale) * propagate(along(scale) * x, graph, weight)
 
 
 def pyramid(x: Array, graph: Graph | None, levels: int, present: Array | None = None) -> tuple[Array, list[Array]]:
     """low_K and [high_1, ..., high_K], each as x: low_0 = x, high_(k+1) = (L/2) low_k, low_(k+1) = low_k - high_(k+1).
 
-    Nothing is thinned out, and x = low_K + sum_k high_k. A node that is isolated or absent has low = x and high = 0; so
-    has everybody without a graph.
+    Nothing is thinned out, and x = low_K + sum_k high_k. An isolated node has low = x and high = 0; so has everybody
+    without a graph.
 
     Args:
         x, present: as in `laplacian`.

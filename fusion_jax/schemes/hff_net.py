@@ -1,7 +1,7 @@
 """Learned Laplacians are put back, after a while, where they matter: the Fisher reset of HFF-Net.
 
-Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code VinyehShaw/HFF
-at 7871d30 (`train.py`).
+Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code
+VinyehShaw/HFF at 7871d30 (`train.py`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from fusion_jax.schemes.base import Scheme, Stage, TrainingLoss
 
 
 class HFFNet(Scheme):
-    """After `warmup` epochs, entries of W with a Fisher information above mean + 1 std return to the Laplacian and stay.
+    """After `warmup` epochs, entries of W with a Fisher information above mean + 1 std return to the Laplacian.
 
     W are the weights of every `LearnedLaplacian` of the model (fusion `hff_net`, encoder `laplacian_pyramid`). The
     information is the squared gradient of the training loss, mean over batches in the paper, of which there is one
-    here. What is held has no gradient, and which entries are is stored with the model's variables. Training goes on with
-    the optimiser as it is.
+    here. They stay there and have no gradient; which they are is stored with the model's variables. Training goes on
+    with the optimiser as it is.
 
     Args:
         warmup: epochs before the reset; training of no more epochs has none.
@@ -34,6 +34,8 @@ class HFFNet(Scheme):
         golden="hff-net",
         cost="one gradient",
     )
+
+    checked_with = {"model.fusion.name": "hff_net"}
 
     def __init__(self, *, warmup: int = 40):
         if warmup < 0:
