@@ -1,7 +1,8 @@
 """A smooth and a detailed branch, each gated in its frequency bands, exchange what they see and predict together.
 
 Reference: "Rethinking Brain Tumor Segmentation from the Frequency Domain Perspective", 2025 (HFF-Net); code
-VinyehShaw/HFF at 7871d30; golden `hff-net`. Wavelet bands and spectra of images are bands of the graph's Laplacian here.
+VinyehShaw/HFF at 7871d30; golden `hff-net`. Wavelets and spectra of images are bands of the graph's
+Laplacian here.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class HFFNet(Fusion):
     the model's own; their mean is the prediction of the cell with `model.head="fusion"`.
 
     Losses: "laplacian" = pull * sum (W - 1)^2; "focal" = focal (step + 1) / total * the focal frequency distance of the
-    two heads' predictions (`nn.focal_frequency`), whose spectra are their K + 1 Laplacian bands. The reset of W that the
-    paper does after 40 epochs is the scheme `hff_net`.
+    two heads' predictions (`nn.focal_frequency`), whose spectra are their K + 1 Laplacian bands. The reset of W,
+    in the paper after 40 epochs, is the scheme `hff_net`.
 
     Attention "low gates" and "high gates" [N, K + 1, D, M] are the products of the three gates.
 

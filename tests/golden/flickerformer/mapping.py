@@ -1,8 +1,8 @@
 """Flickerformer: the phase fusion module, the autocorrelation feed-forward, Haar bands and the directional attention.
 
 Images are rows of positions: a stencil is the nine shifts of a 3 x 3 convolution, and a window of attention is a graph
-in which everybody sees everybody. One level of the Haar transform is twice one level of the Laplacian pyramid on a graph
-of pairs, along the columns and along the rows, read off at one pixel of each block.
+in which everybody sees everybody. One level of the Haar transform is twice one level of the Laplacian pyramid on
+graphs of pairs, along the columns and along the rows, read off at one pixel of each block.
 """
 
 import jax.numpy as jnp
