@@ -89,12 +89,15 @@ class Neighbours:
             one of them (0 where a modality is missing); several groups give the union of their graphs.
         metric: "cosine", "correlation" or "euclidean": what is near, see `graphs.knn`.
         mutual: an edge where both choose each other, not where either does.
+        fused: the groups, of one modality each, give one graph by similarity network fusion, see `graphs.fused`;
+            distances are Euclidean.
     """
 
     k: int
     groups: tuple[tuple[str, ...], ...]
     metric: str = "cosine"
     mutual: bool = False
+    fused: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ ER = {"negative": 0, "positive": 1}
 GRADE = {"well differentiated": 1, "intermediate": 2, "poorly differentiated": 3, "unkown": 2}
 
 
-def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
+def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5, snf: bool = False) -> Dataset:
     """Modalities `genes` [76] (log expression) and `clinical` [4]: age in years, oestrogen receptor, grade, size in cm.
 
     The time is in days. Graphs: `knn`, `knn_genes`, `knn_clinical`, and `alone`, which has no edges.
@@ -39,6 +39,7 @@ def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
     Args:
         train, val: shares of the patients with, and of those without the event; the rest is test.
         neighbours: k of the symmetric cosine graphs on standardised features.
+        snf: whether the edge set `snf` is made too, of what the modalities agree on (`graphs.fused`).
     Raises:
         ImportError: scikit-survival is not installed; says how to install it.
         ValueError: its contents are not the known ones.
@@ -60,7 +61,7 @@ def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
     _check(features, event, time)
     n = len(time)
     mask = np.ones((n, len(features)), bool)
-    edges = graphs.neighbour_graphs(features, mask, neighbours)
+    edges = graphs.neighbour_graphs(features, mask, neighbours, fuse=snf)
     edges["alone"] = edge_set(np.zeros(0, int), np.zeros(0, int), n)
     return Dataset(
         name="breast_cancer",
@@ -71,7 +72,7 @@ def load(train: float = 0.6, val: float = 0.2, neighbours: int = 5) -> Dataset:
         splits=splits.fractions(event, train, val),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         default_graph="knn",
-        made=graphs.neighbour_recipes(features, neighbours),
+        made=graphs.neighbour_recipes(features, neighbours, fuse=snf),
     )
 
 

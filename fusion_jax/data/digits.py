@@ -27,7 +27,11 @@ SUMMARY = Summary(
 
 
 def load(
-    train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 10, missing: float = 0.0
+    train_per_class: int = 2,
+    val_per_class: int | None = None,
+    neighbours: int = 10,
+    missing: float = 0.0,
+    snf: bool = False,
 ) -> Dataset:
     """Views `pixels` [64], `fourier` [40], `gradients` [32], `profiles` [16]; graphs `knn` on all, `knn_<view>`.
 
@@ -35,6 +39,7 @@ def load(
         train_per_class, val_per_class: labels a class for training and for validation (None: as many); the rest is
             test.
         neighbours: k of the symmetric cosine graph on the standardised concatenation.
+        snf: whether the edge set `snf` is made too, of what the modalities agree on (`graphs.fused`).
         missing: in [0, 1), probability that an image lacks a view, the same ones at every load; every image keeps at
             least one, and the graph is made from what is there.
     Raises:
@@ -61,13 +66,13 @@ def load(
         name="digits",
         features=features,
         mask=mask,
-        graphs=graphs.neighbour_graphs(features, mask, neighbours),
+        graphs=graphs.neighbour_graphs(features, mask, neighbours, fuse=snf),
         target=Target("classes", labels=labels, num_outputs=10),
         splits=splits.per_class(labels, train_per_class, val_per_class),
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(str(c) for c in range(10)),
         default_graph="knn",
-        made=graphs.neighbour_recipes(features, neighbours),
+        made=graphs.neighbour_recipes(features, neighbours, fuse=snf),
     )
 
 

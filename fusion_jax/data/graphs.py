@@ -15,9 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from fusion_jax.arrays import spread
+from fusion_jax.data import snf
 from fusion_jax.data.base import METRICS, Neighbours, edge_set
 
 _ALL = slice(None)
+TINY = np.finfo(float).tiny
 _ONE_THREAD = threading.Lock()
 
 
@@ -58,26 +60,88 @@ def neighbour_graphs(
     *,
     metric: str = "cosine",
     mutual: bool = False,
+    fuse: bool = False,
 ) -> dict[str, jraph.GraphsTuple]:
     """`knn` on all modalities side by side, and `knn_<modality>` on each, among the nodes that have it.
 
     Args:
         rows: the nodes whose statistics standardise the features.
         metric, mutual: see `knn`.
+        fuse: whether `snf` is made too, see `fused`.
     """
     views, how = standardised(features, mask, rows), dict(metric=metric, mutual=mutual)
     graphs = {"knn": knn(np.concatenate(list(views.values()), axis=1), k, **how)}
     for i, (name, x) in enumerate(views.items()):
         graphs[f"knn_{name}"] = knn(x, k, present=mask[:, i], **how)
-    return graphs
+    return graphs | ({"snf": fused(features, mask, k, rows)} if fuse else {})
 
 
 def neighbour_recipes(
-    modalities: Iterable[str], k: int, *, metric: str = "cosine", mutual: bool = False
+    modalities: Iterable[str], k: int, *, metric: str = "cosine", mutual: bool = False, fuse: bool = False
 ) -> dict[str, Neighbours]:
     """How `neighbour_graphs` makes each of its edge sets, by name."""
     names, how = tuple(modalities), (metric, mutual)
-    return {"knn": Neighbours(k, (names,), *how)} | {f"knn_{m}": Neighbours(k, ((m,),), *how) for m in names}
+    made = {"knn": Neighbours(k, (names,), *how)} | {f"knn_{m}": Neighbours(k, ((m,),), *how) for m in names}
+    return made | ({"snf": fused_recipe(names, k)} if fuse else {})
+
+
+def fused(
+    features: dict[str, np.ndarray], mask: np.ndarray, k: int, rows: slice | np.ndarray = _ALL
+) -> jraph.GraphsTuple:
+    """The edge set of what the modalities agree on: each node's k strongest in the network of `snf`, either way.
+
+    Edge array ``weight`` [E] is the similarity of the network, the largest of it 1.
+
+    Args:
+        rows: the nodes whose statistics standardise the features.
+    Raises:
+        ValueError: k out of range.
+    """
+    there = mask.any(1)
+    return _of_network(_network(standardised(features, mask, rows), mask, there), there, k)
+
+
+def fused_recipe(modalities: Iterable[str], k: int) -> Neighbours:
+    """How `fused` makes its edge set."""
+    return Neighbours(k, tuple((m,) for m in modalities), "euclidean", fused=True)
+
+
+def _network(views: dict[str, np.ndarray], mask: np.ndarray, there: np.ndarray) -> snf.Network:
+    return snf.Network([x[there] for x in views.values()], mask[there])
+
+
+def _of_network(network: snf.Network, there: np.ndarray, k: int) -> jraph.GraphsTuple:
+    ids, near = np.flatnonzero(there), np.round(network.fused.network, 12)
+    n = len(ids)
+    if not 1 <= k < n:
+        raise ValueError(f"fused: k={k}, expected 1 <= k < N = {n}")
+    np.fill_diagonal(near, -np.inf)
+    chosen = np.zeros((n, n), bool)
+    np.put_along_axis(chosen, np.argsort(-near, axis=1, kind="stable")[:, :k], True, axis=1)
+    receivers, senders = np.nonzero((chosen | chosen.T) & (near > 0))
+    weight = (near[receivers, senders] / near.max(initial=TINY)).astype(np.float32)
+    return FromFeatures(*edge_set(ids[senders], ids[receivers], len(there), {"weight": weight}))
+
+
+def _grow_fused(how: Neighbours, views: dict[str, np.ndarray], mask: np.ndarray, seen: np.ndarray):
+    """`grow` of a fused edge set: who arrives receives from the k seen nodes that are nearest after one more step."""
+    there = mask.any(1)
+    here, come = there & seen, np.flatnonzero(there & ~seen)
+    network = _network(views, mask, here)
+    inside = _of_network(network, here, how.k)
+    near = np.round(network.arriving([x[come] for x in views.values()], mask[come]), 12)
+    nearest = np.argsort(-near, axis=1, kind="stable")[:, : how.k]
+    values = np.take_along_axis(near, nearest, 1)
+    kept = values > 0
+    within = network.fused.network - np.diag(np.diag(network.fused.network))
+    weight = (values[kept] / within.max(initial=TINY)).astype(np.float32)
+    after = edge_set(
+        np.concatenate([inside.senders, np.flatnonzero(here)[nearest[kept]]]),
+        np.concatenate([inside.receivers, np.repeat(come, kept.sum(1))]),
+        len(mask),
+        {"weight": np.concatenate([inside.edges["weight"], weight])},
+    )
+    return inside, after
 
 
 def union(graphs: list[jraph.GraphsTuple]) -> jraph.GraphsTuple:
@@ -103,14 +167,18 @@ def grow(
         features, mask: of all N nodes, as `Dataset` holds them.
         seen: bool [N].
     Returns:
-        Two edge sets over all N nodes; edge array ``weight`` as `knn` has it, none where there are several groups.
+        Two edge sets over all N nodes; edge array ``weight`` as `knn` (or `fused`) has it, none where there are
+        several groups that are not fused.
     Raises:
         ValueError: not more than k seen nodes have a group's modalities.
     """
     names = list(features)
     used = {m: features[m] for m in names if any(m in group for group in how.groups)}
     dense = {m: x.toarray() if sp.issparse(x) else x for m, x in used.items()}
-    views = standardised(dense, mask[:, [names.index(m) for m in dense]], seen)
+    columns = mask[:, [names.index(m) for m in dense]]
+    views = standardised(dense, columns, seen)
+    if how.fused:
+        return _grow_fused(how, views, columns, seen)
     before, after = [], []
     for group in how.groups:
         x = np.concatenate([views[m] for m in group], axis=1)

@@ -32,13 +32,14 @@ SUMMARY = Summary(
 )
 
 
-def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 5) -> Dataset:
+def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours: int = 5, snf: bool = False) -> Dataset:
     """Views `margin`, `shape`, `texture` [64 each]; graphs `knn`, one `knn_<view>` a view, and their union.
 
     Args:
         train_per_class, val_per_class: labels a class (of 16) for training and for validation (None: as many); the
             rest is test.
         neighbours: k of the symmetric cosine graphs on standardised features.
+        snf: whether the edge set `snf` is made too, of what the modalities agree on (`graphs.fused`).
     """
     from scipy.io import loadmat
 
@@ -49,7 +50,7 @@ def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours:
     # Texture of leaf 0 is the mean over the other leaves of its species: filled in with the label's help.
     mask[0, VIEWS.index("texture")] = False
     features["texture"][0] = 0
-    knn = graphs.neighbour_graphs(features, mask, neighbours)
+    knn = graphs.neighbour_graphs(features, mask, neighbours, fuse=snf)
     knn["knn_union"] = graphs.union([knn[f"knn_{view}"] for view in VIEWS])
     return Dataset(
         name="leaves100",
@@ -61,6 +62,6 @@ def load(train_per_class: int = 2, val_per_class: int | None = None, neighbours:
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=tuple(f"species {c}" for c in range(1, 101)),
         default_graph="knn",
-        made=graphs.neighbour_recipes(VIEWS, neighbours)
+        made=graphs.neighbour_recipes(VIEWS, neighbours, fuse=snf)
         | {"knn_union": Neighbours(neighbours, tuple((view,) for view in VIEWS))},
     )

@@ -43,7 +43,7 @@ SUMMARY = Summary(
 _TRAIN = 245  # rows 0..244 are the published training patients, the other 106 the test patients
 
 
-def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
+def load(val_fraction: float = 0.2, neighbours: int = 10, snf: bool = False) -> Dataset:
     """Modalities `mRNA`, `methylation`, `miRNA` [200 each]; rows 0-244 are the published training patients.
 
     Edge sets: `knn` on all features and `knn_<omic>` on one; `mogonet_<omic>` and `mogonet_test_<omic>`, the
@@ -54,6 +54,7 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
     Args:
         val_fraction: share of the training patients (of each class) that validates, drawn per seed.
         neighbours: k of the symmetric cosine graphs, on features standardised with the training patients.
+        snf: whether the edge set `snf` is made too, of what the modalities agree on (`graphs.fused`).
     """
     features = {
         name: np.concatenate([_table(f"{i}_tr.csv"), _table(f"{i}_te.csv")])  # float64 [351, 200]
@@ -61,7 +62,7 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
     }
     labels = np.concatenate([_table("labels_tr.csv"), _table("labels_te.csv")]).astype(np.int32)
     mask = np.ones((len(labels), len(OMICS)), bool)
-    edges = graphs.neighbour_graphs(features, mask, neighbours, slice(_TRAIN))
+    edges = graphs.neighbour_graphs(features, mask, neighbours, slice(_TRAIN), fuse=snf)
     for name, x in features.items():
         edges[f"mogonet_{name}"], edges[f"mogonet_test_{name}"] = mogonet_graphs(name, x)
     return Dataset(
@@ -74,7 +75,7 @@ def load(val_fraction: float = 0.2, neighbours: int = 10) -> Dataset:
         provenance=Provenance(SOURCE, LICENCE, CHECKSUM),
         class_names=("control", "Alzheimer's disease"),
         default_graph="knn",
-        made=graphs.neighbour_recipes(features, neighbours),
+        made=graphs.neighbour_recipes(features, neighbours, fuse=snf),
     )
 
 

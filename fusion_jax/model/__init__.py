@@ -156,6 +156,7 @@ class Model(nnx.Module):
         widths = [encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
+        self.encoded = widths[0]  # the width of embeddings
 
         def make_layer(i: int, rngs: nnx.Rngs) -> nnx.Module:
             options = {**layer.options, **(layer.last if i == layers - 1 else {})}

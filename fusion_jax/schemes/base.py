@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from flax import nnx
 
@@ -39,6 +39,9 @@ class Stage:
         loss: (model, output, target, weight [N], step, key) -> scalar, the training loss; None for the cell's own.
             Labels of rows with weight 0 must not be used. The losses in `output.losses` are added either way, and
             selection uses the cell's loss and score in any case.
+        gradients: (model, gradients, batch, target, weight [N], epoch of the stage, key) -> gradients, what becomes of
+            the parameters' gradients before the optimiser sees them, of the same form; None where they are as they are.
+            `model` is the one they were taken of. What `trains` and `freezes` leave out is 0 in any case.
         remember: (model, batch, target, weight [N]) -> None, sets variables of the model (no `nnx.Param`) that
             evaluation needs from the training rows, after every step; None where there are none.
         trains: parts of the model whose parameters move, as dotted paths ("fusions.0.attention"); () for all.
@@ -66,6 +69,7 @@ class Stage:
     transform: Callable[[Batch, Array], Batch] = unchanged
     forward: Callable[..., Output] = whole_model
     loss: Callable[..., Array] | None = None
+    gradients: Callable[[nnx.Module, Any, Batch, Target, Array, Array, Array], Any] | None = None
     remember: Callable[[nnx.Module, Batch, Target, Array], None] | None = None
     trains: tuple[str, ...] = ()
     freezes: tuple[str, ...] = ()

@@ -101,6 +101,15 @@ def make_epoch(
         )
         return value, nnx.split(model, nnx.Param, ...)[2]
 
+    def changed(grads, state: State, trial: Trial, batch: Batch, target: Target):
+        """The gradients after the stage's `gradients`."""
+        if stage.gradients is None:
+            return grads
+        key = jax.random.fold_in(jax.random.fold_in(trial.key, state.epoch), 3)  # 0 to 2 are those of the loss
+        model = nnx.merge(graphdef, state.params, state.rest, copy=True)
+        epoch = state.epoch - planned.first
+        return stage.gradients(model, grads, batch, target, trial.train_weight, epoch, key)
+
     def remembered(params, rest, trial: Trial, batch: Batch, target: Target):
         """The variables after the stage's `remember`."""
         if stage.remember is None:
@@ -151,6 +160,7 @@ def make_epoch(
             return restricted_to(tree, stage.trains, stage.freezes)
 
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
+        grads = changed(grads, state, trial, batch, target)
         tx = planned.optimizer(trial.numbers)
         updates, opt_state = tx.update(moving(grads), state.opt_state, state.params)
         params = optax.apply_updates(state.params, moving(updates))

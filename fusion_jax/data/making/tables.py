@@ -19,6 +19,7 @@ from fusion_jax.data.making.reading import Table, read
 from fusion_jax.data.making.report import Conversion, count, some
 
 TABLES = ("features", "labels", "edges", "split")  # the other arguments are options
+FUSED = "snf"  # the edge set of what the modalities agree on, made where `graph` names it
 NEIGHBOURS = 10  # k, where nothing says how many
 
 
@@ -74,8 +75,9 @@ def from_tables(
         impute: what fills single missing values, from the training rows of each seed: "mean" or "median"; with "none"
             they are an error.
         directed: edges go from the first column to the second; else both ways.
-        graph: name of the default edge set. "knn" and "knn_<modality>" are made from features; "" is the first of
-            `edges`, "knn" where there are none; "none" for no edge set.
+        graph: name of the default edge set. "knn" and "knn_<modality>" are made from features, and "snf" from all of
+            them by similarity network fusion (`data.snf`; N x N numbers a modality); "" is the first of `edges`, "knn"
+            where there are none; "none" for no edge set.
         k: neighbours in edge sets made from features, which are made where it is given, where `graph` names one, or
             where there are no edges (10 then). In the inductive setting they are made from the nodes that training
             sees, see `graphs.grow`.
@@ -251,7 +253,7 @@ def _given(given: Any, names, nodes: int, directed: bool, header: bool | None, r
 
 def _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report: Conversion):
     """All edge sets, how those made from features are made, and the default one."""
-    own = ["knn", *(f"knn_{m}" for m in x)]
+    own = ["knn", *(f"knn_{m}" for m in x), FUSED]
     known = [*given, *own, "none"]
     if graph not in ("", *known):
         raise ValueError(f"graph={graph!r}{zoo.nearest(graph, known)}; expected one of {', '.join(known)}")
@@ -267,9 +269,11 @@ def _edge_sets(given, x, mask, impute, graph, k, metric, mutual, report: Convers
     filled = all_filled(dense, mask, np.arange(len(mask)), impute)
     how = dict(metric=metric, mutual=mutual)
     try:
-        made = making_graphs.neighbour_graphs(filled, mask, k, **how)
+        made = making_graphs.neighbour_graphs(filled, mask, k, **how, fuse=graph == FUSED)
     except ValueError as error:
         raise ValueError(f"edge sets made from features: {error}") from error
     nearest = f"{'mutual ' if mutual else ''}{k} nearest neighbours by {metric}"
-    report.say(f"graphs {', '.join(own)}: {nearest} on standardised features")
-    return {**given, **made}, making_graphs.neighbour_recipes(x, k, **how), default
+    report.say(f"graphs {', '.join(own[:-1])}: {nearest} on standardised features")
+    if graph == FUSED:
+        report.say(f"graph {FUSED}: {k} strongest in the fused similarity network of all modalities")
+    return {**given, **made}, making_graphs.neighbour_recipes(x, k, **how, fuse=graph == FUSED), default
