@@ -28,8 +28,8 @@ class Case:
     @functools.cached_property
     def planted(self):
         """A data set and the plan that trains with the scheme on it."""
-        fusion = {"model.fusion.name": self.mechanism.fusions[0]} if self.mechanism.fusions else {}
-        return planted({"scheme.name": self.name, "training.epochs": EPOCHS, "training.chunk": EPOCHS, **fusion})
+        own = {"scheme.name": self.name, "training.epochs": EPOCHS, "training.chunk": EPOCHS}
+        return planted({**own, **self.mechanism.checked_with})
 
     def stages(self, epochs: int):
         return zoo.make("scheme", self.name).stages(epochs)

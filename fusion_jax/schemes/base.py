@@ -100,11 +100,11 @@ class Scheme:
 
     Attributes:
         info: the entry in the catalogue.
-        fusions: names of the fusions that it trains, where it does not train any; others are refused by `build`.
+        checked_with: {config key: value} of a scheme that does not fit every model, for the models its checks train.
     """
 
     info: ClassVar[Info]
-    fusions: ClassVar[tuple[str, ...]] = ()
+    checked_with: ClassVar[Mapping[str, Any]] = {}
 
     def transform(self, batch: Batch, key: Array) -> Batch:
         """What a training step sees instead of `batch`; evaluation always sees the batch itself."""

@@ -64,7 +64,7 @@ class Visor(Scheme):
         golden="visor",
         cost="K + 1 forward passes between the stages",
     )
-    fusions = ("visor",)
+    checked_with = {"model.fusion.name": "visor", "model.fusion.options": dict(layers=3, heads=2, hidden=8)}
 
     def __init__(
         self,
