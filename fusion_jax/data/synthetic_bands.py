@@ -2,12 +2,12 @@
 
 The label y is uniform on C classes. Every kind whose knob is above 0 writes a block of `dim` columns into each of the M
 modalities, with noise * N(0, I) on it, and carries a symbol that is y with the probability its knob says and otherwise
-uniform. Codes are one-hot.
+uniform. Codes are one-hot. Nodes are in groups, edges stay within them, and a group is in one part of the split, so
+that labels of training tell nothing of the groups of the test.
 
-- band: nodes are in groups, and edges stay within them. With frequency="high" a node's code stands, in every modality,
-  on nuisance * N(0, I) that is the same for all nodes of its group: neither the own vector nor the mean of the
-  neighbours tells much, their difference does. With "low" it is the group that has the symbol and every node a nuisance
-  of its own: the mean over neighbours tells.
+- band: with frequency="high" a node's code stands, in every modality, on nuisance * N(0, I) that is the same for all
+  nodes of its group: neither the own vector nor the mean of the neighbours tells much, their difference does. With
+  "low" it is the group that has the symbol, and every node a nuisance of its own: the mean over neighbours tells.
 - phase: modality 0 is a random signal, the others are that signal moved along the columns, round the end, by
   `shift(c)` of the symbol c. No modality tells anything by itself, nor do sums of scores of one modality each.
 - effort: modalities hold a symbol and a pointer each. Reading begins at modality 0 and follows pointers until one
@@ -23,6 +23,7 @@ linear maps of their own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import itertools
 import math
@@ -32,7 +33,7 @@ import numpy as np
 
 from fusion_jax.data import splits
 from fusion_jax.data._planted import LICENCE, SOURCE, provenance
-from fusion_jax.data.base import Dataset, Summary, edge_set
+from fusion_jax.data.base import Dataset, Split, Splits, Summary, edge_set
 from fusion_jax.records import Target
 from fusion_jax.zoo import nearest
 
@@ -83,7 +84,7 @@ def load(
     deep: float = 0.5,
     noise: float = 0.25,
     missing: float = 0.0,
-    group: int = 16,
+    group: int = 12,
     homophily: float = 0.0,
     degree: int = 8,
     train: float = 0.5,
@@ -106,7 +107,7 @@ def load(
         homophily: in [0, 1], share of the edges drawn within the class; the others are drawn without looking, so that
             the graph at 0 tells nothing of the labels (with frequency="low" the groups are of like labels anyway).
         degree: mean number of neighbours, before double edges and loops are dropped.
-        train, val: shares of the nodes of every class; the rest is test.
+        train, val: shares of the groups; the rest is test.
         seed: of the data; the split has its own.
     Raises:
         ValueError: an option out of range.
@@ -121,11 +122,22 @@ def load(
         mask=drawn.mask,
         graphs={"groups": _graph(np.random.default_rng((seed, 1)), drawn, homophily, degree)},
         target=Target("classes", labels=drawn.labels, num_outputs=classes),
-        splits=splits.fractions(drawn.labels, train, val),
+        splits=_by_group(drawn.group, train, val),
         provenance=provenance("synthetic_bands", options),
         class_names=tuple(str(c) for c in range(classes)),
         default_graph="groups",
     )
+
+
+def _by_group(group: np.ndarray, train: float, val: float) -> Splits:
+    inner = splits.fractions(np.unique(group), train, val, stratify=False)
+    rule = f"{train:.0%} of the groups training, {val:.0%} validation, the rest test, drawn per seed"
+    return Splits(functools.partial(_draw_groups, group, inner.draw), fixed=False, rule=rule, rows=len(group))
+
+
+def _draw_groups(group: np.ndarray, draw_split, seed: int) -> Split:
+    parts = draw_split(seed)
+    return Split(*(np.flatnonzero(np.isin(group, part)) for part in (parts.train, parts.val, parts.test)))
 
 
 def _check(
