@@ -45,9 +45,9 @@ REAL = {
 }
 PLANTED = {
     "band": {"band": 1.0},
-    "phase": {"band": 0.0, "phase": 1.0, "dim": 32, "noise": 0.5},  # more columns than an MLP finds pairs among
-    "effort": {"band": 0.0, "effort": 1.0},
-    "reliability": {"band": 0.0, "reliability": 1.0},
+    "phase": {"band": 0.0, "phase": 1.0, "dim": 64, "noise": 0.7},  # too many pairs of columns for an MLP
+    "effort": {"band": 0.0, "effort": 1.0, "modalities": 4, "deep": 0.75},
+    "reliability": {"band": 0.0, "reliability": 1.0, "modalities": 5, "classes": 4},
 }
 OWN = {}  # {planted set: ((label, keys), ...)}: rows that take the idea away
 KNOWN = tuple(

@@ -104,9 +104,10 @@ def load(
         noise: standard deviation of the noise on every feature.
         missing: in [0, 1), probability that a node lacks a modality; every node keeps at least one.
         group: nodes of a group, about.
-        homophily: in [0, 1], share of the edges drawn within the class; the others are drawn without looking, so that
-            the graph at 0 tells nothing of the labels (with frequency="low" the groups are of like labels anyway).
-        degree: mean number of neighbours, before double edges and loops are dropped.
+        homophily: in [0, 1], share of the edges that are drawn within the class. At 0 the graph tells nothing of the
+            labels, and all nodes have as many neighbours: what is the same in a group is then no detail under the
+            normalised Laplacian either, and bounds hold.
+        degree: number of neighbours, even; less where groups are smaller or edges are drawn twice.
         train, val: shares of the groups; the rest is test.
         seed: of the data; the split has its own.
     Raises:
@@ -146,7 +147,7 @@ def _check(
     where = "data set 'synthetic_bands'"
     knobs = {kind: shares[kind] for kind in KINDS}
     widths = dict(band=classes, phase=2 * classes, effort=classes + modalities, reliability=classes + 1)
-    least = dict(nodes=classes, modalities=1, classes=2, nuisance=0, noise=0, group=2, degree=1, seed=0)
+    least = dict(nodes=classes, modalities=1, classes=2, nuisance=0, noise=0, group=2, degree=2, seed=0)
     least["dim"] = max([classes, *(widths[kind] for kind, knob in knobs.items() if knob > 0)])
     given = dict(nodes=nodes, modalities=modalities, classes=classes, nuisance=nuisance, noise=noise, group=group)
     for name, value in (given | dict(degree=degree, seed=seed, dim=dim)).items():
@@ -156,6 +157,8 @@ def _check(
         if not 0 <= value <= 1 or (name == "missing" and value == 1):
             end = ")" if name == "missing" else "]"
             raise ValueError(f"{where}: {name}={value}, expected a number in [0, 1{end}")
+    if degree % 2:
+        raise ValueError(f"{where}: degree={degree}, expected an even number")
     if not any(knobs.values()):
         raise ValueError(f"{where}: {', '.join(KINDS)} are 0, expected one of them above 0: nothing tells the label")
     if frequency not in ("high", "low"):
@@ -239,13 +242,16 @@ def _paths(rng, symbol: np.ndarray, modalities: int, classes: int, deep: float) 
 
 
 def _graph(rng, drawn: Drawn, homophily: float, degree: int) -> jraph.GraphsTuple:
-    """nodes * degree / 2 undirected edges: a node drawn uniformly, then one of its group, or of its class in it."""
-    n = len(drawn.labels)
-    first = rng.integers(n, size=round(n * degree / 2))
-    alike = drawn.group * (drawn.labels.max() + 1) + drawn.labels
-    second = np.where(
-        rng.random(len(first)) < homophily, _partner(rng, alike, first), _partner(rng, drawn.group, first)
-    )
+    """The nodes of a group in a ring in no order, each joined with the nearest on it; then ends that are drawn anew."""
+    n, group = len(drawn.labels), drawn.group
+    order = np.lexsort((rng.random(n), group))
+    size = np.bincount(group)
+    start, size = np.repeat(np.cumsum(size) - size, size), np.repeat(size, size)
+    place = np.arange(n) - start
+    first = np.tile(order, degree // 2)
+    second = np.concatenate([order[start + (place + step) % size] for step in range(1, degree // 2 + 1)])
+    alike = group * (drawn.labels.max() + 1) + drawn.labels
+    second = np.where(rng.random(len(first)) < homophily, _partner(rng, alike, first), second)
     keep = first != second
     pairs = np.stack([first[keep], second[keep]], 1)
     pairs = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)

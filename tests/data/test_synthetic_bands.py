@@ -44,9 +44,9 @@ def right(drawn, **given) -> float:
 
 def test_its_numbers_stay():
     """Finished results are of these: another fingerprint makes it another data set."""
-    assert data.load("synthetic_bands").fingerprint.startswith("0d57d038adad")
+    assert data.load("synthetic_bands").fingerprint.startswith("bb43fce2ce91")
     mixed = dict(phase=0.5, effort=0.5, reliability=0.5, frequency="low", missing=0.2, homophily=0.5)
-    assert data.load("synthetic_bands", **mixed).fingerprint.startswith("83c236f364aa")
+    assert data.load("synthetic_bands", **mixed).fingerprint.startswith("493bb2c1df0d")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,9 +84,9 @@ def test_the_band_is_in_the_difference_from_the_neighbours_alone():
     x = flat(d)
     mean = neighbours_mean(x, d.graphs["groups"])
     alone, best = bayes_accuracy(graph=False, **BAND), bayes_accuracy(**BAND)
-    assert accuracy(x, y, train, test) == pytest.approx(alone, abs=0.04) and alone < 0.5
+    assert accuracy(x, y, train, test) == pytest.approx(alone, abs=0.08) and alone < 0.5  # of 60 nuisances in the test
     assert accuracy(mean, y, train, test) == pytest.approx(1 / 3, abs=0.05)
-    assert mlp(x, y, train, test) < alone + 0.04
+    assert mlp(x, y, train, test) < alone + 0.08
     assert best > 0.99 and best - 0.04 < accuracy(x - mean, y, train, test) <= best
 
 
@@ -98,7 +98,7 @@ def test_the_low_band_is_in_the_mean_of_the_neighbours():
     mean = neighbours_mean(x, d.graphs["groups"])
     alone = bayes_accuracy(graph=False, **BAND | dict(frequency="low"))
     found = accuracy(mean, y, train, test)
-    assert accuracy(x, y, train, test) == pytest.approx(alone, abs=0.04) and found > alone + 0.2
+    assert accuracy(x, y, train, test) == pytest.approx(alone, abs=0.08) and found > alone + 0.12
     assert accuracy(x - mean, y, train, test) < alone
     group, held = draw(**options).group, draw(**options).labels
     assert all(len(set(held[group == g])) == 1 for g in set(group))
@@ -223,6 +223,17 @@ def test_the_graph_stays_in_its_groups_and_has_the_homophily_asked_for():
         assert np.array_equal(np.sort(g.senders), np.sort(g.receivers)) and (g.senders != g.receivers).all()
 
 
+def test_what_is_the_same_in_a_group_is_in_no_detail_band():
+    """Of the random walk, and of the normalised Laplacian, as degrees are equal."""
+    d, drawn = load(nodes=240), draw(nodes=240)
+    g = d.graphs["groups"]
+    assert set(np.bincount(g.receivers)) == {8}
+    a = np.zeros((240, 240))
+    a[g.receivers, g.senders] = 1
+    flat_in_group = drawn.nuisance.reshape(240, -1)
+    assert np.allclose(a @ flat_in_group / 8, flat_in_group)
+
+
 def test_a_group_is_in_one_part_of_the_split():
     """A model that knows the nuisance of a training group by its labels knows nothing of one in the test."""
     d, group = load(nodes=600), draw(nodes=600).group
@@ -268,7 +279,8 @@ def test_the_seed_decides_everything():
         (dict(classes=1), "classes=1, expected at least 2"),
         (dict(modalities=0), "modalities=0, expected at least 1"),
         (dict(group=1), "group=1, expected at least 2"),
-        (dict(degree=0), "degree=0, expected at least 1"),
+        (dict(degree=0), "degree=0, expected at least 2"),
+        (dict(degree=5), "degree=5, expected an even number"),
         (dict(frequency="middle"), "frequency='middle', expected 'high' or 'low'"),
         (OFF, "band, phase, effort, reliability are 0, expected one of them above 0"),
     ],
