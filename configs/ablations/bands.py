@@ -1,0 +1,107 @@
+"""Fusions of the bands, gates and budgets: on real data of equal size, and on data planted to have what each needs.
+
+    python -m experiments.sweep --config=configs/ablations/bands.py:match --workdir=results/bands
+    python -m experiments.sweep --config=configs/ablations/bands.py:match,core,rosmap --workdir=results/bands_rosmap
+    python -m experiments.sweep --config=configs/ablations/bands.py:match,planted --workdir=results/bands_planted
+    python -m experiments.sweep --config=configs/ablations/bands.py:match,phase --workdir=results/bands_phase
+
+On `digits`, `rosmap` and the planted sets `band`, `phase`, `effort` and `reliability` of `synthetic_bands` (the argument
+names some of them, `planted` all four), ten seeds each, all at one width D, or with `match` with about as many parameters
+as the concat_mlp row. On real data every placement a mechanism has, behind or before four rounds of averaging; with
+`core` before and after only.
+
+On the planted sets fusions stand before two layers without edges, so that whatever is found of the graph, of the phases
+or of whom to trust is found by the fusion itself. What each set has, and which fusion needs it (`NEEDS`), is said
+beforehand in `claims`; the rows in `OWN` take the mechanism's own idea away. The best accuracy known stands in the tables
+(`KNOWN`): 1.00 of band and phase, .99 of effort and reliability, where a node alone has .46 of band and one reading .67
+of effort.
+"""
+
+from fusion_jax import zoo
+from fusion_jax.data.synthetic_bands import bayes_accuracy
+from fusion_jax.study import defaults
+
+BASELINES = ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "late_transformer")
+NEEDS = {  # system: the planted set that has what its own idea needs
+    "coordinate_attention": "reliability",  # node gate times modality gate
+    "fe_lsd": "reliability",  # what one modality gives to another is gated by the features of all
+    "fe_lsd_hourglass": "band",  # streams apart over rounds of messages
+    "fsatfusion": "band",  # channels gated by graph frequencies
+    "hff_net": "band",  # pyramid of low and detail bands, gated
+    "flickerformer": "phase",  # gates from the phase correlation of two modalities
+    "gl_dmnet": "reliability",  # modalities weighed by their affinity with what is fused
+    "dfyp": "band",  # edge operators
+    "st_align": "band",  # a node beside its niche
+    "conditional_cross_attention": "reliability",  # conditions ask
+    "adem_vl": "reliability",  # the least relevant tokens are dropped
+    "ufc": "phase",  # similarities of all pairs are refined with the features
+    "visor": "effort",  # self-attention as often as the budget says
+}
+SYSTEMS = tuple(NEEDS)
+CORE = ("concat_mlp", "gmu", "self_attention", *SYSTEMS)
+REAL = {
+    "digits": {"data.name": "digits", "data.scale": "modality"},
+    "rosmap": {"data.name": "rosmap", "data.scale": "column"},
+}
+PLANTED = {
+    "band": {"band": 1.0},
+    "phase": {"band": 0.0, "phase": 1.0, "dim": 64, "noise": 0.7},  # too many pairs of columns for an MLP
+    "effort": {"band": 0.0, "effort": 1.0, "modalities": 4, "deep": 0.75},
+    "reliability": {"band": 0.0, "reliability": 1.0, "modalities": 5, "classes": 4},
+}
+OWN = {}  # {planted set: ((label, keys), ...)}: rows that take the idea away
+KNOWN = tuple(
+    dict(
+        label="best classifier",
+        source="bayes_accuracy of fusion_jax/data/synthetic_bands.py, from the probabilities the data are drawn with",
+        data=kind,
+        values={"accuracy": bayes_accuracy(draws=10_000, **options)},
+    )
+    for kind, options in PLANTED.items()
+)
+NO_GRAPH = {"model.layer.name": "none", "model.layer.options": {}}
+PLACED = ("before", "after", "interleaved")
+
+
+def get_config(arg: str = ""):
+    """`arg` may hold, comma-separated: match, core, planted, a data set, and what every study takes."""
+    config = defaults.get_config(arg, words=(*REAL, *PLANTED, "planted", "match", "core"))
+    config.model.dim = 32
+    config.model.layer.name = "sgc"
+    with config.model.layer.options.unlocked():
+        config.model.layer.options.hops = 4
+    config.model.rate = 0.2
+    config.optimizer.learning_rate = 3e-3
+    if "quick" not in arg.split(","):
+        config.training.epochs, config.training.patience, config.training.chunk = 150, 40, 25
+    config.training.select_every = 2
+    if "match" in arg.split(","):
+        config.size.like = "concat_mlp"
+    return config
+
+
+def sweep(add, arg: str = ""):
+    parts = set(arg.split(","))
+    planted = [kind for kind in PLANTED if kind in parts or "planted" in parts]
+    real = [name for name in REAL if name in parts]
+    if not planted and not real:
+        planted, real = list(PLANTED), list(REAL)
+    for name in real:
+        for fusion in CORE if "core" in parts else (*BASELINES, *SYSTEMS):
+            for placement in PLACED[:2] if "core" in parts else PLACED:
+                if placement in zoo.get("fusion", fusion).placements:
+                    add(REAL[name] | {"model.fusion.name": fusion, "model.placement": placement})
+        add(REAL[name] | NO_GRAPH | {"model.fusion.name": "concat_mlp"}, label="concat_mlp, no graph")
+        for control in ("label_propagation", "logistic_regression", "rbf_svm"):
+            add(REAL[name] | {"control.name": control})
+    for kind in planted:
+        here = {"data.name": "synthetic_bands", "data.options": PLANTED[kind]}
+        for fusion in (*BASELINES, *SYSTEMS):
+            add(here | NO_GRAPH | {"model.fusion.name": fusion})
+        for label, keys in OWN.get(kind, ()):
+            add(here | NO_GRAPH | keys, label=label)
+        add(here | {"model.fusion.name": "concat_mlp"}, label="concat_mlp, averaged")
+        sage = {"model.layer.name": "sage", "model.layer.options": {}}
+        add(here | sage | {"model.fusion.name": "concat_mlp"}, label="concat_mlp, sage")
+        for control in ("label_propagation", "logistic_regression", "rbf_svm"):
+            add(here | {"control.name": control})
