@@ -115,6 +115,7 @@ class STAlign(Fusion):
         _expect(niche_kernel in (1, 2), f"niche_kernel={niche_kernel!r}", "1 or 2")
         _expect(niche_depth >= 0, f"niche_depth={niche_depth!r}", "an integer >= 0")
         _expect(not niche_depth or niche_kernel == 2, f"niche_kernel={niche_kernel!r}", "the default with niche_depth")
+        _expect(dim >= modalities, f"D={dim} for M={modalities}", "a width of at least one feature a modality")
         self.tokenisers = nnx.List([Tokeniser(tokens, 1, rngs=rngs) for _ in range(modalities)])
         self.spot = ABFN(modalities, dim, heads, head_dim, rate=rate, rngs=rngs)
         self.alignment, self.alpha, self.beta = alignment, alpha, beta
