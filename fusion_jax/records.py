@@ -375,7 +375,7 @@ NEEDS = {
     "edge_time": 'an edge set with `edges["time"]`',
     "views": "one edge set a modality beside the shared one",
     "labels": "the target of the training rows, in its context",
-    "outputs": "the number of outputs, `outputs=` of a fusion's constructor",
+    "outputs": "the number of outputs, `outputs=` of a fusion's or readout's constructor",
     "targets": "the numbers of outputs of the targets, `targets=` of a fusion's constructor",
 }
 

@@ -14,7 +14,7 @@ ALLOWED = {  # needs that a kind may have
     "fusion": {*NEEDS},
     "layer": {"graph", "edge_time", "labels"},
     "encoder": {"graph", "edge_time", "labels"},
-    "readout": {"graph", "labels"},
+    "readout": {"graph", "labels", "outputs"},
     "control": {"graph"},
 }
 

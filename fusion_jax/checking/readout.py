@@ -43,10 +43,11 @@ class Case:
     """One readout, its compiled form and its inputs."""
 
     kind = "readout"
-    given = ("dim", "layers"), ("rngs",)
 
     def __init__(self, name: str):
         self.name, self.mechanism = name, zoo.get("readout", name)
+        self.told = dict(outputs=inputs.C) if "outputs" in self.mechanism.info.needs else {}
+        self.given = ("dim", "layers"), ("rngs", *self.told)
         self.history = np.random.default_rng(3).normal(size=(N, L, D)).astype(np.float32)
         self.graph = paths()
         self.forward = jax.jit(self.run)
@@ -65,7 +66,7 @@ class Case:
         return self.parts[1]
 
     def build(self, seed: int, **options):
-        return self.mechanism(D, L, **options, rngs=nnx.Rngs(seed))
+        return self.mechanism(D, L, **self.told, **options, rngs=nnx.Rngs(seed))
 
     def read(self, params, history, graph, key=None):
         return nnx.merge(self.parts[0], params, self.parts[2], copy=True)(history, graph, Context(key=key))

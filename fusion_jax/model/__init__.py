@@ -193,7 +193,10 @@ class Model(nnx.Module):
                     f"readout {readout.name!r} reads the states of all depths, whose widths {read} differ: encoder "
                     f"{encoder.name!r} leaves the first at another width than model.dim={dim}"
                 )
-            self.readout = zoo.make("readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs)
+            read_told = dict(outputs=outputs) if "outputs" in zoo.get("readout", readout.name).info.needs else {}
+            self.readout = zoo.make(
+                "readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs, **read_told
+            )
 
     def structures(self) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
         """What its mechanisms read of a graph beside its edges, each once: of the edge set that the modalities share,

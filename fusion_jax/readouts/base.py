@@ -15,7 +15,8 @@ class Readout(nnx.Module):
     """Reduces the states of the fused stream at every depth to what the head reads.
 
     A subclass defines `info`, `level`, `__init__(self, dim, layers, *, <options>, rngs)` and `__call__`;
-    `layers` is L, the number of stored states (graph layers + 1, or 1 where fusion comes last).
+    `layers` is L, the number of stored states (graph layers + 1, or 1 where fusion comes last). One that needs
+    "outputs" is given `outputs=C`, the number of the model's outputs, beside its options.
 
     Attributes:
         info: the entry in the catalogue.
