@@ -121,9 +121,10 @@ class UFC(Fusion):
             a, b, _, weights = self.pair(a, b, source, target)
             return a, b, weights, (source.there, target.there)
 
-        first, second = (jax.nn.one_hot(jnp.asarray(m), x.shape[1], dtype=x.dtype) for m in zip(*self.pairs))
+        ends = [jnp.asarray(m) for m in zip(*self.pairs, strict=True)]
+        first, second = (jax.nn.one_hot(m, x.shape[1], dtype=x.dtype) for m in ends)
         chosen = tuple(jnp.einsum("pm,nmd->pnd", which, x) for which in (first, second))  # a copy without a scatter
-        has = tuple(mask.T[jnp.asarray(m)] for m in zip(*self.pairs))
+        has = tuple(mask.T[m] for m in ends)
         a, b, weights, there = jax.vmap(one)(*chosen, *has)
         together = (has[0] & has[1])[..., None]
         total = sum(

@@ -52,7 +52,7 @@ class Conv4d(nnx.Module):
 
 
 class Encoder4D(nnx.Module):
-    """relu(scale * (y - mean) / sqrt(var + 1e-5) + bias), y a `Conv4d`; statistics of all entries and channels of a graph.
+    """relu(scale * (y - mean) / sqrt(var + 1e-5) + bias), y a `Conv4d`; statistics over a graph's cost.
 
     Entries between parts of which one is empty are in no statistic, and 0.
     """

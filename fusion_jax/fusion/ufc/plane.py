@@ -1,4 +1,4 @@
-"""The two planes of one modality: its nodes (where an image has a feature map) and the parts they are in (its cost map).
+"""The two planes of one modality: its nodes (an image's feature map) and the parts they are in (its cost map).
 
 A plane of pixels in their place has the same methods, with bilinear resizing and the nine neighbours of a 3 x 3 kernel.
 """
@@ -90,7 +90,7 @@ class Plane:
 
     @property
     def taps(self) -> Array:
-        """float32 [G, TAPS, P, P], what a convolution over the parts reads: each itself, the mean over its neighbours."""
+        """float32 [G, TAPS, P, P], what a convolution reads: each part itself, the mean over its neighbours."""
         seen = self.adjacent & self.there[:, None]
         mean = seen / jnp.maximum(seen.sum(-1, keepdims=True), 1).astype(jnp.float32)
         return jnp.stack([jnp.broadcast_to(jnp.eye(mean.shape[-1], dtype=mean.dtype), mean.shape), mean], 1)
