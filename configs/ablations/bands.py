@@ -140,6 +140,8 @@ def sweep(add, arg: str = ""):
             add(here | NO_GRAPH | fused(fusion, parts, own), label=label)
         if kind == "effort":
             add(here | NO_GRAPH | POLICY | fused("visor", parts), label="visor, policy")
+            universal = POLICY | {"scheme.options": {"budget": 0}}
+            add(here | NO_GRAPH | universal | fused("visor", parts), label="visor, universal at budget 0")
         add(here | fused("concat_mlp", parts), label="concat_mlp, averaged")
         sage = {"model.layer.name": "sage", "model.layer.options": {}}
         add(here | sage | fused("concat_mlp", parts), label="concat_mlp, sage")

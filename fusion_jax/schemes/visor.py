@@ -48,13 +48,18 @@ class Visor(Scheme):
     then on each node has the budget that its policy finds most probable, in evaluation too. Rows the labels come from
     are training rows; which epoch is kept is decided on validation rows, as ever.
 
+    Every budget counts as viable (the paper keeps those that an evaluation finds so), and what its stages do not move
+    are parameters: running statistics of batch norms elsewhere in the model go on moving in stage 2.
+
     Args:
         threshold: in (0, 1].
+        budget: None, or the budget that all nodes have after stage 1, which then takes all epochs: the one network
+            that was trained for every budget, at this one.
         shares: of the epochs that the stages get.
         rates: factors on the learning rate in the stages.
     Raises:
-        ValueError: an option out of range; another fusion than `visor`; a target that is no classes of nodes; too few
-            epochs for two stages.
+        ValueError: an option out of range; another fusion than `visor`, or one with a budget of its own; a target that
+            is no classes of nodes; too few epochs for two stages.
     """
 
     info = Info(
@@ -70,6 +75,7 @@ class Visor(Scheme):
         self,
         *,
         threshold: float = 0.99,
+        budget: int | None = None,
         shares: tuple[float, float] = (3, 1),
         rates: tuple[float, float] = (1.0, 1.0),
     ):
@@ -77,6 +83,9 @@ class Visor(Scheme):
             raise ValueError(f"scheme 'visor': threshold={threshold}, expected a number in (0, 1]")
         if len(shares) != 2 or len(rates) != 2 or min(*shares, *rates) <= 0:
             raise ValueError(f"scheme 'visor': shares={shares}, rates={rates}; expected two numbers above 0 each")
+        if budget is not None and budget < 0:
+            raise ValueError(f"scheme 'visor': budget={budget}, expected a number of layers, at least 0, or None")
+        self.budget = budget
         self.threshold, self.shares, self.rates = threshold, tuple(shares), tuple(rates)
 
     def build(self, make: Make, feature_dims: Mapping[str, int], target: Target, key: Array) -> Routed:
@@ -87,9 +96,21 @@ class Visor(Scheme):
             raise ValueError(
                 f"scheme 'visor' trains budgets of fusion 'visor', not {type(model.fusions[0]).__name__!r}"
             )
+        fusion = model.fusions[0]
+        if fusion.budget is not None:
+            raise ValueError(
+                f"scheme 'visor' draws and chooses budgets, the fusion has budget={fusion.budget}: leave it out there "
+                "(scheme.options.budget is that of evaluation)"
+            )
+        if self.budget is not None and self.budget > fusion.most:
+            raise ValueError(f"scheme 'visor': budget={self.budget}, the fusion has {fusion.most} layers that rewrite")
         return Routed(model, len(target))
 
     def stages(self, epochs: int) -> tuple[Stage, ...]:
+        if self.budget is not None:
+            return Stage(epochs, transform=self.transform, begin=begin_drawing, rate=self.rates[0]), Stage(
+                0, begin=self.begin_fixed
+            )
         first = int(np.round(self.shares[0] / sum(self.shares) * epochs))
         if not 0 < first < epochs:
             raise ValueError(f"scheme 'visor': {epochs} epochs leave a stage of shares={self.shares} without any")
@@ -104,6 +125,11 @@ class Visor(Scheme):
                 rate=self.rates[1],
             ),
         )
+
+    def begin_fixed(self, model: Routed, batch: Batch, target: Target, weight: Array, loss, key: Array) -> None:
+        """From here every node has the scheme's budget."""
+        del batch, target, weight, loss, key
+        with_mode(model.fusion, self.budget)
 
     def begin_choosing(self, model: Routed, batch: Batch, target: Target, weight: Array, loss, key: Array) -> None:
         """Labels the training rows; from here the policy chooses."""

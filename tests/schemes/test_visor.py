@@ -30,6 +30,7 @@ def test_the_label_is_the_cheapest_that_is_good_enough_and_the_full_one_always_i
     [
         (dict(threshold=0.0), "threshold=0.0"),
         (dict(threshold=1.1), "threshold=1.1"),
+        (dict(budget=-1), "budget=-1"),
         (dict(shares=(1.0,)), "shares="),
         (dict(rates=(1.0, 0.0)), "rates="),
     ],
@@ -45,6 +46,36 @@ def test_another_fusion_is_refused_by_name():
     data, plan = planted({"scheme.name": "visor", "training.epochs": 4})
     with pytest.raises(ValueError, match="scheme 'visor' trains budgets of fusion 'visor', not 'Mean'"):
         train_model(plan, data, prepare(plan.data, data, (0,), **plan.preparing))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "scheme", "message"),
+    [
+        (dict(layers=3, budget=1), {}, "the fusion has budget=1: leave it out there"),
+        (dict(layers=3), dict(budget=2), "budget=2, the fusion has 1 layers that rewrite"),
+    ],
+)
+def test_budgets_that_contradict_are_refused(fusion, scheme, message):
+    changes = {"scheme.name": "visor", "scheme.options": scheme, "model.fusion.name": "visor"}
+    data, plan = planted({**changes, "model.fusion.options": fusion, "training.epochs": 4})
+    with pytest.raises(ValueError, match=message):
+        train_model(plan, data, prepare(plan.data, data, (0,), **plan.preparing))
+
+
+def test_one_network_is_evaluated_at_the_budget_that_is_asked_for():
+    """Trained alike, with the budget drawn; what is said at the end differs by the budget alone."""
+    found = []
+    for budget in (0, 1):
+        changes = {"scheme.name": "visor", "scheme.options": dict(budget=budget), "model.fusion.name": "visor"}
+        options = dict(layers=3, heads=2, hidden=8)
+        data, plan = planted({**changes, "model.fusion.options": options, "training.epochs": 4, "training.chunk": 4})
+        found.append(train_model(plan, data, prepare(plan.data, data, (0,), **plan.preparing)))
+    assert [
+        int(nnx.merge(c.graphdef, *jax.tree.map(lambda a: a[0], (c.params, c.rest))).fusion.mode[...]) for c in found
+    ] == [0, 1]
+    for a, b in zip(*(jax.tree.leaves(cell.params) for cell in found), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(found[0].prediction != found[1].prediction)
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ class VISOR(Fusion):
         self.codes = nnx.List([normal(rngs, (modalities, dim)) for _ in range(self.most)])
         self.policy = Policy(dim, self.most + 1, rngs=rngs)
         self.mode = nnx.BatchStat(jnp.asarray(self.most if budget is None else budget, jnp.int32))
-        self.hidden = hidden
+        self.hidden, self.budget = hidden, budget
 
     def budgets(self, logits: Array, context: Context) -> Array:
         """n of every node, int [N], by the mode: fixed; drawn for all in training, and K in evaluation; or chosen."""
@@ -136,14 +136,14 @@ class VISOR(Fusion):
         """Multiplications a node for every budget 0 ... K, with that many senders and modalities a node.
 
         A layer over T entries that see S costs (4 D^2 + 2 D hidden) T for its linear maps and 2 S D for its attention,
-        summed over entries; a reading 2 D^2 (1 + M) + 2 M D.
+        summed over entries; a reading 2 D^2 (1 + M) + 2 M D; the policy, once, D^2 + D (K + 1).
         """
         dim = self.blocks[0].fc1.in_features
         linear, m = 4 * dim**2 + 2 * dim * self.hidden, modalities
         state = linear + 2 * (senders + 1) * dim
         read = 2 * dim**2 * (1 + m) + 2 * m * dim
         joint = linear * (m + 1) + 2 * dim * (m * (m + 1) + m + senders + 1)
-        always = state * (len(self.blocks) - self.most) + read * self.most
+        always = state * (len(self.blocks) - self.most) + read * self.most + dim * (dim + self.most + 1)
         return [always + n * joint + (self.most - n) * state for n in range(self.most + 1)]
 
 
