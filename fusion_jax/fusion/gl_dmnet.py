@@ -32,16 +32,20 @@ NORMS = ("batch", "layer")
 
 
 class ConvBlock(nnx.Module):
-    """relu(norm(W stencil(x) + b)): a convolution, its batch norm and its ReLU. 0 where not present."""
+    """relu(norm(W stencil(x) + b)): a convolution, its batch norm and its ReLU. 0 where not present.
+
+    A layer norm of one feature would be a constant: then there is none.
+    """
 
     def __init__(self, dim: int, out: int, *, views: int, norm: str, rngs: nnx.Rngs):
         self.linear = StencilLinear(dim, out, views=views, use_bias=True, rngs=rngs)
-        self.norm = make_norm(norm, out, rngs)
+        self.norm = None if norm == "layer" and out == 1 else make_norm(norm, out, rngs)
 
     def __call__(self, x: Array, stencil: Stencil, present: Array, training: bool) -> Array:
         """x [N, dim] -> [N, out]; present bool [N]."""
-        y = jax.nn.relu(normed(self.norm, self.linear(x, stencil), present, training))
-        return zero_absent(y, present)
+        y = self.linear(x, stencil)
+        y = y if self.norm is None else normed(self.norm, y, present, training)
+        return zero_absent(jax.nn.relu(y), present)
 
 
 class Reduce(nnx.Module):

@@ -91,6 +91,12 @@ def test_forms_are_their_parts():
     assert position.f_cmf is None and channel.f_pmf is None and serial.f_pmf is not None
 
 
+def test_with_layer_norm_the_spatial_gate_is_no_constant():
+    x, mask = inputs()
+    gate = np.asarray(run(fusion(norm="layer"), x, mask, both()).w_spatial)[np.asarray(mask).any(1)]
+    assert np.ptp(gate) > 0
+
+
 def test_the_serial_form_puts_what_is_found_by_position_into_the_channels():
     x, mask = inputs()
     module = fusion(form="serial")

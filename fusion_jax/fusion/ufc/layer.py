@@ -35,7 +35,7 @@ class Convolution(nnx.Module):
 
     def __call__(self, x: Array, taps: Array) -> Array:
         """x [G, S, T, C], taps [G, K, P, S] -> [G, P, T, out]."""
-        read = jnp.einsum("gkps,gstc->gptkc", taps.astype(x.dtype), x)
+        read = jnp.einsum("gkps,gstc->gptkc", taps, x)
         return jnp.einsum("gptkc,kco->gpto", read, self.kernel[...]) + self.bias[...]
 
 
@@ -48,7 +48,8 @@ class Conv4d(nnx.Module):
 
     def __call__(self, cost: Array, source: Plane, target: Plane) -> Array:
         """[G, P, Q, dim] -> [G, P, Q, out]."""
-        return self.query_conv(cost, source.taps) + transpose(self.supp_conv(transpose(cost), target.taps))
+        over_target = transpose(self.supp_conv(transpose(cost), target.taps(cost.dtype)))
+        return self.query_conv(cost, source.taps(cost.dtype)) + over_target
 
 
 class Encoder4D(nnx.Module):

@@ -88,12 +88,11 @@ class Plane:
         """bool [G, P], the parts with such a node."""
         return self.here.any(-1)
 
-    @property
-    def taps(self) -> Array:
-        """float32 [G, TAPS, P, P], what a convolution reads: each part itself, the mean over its neighbours."""
-        seen = self.adjacent & self.there[:, None]
-        mean = seen / jnp.maximum(seen.sum(-1, keepdims=True), 1).astype(jnp.float32)
-        return jnp.stack([jnp.broadcast_to(jnp.eye(mean.shape[-1], dtype=mean.dtype), mean.shape), mean], 1)
+    def taps(self, dtype) -> Array:
+        """[G, TAPS, P, P], what a convolution reads: each part itself, the mean over its neighbours."""
+        seen = (self.adjacent & self.there[:, None]).astype(dtype)
+        mean = seen / jnp.maximum(seen.sum(-1, keepdims=True), 1)
+        return jnp.stack([jnp.broadcast_to(jnp.eye(mean.shape[-1], dtype=dtype), mean.shape), mean], 1)
 
     def neighbours(self, x: Array) -> Array:
         """x [N, F] -> [TAPS, N, F], what a convolution over the nodes reads."""
