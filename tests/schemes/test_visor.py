@@ -9,6 +9,7 @@ from flax import nnx
 from fusion_jax.checking.inputs import planted
 from fusion_jax.fusion.visor import CHOSEN
 from fusion_jax.run.model import train_model
+from fusion_jax.run.size import at_its_size
 from fusion_jax.schemes.visor import Visor, cheapest, scores
 from fusion_jax.training.prepare import prepare
 from fusion_jax.training.trial import scaled
@@ -76,6 +77,12 @@ def test_one_network_is_evaluated_at_the_budget_that_is_asked_for():
     for a, b in zip(*(jax.tree.leaves(cell.params) for cell in found), strict=True):
         np.testing.assert_array_equal(a, b)
     assert np.any(found[0].prediction != found[1].prediction)
+
+
+def test_its_models_have_the_size_of_a_row_without_it():
+    changes = {"scheme.name": "visor", "model.fusion.name": "visor", "size.like": "concat_mlp", "model.dim": 24}
+    data, plan = planted({**changes, "model.fusion.options": dict(layers=3, heads=2)})
+    assert at_its_size(plan, data).model.dim != plan.model.dim
 
 
 @pytest.fixture(scope="module")
