@@ -138,6 +138,10 @@ def sweep(add, arg: str = ""):
             add(here | NO_GRAPH | fused(fusion, parts))
         for label, fusion, own in OWN[kind]:
             add(here | NO_GRAPH | fused(fusion, parts, own), label=label)
+        if kind == "phase":  # without encoders: their linear maps mix the columns that a shift moves; of their own size
+            raw = here | NO_GRAPH | {"model.encoder.name": "identity", "size.like": ""}
+            for fusion in ("flickerformer", "concat_mlp"):
+                add(raw | {"model.fusion.name": fusion}, label=f"{fusion}, raw signals")
         if kind == "effort":
             add(here | NO_GRAPH | POLICY | fused("visor", parts), label="visor, policy")
             universal = POLICY | {"scheme.options": {"budget": 0}}
