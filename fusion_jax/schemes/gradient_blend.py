@@ -71,6 +71,8 @@ class GradientBlend(Scheme):
     see, O_k = (L_k(unseen) - L_k(seen))(after) - (the same)(before) what it overfits by. The rows are the training
     rows, a share of them held out; validation and test rows have no part in it. A prediction that gains nothing has
     weight 0; where none gains, all are alike. Then the model is trained from its start with the weights (`Blended`).
+    Training counts the joint weight as at least `LEAST`, and a modality's loss over all training rows: a row that lacks
+    it adds a constant, so that a modality that is often missing weighs less there than in its estimate.
 
     Args:
         steps: >= 1, of a course, full batches; there are M + 1 courses. A long one measures little but overfitting.
