@@ -20,7 +20,7 @@ from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.nn.neighbour_mean import NeighbourLinear
 from fusion_jax.nn.norm import MaskedBatchNorm, layer_norm
-from fusion_jax.nn.presence import reached, reached_in_graph
+from fusion_jax.nn.presence import reached, reached_in_graph, zero_absent
 from fusion_jax.nn.within_graph import blocks
 from fusion_jax.records import Array, Attention, Fused, Info
 from fusion_jax.structures.base import Structure
@@ -90,9 +90,9 @@ class LocalBranch(nnx.Module):
 class GlobalBranch(nnx.Module):
     """y = W t + b, t of a transformer over the tokens LN(W_e LN(u) + b_e).
 
-    Of "nodes" a token is a node, u = [x_1; ...; x_M], all nodes of its graph are seen, and t is its own. Of
-    "modalities" the tokens are a node's own, u = x_m, with a learned vector a modality added (the reference's code of
-    positions) and a learned token in front, which is t.
+    Of "nodes" a token is a node, u = [x_1; ...; x_M], all nodes of its graph are seen, and t is its own; the token of a
+    node without modalities is 0, and not seen. Of "modalities" the tokens are a node's own, u = x_m, with a learned
+    vector a modality added (the reference's code of positions) and a learned token in front, which is t.
     """
 
     def __init__(self, modalities: int, dim: int, tokens: str, *, depth, heads, head_dim, rate, rngs: nnx.Rngs):
@@ -113,7 +113,9 @@ class GlobalBranch(nnx.Module):
         """x [N, C], present bool [N] -> [N, D]."""
         first, key = split_key(key, 2)
         held = blocks(graph, x.shape[0])
-        tokens, seen = held.gather(dropout(self.tokens(x), self.rate, first)), held.gather(present)
+        # A layer norm of zeros is so steep that one node without a modality would drown all other gradients.
+        tokens = zero_absent(dropout(self.tokens(x), self.rate, first), present)
+        tokens, seen = held.gather(tokens), held.gather(present)
         return self.head(held.scatter(self.transformer(tokens, seen, key=key)[0]))
 
     def of_modalities(self, x: Array, mask: Array, *, key: Array | None) -> tuple[Array, Array | None]:

@@ -1,5 +1,6 @@
 """DFYP: what the golden cases cannot show of the branches and of how they are added."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_the_blend_feeds_the_local_branch_alone():
         found.append([weighed(fusion, *a)(x, mask, graph(fusion)).out for a in ((1.0, 0.0), (0.0, 1.0))])
     np.testing.assert_array_equal(found[0][1], found[1][1])
     assert np.abs(found[0][0] - found[1][0]).max() > 1e-3
+
+
+def test_gradients_are_no_larger_where_a_node_has_nothing():
+    """Layer norms of zeros have slopes of 1 / sqrt(1e-5) each: a token made of nothing went through two in a row."""
+    fusion, x = net(), features()
+
+    def largest(mask):
+        gradients = nnx.grad(lambda f: f.global_branch.of_nodes(part(mask), mask.any(1), held, key=None)[:, 0].sum())
+        return max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradients(fusion)))
+
+    def part(mask):
+        return jnp.where(mask[..., None], x, 0).reshape(N, -1)
+
+    held, everybody = graph(fusion), jnp.ones((N, M), bool)
+    assert largest(everybody.at[1].set(False)) < 10 * largest(everybody)
 
 
 @pytest.mark.parametrize("tokens", ["nodes", "modalities"])

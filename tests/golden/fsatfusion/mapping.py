@@ -60,8 +60,8 @@ def modes_of(x, size):
 
 
 def planes(x):
-    """Sizes of the plane of the transform, which no array says: the README's, the image's."""
-    return [(size,) for size in dict.fromkeys((14, *x.shape[2:]))]
+    """Sizes of the plane of the transform, which no array says: the README's, the image's, the reference's own."""
+    return [(size,) for size in dict.fromkeys((14, *x.shape[2:], *range(7, 64, 7), 112, 224))]
 
 
 def plane(x, filters, size=1):
