@@ -54,10 +54,10 @@ class STAlign(Fusion):
 
     Trained with alpha L(x_0, x_m) + beta L(z_0, z_m) + (1 - alpha - beta) L(fused x, fused z) added to the loss of the
     task, where z_m, the niche, is the mean of modality m over a node and its senders in the shared edge set (those that
-    have it), encoded, made tokens and fused by weights of its own. L is `contrast.info_nce` of the tokens, flattened and through an MLP of
-    its own for each of the vectors, averaged over the nodes that have both and over the pairs (0, m); the negatives of
-    a node are one node of every other part of a balanced partition of its graph. They are drawn anew in every step
-    inside the compiled program, as its key is there (the code draws them on the host).
+    have it), encoded, made tokens and fused by weights of its own. L is `contrast.info_nce` of the tokens, flattened
+    and through an MLP of its own for each of the vectors, averaged over the nodes that have both and over the pairs
+    (0, m); the negatives of a node are one node of every other part of a balanced partition of its graph. They are
+    drawn anew in every step inside the compiled program, as its key is there (the code draws them on the host).
 
     `out` sees no neighbour: the niche trains the tokens and is not in it. The released code stops with an error at the
     niche vectors, which it does not flatten: their MLPs are ours. States: "niche" z [N, M, D]; "embedding" [N, 2, 2 D],
