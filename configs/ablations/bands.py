@@ -17,9 +17,9 @@ tables (`KNOWN`): 1.00 of band and phase, .99 of effort and reliability, where a
 reading .67 of effort.
 
 Recorded with `match,planted`, untuned, accuracy of ten seeds beside concat_mlp's: on band (.43) hff_net .98 (.995 with
-plain sigmoid gates) and fe_lsd_hourglass .85 hold their claim; fsatfusion .47 +- .20 (.78 with its own window), dfyp .54
-+- .19 and st_align .35 do not. On phase (.53) neither flickerformer .43 (.50 on raw signals, where concat_mlp has .55)
-nor ufc .34; on effort (.71) visor has .57, .55 at budget 0 and .54 with its policy; on reliability (.61)
+plain sigmoid gates) and fe_lsd_hourglass .85 hold their claim; fsatfusion .47 +- .20 (.78 with its own window), dfyp
+.54 +- .19 and st_align .35 do not. On phase (.53) neither flickerformer .43 (.50 on raw signals, where concat_mlp has
+.55) nor ufc .34; on effort (.71) visor has .57, .55 at budget 0 and .54 with its policy; on reliability (.61)
 coordinate_attention .59, fe_lsd .50, conditional_cross_attention .43, adem_vl .33 and gl_dmnet .32. At one learning
 rate and 150 epochs that is what the mechanisms find, not what they could.
 """
