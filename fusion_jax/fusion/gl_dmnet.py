@@ -89,6 +89,9 @@ class GLDMNet(Fusion):
     f_S and f_H in the place of f_m. i and j are nodes of one graph. There is no softmax, no scale and no residual. A
     missing modality is 0 in every sum and counts in no pool, mean or batch statistic; a node without any is 0.
 
+    All features are behind a ReLU, so that P and C are sums of like terms over the whole graph: where graphs are large
+    they hardly differ between nodes, and what a node has of its own reaches `out` through little else.
+
     Args:
         form: "parallel", the paper's; "position" or "channel", one of the two; "serial", CMF of f_m + PMF (which two
             the paper joins is not said: ours); "none", f_A alone. The rows of the paper's ablation.
