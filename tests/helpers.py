@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -94,9 +95,28 @@ def filled(make: Callable[[], nnx.Module], draw: Callable[[str, tuple[int, ...]]
     return module
 
 
+def drawn(make: Callable[[], nnx.Module]) -> nnx.Module:
+    """What `make` builds with numbers of N(0, 0.4^2) in every variable; variances and scales are 0.5 or more."""
+    rng = np.random.default_rng(1)
+
+    def draw(path, shape):
+        value = 0.4 * rng.normal(size=shape)
+        return 0.5 + np.abs(value) if path.endswith(("var", "scale")) else value
+
+    return filled(make, draw)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """What is static of a module. Its hash is that of the class: some attributes are dicts, which have none."""
+
+    kind: type
+    graphdef: nnx.GraphDef = dataclasses.field(hash=False)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _called(function, graphdef, state, args, kwargs):
-    module = nnx.merge(graphdef, state, copy=True)
+def _called(function, form, state, args, kwargs):
+    module = nnx.merge(form.graphdef, state, copy=True)
     return function(module, *args, **kwargs), nnx.state(module)
 
 
@@ -105,7 +125,8 @@ def run(module: nnx.Module, *args: Any, by: Callable | None = None, **kwargs: An
 
     Modules, shapes and `by` that are alike share the program. What the call changes, as batch statistics, is changed.
     """
-    found, state = _called(by or type(module).__call__, *nnx.split(module), args, kwargs)
+    graphdef, state = nnx.split(module)
+    found, state = _called(by or type(module).__call__, _Form(type(module), graphdef), state, args, kwargs)
     nnx.update(module, state)
     return found
 
