@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +72,63 @@ def to_float64(module: nnx.Module) -> nnx.Module:
         return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
     return nnx.merge(graphdef, jax.tree.map(cast, state))
+
+
+def built(make: Callable[[], nnx.Module]) -> nnx.Module:
+    """What `make` builds, in float64: its parameters are drawn and cast in one program."""
+    found = []
+
+    def draw():
+        graphdef, state = nnx.split(to_float64(make()))
+        found.append(graphdef)
+        return state
+
+    state = jax.jit(draw)()
+    return nnx.merge(found[0], state)
+
+
+def filled(make: Callable[[], nnx.Module], draw: Callable[[str, tuple[int, ...]], np.ndarray]) -> nnx.Module:
+    """What `make` builds with draw(path, shape) in every variable; its own numbers are never computed."""
+    module = nnx.eval_shape(make)
+    for path, variable in parameters(module).items():
+        variable.set_value(jnp.asarray(draw(path, variable.shape)))
+    return module
+
+
+def drawn(make: Callable[[], nnx.Module]) -> nnx.Module:
+    """What `make` builds with numbers of N(0, 0.4^2) in every variable; variances and scales are 0.5 or more."""
+    rng = np.random.default_rng(1)
+
+    def draw(path, shape):
+        value = 0.4 * rng.normal(size=shape)
+        return 0.5 + np.abs(value) if path.endswith(("var", "scale")) else value
+
+    return filled(make, draw)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """What is static of a module. Its hash is that of the class: some attributes are dicts, which have none."""
+
+    kind: type
+    graphdef: nnx.GraphDef = dataclasses.field(hash=False)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _called(function, form, state, args, kwargs):
+    module = nnx.merge(form.graphdef, state, copy=True)
+    return function(module, *args, **kwargs), nnx.state(module)
+
+
+def run(module: nnx.Module, *args: Any, by: Callable | None = None, **kwargs: Any) -> Any:
+    """module(*args, **kwargs), or by(module, *args, **kwargs), in one program instead of one for every operation.
+
+    Modules, shapes and `by` that are alike share the program. What the call changes, as batch statistics, is changed.
+    """
+    graphdef, state = nnx.split(module)
+    found, state = _called(by or type(module).__call__, _Form(type(module), graphdef), state, args, kwargs)
+    nnx.update(module, state)
+    return found
 
 
 def linear(prefix: str, case: dict, weight: str, bias: str | None = None, *, transpose: bool = True) -> dict:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import numpy as np
+from flax import nnx
 
-from tests.helpers import assign, linear
+from tests.helpers import assign, linear, run
 
 
 def multilinear(case: dict, blocks: list[str]) -> dict:
@@ -36,13 +38,24 @@ def multilinear(case: dict, blocks: list[str]) -> dict:
     return values
 
 
-def compared(fusion, case: dict, blocks: list[str]):
+def numbers(fusion, x, mask, weight):
+    """z, the output, and the gradient of the weighted sum of it."""
+
+    def weighed(x):
+        out = fusion(x, mask).out
+        return (out * weight).sum(), out
+
+    gradient, out = jax.grad(weighed, has_aux=True)(x)
+    return jax.vmap(fusion.net.product)(x, mask), out, gradient
+
+
+def compared(make: Callable[[], nnx.Module], case: dict, blocks: list[str]):
     """(name, ours, reference's) of z, the output and the gradients of a weighted sum of it."""
+    fusion = nnx.eval_shape(make)
     assign(fusion.net, multilinear(case, blocks))
     x = np.stack([case["in/x0"], case["in/x1"]], axis=1)
-    mask = np.ones(x.shape[:2], bool)
-    yield "z", jax.vmap(fusion.net.product)(x, mask), case["out/z"]
-    yield "output", fusion(x, mask).out, case["out/output"]
-    gradient = jax.grad(lambda x: (fusion(x, mask).out * case["in/weight"]).sum())(x)
+    z, out, gradient = run(fusion, x, np.ones(x.shape[:2], bool), case["in/weight"], by=numbers)
+    yield "z", z, case["out/z"]
+    yield "output", out, case["out/output"]
     for m in range(2):
         yield f"gradient of x{m}", gradient[:, m], case[f"out/grad_x{m}"]

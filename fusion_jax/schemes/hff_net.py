@@ -35,7 +35,7 @@ class HFFNet(Scheme):
         cost="one gradient",
     )
 
-    checked_with = {"model.fusion.name": "hff_net"}
+    checked_with = {"model.fusion.name": "hff_net", "model.fusion.options": dict(levels=1)}
 
     def __init__(self, *, warmup: int = 40):
         if warmup < 0:

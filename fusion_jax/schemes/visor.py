@@ -5,6 +5,7 @@ Reference: Bulat et al., "VISion On Request", CVPR 2026 (see `fusion.visor`). Go
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -152,10 +153,16 @@ def scores(model: Routed, batch: Batch, target: Target, weight: Array) -> Array:
     found = []
     for budget in range(model.fusion.most + 1):
         with_mode(model.fusion, budget)
-        p = jax.nn.softmax(model(batch, context=context).prediction[: len(weight)])
+        p = _probabilities(*nnx.split(model), batch, context)[: len(weight)]
         own = jnp.take_along_axis(p, target.labels[:, None].astype(jnp.int32), axis=1)[:, 0]
         found.append(jnp.where(weight > 0, own, 0))
     return jnp.stack(found, axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # one program for all budgets and seeds: the mode is among the state
+def _probabilities(graphdef, state, batch: Batch, context: Context) -> Array:
+    """[rows, classes], in evaluation."""
+    return jax.nn.softmax(nnx.merge(graphdef, state)(batch, context=context).prediction)
 
 
 def cheapest(score: Array, cost: Array, threshold: float) -> Array:

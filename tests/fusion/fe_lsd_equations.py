@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from flax import nnx
 from scipy.special import erf, expit
 
 from fusion_jax.graphs import Graph
-from tests.helpers import parameters
+from tests.helpers import filled
 
 
-def drawn(module: nnx.Module, seed: int = 0) -> tuple[nnx.Module, dict[str, np.ndarray]]:
-    """The module with every number it stores drawn anew, running statistics too, and these by path."""
+def drawn(make: Callable[[], nnx.Module], seed: int = 0) -> tuple[nnx.Module, dict[str, np.ndarray]]:
+    """What `make` builds with every number it stores drawn anew, running statistics too, and these by path."""
     rng, p = np.random.default_rng(seed), {}
-    for path, variable in parameters(module).items():
-        value = 0.4 * rng.normal(size=variable.shape)
-        if path.endswith("var") or path.endswith("scale"):
-            value = 0.5 + rng.random(variable.shape)
-        variable.set_value(value)
-        p[path] = value
-    return module, p
+
+    def draw(path, shape):
+        value = 0.4 * rng.normal(size=shape)
+        p[path] = 0.5 + rng.random(shape) if path.endswith(("var", "scale")) else value
+        return p[path]
+
+    return filled(make, draw), p
 
 
 def linear(p, name, x):

@@ -9,7 +9,7 @@ from flax import nnx
 from fusion_jax.fusion.gl_dmnet import GLDMNet, signed_root, unit
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.stencil import around
-from tests.helpers import parameters, to_float64
+from tests.helpers import filled, run
 
 RNG = np.random.default_rng(11)
 M, D = 3, 6
@@ -24,35 +24,36 @@ def both() -> Graph:
     return Graph.create(senders, receivers, np.array([5, 4]))
 
 
-def drawn(module):
-    module = to_float64(module)
-    for path, variable in parameters(module).items():
-        value = 0.5 * RNG.normal(size=variable.shape)
-        variable.set_value(jnp.asarray(np.abs(value) + 0.5 if path.endswith("var") else value))
-    return module
+def drawn(path, shape):
+    value = 0.5 * RNG.normal(size=shape)
+    return np.abs(value) + 0.5 if path.endswith("var") else value
 
 
 def fusion(**options):
-    return drawn(GLDMNet(M, D, **options, rngs=nnx.Rngs(0)))
+    return filled(lambda: GLDMNet(M, D, **options, rngs=nnx.Rngs(0)), drawn)
 
 
 def inputs(n=9):
     mask = RNG.random((n, M)) < 0.7
     mask[0], mask[1] = True, False
-    return jnp.asarray(np.where(mask[..., None], RNG.normal(size=(n, M, D)), 0)), jnp.asarray(mask)
+    return np.where(mask[..., None], RNG.normal(size=(n, M, D)), 0), mask
 
 
-def run(module, x, mask, graph):
+def steps(module, x, mask, graph):
     near = [around(graph, mask[:, m]) for m in range(M)]
     return module.steps(x, mask, graph, near, around(graph, mask.any(1)))
+
+
+def steps_of(module, x, mask):
+    return run(module, x, mask, both(), by=steps)
 
 
 @pytest.mark.parametrize("options", [{}, dict(over="edges"), dict(norm_over="positions"), dict(form="serial")])
 def test_a_graph_of_a_batch_is_what_it_is_alone(options):
     (x, mask), module = inputs(), fusion(**options)
-    whole = np.asarray(module(x, mask, both()).out)
-    np.testing.assert_allclose(whole[:5], module(x[:5], mask[:5], ONE).out, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(whole[5:], module(x[5:], mask[5:], TWO).out, rtol=1e-10, atol=1e-12)
+    whole = np.asarray(run(module, x, mask, both()).out)
+    np.testing.assert_allclose(whole[:5], run(module, x[:5], mask[:5], ONE).out, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(whole[5:], run(module, x[5:], mask[5:], TWO).out, rtol=1e-10, atol=1e-12)
 
 
 def test_blocks_and_one_matrix_with_a_mask_are_the_same():
@@ -61,17 +62,19 @@ def test_blocks_and_one_matrix_with_a_mask_are_the_same():
     (x, mask), module = inputs(10), fusion()
     ragged, alone = Graph.create([0, 1], [1, 2], counts), Graph.create([0, 1], [1, 2], 6)
     assert len(counts) * counts.max() ** 2 > counts.sum() ** 2
-    np.testing.assert_allclose(module(x, mask, ragged).out[:6], module(x[:6], mask[:6], alone).out, rtol=1e-10)
+    np.testing.assert_allclose(
+        run(module, x, mask, ragged).out[:6], run(module, x[:6], mask[:6], alone).out, rtol=1e-10
+    )
 
 
 def test_affinities_are_at_least_0_and_p_does_not_see_the_scale_of_what_is_fused():
     """Ms grows by the root of a factor on f_S, and n takes it out again."""
     (x, mask), module = inputs(), fusion()
-    before = run(module, x, mask, both())
+    before = steps_of(module, x, mask)
     assert (np.asarray(before.affinity) >= 0).all() and np.asarray(before.affinity).max() > 0
     module.sp.norm.scale[...] = 4 * module.sp.norm.scale[...]
     module.sp.norm.bias[...] = 4 * module.sp.norm.bias[...]
-    after = run(module, x, mask, both())
+    after = steps_of(module, x, mask)
     np.testing.assert_allclose(after.f_sp, 4 * before.f_sp, rtol=1e-10)
     np.testing.assert_allclose(after.affinity, 2 * before.affinity, rtol=1e-6)
     np.testing.assert_allclose(after.by_position[:, :M], before.by_position[:, :M], rtol=1e-6, atol=1e-9)
@@ -79,12 +82,12 @@ def test_affinities_are_at_least_0_and_p_does_not_see_the_scale_of_what_is_fused
 
 def test_forms_are_their_parts():
     x, mask = inputs()
-    parallel = run(fusion(), x, mask, both())
+    parallel = steps_of(fusion(), x, mask)
     np.testing.assert_allclose(parallel.out, parallel.f_pmf + parallel.f_cmf, rtol=1e-12)
-    none = run(fusion(form="none"), x, mask, both())
+    none = steps_of(fusion(form="none"), x, mask)
     np.testing.assert_allclose(none.out, none.f.sum(1), rtol=1e-12)
     assert none.f_pmf is None and none.f_cmf is None
-    position, channel, serial = (run(fusion(form=form), x, mask, both()) for form in ("position", "channel", "serial"))
+    position, channel, serial = (steps_of(fusion(form=form), x, mask) for form in ("position", "channel", "serial"))
     np.testing.assert_array_equal(position.out, position.f_pmf)
     np.testing.assert_array_equal(channel.out, channel.f_cmf)
     np.testing.assert_array_equal(serial.out, serial.f_cmf)
@@ -93,26 +96,26 @@ def test_forms_are_their_parts():
 
 def test_with_layer_norm_the_spatial_gate_is_no_constant():
     x, mask = inputs()
-    gate = np.asarray(run(fusion(norm="layer"), x, mask, both()).w_spatial)[np.asarray(mask).any(1)]
+    gate = np.asarray(steps_of(fusion(norm="layer"), x, mask).w_spatial)[mask.any(1)]
     assert np.ptp(gate) > 0
 
 
 def test_the_serial_form_puts_what_is_found_by_position_into_the_channels():
     x, mask = inputs()
     module = fusion(form="serial")
-    before = run(module, x, mask, both())
+    before = steps_of(module, x, mask)
     module.pmf.conv3.norm.bias[...] = module.pmf.conv3.norm.bias[...] + 1
-    after = run(module, x, mask, both())
+    after = steps_of(module, x, mask)
     assert np.abs(np.asarray(after.f_cmf - before.f_cmf)).max() > 1e-3
 
 
 def test_an_isolated_node_without_anything_changes_nothing():
     (x, mask), module = inputs(), fusion()
     more = Graph.create(ONE.senders, ONE.receivers, 6)
-    gone = jnp.concatenate([mask[:5], jnp.zeros((1, M), bool)])
-    wide = jnp.concatenate([x[:5], jnp.full((1, M, D), jnp.nan)])
-    found = np.asarray(module(wide, gone, more).out)
-    np.testing.assert_allclose(found[:5], module(x[:5], mask[:5], ONE).out, rtol=1e-10, atol=1e-12)
+    gone = np.concatenate([mask[:5], np.zeros((1, M), bool)])
+    wide = np.concatenate([x[:5], np.full((1, M, D), np.nan)])
+    found = np.asarray(run(module, wide, gone, more).out)
+    np.testing.assert_allclose(found[:5], run(module, x[:5], mask[:5], ONE).out, rtol=1e-10, atol=1e-12)
     assert not found[5].any()
 
 
@@ -138,4 +141,4 @@ def test_the_root_and_the_norm_are_finite_at_0_with_their_gradients():
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=f"fusion 'gl_dmnet': {message}"):
-        GLDMNet(M, D, **options, rngs=nnx.Rngs(0))
+        nnx.eval_shape(lambda: GLDMNet(M, D, **options, rngs=nnx.Rngs(0)))

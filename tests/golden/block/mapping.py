@@ -4,6 +4,8 @@ From Cadene/block.bootstrap.pytorch at e938e9e2, evaluation mode. `out/z` is wha
 the gradients of the output weighted by `in/weight`.
 """
 
+import functools
+
 from flax import nnx
 
 from fusion_jax.fusion.block import Block
@@ -11,7 +13,8 @@ from tests.multilinear_names import compared
 
 
 def fusion(case):
-    model = Block(
+    make = functools.partial(
+        Block,
         2,
         case["in/x0"].shape[1],
         mm_dim=case["param/linear0.bias"].size,
@@ -20,6 +23,7 @@ def fusion(case):
         shared=bool(case["option/shared"]),
         pos_norm=str(case["option/pos_norm"]),
         out_dim=case["param/linear_out.bias"].size,
-        rngs=nnx.Rngs(0),
     )
-    yield from compared(model, case, [f"merge_linears{{m}}.{i}" for i in range(int(case["option/chunks"]))])
+    yield from compared(
+        lambda: make(rngs=nnx.Rngs(0)), case, [f"merge_linears{{m}}.{i}" for i in range(int(case["option/chunks"]))]
+    )

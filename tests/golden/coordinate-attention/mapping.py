@@ -4,7 +4,6 @@ From Andrew-Qibin/CoordAttention at dbd5e7b; `graph_masked_independent` is indep
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,15 +12,25 @@ from fusion_jax.graphs import Graph
 from fusion_jax.nn.init import masked_mean
 from fusion_jax.nn.pooling import pool_mean
 from fusion_jax.records import Context
-from tests.helpers import assign, parameters, prefixed
+from tests.helpers import assign, parameters, prefixed, run
 from tests.test_golden import find_cases
 
 LAYERS = {"conv1": "conv1", "conv_h": "h", "conv_w": "w"}  # ours, and the independent arithmetic's
 
 
+def blank(modalities, dim, reduction):
+    return nnx.eval_shape(lambda: CoordinateAttention(modalities, dim, reduction=reduction, rngs=nnx.Rngs(0)))
+
+
+def steps(fusion, x, mask, graph):
+    p_h = masked_mean(x, mask)
+    gates = fusion.gates(x, p_h, mask, graph, training=False)
+    return p_h, pool_mean(x, mask, graph), gates, fusion(x, mask, graph).tokens
+
+
 def build(case):
     x = case["x"]
-    fusion = CoordinateAttention(x.shape[3], x.shape[1], reduction=case["reduction"].item(), rngs=nnx.Rngs(0))
+    fusion = blank(x.shape[3], x.shape[1], case["reduction"].item())
     values = {f"{name}.kernel": case[f"param/{name}.weight"][..., 0, 0].T for name in LAYERS}
     values |= {f"{name}.bias": case[f"param/{name}.bias"] for name in LAYERS}
     values |= {"bn1.scale": case["param/bn1.weight"], "bn1.bias": case["param/bn1.bias"]}
@@ -46,19 +55,19 @@ def as_planes(tokens, like):
 def planes(case):
     """x [B H, W, C] of a graph a plane, the mask, and the graphs."""
     batch, _, height, _ = case["x"].shape
-    x, nobody = jnp.asarray(as_nodes(case["x"])), np.array([], int)
-    return x, jnp.ones(x.shape[:2], bool), Graph.create(nobody, nobody, np.full(batch, height))
+    x, nobody = as_nodes(case["x"]), np.array([], int)
+    return x, np.ones(x.shape[:2], bool), Graph.create(nobody, nobody, np.full(batch, height))
 
 
 def eval_mode(case):
     fusion, (x, mask, graph) = build(case), planes(case)
-    gates = fusion.gates(x, masked_mean(x, mask), mask, graph, training=False)
+    *_, gates, tokens = run(fusion, x, mask, graph, by=steps)
     (batch, _, height, width), mid = case["x"].shape, gates.mid_node.shape[-1]
     rows = [gates.mid_node.reshape(batch, height, mid), gates.mid_modality.reshape(batch, width, mid)]
-    yield "mid", jnp.concatenate(rows, 1).swapaxes(1, 2)[..., None], case["mid"]
+    yield "mid", np.concatenate(rows, 1).swapaxes(1, 2)[..., None], case["mid"]
     yield "gate_h", gates.node.reshape(batch, height, -1).swapaxes(1, 2)[..., None], case["gate_h"]
     yield "gate_w", gates.modality.swapaxes(1, 2)[:, :, None], case["gate_w"]
-    yield "out", as_planes(fusion(x, mask, graph).tokens, case["x"]), case["out"]
+    yield "out", as_planes(tokens, case["x"]), case["out"]
 
 
 def before(case):
@@ -78,7 +87,7 @@ def train_mode(case):
     start, width = before(case), case["param/bn1.weight"].shape
     filler = {"param/bn1.running_mean": np.zeros(width), "param/bn1.running_var": np.ones(width)}
     fusion, (x, mask, graph) = build({**case, **filler} if start is None else start), planes(case)
-    fused = fusion(x, mask, graph, Context(key=jax.random.key(0)))
+    fused = run(fusion, x, mask, graph, Context(key=jax.random.key(0)))
     yield "out", as_planes(fused.tokens, case["x"]), case["out"]
     if start is not None:
         for name in ("mean", "var"):
@@ -88,19 +97,18 @@ def train_mode(case):
 
 def graph_masked_independent(case):
     order = np.argsort(case["graph_id"], kind="stable")
-    x, mask, nobody = jnp.asarray(case["x"][order]), jnp.asarray(case["mask"][order]), np.array([], int)
+    x, mask, nobody = case["x"][order], case["mask"][order], np.array([], int)
     graph = Graph.create(nobody, nobody, np.bincount(case["graph_id"], minlength=len(case["pool_modalities"])))
     dim, width = case["W_conv1"].shape
     reduction = next(r for r in range(1, dim + 1) if max(8, dim // r) == width)
-    fusion = CoordinateAttention(x.shape[1], dim, reduction=reduction, rngs=nnx.Rngs(0))
+    fusion = blank(x.shape[1], dim, reduction)
     values = {f"{name}.kernel": case[f"W_{theirs}"] for name, theirs in LAYERS.items()}
     values |= {f"{name}.bias": case[f"b_{theirs}"] for name, theirs in LAYERS.items()}
     values |= {"bn1.scale": case["bn_weight"], "bn1.bias": case["bn_bias"], **running(case, "bn_running_")}
     assign(fusion, prefixed("gates", values))
-    p_h = masked_mean(x, mask)
-    gates = fusion.gates(x, p_h, mask, graph, training=False)
+    p_h, p_w, gates, tokens = run(fusion, x, mask, graph, by=steps)
     yield "pool_nodes", p_h, case["pool_nodes"][order]
-    yield "pool_modalities", pool_mean(x, mask, graph), case["pool_modalities"]
+    yield "pool_modalities", p_w, case["pool_modalities"]
     yield "gate_node", gates.node, case["gate_node"][order]
     yield "gate_modality", gates.modality, case["gate_modality"]
-    yield "out", fusion(x, mask, graph).tokens, case["out"][order]
+    yield "out", tokens, case["out"][order]

@@ -5,6 +5,7 @@ in which everybody sees everybody. One level of the Haar transform is twice one 
 graphs of pairs, along the columns and along the rows, read off at one pixel of each block.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -16,7 +17,7 @@ from fusion_jax.nn.directional_attention import DirectionalAttention
 from fusion_jax.nn.gated_autocorrelation import GatedAutocorrelation
 from fusion_jax.nn.pyramid import pyramid
 from fusion_jax.nn.stencil import StencilLinear
-from tests.helpers import assign, shown
+from tests.helpers import assign, run, shown
 
 RTOL = {"affn_float32": 1e-4}
 
@@ -82,17 +83,21 @@ def pfm(case):
     yield "out", first(out(jnp.concatenate(filtered, -1), shifts(weight.shape[2]))), case["out"]
 
 
+def gates_of_each(fusion, spectra, mask):
+    return jax.vmap(fusion.gates)(spectra, mask)
+
+
 def pfm_feature_axis_independent(case):
-    x, mask = jnp.asarray(case["x"]), jnp.asarray(case["mask"])
-    n, m, d = x.shape
+    x, mask = case["x"], case["mask"]
+    _, m, d = x.shape
     bins, hidden = case["G1"].shape[1:]
-    fusion = Flickerformer(m, d, expansion=(hidden + 0.5) / bins, rngs=nnx.Rngs(0))
+    fusion = nnx.eval_shape(lambda: Flickerformer(m, d, expansion=(hidden + 0.5) / bins, rngs=nnx.Rngs(0)))
     values = {f"gate.{name}.kernel": case[g] for name, g in (("first", "G1"), ("second", "G2"), ("third", "G3"))}
     assign(fusion, values | {"fusion.kernel": case["W_out"], "fusion.bias": case["b_out"]})
-    pairs = [fusion.gates(jnp.fft.rfft(x[i]), mask[i]) for i in range(n)]
-    yield "correlation", jnp.stack([c for c, _ in pairs]), case["correlation"]
-    yield "gate", jnp.stack([g for _, g in pairs]), case["gate"]
-    fused = fusion(x, mask)
+    c, gates = run(fusion, np.fft.rfft(x), mask, by=gates_of_each)
+    yield "correlation", c, case["correlation"]
+    yield "gate", gates, case["gate"]
+    fused = run(fusion, x, mask)
     yield "filtered", fused.tokens, case["filtered"]
     yield "out", fused.out, case["out"]
     acts = case["mask"][:, 1:] & (np.cumsum(case["mask"], 1) > 1)[:, 1:]

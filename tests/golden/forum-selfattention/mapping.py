@@ -12,7 +12,7 @@ from fusion_jax.fusion.node_query import NodeQuery
 from fusion_jax.fusion.node_token import NodeToken
 from fusion_jax.fusion.self_attention import SelfAttention
 from fusion_jax.records import EVALUATION
-from tests.helpers import assign, linear, prefixed, shown
+from tests.helpers import assign, linear, prefixed, run, shown
 
 # What the suffixes of the reference's outputs mean.
 SCALES = {"sqrtp": "sqrt_p", "sqrtD": "sqrt_D", "noscale": "none"}
@@ -43,6 +43,10 @@ def suffixes(case):
     return sorted(n.rsplit("_", 1)[1] for n in case if n.startswith("out/weights_"))
 
 
+def attend_from(module, own, x, mask):
+    return jax.vmap(module.attend)(own, x, mask)
+
+
 def pooling_options(case):
     x, mask = case["in/x"], case["in/mask"].astype(bool)
     for suffix in suffixes(case):
@@ -50,20 +54,21 @@ def pooling_options(case):
         out = {n[4:].removesuffix(ending): v for n, v in case.items() if n.endswith(ending)}
         for reduction in ("sum", "mean", "max"):
             module = self_attention_of(case, reduction, suffix)
-            yield f"pool_{reduction}_{suffix}", module(x, mask).out, out[f"pool_{reduction}"]
+            fused = run(module, x, mask)
+            yield f"pool_{reduction}_{suffix}", fused.out, out[f"pool_{reduction}"]
+        # A misreading of the thread (mean over a token's features), not a fusion output; `__call__` masks it.
+        yield f"pool_features_mean_{suffix}", np.asarray(fused.tokens).mean(-1), out["pool_features_mean"]
         # The rows of absent queries are stored too, with what stood in x, which `__call__` zeroes.
-        fused = module.nodes(jnp.asarray(x), jnp.asarray(mask), None, EVALUATION)
+        fused = run(module, x, mask, None, EVALUATION, by=SelfAttention.nodes)
         yield f"weights_{suffix}", shown(fused, "attention"), out["weights"]
         yield f"Z_{suffix}", fused.tokens, out["Z"]
-        # A misreading of the thread (mean over a token's features), not a fusion output; `__call__` masks it.
-        yield f"pool_features_mean_{suffix}", module(x, mask).tokens.mean(-1), out["pool_features_mean"]
         free = one_query_of(FreeQuery, case, suffix, {"query": case["param/free_query"]})
-        fused = free(x, mask)
+        fused = run(free, x, mask)
         yield f"free_query_{suffix}", fused.out, out["free_query"]
         yield f"free_query_weights_{suffix}", shown(fused, "query"), out["free_query_weights"]
         node = one_query_of(NodeQuery, case, suffix, {"query.kernel": case["param/W_q_node"]})
         # The stored state is not the mean of the modalities, so the node's own entry is used.
-        fused = jax.vmap(node.attend)(case["in/node"], x, mask)
+        fused = run(node, case["in/node"], x, mask, by=attend_from)
         yield f"node_query_{suffix}", fused.out, out["node_query"]
         yield f"node_query_weights_{suffix}", shown(fused, "query"), out["node_query_weights"]
 
@@ -99,7 +104,8 @@ def node_token_module(case):
     blocks = len({n.split(".")[0] for n in case if n.startswith("param/block")})
     heads = sum(n.startswith("out/block0_head") for n in case)
     hidden = case["param/block0.mlp_in.bias"].size
-    module = NodeToken(modalities, dim, blocks=blocks, heads=heads, hidden=hidden, rngs=nnx.Rngs(0))
+    sizes = dict(blocks=blocks, heads=heads, hidden=hidden)
+    module = nnx.eval_shape(lambda: NodeToken(modalities, dim, **sizes, rngs=nnx.Rngs(0)))
     values = {
         "token": case["param/node_token"],
         "embedding": case["param/modality_embedding"],
@@ -111,13 +117,16 @@ def node_token_module(case):
     return assign(module, values)
 
 
+def call_and_blocks(module, x, mask):
+    return module(x, mask), jax.vmap(module.run_blocks)(x, mask)
+
+
 def node_token(case):
     x, mask = case["in/x"], case["in/mask"].astype(bool)
     module = node_token_module(case)
-    fused = module(x, mask)
+    fused, (tokens, weights) = run(module, x, mask, by=call_and_blocks)
     yield "y", fused.out, case["out/y"]
     # Absent modalities are stored too, with what stood in x; `__call__` zeroes them on entry and exit.
-    tokens, weights = jax.vmap(module.run_blocks)(x, mask)
     yield "tokens", tokens, case["out/tokens"]
     blocks, heads = weights.shape[1:3]
     for b in range(blocks):
