@@ -24,7 +24,7 @@ import os
 import pathlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -314,7 +314,9 @@ def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="fusion-jax zoo", description="The catalogue of mechanisms.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
     parser.add_argument("--kind", choices=sorted([*KINDS, *SCORING]), help="only this kind")
-    parser.add_argument("--name", help="only this mechanism, with all of its options and their defaults")
+    parser.add_argument(
+        "--name", help="the page of this mechanism: equation, paper, needs, cost, and what its options mean"
+    )
     args = parser.parse_args(argv)
     try:
         found = catalogue([args.kind] if args.kind else KINDS)
@@ -325,6 +327,9 @@ def main(argv: list[str] | None = None):
         parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {row['name'] for row in found})}")
     if args.json:
         print(json.dumps(rows, indent=1))
+        return
+    if args.name:
+        print("\n\n".join(page(row) for row in rows))
         return
     from rich.console import Console
     from rich.table import Table
@@ -339,6 +344,17 @@ def main(argv: list[str] | None = None):
         cells = [", ".join(v) if isinstance(v := row[c], list) else str(v or "-") for c in columns]
         table.add_row(*cells)
     Console(width=None if sys.stdout.isatty() else 220).print(table)
+
+
+def page(row: Mapping[str, Any]) -> str:
+    """All there is to read about one entry of `catalogue`: its fields, what its file says and what it says itself."""
+    kind, name = row["kind"], row["name"]
+    fields = {key: row[key] for key in ("paper", "year", "placements", "modalities", "needs", "cost", "pinned")}
+    fields["options"] = [f"{k}={v}" for k, v in row["options"].items()]
+    told = {k: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items() if v}
+    listed = "\n".join(f"{f'{k}:':12}{v}" for k, v in told.items())
+    texts = inspect.getdoc(module(kind, name)), inspect.getdoc(get(kind, name))
+    return "\n\n".join(filter(None, (f"{kind} {name}", listed, *texts)))
 
 
 if __name__ == "__main__":

@@ -134,11 +134,15 @@ def test_command_keeps_to_a_kind(capsys):
     assert "laye" in capsys.readouterr().err
 
 
-def test_command_shows_the_options_of_a_mechanism(capsys):
-    zoo.main(["--name", "concat_mlp"])
-    table = capsys.readouterr().out
-    assert all(option in table for option in ("hidden=None", "out_dim=None", "rate=0.0")) and "1 mechanisms" in table
-    assert "gmu" not in table
+def test_command_shows_the_page_of_a_mechanism_in_every_kind_that_has_one(capsys):
+    zoo.main(["--name", "hff_net"])
+    fusion, scheme = capsys.readouterr().out.split("\n\nscheme hff_net\n")
+    assert fusion.startswith("fusion hff_net\n") and "needs:      graph, outputs\n" in fusion
+    assert "levels=4, " in fusion and "year:       2025\n" in fusion  # what it is, in numbers
+    assert "\nArgs:\n    levels: " in fusion and "Reference: " in fusion  # what its options mean, and where it is from
+    assert "warmup=40" in scheme and "    warmup: epochs before the reset" in scheme and "placements" not in scheme
+    zoo.main(["--kind", "loss", "--name", "tmc"])
+    assert capsys.readouterr().out.count("paper:") == 1
     with pytest.raises(SystemExit):
         zoo.main(["--name", "concat_mpl"])
     assert "no mechanism named 'concat_mpl' (did you mean 'concat_mlp'?)" in capsys.readouterr().err
