@@ -188,14 +188,22 @@ def name_of(mechanism: Any) -> str:
 
 def options(kind: str, name: str) -> dict[str, Any]:
     """The keyword options of a mechanism with their defaults."""
+    return {p.name: p.default for p in _options(kind, name)}
+
+
+def whole(kind: str, name: str) -> dict[str, bool]:
+    """The options that are whole numbers, as their annotations say (`int`, `int | None`), and whether None is one."""
+    told = {p.name: p.annotation for p in _options(kind, name)}
+    words = {k: a if isinstance(a, str) else inspect.formatannotation(a) for k, a in told.items()}
+    return {k: word == "int | None" for k, word in words.items() if word in ("int", "int | None")}
+
+
+def _options(kind: str, name: str) -> list[inspect.Parameter]:
     mechanism = get(kind, name)
     # An NNX class has the signature of its metaclass, (*args, **kwargs): only its __init__ names the options.
     call = mechanism.__init__ if inspect.isclass(mechanism) else mechanism
-    return {
-        p.name: p.default
-        for p in inspect.signature(call).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-    }
+    found = inspect.signature(call).parameters.values()
+    return [p for p in found if p.kind is p.KEYWORD_ONLY and p.default is not p.empty]
 
 
 def check_options(kind: str, name: str, given: dict[str, Any]):

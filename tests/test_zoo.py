@@ -108,6 +108,13 @@ def test_options_are_the_keyword_arguments_with_defaults():
     assert zoo.options("scheme", "modality_dropout") == {"rate": 0.2}
 
 
+def test_whole_numbers_are_those_annotated_as_such_in_words_or_as_types(new_file):
+    assert zoo.whole("fusion", "visor") == {"layers": False, "heads": False, "hidden": True, "budget": True}
+    assert zoo.whole("fusion", "mmtm") == {}  # a ratio of 2.5 is one, though the default is 4
+    new_file("scratch_half", SCRATCH.replace("factor: float = 0.5", "factor: int = 1, other: int | None = None"))
+    assert zoo.whole("fusion", "scratch_half") == {"factor": False, "other": True}
+
+
 def test_command_prints_json():
     here = {(k, n) for k in zoo.KINDS for n in zoo.names(k)}
     command = [sys.executable, "-m", "fusion_jax.zoo", "--json"]
