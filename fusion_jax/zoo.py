@@ -24,7 +24,7 @@ import os
 import pathlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -188,14 +188,22 @@ def name_of(mechanism: Any) -> str:
 
 def options(kind: str, name: str) -> dict[str, Any]:
     """The keyword options of a mechanism with their defaults."""
+    return {p.name: p.default for p in _options(kind, name)}
+
+
+def whole(kind: str, name: str) -> dict[str, bool]:
+    """The options that are whole numbers, as their annotations say (`int`, `int | None`), and whether None is one."""
+    told = {p.name: p.annotation for p in _options(kind, name)}
+    words = {k: a if isinstance(a, str) else inspect.formatannotation(a) for k, a in told.items()}
+    return {k: word == "int | None" for k, word in words.items() if word in ("int", "int | None")}
+
+
+def _options(kind: str, name: str) -> list[inspect.Parameter]:
     mechanism = get(kind, name)
     # An NNX class has the signature of its metaclass, (*args, **kwargs): only its __init__ names the options.
     call = mechanism.__init__ if inspect.isclass(mechanism) else mechanism
-    return {
-        p.name: p.default
-        for p in inspect.signature(call).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-    }
+    found = inspect.signature(call).parameters.values()
+    return [p for p in found if p.kind is p.KEYWORD_ONLY and p.default is not p.empty]
 
 
 def check_options(kind: str, name: str, given: dict[str, Any]):
@@ -314,7 +322,9 @@ def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="fusion-jax zoo", description="The catalogue of mechanisms.")
     parser.add_argument("--json", action="store_true", help="print the whole entries as JSON")
     parser.add_argument("--kind", choices=sorted([*KINDS, *SCORING]), help="only this kind")
-    parser.add_argument("--name", help="only this mechanism, with all of its options and their defaults")
+    parser.add_argument(
+        "--name", help="the page of this mechanism: equation, paper, needs, cost, and what its options mean"
+    )
     args = parser.parse_args(argv)
     try:
         found = catalogue([args.kind] if args.kind else KINDS)
@@ -325,6 +335,9 @@ def main(argv: list[str] | None = None):
         parser.error(f"no mechanism named {args.name!r}{nearest(args.name, {row['name'] for row in found})}")
     if args.json:
         print(json.dumps(rows, indent=1))
+        return
+    if args.name:
+        print("\n\n".join(page(row) for row in rows))
         return
     from rich.console import Console
     from rich.table import Table
@@ -339,6 +352,17 @@ def main(argv: list[str] | None = None):
         cells = [", ".join(v) if isinstance(v := row[c], list) else str(v or "-") for c in columns]
         table.add_row(*cells)
     Console(width=None if sys.stdout.isatty() else 220).print(table)
+
+
+def page(row: Mapping[str, Any]) -> str:
+    """All there is to read about one entry of `catalogue`: its fields, what its file says and what it says itself."""
+    kind, name = row["kind"], row["name"]
+    fields = {key: row[key] for key in ("paper", "year", "placements", "modalities", "needs", "cost", "pinned")}
+    fields["options"] = [f"{k}={v}" for k, v in row["options"].items()]
+    told = {k: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items() if v}
+    listed = "\n".join(f"{f'{k}:':12}{v}" for k, v in told.items())
+    texts = inspect.getdoc(module(kind, name)), inspect.getdoc(get(kind, name))
+    return "\n\n".join(filter(None, (f"{kind} {name}", listed, *texts)))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,13 @@ def test_options_are_the_keyword_arguments_with_defaults():
     assert zoo.options("scheme", "modality_dropout") == {"rate": 0.2}
 
 
+def test_whole_numbers_are_those_annotated_as_such_in_words_or_as_types(new_file):
+    assert zoo.whole("fusion", "visor") == {"layers": False, "heads": False, "hidden": True, "budget": True}
+    assert zoo.whole("fusion", "mmtm") == {}  # a ratio of 2.5 is one, though the default is 4
+    new_file("scratch_half", SCRATCH.replace("factor: float = 0.5", "factor: int = 1, other: int | None = None"))
+    assert zoo.whole("fusion", "scratch_half") == {"factor": False, "other": True}
+
+
 def test_command_prints_json():
     here = {(k, n) for k in zoo.KINDS for n in zoo.names(k)}
     command = [sys.executable, "-m", "fusion_jax.zoo", "--json"]
@@ -134,11 +141,15 @@ def test_command_keeps_to_a_kind(capsys):
     assert "laye" in capsys.readouterr().err
 
 
-def test_command_shows_the_options_of_a_mechanism(capsys):
-    zoo.main(["--name", "concat_mlp"])
-    table = capsys.readouterr().out
-    assert all(option in table for option in ("hidden=None", "out_dim=None", "rate=0.0")) and "1 mechanisms" in table
-    assert "gmu" not in table
+def test_command_shows_the_page_of_a_mechanism_in_every_kind_that_has_one(capsys):
+    zoo.main(["--name", "hff_net"])
+    fusion, scheme = capsys.readouterr().out.split("\n\nscheme hff_net\n")
+    assert fusion.startswith("fusion hff_net\n") and "needs:      graph, outputs\n" in fusion
+    assert "levels=4, " in fusion and "year:       2025\n" in fusion  # what it is, in numbers
+    assert "\nArgs:\n    levels: " in fusion and "Reference: " in fusion  # what its options mean, and where it is from
+    assert "warmup=40" in scheme and "    warmup: epochs before the reset" in scheme and "placements" not in scheme
+    zoo.main(["--kind", "loss", "--name", "tmc"])
+    assert capsys.readouterr().out.count("paper:") == 1
     with pytest.raises(SystemExit):
         zoo.main(["--name", "concat_mpl"])
     assert "no mechanism named 'concat_mpl' (did you mean 'concat_mlp'?)" in capsys.readouterr().err

@@ -106,7 +106,7 @@ class CEN(Fusion):
         start: first value of the penalised scales (ours; 1 in the paper, whose trainings are tens of thousands of steps
             long: in a few hundred none gets from 1 to below the threshold, and nothing is ever exchanged).
     Raises:
-        ValueError: widths or blocks below 1, a negative threshold.
+        ValueError: widths or blocks below 1, a negative threshold or sparsity.
     """
 
     info = Info(
@@ -131,9 +131,10 @@ class CEN(Fusion):
         rngs: nnx.Rngs,
     ):
         width = max(1, dim // 4) if width is None else width
-        if blocks < 1 or width < 1 or threshold < 0:
+        if blocks < 1 or width < 1 or threshold < 0 or sparsity < 0:
             raise ValueError(
-                f"fusion 'cen': blocks={blocks}, width={width}, threshold={threshold}; expected at least 1, 1 and 0"
+                f"fusion 'cen': blocks={blocks}, width={width}, threshold={threshold}, sparsity={sparsity}; expected "
+                "at least 1, 1, 0 and 0"
             )
         self.blocks = nnx.List(
             [Bottleneck(modalities, dim, width, threshold=threshold, start=start, rngs=rngs) for _ in range(blocks)]

@@ -55,7 +55,7 @@ class MISA(Fusion):
         transformer_rate: dropout in the transformer layer.
         out_dim: width of `out`, D if None.
     Raises:
-        ValueError: heads do not divide the width; no moment or no batch.
+        ValueError: heads do not divide the width; no moment or no batch; a negative weight.
     """
 
     info = Info(
@@ -89,6 +89,10 @@ class MISA(Fusion):
         check_heads("misa", width, heads)
         if moments < 1 or batch < 1:
             raise ValueError(f"fusion 'misa': moments={moments}, batch={batch}; expected at least 1")
+        self.weights = dict(similarity=similarity, difference=difference, reconstruction=reconstruction)
+        for name, weight in self.weights.items():
+            if weight < 0:
+                raise ValueError(f"fusion 'misa': {name}={weight}; expected a weight of at least 0")
 
         def linears(i):
             return stack(lambda r: nnx.Linear(i, width, rngs=r), modalities, rngs)
@@ -99,7 +103,6 @@ class MISA(Fusion):
         self.transformer = EncoderLayer(width, heads, hidden, rate=transformer_rate, rngs=rngs)
         out = dim if out_dim is None else out_dim
         self.fusion = MLP(2 * modalities * width, modalities * width, out, rate=rate, rngs=rngs)
-        self.weights = dict(similarity=similarity, difference=difference, reconstruction=reconstruction)
         self.moments, self.batch = moments, batch
 
     def parts(self, x: Array) -> tuple[Array, Array, Array]:

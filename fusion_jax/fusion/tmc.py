@@ -20,7 +20,9 @@ class TMC(Fusion):
     for evidence up to `cap`; a missing one is the vacuous opinion (ours: the code has none missing).
 
     Args:
-        cap: largest evidence for one class.
+        cap: largest evidence for one class, > 0.
+    Raises:
+        ValueError: a cap that is not above 0.
     """
 
     info = Info(
@@ -35,6 +37,8 @@ class TMC(Fusion):
     symmetries = ("nodes", "modalities")
 
     def __init__(self, modalities: int, dim: int, *, cap: float = CAP, rngs: nnx.Rngs):
+        if not cap > 0:
+            raise ValueError(f"fusion 'tmc': cap={cap}; expected a number above 0")
         self.mefn = MEFN(modalities, dim, cap=cap, rngs=rngs)
 
     def nodes(self, x, mask, graph, context):

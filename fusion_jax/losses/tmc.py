@@ -40,4 +40,6 @@ def tmc(
             `decision`).
     """
     check_task("tmc", INFO, target)
+    if output.streams is None and output.evidence is None:
+        raise ValueError("loss 'tmc' needs one prediction a modality: placement 'decision'")
     return evidential(output, target, weight, context=context, annealing=annealing, upl=0.0, cap=cap)

@@ -61,10 +61,24 @@ class Question:
         found = [row for row in found if np.isfinite(mean(row, self.metric))]
         return sorted(found, key=lambda row: -sign * mean(row, self.metric))
 
+    @property
+    def fusing(self) -> tuple[str, ...]:
+        """The roles of the rows that are the fusions: without the graph only where the baseline has none either."""
+        bases = [c.b for i, c in self.table.compared[self.metric].items() if i in self.own]
+        return ("fusion", "no graph") if bases and all(base.role == "no graph" for base in bases) else ("fusion",)
+
+    def fusions(self) -> list[Row]:
+        """Those with a value of the metric, the best first."""
+        return self.rows(*self.fusing)
+
+    def simple(self) -> list[Row]:
+        """The rows that fuse nothing, or not on the graph, likewise."""
+        return self.rows(*(role for role in SIMPLE if role not in self.fusing))
+
     def compared(self) -> list[Comparison]:
         """Fusions against the baseline, where something is known of their difference, the best first."""
-        sign = metrics.sign(self.metric)
-        found = [c for i, c in self.table.compared[self.metric].items() if i in self.own and c.a.role == "fusion"]
+        sign, fusing = metrics.sign(self.metric), self.fusing
+        found = [c for i, c in self.table.compared[self.metric].items() if i in self.own and c.a.role in fusing]
         found = [c for c in found if np.isfinite(c.p)]
         return sorted(found, key=lambda c: -sign * c.difference)
 
@@ -99,7 +113,7 @@ def of_graph(question: Question) -> Iterator[Comparison]:
 
 def of_places(question: Question) -> Iterator[Comparison]:
     """The best fusion against itself at other places, the best first."""
-    first, *rest = question.rows("fusion") or [None]
+    first, *rest = question.fusions() or [None]
     for row in rest:
         if (row.fusion, row.name) == (first.fusion, first.name) and row.placement != first.placement:
             yield from _known(compare.compared(first, row, question.metric))
@@ -179,7 +193,7 @@ def _noun(found: Sequence[Comparison]) -> str:
 
 def _without_comparison(question: Question) -> str:
     """What can be said where no fusion can be compared with another."""
-    rows = question.rows("fusion") or question.rows(*SIMPLE)
+    rows = question.fusions() or question.simple()
     if not rows:
         return "nothing can be said yet, no row has a finite score"
     best, heading = rows[0], metrics.heading(question.metric)
@@ -197,7 +211,7 @@ def _without_comparison(question: Question) -> str:
 
 def unbeaten(question: Question) -> Row | None:
     """The best row without fusion, if no fusion has a better mean."""
-    fusions, simple = question.rows("fusion"), question.rows(*SIMPLE)
+    fusions, simple = question.fusions(), question.simple()
     if not fusions or not simple:
         return None
     sign, top = metrics.sign(question.metric), simple[0]
@@ -238,7 +252,7 @@ def place(question: Question) -> Clause | None:
     """What another place costs the fusion that is best; or that the baseline is better at another place."""
     if question.compared() and not question.others():
         return None  # the verdict has said it
-    moved = [c for c in question.beside if c.b.role == "fusion" and c.separated]
+    moved = [c for c in question.beside if c.b.role in question.fusing and c.separated]
     moved += [c for c in question.compared() if c.better and _moved(c)]
     if not moved:
         return None
@@ -249,7 +263,7 @@ def place(question: Question) -> Clause | None:
 
 def scores(question: Question) -> Clause | None:
     """How far rows without fusion come, and the best fusion; but for what `against_simple` has said."""
-    fusions, metric, said = question.rows("fusion"), question.metric, unbeaten(question)
+    fusions, metric, said = question.fusions(), question.metric, unbeaten(question)
     if not fusions:
         return None
     alone = [row for row in question.rows("no graph", "modality") if row.placement.endswith(NO_GRAPH)]
@@ -257,7 +271,7 @@ def scores(question: Question) -> Clause | None:
         "structure alone": question.rows("structure"),
         "one modality": question.rows("modality"),
         **{name(row): [row] for row in question.rows("control")[:1]},
-        "features alone": alone if question.rows("no graph") else [],
+        "features alone": alone if question.rows("no graph") and fusions[0].role == "fusion" else [],
     }
     digits = tables.scaling(metric, percent=False)[1]
     told = {

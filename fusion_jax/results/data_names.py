@@ -22,6 +22,26 @@ def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
 
     A file outside is named without its folder, unless another has the same name; so too a folder of tables.
     """
+    variants, named = {problem(part): part for part in parts}, _plain_and_full(parts)
+    origins = [_origin(part) for part in variants.values()]
+    return {v: named[v][origins.count(_origin(part)) > 1] for v, part in variants.items()}
+
+
+def stated_names(parts: Sequence[DataPlan]) -> dict[str, str]:
+    """{what a row that is not run may call its data: the name of that data set in tables}, of all that the study has.
+
+    A variant's name with its options is the variant, whether or not the study has others; without them it is the data
+    set itself, and of several variants none in particular.
+    """
+    tables, found = data_names(parts), {}
+    for variant, (plain, full) in _plain_and_full(parts).items():
+        found |= {full: tables[variant]}
+        found.setdefault(plain, plain)
+    return found
+
+
+def _plain_and_full(parts: Sequence[DataPlan]) -> dict[str, tuple[str, str]]:
+    """{variant: the data set's own name, and that with the options that are given}."""
     variants = {problem(part): part for part in parts}
     every, named = {_origin(part) for part in variants.values()}, {}
     for own, part in variants.items():
@@ -29,8 +49,7 @@ def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
         short_of = pathlib.PurePath(place).name if where else short(place)
         name = short_of if sum(pathlib.PurePath(p).stem == pathlib.PurePath(place).stem for p in every) == 1 else place
         given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where)
-        alone = sum(_origin(other) == place for other in variants.values()) == 1
-        named[own] = name if alone or not given else f"{name} ({given})"
+        named[own] = name, f"{name} ({given})" if given else name
     return named
 
 

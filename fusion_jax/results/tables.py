@@ -12,7 +12,7 @@ from scipy import special
 
 from fusion_jax import metrics, plan, zoo
 from fusion_jax.results import influence, singles
-from fusion_jax.results.data_names import data_names
+from fusion_jax.results.data_names import data_names, stated_names
 from fusion_jax.results.entries import Entry, read
 from fusion_jax.results.row import PUBLISHED, Row
 from fusion_jax.results.store import Store
@@ -21,6 +21,9 @@ from fusion_jax.study import short
 
 def rows(store: Store) -> list[Row]:
     """The rows of a study in the order of its sweep, failed cells among them, derived rows after their sources.
+
+    Of rows that are not run those come along whose data the study has: a study that is asked for one of its data sets
+    alone shows no table of figures from elsewhere.
 
     Raises:
         FileNotFoundError: the folder holds no study.
@@ -31,20 +34,22 @@ def rows(store: Store) -> list[Row]:
         Entry(e["id"], e["label"], e["seeds"], plan.of(e["config"]), e["config"], planned, e.get("tuned", {}))
         for e in written["cells"]
     ]
-    names = data_names([e.plan.data for e in entries])
+    parts = [e.plan.data for e in entries]
+    names, stated = data_names(parts), stated_names(parts)
     found = singles.with_best(store, [(read(store, entry, names), entry) for entry in entries])
     known = {row.data: row.task for row in found if row.values}
-    return found + [_published(entry, known.get(entry["data"])) for entry in written.get("published", ())]
+    of_others = [(entry, stated.get(short(entry["data"]))) for entry in written.get("published", ())]
+    return found + [_published(entry, data, known.get(data)) for entry, data in of_others if data is not None]
 
 
-def _published(entry: dict[str, Any], task: str | None) -> Row:
+def _published(entry: dict[str, Any], data: str, task: str | None) -> Row:
     """A row without seeds, whose protocol says what it is; without a `task` it is of that of most of its metrics."""
     values = {m: (float(mean), None if sd is None else float(sd)) for m, (mean, sd) in entry["values"].items()}
     task = task or max(zoo.names("task"), key=lambda kind: len(values.keys() & metrics.of(kind).keys()))
     return Row(
         entry["label"],
         "-",
-        short(entry["data"]),
+        data,
         entry.get("protocol", PUBLISHED),
         "",
         {},

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax import tasks
+from fusion_jax import tasks, zoo
 from fusion_jax.fusion.visor import CHOSEN, DRAWN, VISOR, with_mode
 from fusion_jax.losses.base import weighted_mean
 from fusion_jax.model import Model
@@ -95,7 +95,8 @@ class Visor(Scheme):
         model = make(feature_dims, key)
         if not isinstance(model.fusions[0], VISOR):
             raise ValueError(
-                f"scheme 'visor' trains budgets of fusion 'visor', not {type(model.fusions[0]).__name__!r}"
+                f"scheme 'visor' trains budgets of fusion 'visor', not {zoo.name_of(model.fusions[0])!r}: "
+                "set model.fusion.name to 'visor'"
             )
         fusion = model.fusions[0]
         if fusion.budget is not None:
@@ -104,7 +105,10 @@ class Visor(Scheme):
                 "(scheme.options.budget is that of evaluation)"
             )
         if self.budget is not None and self.budget > fusion.most:
-            raise ValueError(f"scheme 'visor': budget={self.budget}, the fusion has {fusion.most} layers that rewrite")
+            raise ValueError(
+                f"scheme 'visor': budget={self.budget}, expected 0 to {fusion.most}, the layers of the fusion that "
+                "rewrite"
+            )
         return Routed(model, len(target))
 
     def stages(self, epochs: int) -> tuple[Stage, ...]:

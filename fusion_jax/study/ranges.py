@@ -20,6 +20,11 @@ SHARES = (  # in [0, 1)
     "late_rate",
     "embed_rate",
     "head_rate",
+    "global_rate",
+    "transformer_rate",
+    "input_rate",
+    "pre_lin_rate",
+    "output_rate",
     "drop_layer",
     "hide",
     "smoothing",
@@ -125,6 +130,22 @@ def option(value: Any, default: Any, key: str) -> Any:
     in_range(value, key)
     if type(default) is int and default > 0 and isinstance(value, int | float) and value < 0:
         raise ValueError(f"config key {key!r} is {value}, expected at least 0")
+    return value
+
+
+def whole(value: Any, or_none: bool, key: str) -> Any:
+    """A whole number as an integer, or None where that is one of its values too.
+
+    Raises:
+        ValueError: anything else, or a number below 0; names the key.
+    """
+    value = number_like(value, 0)
+    if value is None and or_none:
+        return value
+    if type(value) is not int:
+        raise ValueError(f"config key {key!r} is {value!r}, expected a whole number{' or None' * or_none}")
+    if or_none and value < 0:  # a width or a number of something, which the mechanism finds for itself
+        raise ValueError(f"config key {key!r} is {value}, expected at least 0, or None")
     return value
 
 

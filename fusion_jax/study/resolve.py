@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -109,14 +110,16 @@ def _fill_in_options(full: dict[str, Any]) -> None:
         if section["name"]:
             zoo.check_options(kind, section["name"], section["options"])
             known = plain(zoo.options(kind, section["name"]))
-            section["options"] = known | _options(section["options"], known, f"{path}.options")
+            given = _options(section["options"], known, f"{path}.options", zoo.whole(kind, section["name"]))
+            section["options"] = known | given
             if kind in ("control", "scheme"):  # they say for themselves what their options may be
                 zoo.make(kind, section["name"], options=section["options"])
         elif section["options"] and kind != "loss":  # a loss without a name is the task's own, and has options
             raise ValueError(f"config key '{path}.options' is {section['options']!r} but '{path}.name' is empty")
     layer = full["model"]["layer"]
     zoo.check_options("layer", layer["name"], layer["last"])
-    layer["last"] = _options(layer["last"], plain(zoo.options("layer", layer["name"])), "model.layer.last")
+    known, whole = plain(zoo.options("layer", layer["name"])), zoo.whole("layer", layer["name"])
+    layer["last"] = _options(layer["last"], known, "model.layer.last", whole)
 
 
 def _check_sizes(full: Mapping[str, Any]) -> None:
@@ -140,9 +143,12 @@ def _check_model(full: dict[str, Any]) -> None:
     optimizers.make(**optimizer, epochs=full["training"]["epochs"])
 
 
-def _options(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The options in the form of the defaults that are known, checked."""
-    return {k: ranges.option(v, known.get(k), f"{path}.{k}") for k, v in given.items()}
+def _options(
+    given: Mapping[str, Any], known: Mapping[str, Any], path: str, whole: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The options in the form of the defaults that are known, checked; `whole` as of `zoo.whole`."""
+    checked = {k: ranges.option(v, known.get(k), f"{path}.{k}") for k, v in given.items()}
+    return checked | {k: ranges.whole(checked[k], none, f"{path}.{k}") for k, none in whole.items() if k in checked}
 
 
 def default_label(full: Mapping[str, Any]) -> str:

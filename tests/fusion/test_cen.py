@@ -153,7 +153,7 @@ def test_exchange_happens_within_a_bottleneck():
     assert np.abs(kept[:, 0] - x[:, 0]).max() > 1e-2
 
 
-@pytest.mark.parametrize("options", [dict(blocks=0), dict(width=0), dict(threshold=-0.1)])
+@pytest.mark.parametrize("options", [dict(blocks=0), dict(width=0), dict(threshold=-0.1), dict(sparsity=-1.0)])
 def test_refusals(options):
     with pytest.raises(ValueError, match="fusion 'cen'"):
         nnx.eval_shape(lambda: CEN(2, D, rngs=nnx.Rngs(0), **options))

@@ -137,7 +137,9 @@ def test_scale_at_the_start(m, d):
     assert all(0 < value < 10 for value in fused.losses.values())
 
 
-@pytest.mark.parametrize("options", [dict(heads=3), dict(width=5), dict(moments=0), dict(batch=0)])
+@pytest.mark.parametrize(
+    "options", [dict(heads=3), dict(width=5), dict(moments=0), dict(batch=0), dict(similarity=-1.0)]
+)
 def test_refusals(options):
-    with pytest.raises(ValueError, match="fusion 'misa'"):
+    with pytest.raises(ValueError, match=f"fusion 'misa': .*{next(iter(options))}=|divide"):
         nnx.eval_shape(lambda: MISA(M, D, rngs=nnx.Rngs(0), **options))

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from fusion_jax.fusion.mefn import MEFN
@@ -39,3 +40,5 @@ def test_is_mefn_with_missing_modalities_left_out():
 def test_cap():
     fused = TMC(1, C, cap=5.0, rngs=nnx.Rngs(0))(jnp.full((1, 1, C), 100.0), np.ones((1, 1), bool))
     np.testing.assert_allclose(fused.evidence.fused, 5, rtol=1e-12)
+    with pytest.raises(ValueError, match="fusion 'tmc': cap=-1.0; expected a number above 0"):
+        TMC(1, C, cap=-1.0, rngs=nnx.Rngs(0))

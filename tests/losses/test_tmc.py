@@ -43,5 +43,5 @@ def test_is_the_sum_over_present_modalities_and_the_combined_opinion(step, annea
 def test_refusals():
     with pytest.raises(ValueError, match="tmc"):
         tmc(output(), Target("values", labels=TARGET.labels), WEIGHT, context=EVALUATION)
-    with pytest.raises(ValueError, match="decision"):
+    with pytest.raises(ValueError, match="loss 'tmc' needs one prediction a modality: placement 'decision'"):
         tmc(Output(X[:, 0], None, X, None, MASK), TARGET, WEIGHT, context=EVALUATION)

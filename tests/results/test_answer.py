@@ -45,6 +45,24 @@ def test_where_all_lose_it_says_how_many():
     assert "] behind), 2 are worse" in said
 
 
+def test_where_the_baseline_has_no_graph_fusions_without_it_are_fusions_too():
+    """As in a study before layers without edges, where only those fusions have the graph that read it themselves."""
+
+    def bare(label, values, **fields):
+        return row(label, values, "before (no graph)", **{"role": "no graph", **fields})
+
+    base, reads = bare("concat_mlp", BASE.values["accuracy"]), row("visor", same(0.699, 2))
+    said = answer.sentence([base, bare("flickerformer", same(0.75)), reads])
+    assert said.startswith("flickerformer (before (no graph)) beats concat_mlp (before (no graph)) by 5.0 points [")
+    none = answer.sentence([base, bare("flickerformer", same(0.701)), reads])
+    assert "concat_mlp (before (no graph)) and the 2 other fusions survives" in none and "features alone" not in none
+    far = answer.sentence([base, bare("flickerformer", same(0.701)), row("visor", same(0.8, 2))])
+    assert far.startswith("visor (before) beats") and "features alone reach 0.701, the best fusion 0.800" in far
+    only = answer.sentence([base, bare("flickerformer", same(0.75))])  # nobody has the graph
+    assert only.startswith("flickerformer (before (no graph)) beats concat_mlp (before (no graph)) by 5.0 points [")
+    assert "features alone" not in only
+
+
 def test_rows_of_one_fusion_are_variants():
     said = answer.sentence([BASE, dataclasses.replace(row("wide", same(0.7)), fusion="concat_mlp")])
     assert "between concat_mlp (before) and the one other variant" in said

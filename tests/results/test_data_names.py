@@ -1,7 +1,7 @@
 """What data sets are called."""
 
 from fusion_jax.plan import DataPlan
-from fusion_jax.results.data_names import data_names
+from fusion_jax.results.data_names import data_names, stated_names
 from tests import tiny
 
 
@@ -25,3 +25,17 @@ def test_a_folder_of_tables_is_named_like_itself():
     assert names({"folder": "/x/cohort"}, {"folder": "/x/other", "k": 5}) == ["cohort", "other"]
     assert names({"folder": "/x/cohort"}, {"folder": "/y/cohort"}) == ["/x/cohort", "/y/cohort"]
     assert names({}) == ["tables"]
+
+
+def test_a_row_that_is_not_run_may_say_its_data_in_full_however_many_variants_the_study_has():
+    def stated(*parts):
+        return stated_names(
+            [DataPlan(**{**vars(tiny.cell().plan.data), "name": n, "options": more}) for n, more in parts]
+        )
+
+    one, other = ("synthetic", {"nodes": 9, "classes": 3}), ("synthetic", {"nodes": 8})
+    assert stated(one) == {"synthetic": "synthetic", "synthetic (classes=3, nodes=9)": "synthetic"}
+    both = stated(one, other)
+    assert both.pop("synthetic") == "synthetic"  # of neither in particular
+    assert both == {name: name for name in ("synthetic (classes=3, nodes=9)", "synthetic (nodes=8)")}
+    assert "synthetic (nodes=8)" not in stated(one) and "digits" not in stated(one)

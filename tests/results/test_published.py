@@ -92,6 +92,28 @@ def test_a_known_figure_is_shown_beside_what_is_run_and_is_no_protocol_of_its_ow
         study.published(types.SimpleNamespace(KNOWN=({**known, "values": dict(accuracy=(0.75, 0.1))},)))
 
 
+def test_a_known_figure_of_one_variant_stands_beside_it_alone_and_not_in_a_study_of_another(tmp_path):
+    variants = [dict(nodes=60), dict(nodes=80)]
+    rows = tuple(
+        dict(
+            label=f"optimum {v}", source="arithmetic", data=f"synthetic (nodes={v['nodes']})", values=dict(accuracy=0.7)
+        )
+        for v in variants
+    )
+    for kept in (variants, variants[1:]):
+        found = Store(tmp_path / str(len(kept)), create=True)
+        cells = [tiny.cell(data__name="synthetic", data__options=v) for v in kept]
+        found.write_study(
+            [(f"{i:016x}", cell) for i, cell in enumerate(cells)],
+            "here",
+            study.published(types.SimpleNamespace(KNOWN=rows)),
+        )
+        groups = tables.grouped(tables.rows(found))
+        assert len(groups) == len(kept)
+        told = [[row.label for row in group if row.published] for group in groups.values()]
+        assert told == [[f"optimum {v}"] for v in kept]
+
+
 def test_an_encoder_that_reads_edges_is_not_without_graph(tmp_path):
     changes = {}, dict(model__layers=0), dict(model__layers=0, model__encoder__name="gcn")
     store = Store(tmp_path, create=True)

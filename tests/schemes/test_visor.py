@@ -45,7 +45,9 @@ def test_options_out_of_range_are_refused(options, message):
 
 def test_another_fusion_is_refused_by_name():
     data, plan = planted({"scheme.name": "visor", "training.epochs": 4})
-    with pytest.raises(ValueError, match="scheme 'visor' trains budgets of fusion 'visor', not 'Mean'"):
+    with pytest.raises(
+        ValueError, match="scheme 'visor' trains budgets of fusion 'visor', not 'mean': set model.fusion.name"
+    ):
         train_model(plan, data, prepare(plan.data, data, (0,), **plan.preparing))
 
 
@@ -53,7 +55,7 @@ def test_another_fusion_is_refused_by_name():
     ("fusion", "scheme", "message"),
     [
         (dict(layers=3, budget=1), {}, "the fusion has budget=1: leave it out there"),
-        (dict(layers=3), dict(budget=2), "budget=2, the fusion has 1 layers that rewrite"),
+        (dict(layers=3), dict(budget=2), "budget=2, expected 0 to 1, the layers"),
     ],
 )
 def test_budgets_that_contradict_are_refused(fusion, scheme, message):

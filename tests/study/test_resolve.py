@@ -123,6 +123,30 @@ def test_a_resolved_config_resolves_to_itself():
             dict(loss__name="cross_entropy", loss__options={"smoothing": 1.0}),
             "'loss.options.smoothing' is 1.0, expected a number in [0, 1)",
         ),
+        (
+            dict(model__fusion__name="visor", model__fusion__options={"budget": 0.5}),
+            "'model.fusion.options.budget' is 0.5, expected a whole number or None",
+        ),
+        (
+            dict(model__fusion__name="visor", model__fusion__options={"budget": True}),
+            "'model.fusion.options.budget' is True, expected a whole number or None",
+        ),
+        (
+            dict(model__fusion__name="adem_vl", model__fusion__options={"proj_hidden": -3}),
+            "'model.fusion.options.proj_hidden' is -3, expected at least 0, or None",
+        ),
+        (
+            dict(model__fusion__name="adem_vl", model__fusion__options={"layers": 1.5}),
+            "'model.fusion.options.layers' is 1.5, expected a whole number",
+        ),
+        (
+            dict(model__fusion__name="misa", model__fusion__options={"transformer_rate": 1.0}),
+            "'model.fusion.options.transformer_rate' is 1.0, expected a number in [0, 1)",
+        ),
+        (
+            dict(scheme__name="hff_net", scheme__options={"warmup": 2.5}),
+            "'scheme.options.warmup' is 2.5, expected a whole",
+        ),
         (dict(scheme__name="mpfnet", scheme__options={"shots": 0}), "scheme 'mpfnet': shots=0, expected at least 1"),
         (
             dict(control__name="label_propagation", control__options={"alpha": 2}),
