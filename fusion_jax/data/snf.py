@@ -55,8 +55,12 @@ def affinity(distance: np.ndarray, near: np.ndarray, *, mu: float = MU) -> np.nd
 
 
 def mean_nearest(distance: np.ndarray, k: int) -> np.ndarray:
-    """The mean of the k smallest entries of each row [A, 1], of a square matrix without its diagonal of zeros."""
-    return np.sort(distance, axis=1)[:, 1 : k + 1].mean(1, keepdims=True) + TINY
+    """The mean of the k smallest entries of each row [A, 1], of a square matrix without its diagonal of zeros.
+
+    0 of a node that is alone.
+    """
+    nearest = np.sort(distance, axis=1)[:, 1 : k + 1]
+    return nearest.sum(1, keepdims=True) / max(nearest.shape[1], 1) + TINY
 
 
 def strongest(weights: np.ndarray, k: int) -> np.ndarray:

@@ -113,4 +113,5 @@ def _one(g: Array, factor: Array, key: Array | None) -> Array:
     scaled = g * factor.astype(g.dtype)
     if key is None:
         return scaled
-    return scaled + (g.std(ddof=1) + TINY) * jax.random.normal(key, g.shape, g.dtype)
+    spread = g.std(ddof=1) if g.size > 1 else jnp.zeros((), g.dtype)  # one number has none, and 0 / 0 is NaN
+    return scaled + (spread + TINY) * jax.random.normal(key, g.shape, g.dtype)

@@ -49,6 +49,17 @@ def test_what_is_missing_has_no_influence_and_a_node_without_anything_no_edge():
     assert np.isfinite(network.fused.network).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_who_alone_has_a_modality_is_near_to_who_arrives_with_it():
+    x, mask = list(views().values()), np.ones((60, 2), bool)
+    mask[1:, 1] = False
+    network = snf.Network(x, mask)
+    assert all(np.isfinite(mean).all() for mean in network.means)
+    spread = network.arriving([x[0][:1], x[1][:1] + 1], np.array([[False, True]]))
+    assert spread[0].sum() > 0 and np.isfinite(spread).all()
+    np.testing.assert_array_equal(network.arriving([x[0][:1], x[1][:1]], np.array([[False, False]])), 0)
+
+
 def test_with_one_modality_nothing_spreads():
     x = views()["b"]
     network = snf.Network([x], np.ones((60, 1), bool))

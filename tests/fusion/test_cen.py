@@ -45,6 +45,7 @@ def test_two_modalities_give_each_other_theirs():
     out = exchange(z, small, mask, 0.02)
     np.testing.assert_array_equal(out[:, 0], np.stack([z[:, 1, 0], z[:, 0, 1], z[:, 1, 2], z[:, 0, 3]], 1))
     np.testing.assert_array_equal(out[:, 1], np.stack([z[:, 1, 0], z[:, 0, 1], z[:, 0, 2], z[:, 1, 3]], 1))
+    np.testing.assert_array_equal(exchange(z, np.full((2, 4), 0.02), mask, 0.02), z)  # as small as the threshold
 
 
 def test_more_modalities_give_their_mean_and_one_alone_keeps_its_own():

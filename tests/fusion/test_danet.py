@@ -53,3 +53,11 @@ def test_dual_attention_sees_present_nodes_of_its_graph_only():
     whole = np.asarray(module(x, mask, both()).out)
     np.testing.assert_allclose(whole[:5], module(x[:5], mask[:5], ONE).out, rtol=1e-10, atol=1e-12)
     assert not whole[1].any()
+
+
+def test_a_node_without_anything_is_seen_by_nobody():
+    module, x = drawn(DANet(M, D, rngs=nnx.Rngs(0))), jnp.asarray(RNG.normal(size=(5, M, D)))
+    there = np.array([True, True, False, True, True])
+    found = module(x, jnp.asarray(there)[:, None] & jnp.ones((5, M), bool), ONE).out
+    fewer = module(x[there], jnp.ones((4, M), bool), Graph.create([0, 1], [1, 0], 4)).out
+    np.testing.assert_allclose(np.asarray(found)[there], fewer, rtol=1e-10)

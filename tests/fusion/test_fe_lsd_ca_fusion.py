@@ -52,3 +52,5 @@ def test_each_graph_by_itself_and_what_is_there():
 def test_refusals():
     with pytest.raises(ValueError, match="fusion 'fe_lsd_ca_fusion': reduction="):
         FeLsdCaFusion(M, D, reduction=0, rngs=nnx.Rngs(0))
+    widest = FeLsdCaFusion(M, D, reduction=1, rngs=nnx.Rngs(0))
+    assert widest.ca[0].fc.fc1.out_features == D

@@ -199,6 +199,18 @@ def test_the_losses_count_nodes_that_have_both(made):
     assert one["cross_level_alignment"] != other["cross_level_alignment"]
 
 
+def test_negatives_have_the_modality_of_the_positive(made):
+    """The first term by hand: the drawn rows are those that have modality 1, whoever has modality 0."""
+    run, fusion, x, graph = made
+    mask = jnp.asarray(MASK)
+    flat = [tokenise(x[:, m]).reshape(N, -1) for m, tokenise in enumerate(fusion.tokenisers)]
+    query, positive = (head(v) for head, v in zip(fusion.spot_heads, flat, strict=True))
+    rows, found = draw(graph.structure(fusion.structures[0]), SMALL["parts"], mask[:, 1], None)
+    each = np.asarray(info_nce(query, positive, positive[rows], found, temperature=0.1))
+    value = run(x, mask, graph).losses["spot_alignment"]
+    np.testing.assert_allclose(value, 0.3 * each[MASK.all(1)].mean(), rtol=1e-10)
+
+
 def test_what_is_not_there_is_in_no_loss(made):
     call, _, x, graph = made
     one, other = (call(z, MASK, graph) for z in (x, np.where(MASK[..., None], x, np.nan)))

@@ -1,5 +1,7 @@
 """Triplets under conditions: which classes count in which, and what is refused."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,6 +57,21 @@ def test_nodes_without_the_modality_or_weight_are_in_no_triplet():
     assert loss(output(mixed), classes()) > 0
     assert loss(output(mixed, mask=np.arange(N)[:, None] > 0), classes()) == 0
     assert loss(output(mixed), classes(), np.float64(np.arange(N) > 0)) == 0
+
+
+def test_a_condition_without_triplets_is_in_no_mean():
+    alike = np.ones((N, C))
+    nobody = np.stack([np.ones(N, bool), np.zeros(N, bool)], axis=1)
+    assert loss(output(alike, alike, mask=nobody), classes()) == pytest.approx(0.2)
+    assert loss(output(alike, mask=nobody[:, 1:]), classes()) == 0
+
+
+def test_the_last_states_under_conditions_are_read():
+    first, last = output(np.ones((N, C))), output(BY_CLASS["first"])
+    both = dataclasses.replace(last, states=(*first.states, *last.states))
+    assert loss(both, classes()) == 0 < loss(first, classes())
+    elsewhere = dataclasses.replace(first.states[0], axis="modality")
+    assert loss(dataclasses.replace(last, states=(*last.states, elsewhere)), classes()) == 0
 
 
 def test_refusals():

@@ -40,6 +40,13 @@ def test_is_the_sum_over_present_modalities_and_the_combined_opinion(step, annea
     np.testing.assert_allclose(value, (total * WEIGHT).sum() / WEIGHT.sum(), rtol=1e-12)
 
 
+def test_the_cap_is_that_of_every_modality():
+    said, told = output(), Context(step=20)
+    capped = tmc(said, TARGET, WEIGHT, context=told, cap=0.5)
+    assert capped == evidential(said, TARGET, WEIGHT, context=told, upl=0.0, cap=0.5)
+    assert capped != tmc(said, TARGET, WEIGHT, context=told)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="tmc"):
         tmc(output(), Target("values", labels=TARGET.labels), WEIGHT, context=EVALUATION)

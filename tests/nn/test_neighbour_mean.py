@@ -32,3 +32,12 @@ def test_the_linear_map_is_its_equation_and_its_own_part_without_a_graph():
     close(module(x, g), own + plain(np.asarray(x), matrix(g), np.ones(N, bool)) @ p["neighbour.kernel"])
     close(module(x, None), own)
     assert "own.bias" not in drawn(NeighbourLinear(3, 5, use_bias=False, rngs=nnx.Rngs(0)))[1]
+
+
+def test_who_has_nothing_is_a_zero_to_the_linear_map():
+    module, p = drawn(NeighbourLinear(3, 5, rngs=nnx.Rngs(0)))
+    g, x, present = graph(), normal(N, 3), np.arange(N) % 2 == 0
+    near = plain(np.asarray(x), matrix(g), present) @ p["neighbour.kernel"]
+    own = np.where(present[:, None], x, 0) @ p["own.kernel"] + p["own.bias"]
+    spoiled = jnp.where(present[:, None], x, jnp.nan)
+    close(module(spoiled, g, jnp.asarray(present)), own + near)

@@ -28,5 +28,7 @@ def test_blocks_hold_each_graph_and_give_its_nodes_back():
 def test_rows_that_stand_for_no_node_are_not_valid_and_no_graph_is_one_block():
     some = dataclasses.replace(BATCH, present=jnp.array([True, False, True, False, True, False]))
     assert blocks(some, 6).valid.sum(1).tolist() == [2, 0, 1, 0]
+    single = dataclasses.replace(Graph.create([0], [1], 3), present=jnp.array([True, False, True]))
+    assert blocks(single, 3).valid.tolist() == [[True, False, True]]
     held = blocks(None, 6)
     assert held.valid.shape == (1, 6) and bool(held.valid.all())

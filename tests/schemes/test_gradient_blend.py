@@ -28,6 +28,12 @@ def test_the_weights_are_gain_over_squared_overfitting():
     np.testing.assert_allclose(blend(course._replace(unseen_after=jnp.full(3, 9.0)), 1e-3), 1 / 3, rtol=1e-6)
 
 
+def test_overfitting_counts_by_its_size_and_little_of_it_as_the_least():
+    course = Course(*(jnp.array(a) for a in ([1.0, 1, 1], [0.9, 0.8, 0.5], [1.1, 1.1, 1.1], [0.8, 0.9, 0.6])))
+    gain, more = np.array([0.3, 0.2, 0.5]), np.array([0.2, 0.01, 0.01])  # of -0.2, 0.0 and 0.0
+    np.testing.assert_allclose(blend(course, 0.01), gain / more**2 / (gain / more**2).sum(), rtol=1e-4)
+
+
 def test_options_out_of_range_are_refused():
     for options in (dict(steps=0), dict(held_out=1.0), dict(learning_rate=0.0), dict(overfit=0.0)):
         with pytest.raises(ValueError, match="scheme 'gradient_blend': steps="):
@@ -53,6 +59,44 @@ def test_a_missing_modality_says_nothing_and_the_heads_carry_the_shares(made):
         absent = ~np.asarray(prepared.batch.mask)[:, m]
         assert absent.any() and not np.any(np.asarray(head.values)[absent])
         assert np.any(np.asarray(head.values)[~absent])
+
+
+def test_a_joint_prediction_of_no_weight_counts_a_tenth(made):
+    data, plan, prepared = made
+    model = blended(plan, data)
+    model.weights[...] = jnp.array([0.7, 0.3, 0.0])
+    np.testing.assert_allclose([float(head.weight) for head in model(prepared.batch).heads], [7, 3], rtol=1e-6)
+
+
+def test_rows_without_a_modality_are_not_in_its_cross_entropy(made):
+    data, plan, prepared = made
+    model, target = blended(plan, data), jax.tree.map(lambda a: a[0], prepared.target)
+    weight = jnp.asarray(prepared.trials.train_weight[0])
+    found = cross_entropies(model, prepared.batch, target, weight, Context())
+    for m, head in enumerate(model(prepared.batch).heads):
+        log_p = jax.nn.log_softmax(head.values)[np.arange(len(weight)), target.labels]
+        rows = (np.asarray(weight) > 0) & np.asarray(prepared.batch.mask)[:, m]
+        np.testing.assert_allclose(found[m], -np.asarray(log_p)[rows].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("share, count", [(0.2, 5), (0.999, 23), (0.001, 1)])
+def test_a_course_leaves_out_the_rows_it_is_judged_by(made, monkeypatch, share, count):
+    data, plan, prepared = made
+    model, target = blended(plan, data), jax.tree.map(lambda a: a[0], prepared.target)
+    weight, asked = jnp.asarray(np.arange(60) < 24, jnp.float32), []
+
+    def courses(params, rest, batch, target, seen, unseen, key, **how):
+        asked.append((np.asarray(seen), np.asarray(unseen)))
+        return Course(*jnp.ones((4, 3)))
+
+    monkeypatch.setattr("fusion_jax.schemes.gradient_blend.all_courses", courses)
+    scheme = GradientBlend(held_out=share)
+    scheme.estimated(model, prepared.batch, target, weight, jax.random.key(0))
+    ((seen, unseen),) = asked
+    assert unseen.sum() == count and not np.any(seen * unseen)
+    np.testing.assert_array_equal(seen + unseen, weight)
+    with pytest.raises(ValueError, match="of which there are 1"):
+        scheme.estimated(model, prepared.batch, target, weight.at[1:].set(0), jax.random.key(0))
 
 
 def blended(plan, data) -> Blended:

@@ -56,10 +56,11 @@ def test_stages():
     before, after = HFFNet(warmup=4).stages(10)
     assert (before.epochs, before.begin, after.epochs, after.begin) == (4, None, 6, reset)
     assert (after.start, after.same_optimizer, before.keep) == ("last", True, "last")
-    (alone,) = HFFNet(warmup=40).stages(10)
-    assert alone.begin is None
+    for warmup in (10, 40):
+        (alone,) = HFFNet(warmup=warmup).stages(10)
+        assert alone.begin is None and alone.epochs == 10
     (at_once,) = HFFNet(warmup=0).stages(10)
-    assert at_once.begin is reset
+    assert at_once.begin is reset and not at_once.same_optimizer
 
 
 def test_refusals():

@@ -41,6 +41,16 @@ def test_noise_is_a_function_of_the_key_and_as_large_as_the_gradient_varies():
     np.testing.assert_allclose(noise.std(), 3, rtol=0.05)
 
 
+def test_the_noise_of_few_numbers():
+    """Of two it is their sample deviation, that of one number there is none."""
+    grads = {"encoders": {"0": {"kernel": jnp.array([[1.0, 3.0]])}, "1": {"kernel": jnp.array([[2.0]])}}}
+    keys = jax.random.split(jax.random.key(0), 2)
+    made = modulated(grads, jnp.ones(2), jax.random.key(0))["encoders"]
+    drawn = jax.random.normal(keys[0], (1, 2), grads["encoders"]["0"]["kernel"].dtype)
+    np.testing.assert_allclose(made["0"]["kernel"] - grads["encoders"]["0"]["kernel"], np.sqrt(2) * drawn, rtol=1e-6)
+    np.testing.assert_allclose(made["1"]["kernel"], 2, atol=1e-6)
+
+
 def test_who_is_behind_or_alone_is_left_as_it_is():
     np.testing.assert_array_equal(coefficients(jnp.array([0.4]), 0.5), 1)
     k = coefficients(jnp.array([0.2, 0.9, 0.4]), 0.5)

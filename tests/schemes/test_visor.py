@@ -43,6 +43,13 @@ def test_options_out_of_range_are_refused(options, message):
         Visor().stages(1)
 
 
+def test_stages_have_their_shares_and_rates():
+    first, second = Visor(shares=(2, 1), rates=(0.5, 3.0)).stages(9)
+    assert (first.epochs, first.rate, second.epochs, second.rate) == (6, 0.5, 3, 3.0)
+    all_epochs, none = Visor(budget=1, rates=(0.5, 3.0)).stages(9)
+    assert (all_epochs.epochs, all_epochs.rate, none.epochs) == (9, 0.5, 0)
+
+
 def test_another_fusion_is_refused_by_name():
     data, plan = planted({"scheme.name": "visor", "training.epochs": 4})
     with pytest.raises(
