@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.fusion.cen import CEN, exchange
 from fusion_jax.records import Context
-from tests.helpers import filled, parameters, run, shown
+from tests.helpers import drawn, parameters, run, shown
 
 N, M, D = 6, 3, 8
 RNG = np.random.default_rng(0)
@@ -18,13 +18,7 @@ TRAINING = Context(key=jax.random.key(0))
 
 
 def build(m=M, **options):
-    rng = np.random.default_rng(1)
-
-    def draw(path, shape):
-        value = 0.4 * rng.normal(size=shape)
-        return 0.5 + np.abs(value) if path.endswith(("var", "scale")) else value
-
-    return filled(lambda: CEN(m, D, rngs=nnx.Rngs(0), **options), draw)
+    return drawn(lambda: CEN(m, D, rngs=nnx.Rngs(0), **options))
 
 
 def slopes(fusion, loss):

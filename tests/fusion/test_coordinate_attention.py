@@ -10,7 +10,7 @@ from fusion_jax.fusion.coordinate_attention import CoordinateAttention
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.coordinate import hard_swish
 from fusion_jax.records import Context
-from tests.helpers import filled, parameters, run, shown
+from tests.helpers import drawn, parameters, run, shown
 
 N, M, D = 6, 3, 8
 NOBODY = np.array([], int)
@@ -22,13 +22,7 @@ def inputs(n=N, m=M, seed=0):
 
 
 def net(m=M, **options):
-    rng = np.random.default_rng(1)
-
-    def draw(path, shape):
-        value = 0.4 * rng.normal(size=shape)
-        return 0.5 + np.abs(value) if path.endswith(("var", "scale")) else value
-
-    return filled(lambda: CoordinateAttention(m, D, rngs=nnx.Rngs(1), **options), draw)
+    return drawn(lambda: CoordinateAttention(m, D, rngs=nnx.Rngs(1), **options))
 
 
 def tokens(fusion, *given):

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fusion_jax.fusion.flickerformer import Flickerformer, correlation
-from tests.helpers import filled, parameters, run, shown
+from tests.helpers import drawn, parameters, run, shown
 
 N, M, D = 6, 3, 8
 
@@ -17,8 +17,7 @@ def made(**options):
 
 
 def net(**options):
-    rng = np.random.default_rng(1)
-    return filled(lambda: made(**options), lambda _, shape: 0.4 * rng.normal(size=shape))
+    return drawn(lambda: made(**options))
 
 
 correlate = jax.jit(correlation, static_argnums=2)

@@ -1,5 +1,6 @@
 """FSATFusion as a fusion: how modalities enter, and its two forms of attention."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,15 +9,17 @@ from flax import nnx
 from fusion_jax.fusion.fsatfusion import FSATFusion
 from fusion_jax.graphs import Graph
 from fusion_jax.structures.base import derive
-from tests import helpers
-from tests.helpers import shown
+from tests.helpers import drawn, run, shown, to_float64
 
 N, M, D = 7, 2, 8
 
 
-def net(modalities=M, **options):
-    given = {"heads": 2, "frequencies": 4, **options}
-    return helpers.to_float64(FSATFusion(modalities, D, **given, rngs=nnx.Rngs(0)))
+def made(modalities=M, **options):
+    return FSATFusion(modalities, D, **{"heads": 2, "frequencies": 4, **options}, rngs=nnx.Rngs(0))
+
+
+def net(**options):
+    return drawn(lambda: made(**options))
 
 
 def graph(fusion):
@@ -25,21 +28,23 @@ def graph(fusion):
 
 
 def features(modalities=M):
-    return jnp.asarray(np.random.default_rng(0).normal(size=(N, modalities, D)))
+    return np.random.default_rng(0).normal(size=(N, modalities, D))
 
 
 def test_the_mask_enters_beside_the_features():
     """A missing modality is not one of zeros."""
-    fusion, x, mask = net(), features().at[1, 1].set(0.0), jnp.ones((N, M), bool)
-    one, two = (fusion(x, m, graph(fusion)).out for m in (mask, mask.at[1, 1].set(False)))
+    fusion, x, mask = net(), features(), np.ones((N, M), bool)
+    x[1, 1], less = 0, mask.copy()
+    less[1, 1] = False
+    one, two = (np.asarray(run(fusion, x, m, graph(fusion)).out) for m in (mask, less))
     assert np.abs(one - two)[1].max() > 1e-3
 
 
 def test_both_windows():
     """Without edges to attend along there are no weights; with them a node sees its senders and itself."""
-    x, mask = features(), jnp.ones((N, M), bool).at[1].set(False)
-    fusion = net()
-    fused, looped = fusion(x, mask, graph(fusion)), graph(fusion).looped
+    fusion, x, mask = net(), features(), np.ones((N, M), bool)
+    mask[1] = False
+    fused, looped = run(fusion, x, mask, graph(fusion)), graph(fusion).looped
     weights = shown(fused, "attention")  # [E', blocks, H]
     assert weights.shape == (looped.num_edges, 2, 2) and shown(fused, "gates").shape == (2, 2, D)
     sums = np.zeros((N, 2, 2))
@@ -47,25 +52,29 @@ def test_both_windows():
     np.testing.assert_allclose(sums, np.ones((N, 2, 2)), rtol=1e-12)
     assert not weights[np.asarray(looped.senders) == 1].any()
     alone = net(window="self")
-    assert [a.name for a in alone(x, mask, graph(alone)).attention] == ["gates"]
+    assert [a.name for a in run(alone, x, mask, graph(alone)).attention] == ["gates"]
 
 
 def test_who_is_reached():
     """By the mean over the nodes of a graph."""
-    fusion = net()
-    mask = jnp.zeros((N, M), bool).at[2, 0].set(True)
-    assert np.flatnonzero(fusion.reached(mask, graph(fusion))).tolist() == [0, 1, 2, 3]
+    fusion, mask = net(), np.zeros((N, M), bool)
+    mask[2, 0] = True
+    assert np.flatnonzero(run(fusion, mask, graph(fusion), by=FSATFusion.reached)).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("modalities", [1, 6])
 def test_any_number_of_modalities_and_other_options(modalities):
-    fusion = net(modalities, second_ring="repeated", coefficients="mean", frequencies=(0, 3), blocks=1)
+    def make():
+        return made(modalities, second_ring="repeated", coefficients="mean", frequencies=(0, 3), blocks=1)
+
+    fusion = nnx.eval_shape(make)
     assert [str(s) for s in fusion.structures] == ["eigenvectors(k=4)"]
-    out = fusion(features(modalities), jnp.ones((N, modalities), bool), graph(fusion)).out
+    mask, held = jnp.ones((N, modalities), bool), graph(fusion)
+    out = np.asarray(jax.jit(lambda x: to_float64(make())(x, mask, held).out)(features(modalities)))
     assert out.shape == (N, D) and (out >= 0).all() and out.max() > 0.1
 
 
 @pytest.mark.parametrize(("options", "words"), [({"heads": 3}, "heads=3"), ({"blocks": 0}, "blocks=0")])
 def test_refusals(options, words):
     with pytest.raises(ValueError, match=f"fusion 'fsatfusion': {words}"):
-        net(**options)
+        nnx.eval_shape(lambda: made(**options))

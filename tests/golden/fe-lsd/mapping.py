@@ -5,6 +5,7 @@ positions take the places of the maps over neighbours and clusters; all else is 
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from fusion_jax.fusion.fe_lsd_hourglass.transformer_fusion import TransformerFus
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.streams import GroupedBottleneck
 from fusion_jax.structures.partition import Parts
-from tests.helpers import assign, prefixed
+from tests.helpers import assign, filled, prefixed, run
 
 NOBODY = np.array([], int)
 
@@ -127,37 +128,50 @@ def reduction(dim, hidden):
     return next(r for r in range(1, dim + 1) if dim // r == hidden)
 
 
+def steps(fusion, x, mask, graph):
+    joint = fusion.joint(x)
+    gates = fusion.gates(joint, mask, graph)
+    return joint, gates, fusion.crossed(x, mask, gates, graph)
+
+
+def steps_and_tokens(fusion, x, mask, graph):
+    return *steps(fusion, x, mask, graph), fusion(x, mask, graph).tokens
+
+
 def ca_modulation(case):
     streams, planes = streams_of(case), case["x"]
     x, graph = jnp.asarray(as_nodes(planes, streams)), graphs(planes)
-    fusion = FeLsd(streams, x.shape[2], reduction=reduction_of(case), rngs=nnx.Rngs(0))
+    fusion = nnx.eval_shape(lambda: FeLsd(streams, x.shape[2], reduction=reduction_of(case), rngs=nnx.Rngs(0)))
     for m, group in enumerate(fusion.res.groups):
         put_bottleneck(group, *bottleneck(case, f"res.{m}."), planes)
     assign(fusion, {**attention_values(case, streams), **prefixed("conv", conv(case, "conv"))}, partial=True)
     mask = jnp.ones(x.shape[:2], bool)
-    joint = fusion.joint(x)
-    gates = fusion.gates(joint, mask, graph)
+    joint, gates, _, tokens = run(fusion, x, mask, graph, by=steps_and_tokens)
     yield "fused_in", as_planes(joint, planes), case["fused_in"]
     for m in range(streams):
         yield f"ca{m}", gates[:, m, :, None, None], case[f"ca{m}"]
-    yield "out", as_planes(fusion(x, mask, graph).tokens, planes), case["out"]
+    yield "out", as_planes(tokens, planes), case["out"]
 
 
 def ca_fusion_ablation(case):
     streams, planes = streams_of(case), case["x"]
     x, graph = jnp.asarray(as_nodes(planes, streams)), graphs(planes)
-    fusion = FeLsdCaFusion(streams, x.shape[2], reduction=reduction_of(case), rngs=nnx.Rngs(0))
+    fusion = nnx.eval_shape(lambda: FeLsdCaFusion(streams, x.shape[2], reduction=reduction_of(case), rngs=nnx.Rngs(0)))
     assign(fusion, attention_values(case, streams))
-    yield "out", as_planes(fusion(x, jnp.ones(x.shape[:2], bool), graph).out, planes), case["out"]
+    yield "out", as_planes(run(fusion, x, np.ones(x.shape[:2], bool), graph).out, planes), case["out"]
 
 
 def grouped_bottleneck(case):
     groups, planes = case["groups"].item(), case["x"]
     x, graph = jnp.asarray(as_nodes(planes, groups)), graphs(planes)
-    module = GroupedBottleneck(groups, x.shape[2], norm="batch", rngs=nnx.Rngs(0))
+    module = nnx.eval_shape(lambda: GroupedBottleneck(groups, x.shape[2], norm="batch", rngs=nnx.Rngs(0)))
     for m, group in enumerate(module.groups):
         put_bottleneck(group, *bottleneck(case, "", m, groups), planes)
-    out = module(x, jnp.ones(x.shape[:2], bool), graph, training=False)
+
+    def in_evaluation(module, x):
+        return module(x, jnp.ones(x.shape[:2], bool), graph, training=False)
+
+    out = run(module, x, by=in_evaluation)
     yield "out", as_planes(out, planes), case["out"]
 
 
@@ -185,7 +199,8 @@ def transformer_fusion(case):
     dim, joined = case["param/conv.weight"].shape[:2]
     x, graph, parts = jnp.asarray(as_nodes(planes, joined // dim)), graphs(planes), patches(planes, ratio)
     layer, slots = "block.layer.0.", int(parts.slot.max()) + 1
-    module = TransformerFusion(joined // dim, dim, heads, positions=slots, norm="batch", rngs=nnx.Rngs(0))
+    make = functools.partial(TransformerFusion, joined // dim, dim, heads, positions=slots, norm="batch")
+    module = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
     values = {
         **prefixed("conv", conv(case, "conv")),
         **prefixed("norm1", norm(case, "block.norm1")),
@@ -208,8 +223,12 @@ def transformer_fusion(case):
     module.layer.ffn.conv2 = PlaneConv(*held_at(values, "layer.ffn.conv2"), *planes.shape[2:])
     assign(module, {**values, "layer.attn.position": position})
     mask = jnp.ones(x.shape[:2], bool)
-    for name, held in (("blocks", graph), ("one matrix", unsized(graph))):
-        out, _ = module(x, mask, held, parts, ratio**2, training=False)
+    forms = {"blocks": graph, "one matrix": unsized(graph)}
+
+    def in_each(module, x):
+        return {name: module(x, mask, held, parts, ratio**2, training=False)[0] for name, held in forms.items()}
+
+    for name, out in run(module, x, by=in_each).items():
         yield f"out, attending in {name}", as_planes(out, case["out"]), case["out"]
 
 
@@ -224,18 +243,17 @@ def unsized(graph):
 
 def shallow_gate_masked_independent(case):
     order = np.argsort(case["graph_id"], kind="stable")
-    mask = jnp.asarray(case["mask"][order])
-    x = jnp.where(mask[..., None], jnp.asarray(case["x"][order]), 0)
+    mask = case["mask"][order]
+    x = np.where(mask[..., None], case["x"][order], 0)
     graph = Graph.create(NOBODY, NOBODY, np.bincount(case["graph_id"], minlength=len(case["gate"])))
     streams, dim, hidden = case["W_ca1"].shape
-    fusion = FeLsd(streams, dim, reduction=reduction(dim, hidden), rngs=nnx.Rngs(0))
+    make = functools.partial(FeLsd, streams, dim, reduction=reduction(dim, hidden))
+    fusion = filled(lambda: make(rngs=nnx.Rngs(0)), lambda _, shape: np.zeros(shape))
     values = {"conv.kernel": case["W_joint"], "conv.bias": case["b_joint"]}
     for m in range(streams):
         values |= {f"ca.{m}.fc.fc1.kernel": case["W_ca1"][m], f"ca.{m}.fc.fc2.kernel": case["W_ca2"][m]}
     assign(fusion, values, partial=True)
-    joint = fusion.joint(x)
-    gates = fusion.gates(joint, mask, graph)
+    joint, gates, crossed = run(fusion, x, mask, graph, by=steps)
     yield "joint", joint, case["joint"][order]
     yield "gate", gates, case["gate"]
-    crossed = fusion.crossed(x, mask, gates, graph)
     yield "fused_before_bottleneck", crossed, case["fused_before_bottleneck"][order]

@@ -1,5 +1,7 @@
 """GCAV: every network and loss of the framework, in evaluation mode."""
 
+import functools
+
 import numpy as np
 from flax import nnx
 
@@ -16,7 +18,7 @@ from fusion_jax.analysis.gcav.modules import (
     tcav,
 )
 from tests.golden_options import divisors, matching
-from tests.helpers import assign, linear
+from tests.helpers import assign, linear, run
 
 RTOL = {"components": 1e-5}  # of the part tcav.*, which is float32; `exact` holds the rest to 1e-9
 
@@ -37,11 +39,12 @@ def norm(ours, case, theirs):
 
 def autoencoder(case):
     hidden, dim = case["ae.encoder.0.weight"].shape
-    module = Autoencoder(dim, hidden, case["ae.embedded"].shape[1], rngs=nnx.Rngs(0))
+    width = case["ae.embedded"].shape[1]
+    module = nnx.eval_shape(lambda: Autoencoder(dim, hidden, width, rngs=nnx.Rngs(0)))
     values = {}
     for part in ("encoder", "decoder"):
         values |= layer(f"{part}.fc1", case, f"ae.{part}.0") | layer(f"{part}.fc2", case, f"ae.{part}.3")
-    reconstructed, code = assign(module, values)(case["ae.input"])
+    reconstructed, code = run(assign(module, values), case["ae.input"])
     yield exact("ae.embedded", code, case["ae.embedded"])
     yield exact("ae.reconstructed", reconstructed, case["ae.reconstructed"])
     yield exact("ae.cosine_loss", reconstruction_loss(reconstructed, case["ae.input"]), case["ae.cosine_loss"])
@@ -52,9 +55,9 @@ def alignment(case):
     values = norm("norm1", case, "align.projection.1") | norm("norm2", case, "align.projection.5")
     for ours, theirs in (("linear1", 0), ("linear2", 4), ("linear3", 8)):
         values |= layer(ours, case, f"align.projection.{theirs}")
-    module = assign(Alignment(dim, hidden, rngs=nnx.Rngs(0)), values)
+    module = assign(nnx.eval_shape(lambda: Alignment(dim, hidden, rngs=nnx.Rngs(0))), values)
     codes = [case[n] for n in ("anchor", "positive", "negatives")]
-    emb = [module(c) for c in codes]
+    emb = [run(module, c) for c in codes]
     for name, ours in zip(("anchor_emb", "positive_emb", "negative_emb"), emb, strict=True):
         yield exact(name, ours, case[name])
     yield exact("infonce_t0.1", info_nce(*emb), case["infonce_t0.1"])
@@ -66,9 +69,10 @@ def attention_fusion(case):
     values = {"query": case["attfuse.query"]}
     values |= layer("key", case, "attfuse.key") | layer("value", case, "attfuse.value")
     for over in ("layers", "batch"):
-        module = assign(AttentionFusion(case["attfuse.query"].shape[1], over=over, rngs=nnx.Rngs(0)), values)
+        make = functools.partial(AttentionFusion, case["attfuse.query"].shape[1], over=over)
+        module = assign(nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0))), values)
         name = "output_softmax_over_layers" if over == "layers" else "output_reference_softmax_over_batch"
-        yield exact(name, module(case["attfuse.input"]), case[f"attfuse.{name}"])
+        yield exact(name, run(module, case["attfuse.input"]), case[f"attfuse.{name}"])
 
 
 def transformer_fusion(case):
@@ -82,13 +86,14 @@ def transformer_fusion(case):
     for name, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
         values |= {f"attention.{name}.kernel": weight.T, f"attention.{name}.bias": bias}
 
-    def run(heads):
+    def fused(heads):
         hidden = case["fuse.ffn.0.bias"].size
-        module = TransformerFusion(dim, layers, heads=heads, hidden=hidden, rngs=nnx.Rngs(0))
-        return {"y": assign(module, values)(case["fuse.input"])}
+        make = functools.partial(TransformerFusion, dim, layers, heads=heads, hidden=hidden)
+        module = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+        return {"y": run(assign(module, values), case["fuse.input"])}
 
     # the number of heads is in no array; the README says 2
-    found = matching(run, [(h,) for h in divisors(dim, 2)], case["fuse.output"])
+    found = matching(fused, [(h,) for h in divisors(dim, 2)], case["fuse.output"])
     yield exact("fuse.output", found["y"], case["fuse.output"])
 
 

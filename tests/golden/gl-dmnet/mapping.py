@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -11,7 +12,7 @@ from fusion_jax.fusion.gl_dmnet import GLDMNet
 from fusion_jax.fusion.s2ma import S2MA
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.stencil import StencilLinear, around
-from tests.helpers import assign
+from tests.helpers import assign, run
 from tests.torch_names import torch_linear
 
 
@@ -22,9 +23,8 @@ def convolution(module, prefix, case, name):
         weight = weight.reshape(*weight.shape[:2], -1).transpose(2, 1, 0)  # [k k, in, out]
     else:  # [out, views in]
         weight = weight.T[None]
-    module.linear = StencilLinear(1, 1, use_bias=True, rngs=nnx.Rngs(0))
-    module.linear.kernel = nnx.Param(jnp.zeros((weight.shape[0] * weight.shape[1], weight.shape[2])))
-    module.linear.bias = nnx.Param(jnp.zeros(weight.shape[2]))
+    views, dim, out = weight.shape
+    module.linear = nnx.eval_shape(lambda: StencilLinear(dim, out, views=views, use_bias=True, rngs=nnx.Rngs(0)))
     return {
         f"{prefix}.linear.kernel": weight.reshape(-1, weight.shape[-1]),
         f"{prefix}.linear.bias": case[f"{name}.bias"],
@@ -39,7 +39,8 @@ def build(case, streams, dim, **options):
     """`streams` are the names of the modalities in the case."""
     width, hidden = len(case["param/sp.conv1.bias"]), len(case["param/fc.0.bias"])
     reduction = max(1, len(streams) * width // hidden)
-    fusion = GLDMNet(len(streams), dim, out_dim=width, reduction=reduction, **options, rngs=nnx.Rngs(0))
+    options = dict(out_dim=width, reduction=reduction, **options)
+    fusion = nnx.eval_shape(lambda: GLDMNet(len(streams), dim, **options, rngs=nnx.Rngs(0)))
     values = {}
     for m, stream in enumerate(streams):
         for conv in ("conv1", "conv3"):
@@ -59,19 +60,23 @@ def modalities(case):
 
 
 def mutual_fusion_graph(case):
-    x, mask, counts = jnp.asarray(case["x"]), jnp.asarray(case["mask"]), np.bincount(case["graph_id"])
+    x, mask, counts = case["x"], case["mask"], np.bincount(case["graph_id"])
     graph = Graph.create(case["senders"], case["receivers"], counts)
     streams = [str(m) for m in range(x.shape[1])]
-    near = [around(graph, mask[:, m]) for m in range(x.shape[1])]
+
+    def steps_and_call(fusion, x, mask):
+        near = [around(graph, mask[:, m]) for m in range(x.shape[1])]
+        return fusion.steps(x, mask, graph, near, around(graph, mask.any(1))), fusion(x, mask, graph).out
+
     for over, end in (("graph", ""), ("edges", "_edges")):
         fusion = build(case, streams, x.shape[-1], over=over)
-        steps = fusion.steps(x, mask, graph, near, around(graph, mask.any(1)))
+        steps, out = run(fusion, x, mask, by=steps_and_call)
         named = {f"P{end}": steps.by_position, f"f_pmf{end}": steps.f_pmf, f"out{end}": steps.out}
         named |= dict(f=steps.f, w_spatial=steps.w_spatial, f_sp=steps.f_sp, w_channel=steps.w_channel)
         named |= dict(f_ch=steps.f_ch, Mc=steps.channel_affinity, C=steps.by_channel, f_cmf=steps.f_cmf)
         for name, ours in named.items():
             yield f"{name}, over {over}", ours, case[name]
-        yield f"out of the call, over {over}", fusion(x, mask, graph).out, case[f"out{end}"]
+        yield f"out of the call, over {over}", out, case[f"out{end}"]
         if over == "graph":
             yield "sums of Ms", steps.affinity, case["Ms"].sum(1).T
 
@@ -95,19 +100,22 @@ def mutual_fusion_image(case):
     maps = [np.moveaxis(case[name], 1, -1) for name in streams]  # [B, H, W, D]
     shape, dim = maps[0].shape[:3], maps[0].shape[-1]
     batch, places = shape[0], shape[1] * shape[2]
-    x = jnp.asarray(np.stack([m.reshape(-1, dim) for m in maps], axis=1))
-    mask, graph = jnp.ones(x.shape[:2], bool), Graph.create([], [], np.full(batch, places))
+    x = np.stack([m.reshape(-1, dim) for m in maps], axis=1)
+    mask, graph = np.ones(x.shape[:2], bool), Graph.create([], [], np.full(batch, places))
     size = {name: case[f"param/{name}.weight"].shape[-1] for name in ("pmf.conv3", "spatial.conv7")}
     near, wider = shifted(shape, size["pmf.conv3"]), shifted(shape, size["spatial.conv7"])
 
     def as_map(y):  # [B H W, C] -> [B, C, H, W]
-        return jnp.moveaxis(y.reshape(*shape, -1), -1, 1)
+        return np.moveaxis(y.reshape(*shape, -1), -1, 1)
 
     def as_rows(y):  # [B H W, C] -> [B, C, N]
-        return jnp.swapaxes(y.reshape(batch, places, -1), 1, 2)
+        return np.swapaxes(y.reshape(batch, places, -1), 1, 2)
+
+    def steps_of(fusion, x, mask):
+        return fusion.steps(x, mask, graph, [near] * len(streams), near, wider=wider)
 
     fusion = build(case, streams, dim)
-    steps = fusion.steps(x, mask, graph, [near] * len(streams), near, wider=wider)
+    steps = jax.tree.map(np.asarray, run(fusion, x, mask, by=steps_of))
     for m, name in enumerate(streams):
         yield f"f_{name}", as_map(steps.f[:, m]), case[f"f_{name}"]
         yield f"P_{name}", as_rows(steps.by_position[:, m]), case[f"P_{name}"]
@@ -121,8 +129,8 @@ def mutual_fusion_image(case):
         yield name, as_map(getattr(steps, name)), case[name]
     yield "w_channel", steps.w_channel, case["w_channel"]
     other = build(case, streams, dim, norm_over="positions")
-    found = other.steps(x, mask, graph, [near] * len(streams), near, wider=wider).out
-    yield "norm over positions", as_map(found), case["out_norm_over_positions"]
+    found = run(other, x, mask, by=steps_of).out
+    yield "norm over positions", as_map(np.asarray(found)), case["out_norm_over_positions"]
 
 
 def on_maps(case, name):

@@ -3,6 +3,8 @@
 Its `encoder.encoder_layer.*` and `decoder.decoder_layer.*` are templates that never act; they are left out.
 """
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -10,7 +12,7 @@ from flax import nnx
 from fusion_jax.fusion.gpcr_filter import Predictor, by_graph, pooled
 from fusion_jax.graphs import Graph
 from tests.golden_options import divisors, matching
-from tests.helpers import assign
+from tests.helpers import assign, run
 from tests.torch_names import torch_decoder_layer, torch_encoder_layer, torch_linear
 
 
@@ -20,7 +22,8 @@ def build(case, heads):
         len({name.split(".")[3] for name in case if name.startswith(f"param/{part}.{part}.")})
         for part in ("encoder", "decoder")
     ]
-    net = Predictor(
+    make = functools.partial(
+        Predictor,
         target_dim,
         case["param/fc_protein.weight"].shape[1],
         dim,
@@ -28,8 +31,8 @@ def build(case, heads):
         heads=heads,
         layers=layers,
         rate=0.0,
-        rngs=nnx.Rngs(0),
     )
+    net = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
     values = {"gcn.linear.kernel": case["param/gcn.lin.weight"].T, "gcn.linear.bias": case["param/gcn.bias"]}
     for ours, theirs in (("fc_compound",) * 2, ("fc_protein",) * 2, ("fc_1", "decoder.fc_1"), ("fc_2", "decoder.fc_2")):
         values |= torch_linear(ours, case, f"param/{theirs}")
@@ -44,22 +47,26 @@ def predictor(case):
     mask = ~case["in/protein_mask"]
     known = case["out/protein_encoded"][mask]  # other rows have no meaning
 
-    def run(heads):
+    def encoded(heads):
         net = build(case, heads)
-        return {"net": net, "y": net.encode(jnp.asarray(case["in/protein"]), mask)[mask]}
+        return {"net": net, "y": np.asarray(run(net, case["in/protein"], mask, by=Predictor.encode))[mask]}
 
     # no array has an axis of heads; eight in the README
-    found = matching(run, [(h,) for h in divisors(known.shape[-1], 8)], known)
-    net = found["net"]
+    found = matching(encoded, [(h,) for h in divisors(known.shape[-1], 8)], known)
     graph = Graph.create(*case["in/edge_index"], np.bincount(case["in/batch"]))
-    atoms = jnp.asarray(case["in/atom_x"])
-    u = net.targets(atoms, jnp.ones(len(atoms), bool), graph)
+    width = case["out/atoms_padded"].shape[1]
+
+    def steps(net, atoms, protein, mask):
+        u = net.targets(atoms, jnp.ones(len(atoms), bool), graph)
+        padded, there = by_graph(u, graph, width)
+        decoded, _ = net.decode(padded, there, net.encode(protein, mask), mask)
+        return u, padded, there, decoded, net.head(pooled(decoded, there, "first_token"))
+
+    given = case["in/atom_x"], case["in/protein"], mask
+    u, padded, there, decoded, logits = (np.asarray(a) for a in run(found["net"], *given, by=steps))
     yield "gcn", u, case["out/gcn"]
-    padded, there = by_graph(u, graph, case["out/atoms_padded"].shape[1])
     yield "atoms_padded", padded, case["out/atoms_padded"]
     yield "atoms_mask", (~there).astype(int), case["out/atoms_mask"].astype(int)  # theirs: true = padding
     yield "protein_encoded", found["y"], known
-    encoded = net.encode(jnp.asarray(case["in/protein"]), mask)
-    decoded, _ = net.decode(padded, there, encoded, mask)
-    yield "decoded", jnp.where(there[..., None], decoded, 0), case["out/decoded"]
-    yield "logits", net.head(pooled(decoded, there, "first_token")), case["out/logits"]
+    yield "decoded", np.where(there[..., None], decoded, 0), case["out/decoded"]
+    yield "logits", logits, case["out/logits"]

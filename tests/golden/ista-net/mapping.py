@@ -1,5 +1,6 @@
 """ISTA-Net: the tokenizer and the whole network, BatchNorm with running statistics."""
 
+import functools
 import re
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.ista_net.token_network import TokenNetwork, tokenize
-from tests.helpers import assign, prefixed
+from tests.helpers import assign, prefixed, run
 
 
 def window_of(case):
@@ -65,7 +66,8 @@ def build(case):
         for b in range(count)
     ]
     kernels = case["param/blocks.0.TA.0.weight"].shape[2], case["param/blocks.0.proj.0.weight"].shape[-1]
-    net = TokenNetwork(
+    make = functools.partial(
+        TokenNetwork,
         channels,
         embed,
         blocks,
@@ -77,8 +79,8 @@ def build(case):
         norm="batch",
         rate=0.0,
         head_rate=0.0,
-        rngs=nnx.Rngs(0),
     )
+    net = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
     values = prefixed("embed", conv(case, "embed"))
     values |= {"fc.kernel": case["param/fc.weight"].T, "fc.bias": case["param/fc.bias"]}
     for b in range(count):
@@ -86,23 +88,25 @@ def build(case):
     return assign(net, values)
 
 
+def steps(net, tokens, reverse):
+    present = jnp.ones(tokens.shape[:-1], bool)
+    embedded = net.embedded(tokens, present)
+    return embedded, *net.blocks[0](embedded, present), *net(tokens, present), net(reverse, present)[0]
+
+
 def model(case):
     net, window = build(case), window_of(case)
-    x = jnp.moveaxis(jnp.asarray(case["in/x"]), 1, -1)
+    x = np.moveaxis(case["in/x"], 1, -1)
 
     def channels_first(a):
-        return jnp.moveaxis(a, -1, 1)
+        return np.moveaxis(np.asarray(a), -1, 1)
 
-    tokens = tokenize(x, window)
+    tokens, reverse = (np.asarray(tokenize(a, window)) for a in (x, x[:, :, :, ::-1]))
+    embedded, first, attention, logits, maps, reversed_logits = run(net, tokens, reverse, by=steps)
     yield "tokens", channels_first(tokens), case["out/tokens"]
-    present = jnp.ones(tokens.shape[:-1], bool)
-    z = net.embedded(tokens, present)
-    yield "embed", channels_first(z), case["out/embed"]
-    z, s = net.blocks[0](z, present)
-    yield "block0_attention", s, case["out/block0_attention"]
-    yield "block0", channels_first(z), case["out/block0"]
-    logits, maps = net(tokens, present)
+    yield "embed", channels_first(embedded), case["out/embed"]
+    yield "block0_attention", attention, case["out/block0_attention"]
+    yield "block0", channels_first(first), case["out/block0"]
     yield "logits", logits, case["out/logits"]
     yield "attention in the network", maps[:, 0], case["out/block0_attention"]
-    reverse = tokenize(x[:, :, :, ::-1], window)
-    yield "logits_entities_reversed", net(reverse, present)[0], case["out/logits_entities_reversed"]
+    yield "logits_entities_reversed", reversed_logits, case["out/logits_entities_reversed"]

@@ -1,14 +1,13 @@
 """M2FNet: the fusion of two and of three modalities, as sequences and along edges; the extractors' loss."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.m2fnet import M2FNet
 from fusion_jax.graphs import Graph
 from fusion_jax.losses import adaptive_margin as loss
-from tests.helpers import assign, parameters, shown
+from tests.helpers import assign, parameters, run, shown
 from tests.torch_names import torch_attention, torch_linear
 
 
@@ -16,7 +15,8 @@ def build(case, names, layers, relus):
     """`names[l]` are the prefixes of layer l's attentions and linear map in the case."""
     heads = int(case["option/heads"])
     dim = case["in/text"].shape[-1]
-    fusion = M2FNet(len(names[0]), dim, layers=layers, heads=heads, relus=relus, rngs=nnx.Rngs(0))
+    options = dict(layers=layers, heads=heads, relus=relus)
+    fusion = nnx.eval_shape(lambda: M2FNet(len(names[0]), dim, **options, rngs=nnx.Rngs(0)))
     values = {}
     for i, (*attentions, fc) in enumerate(names):
         for m, name in enumerate(attentions):
@@ -29,8 +29,8 @@ def build(case, names, layers, relus):
 
 
 def sequences(case, fusion, modalities):
-    x = jnp.stack([jnp.asarray(case[f"in/{m}"]) for m in modalities], axis=2)  # [B, L, M, D]
-    return fusion.dense(x, jnp.ones(x.shape[:3], bool), ~case["in/key_padding_mask"])
+    x = np.stack([case[f"in/{m}"] for m in modalities], axis=2)  # [B, L, M, D]
+    return run(fusion, x, np.ones(x.shape[:3], bool), ~case["in/key_padding_mask"], by=M2FNet.dense)
 
 
 def along_edges(case, fusion, modalities):
@@ -43,8 +43,8 @@ def along_edges(case, fusion, modalities):
     batch, length = kept.shape
     b, i, j = np.nonzero(np.broadcast_to(kept[:, None], (batch, length, length)))
     graph = Graph.create(b * length + j, b * length + i, np.full(batch, length))
-    flat = jnp.asarray(x.reshape(-1, *x.shape[2:]))
-    return fusion(flat, jnp.ones(flat.shape[:2], bool), graph), graph.looped, kept
+    flat = x.reshape(-1, *x.shape[2:])
+    return run(fusion, flat, np.ones(flat.shape[:2], bool), graph), graph.looped, kept
 
 
 def fusion_attention_text_audio(case):
@@ -55,7 +55,7 @@ def fusion_attention_text_audio(case):
     yield "mha", outputs[0][0], case["out/mha"]
     yield "y", states[0], case["out/y"]
     fused, graph, kept = along_edges(case, fusion, modalities)
-    yield "y along edges", fused.tokens[:, 0][kept.reshape(-1)], case["out/y"][kept]
+    yield "y along edges", np.asarray(fused.tokens)[:, 0][kept.reshape(-1)], case["out/y"][kept]
     length = kept.shape[1]
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     real = kept.reshape(-1)[receivers]
@@ -73,25 +73,25 @@ def three_modality_fusion_numpy(case):
         yield f"fusion{i + 1}", state, case[f"out/fusion{i + 1}"]
     yield "final", final, case["out/final"]
     fused, _, kept = along_edges(case, fusion, modalities)
-    ends = np.concatenate([fused.tokens[:, m] for m in range(len(modalities))], -1)
+    ends = np.concatenate([np.asarray(fused.tokens)[:, m] for m in range(len(modalities))], -1)
     yield "final along edges", ends[kept.reshape(-1)], case["out/final"][kept]
 
 
-def embedding_loss(case):
-    three = tuple(jnp.asarray(case[f"in/{name}"]) for name in ("anchor", "positive", "negative"))
-    anchor, positive, negative = three
+@jax.jit
+def terms(anchor, positive, negative):
+    three = anchor, positive, negative
     d_ap, d_an = loss.distance(anchor, positive), loss.distance(anchor, negative)
-    yield "d_ap", d_ap, case["out/d_ap"]
-    yield "d_an", d_an, case["out/d_an"]
-    yield "d_pn", loss.distance(positive, negative), case["out/d_pn"]
-    yield "margin", loss.margin(d_ap, d_an), case["out/margin"]
-    yield "triplet", loss.triplet_term(*three), case["out/triplet"]
-    yield "covariance", sum(loss.covariance_term(z) for z in three), case["out/covariance"]
-    yield "variance_hinged", sum(loss.variance_term(z) for z in three), case["out/variance_hinged"]
-    plain = sum(loss.variance_term(z, hinge=False) for z in three)
-    yield "variance_paper_eq12_unhinged", plain, case["out/variance_paper_eq12_unhinged"]
-    yield "total", loss.embedding_loss(*three), case["out/total_20_5_1"]
+    found = dict(d_ap=d_ap, d_an=d_an, d_pn=loss.distance(positive, negative), margin=loss.margin(d_ap, d_an))
+    found |= dict(triplet=loss.triplet_term(*three), total_20_5_1=loss.embedding_loss(*three))
+    found["covariance"] = sum(loss.covariance_term(z) for z in three)
+    found["variance_hinged"] = sum(loss.variance_term(z) for z in three)
+    found["variance_paper_eq12_unhinged"] = sum(loss.variance_term(z, hinge=False) for z in three)
     for option, name in (("literal", "grad_triplet"), ("stop", "grad_triplet_stopgrad_margin")):
         grads = jax.grad(lambda *z, o=option: loss.triplet_term(*z, margin_grad=o), argnums=(0, 1, 2))(*three)
-        for which, grad in zip(("anchor", "positive", "negative"), grads, strict=True):
-            yield f"{name}_{which}", grad, case[f"out/{name}_{which}"]
+        found |= {f"{name}_{which}": g for which, g in zip(("anchor", "positive", "negative"), grads, strict=True)}
+    return found
+
+
+def embedding_loss(case):
+    for name, ours in terms(*(case[f"in/{which}"] for which in ("anchor", "positive", "negative"))).items():
+        yield name, ours, case[f"out/{name}"]
