@@ -103,6 +103,20 @@ def test_who_arrives_receives_and_does_not_send_nor_change_what_was_there():
     assert 0.5 < ratio < 2  # on one scale
 
 
+def test_who_arrives_is_one_more_row_of_a_step_by_hand():
+    x, k = [v[:9] for v in views().values()], 3
+    network = snf.Network(x, np.ones((9, 2), bool), k=k)
+    spread, near = network.fused.spread, network.fused.near
+    come, row = [v[:1] + 0.5 for v in x], np.zeros(9)
+    for v in range(2):
+        distance = np.linalg.norm(x[v] - come[v], axis=1)
+        width = np.sort(distance)[:k].mean() + network.means[v][:, 0]
+        own = snf.strongest(snf.affinity(distance[None], width[None]), k)[0]
+        row += own @ spread[1 - v] @ near[v].T / 2
+    expected = row / (1 + row.sum())
+    np.testing.assert_allclose(network.arriving(come, np.ones((1, 2), bool))[0], expected, rtol=1e-9)
+
+
 def test_data_sets_have_it_where_it_is_asked_for():
     assert "snf" not in load("breast_cancer").graphs
     data = load("breast_cancer", snf=True)
