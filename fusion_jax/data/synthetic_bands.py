@@ -27,6 +27,7 @@ import functools
 import inspect
 import itertools
 import math
+import numbers
 
 import jraph
 import numpy as np
@@ -145,12 +146,16 @@ def _check(
     *, nodes, modalities, classes, dim, frequency, nuisance, noise, group, degree, seed, train, val, **shares
 ) -> None:
     where = "data set 'synthetic_bands'"
+    whole = dict(nodes=nodes, modalities=modalities, classes=classes, dim=dim, group=group, degree=degree, seed=seed)
+    for name, value in (whole | dict(nuisance=nuisance, noise=noise, train=train, val=val) | shares).items():
+        kind, words = (numbers.Integral, "whole number") if name in whole else (numbers.Real, "number")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(f"{where}: {name}={value!r}, expected a {words}")
     knobs = {kind: shares[kind] for kind in KINDS}
     widths = dict(band=classes, phase=2 * classes, effort=classes + modalities, reliability=classes + 1)
     least = dict(nodes=classes, modalities=1, classes=2, nuisance=0, noise=0, group=2, degree=2, seed=0)
     least["dim"] = max([classes, *(widths[kind] for kind, knob in knobs.items() if knob > 0)])
-    given = dict(nodes=nodes, modalities=modalities, classes=classes, nuisance=nuisance, noise=noise, group=group)
-    for name, value in (given | dict(degree=degree, seed=seed, dim=dim)).items():
+    for name, value in (whole | dict(nuisance=nuisance, noise=noise)).items():
         if not value >= least[name]:
             raise ValueError(f"{where}: {name}={value}, expected at least {least[name]}")
     for name, value in (shares | dict(train=train, val=val)).items():
@@ -159,6 +164,13 @@ def _check(
             raise ValueError(f"{where}: {name}={value}, expected a number in [0, 1{end}")
     if degree % 2:
         raise ValueError(f"{where}: degree={degree}, expected an even number")
+    groups = max(nodes // group, 1)
+    ends = [0, round(train * groups), round((train + val) * groups), groups]
+    if train + val < 1 and min(b - a for a, b in itertools.pairwise(ends)) < 1:  # else `splits.fractions` says it
+        raise ValueError(
+            f"{where}: nodes={nodes} are {groups} groups of group={group}, of which train={train} and val={val} leave "
+            "a part without any; expected more nodes, or smaller groups"
+        )
     if not any(knobs.values()):
         raise ValueError(f"{where}: {', '.join(KINDS)} are 0, expected one of them above 0: nothing tells the label")
     if frequency not in ("high", "low"):

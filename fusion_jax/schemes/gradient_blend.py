@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.losses.cross_entropy import cross_entropy
 from fusion_jax.records import EVALUATION, Array, Batch, Context, Head, Info, Output, Target
 from fusion_jax.schemes.base import Make, Scheme, Stage
@@ -188,10 +189,11 @@ def run_course(
 ) -> Course:
     """Trains on the chosen [M + 1] cross-entropy of the seen rows, and says all of them before and after."""
     tx = optax.adam(learning_rate)
+    known = Context(target=tasks.of(target).hide_unseen(target, seen > 0), train=seen > 0)
 
     def loss(params, rest, key):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        value = (chosen * cross_entropies(model, batch, target, seen, Context(key=key))).sum()
+        value = (chosen * cross_entropies(model, batch, target, seen, dataclasses.replace(known, key=key))).sum()
         return value, nnx.split(model, nnx.Param, ...)[2]
 
     def step(carry, i):
@@ -202,7 +204,7 @@ def run_course(
 
     def measured(params, rest):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        return [cross_entropies(model, batch, target, rows, EVALUATION) for rows in (seen, unseen)]
+        return [cross_entropies(model, batch, target, rows, known) for rows in (seen, unseen)]
 
     before = measured(params, rest)
     (params, rest, _), _ = jax.lax.scan(step, (params, rest, tx.init(params)), jnp.arange(steps))

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax import tasks
 from fusion_jax.losses.base import weighted_mean
-from fusion_jax.records import Array, Batch, Info, Target
+from fusion_jax.records import Array, Batch, Context, Info, Target
 from fusion_jax.schemes.base import Scheme, Stage
 
 TINY = 1e-8
@@ -68,12 +69,13 @@ def alone_scores(model: nnx.Module, batch: Batch, target: Target, weight: Array)
     """s [M]: the mean probability of the true class over the training rows, of the model that sees one modality."""
     if target.kind != "classes":
         raise ValueError(f"scheme 'ogm_ge' compares probabilities of classes, got {target.words}")
+    known = Context(target=tasks.of(target).hide_unseen(target, weight > 0), train=weight > 0)
     scores = []
     for m, name in enumerate(batch.names):
         only = jnp.arange(len(batch.names)) == m
         features = {k: x if k == name else jnp.zeros_like(x) for k, x in batch.features.items()}
         alone = dataclasses.replace(batch, features=features, mask=batch.mask & only)
-        p = jax.nn.softmax(model(alone).prediction)
+        p = jax.nn.softmax(model(alone, context=known).prediction)
         own = jnp.take_along_axis(p, target.labels[:, None].astype(jnp.int32), axis=1)[:, 0]
         has = batch.mask[:, m] if target.level == "node" else jnp.ones(len(own), bool)
         scores.append(weighted_mean(own, jnp.where(has[: len(own)], weight, 0)))

@@ -10,7 +10,15 @@ from flax import nnx
 from fusion_jax.checking.inputs import planted
 from fusion_jax.records import Context
 from fusion_jax.run.model import train_model
-from fusion_jax.schemes.gradient_blend import Blended, Course, GradientBlend, all_courses, blend, cross_entropies
+from fusion_jax.schemes.gradient_blend import (
+    Blended,
+    Course,
+    GradientBlend,
+    all_courses,
+    blend,
+    cross_entropies,
+    run_course,
+)
 from fusion_jax.training.build import plain_model
 from fusion_jax.training.prepare import prepare
 
@@ -77,6 +85,26 @@ def test_rows_without_a_modality_are_not_in_its_cross_entropy(made):
         log_p = jax.nn.log_softmax(head.values)[np.arange(len(weight)), target.labels]
         rows = (np.asarray(weight) > 0) & np.asarray(prepared.batch.mask)[:, m]
         np.testing.assert_allclose(found[m], -np.asarray(log_p)[rows].mean(), rtol=1e-5)
+
+
+def test_a_course_tells_a_model_the_labels_of_the_rows_it_sees(made, monkeypatch):
+    data, plan, prepared = made
+    model, target = blended(plan, data), jax.tree.map(lambda a: a[0], prepared.target)
+    weight, told = jnp.asarray(prepared.trials.train_weight[0]), []
+    unseen = jnp.zeros_like(weight).at[np.flatnonzero(weight)[:4]].set(1)
+
+    def seen_context(model, batch, target, rows, context):
+        told.append((context.labels, context.key is not None))
+        return sum(jnp.sum(p) for p in jax.tree.leaves(nnx.state(model, nnx.Param))) * jnp.ones(3)
+
+    monkeypatch.setattr("fusion_jax.schemes.gradient_blend.cross_entropies", seen_context)
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    how = dict(graphdef=graphdef, steps=1, learning_rate=0.05)
+    with jax.disable_jit():
+        run_course(jnp.ones(3), params, rest, prepared.batch, target, weight - unseen, unseen, jax.random.key(1), **how)
+    assert [key for _, key in told] == [False, False, True, False, False]
+    for labels, _ in told:
+        np.testing.assert_array_equal(labels, np.where(weight - unseen > 0, target.labels, -1))
 
 
 @pytest.mark.parametrize("share, count", [(0.2, 5), (0.999, 23), (0.001, 1)])

@@ -59,7 +59,10 @@ def test_who_is_behind_or_alone_is_left_as_it_is():
 
 
 def test_scores_see_training_rows_that_have_the_modality_and_it_alone():
-    def model(batch):
+    told = []
+
+    def model(batch, context):
+        told.append(context.labels)
         x = batch.features["b"] + batch.features["a"]  # what is missing or another's is 0
         return Output(jnp.concatenate([x, jnp.zeros_like(x)], 1), None, x[:, None], None, batch.mask)
 
@@ -71,6 +74,7 @@ def test_scores_see_training_rows_that_have_the_modality_and_it_alone():
     sigmoid = jax.nn.sigmoid
     np.testing.assert_allclose(found[0], (sigmoid(3.0) + sigmoid(4.0)) / 2, rtol=1e-6)  # rows 0 and 2 have b
     np.testing.assert_allclose(found[1], (sigmoid(2.0) + sigmoid(1.0)) / 2, rtol=1e-6)  # rows 0 and 1 have a
+    np.testing.assert_array_equal(told, [[0, 0, 0, -1]] * 2)  # a model may ask for the labels of training rows
     with pytest.raises(ValueError, match="compares probabilities of classes, got values of nodes"):
         alone_scores(model, batch, Target("values", values=jnp.zeros((4, 1))), jnp.ones(4))
 

@@ -94,7 +94,8 @@ def read(
     else:
         table = Table(where, _from_memory(given, where))
     if len(table) == 0:
-        raise ValueError(f"{where}: no rows{' below the line of names' if table.lines else ''}; expected a row a node")
+        row = "a row an edge (leave the list out where there are none)" if by == "none" else "a row a node"
+        raise ValueError(f"{where}: no rows{' below the line of names' if table.lines else ''}; expected {row}")
     if by == "none":
         return table
     table = _with_ids(table, id, by)

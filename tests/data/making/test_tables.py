@@ -257,6 +257,8 @@ def test_the_identity_counts_contents_and_no_ids():
 def test_an_edge_set_without_edges_may_be_there():
     data = made(graph="none")
     assert len(data.graphs["none"].senders) == 0 and set(data.graphs) == {"none", "edges"}
+    with pytest.raises(ValueError, match=r"edges: no rows; expected a row an edge \(leave the list out"):
+        made({**folders.planted(), "edges": pd.DataFrame({"source": [], "target": []})})
 
 
 def test_a_column_of_one_value_and_gaps_is_warned_of():
