@@ -21,7 +21,7 @@ from fusion_jax.checking.inputs import PADDING, D, M, N
 from fusion_jax.checking.traced import reads
 from fusion_jax.records import Fused, needs_of
 
-DEPTHS = ("layers", "memory_layers", "blocks", "depth", "stacks", "levels", "self_attends")
+DEPTHS = dict(layers=2, memory_layers=2, blocks=2, depth=2, levels=2, self_attends=2, stacks=1)  # stacks hold layers
 SYMMETRIES = ("nodes", "modalities")
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 GUARD = "give x through jnp.where(mask[..., None], x, 0) before anything is computed from it"
@@ -35,7 +35,8 @@ def outputs(name: str) -> dict[str, int | tuple[int, ...]]:
 
 def shallow(name: str, modalities: int) -> dict[str, int]:
     """Two layers where the default has more, if the mechanism exists so: a third takes time and shows nothing new."""
-    deep = {k: 2 for k, v in zoo.options("fusion", name).items() if k in DEPTHS and isinstance(v, int) and v > 2}
+    given = {k: v for k, v in zoo.options("fusion", name).items() if k in DEPTHS and isinstance(v, int)}
+    deep = {k: DEPTHS[k] for k, v in given.items() if v > DEPTHS[k]}
     try:
         nnx.eval_shape(lambda: zoo.get("fusion", name)(modalities, D, **deep, **outputs(name), rngs=nnx.Rngs(0)))
     except ValueError:
