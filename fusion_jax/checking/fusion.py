@@ -21,7 +21,7 @@ from fusion_jax.checking.inputs import PADDING, D, M, N
 from fusion_jax.checking.traced import reads
 from fusion_jax.records import Fused, needs_of
 
-DEPTHS = ("layers", "memory_layers", "blocks", "depth", "self_attends")
+DEPTHS = ("layers", "memory_layers", "blocks", "depth", "stacks", "levels", "self_attends")
 SYMMETRIES = ("nodes", "modalities")
 PLACEMENTS = ("before", "after", "interleaved", "decision")
 GUARD = "give x through jnp.where(mask[..., None], x, 0) before anything is computed from it"
@@ -115,6 +115,12 @@ class Case:
     def out(self) -> Fused:
         return self.evaluate(*self.padded)
 
+    @functools.cached_property
+    def eager(self) -> Fused:
+        """The same run line by line."""
+        x, mask, graph = self.padded
+        return self.module(jnp.asarray(x), jnp.asarray(mask), graph, inputs.context(len(x)).told(self.needs))
+
     def spoiled(self, modalities=slice(None)) -> np.ndarray:
         """x with NaN in the masked slots of some modalities."""
         x, mask, _ = self.padded
@@ -159,10 +165,8 @@ def it_can_stand_where_it_says(case):
 
 
 def compiled_is_as_run_line_by_line(case):
-    x, mask, graph = case.padded
-    eager = case.module(jnp.asarray(x), jnp.asarray(mask), graph, inputs.context(len(x)).told(case.needs))
     do = "no NumPy draw, no Python state and no branch on values inside the call"
-    close(eager.out, case.out.out, "compiled it returns another result than run line by line", do)
+    close(case.eager.out, case.out.out, "compiled it returns another result than run line by line", do)
 
 
 def its_attention_is_one(case):
@@ -315,8 +319,9 @@ def _drawn(case, module) -> tuple:
 def without_a_key_nothing_is_random(case):
     x, mask, graph = case.padded
     told = inputs.context(len(x)).told(case.needs)
-    first, second = (case.module(jnp.asarray(x), jnp.asarray(mask), graph, told).out for _ in range(2))
-    equal(first, second, "two calls without a key differ", "draw with context.key only, and nothing where it is None")
+    again = case.module(jnp.asarray(x), jnp.asarray(mask), graph, told).out
+    do = "draw with context.key only, and nothing where it is None"
+    equal(case.eager.out, again, "two calls without a key differ", do)
 
 
 def a_call_leaves_its_parameters_as_they_are(case):
@@ -383,8 +388,9 @@ def _shape(case, m: int) -> tuple[int, ...]:
     """Of `out`, for m modalities that are all there."""
 
     def build():
-        return case.mechanism(m, D, **outputs(case.name), rngs=nnx.Rngs(0))
+        return case.mechanism(m, D, **options, rngs=nnx.Rngs(0))
 
+    options = {**shallow(case.name, m), **outputs(case.name)}
     graph, told = inputs.graphs(m, nnx.eval_shape(build).structures), inputs.context().told(case.needs)
     x = jax.ShapeDtypeStruct((N, m, D), jnp.float32)
     return nnx.eval_shape(lambda x: build()(x, jnp.ones((N, m), bool), graph, told).out, x).shape

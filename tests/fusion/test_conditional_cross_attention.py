@@ -10,27 +10,21 @@ from fusion_jax.checking.inputs import planted
 from fusion_jax.fusion.conditional_cross_attention import ConditionalBlock, ConditionalCrossAttention
 from fusion_jax.records import Target
 from fusion_jax.training.build import plain_model
-from tests.helpers import shown, state, to_float64
+from tests.helpers import built, shown, state
 
 M, D, K = 3, 4, 3
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, M, D)))
 MASK = jnp.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 1, 1]], bool)
 
 
-def in_float64(make):
-    """What `make` builds, its parameters drawn and cast in one program."""
-    graphdef = nnx.split(nnx.eval_shape(make))[0]
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.state(to_float64(make())))())
-
-
 def net(targets=(5,), **options):
     made = dict(targets=targets, layers=1, heads=2, **options)
-    return in_float64(lambda: ConditionalCrossAttention(M, D, **made, rngs=nnx.Rngs(0)))
+    return built(lambda: ConditionalCrossAttention(M, D, **made, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")
 def block():
-    return in_float64(lambda: ConditionalBlock(D, K, 2, 6, 5, rate=0.0, rngs=nnx.Rngs(0)))
+    return built(lambda: ConditionalBlock(D, K, 2, 6, 5, rate=0.0, rngs=nnx.Rngs(0)))
 
 
 def test_equal_conditions_give_equal_embeddings(block):
