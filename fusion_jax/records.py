@@ -399,7 +399,7 @@ def check_needs(what: str, needs: tuple[str, ...], graph: Graph | None, context:
         raise ValueError(f"{what} reads the times of edges; this data set has {found}")
     if "graph" in needs and graph is None:
         without = ": set model.layer.name to 'none'" if what.startswith("layer") else ""
-        raise ValueError(f"{what} needs a graph, the data set has no graph for {what}{without}")
+        raise ValueError(f"{what} needs a graph, this data set has none{without}")
     if "views" in needs and not graph.views:
         raise ValueError(f"{what} needs one edge set a modality beside the shared one: set data.views")
     if "labels" in needs and context.target is None:

@@ -101,7 +101,7 @@ class Fusion(nnx.Module):
             ValueError: something that it needs is not there, or what it returns is no `Fused` or has another shape than
                 it is to have.
         """
-        check_needs(f"fusion {zoo.name_of(self)!r}: {type(self).__name__}", needs_of(self), graph, context)
+        check_needs(f"fusion {zoo.name_of(self)!r}", needs_of(self), graph, context)
         fused = self.nodes(jnp.where(mask[..., None], x, 0), mask, graph, context)
         _check_type(self, "nodes", fused)
         _check_axes(self, "out", fused.out, "[N, D]", x.shape[:1])

@@ -20,7 +20,7 @@ from fusion_jax.traced import Numbers
 from fusion_jax.training import loop, optimizers
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
-from fusion_jax.training.derived import structures_of, with_structures
+from fusion_jax.training.derived import check_graph, structures_of, with_structures
 from fusion_jax.training.numbers import PENALTY, TOLD, compiled_in, exact, numbers_of, with_numbers
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
@@ -71,6 +71,7 @@ def train_models(
         return [own(key) for key in prepared.init_keys]
 
     models = made(plan)
+    check_graph(models[0], prepared)
     prepared = with_structures(prepared, *structures_of(models[0]))
     # what is written before training may depend on a plan's numbers; initial values do not
     groups = [models, *(made(other) if begins(models[0]) else models for other in plans[1:])]

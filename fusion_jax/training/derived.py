@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.model import Model
+from fusion_jax.records import check_needs, needs_of
 from fusion_jax.structures.base import Structure, derive
 from fusion_jax.training.prepare import Prepared
 
@@ -63,6 +65,22 @@ def structures_of(model: nnx.Module) -> tuple[tuple[Structure, ...], tuple[Struc
     models = [part for _, part in nnx.iter_modules(model) if isinstance(part, Model)]
     each = [part.structures() for part in models]
     return tuple(tuple(dict.fromkeys(s for found in side for s in found)) for side in zip(*each, strict=True))
+
+
+def check_graph(model: nnx.Module, prepared: Prepared) -> None:
+    """Raises ValueError, with its name, where a mechanism of the model needs a graph and the cell has none.
+
+    Asked before structures are made: of those that are missing nobody could say whose they are.
+    """
+    if prepared.evaluated[0] is not None:
+        return
+    for part in (part for _, part in nnx.iter_modules(model) if isinstance(part, Model)):
+        layers = [*(streams.layers for streams in part.streams), *part.layers]
+        readout = [] if part.readout is None else [part.readout]
+        kinds = dict(encoder=part.encoders, fusion=part.fusions, layer=layers, readout=readout)
+        for kind, mechanism in ((kind, one) for kind, held in kinds.items() for one in held):
+            if "graph" in needs_of(mechanism):
+                check_needs(f"{kind} {zoo.name_of(mechanism)!r}", ("graph",), None)
 
 
 def _each(graph: Graph, count: int) -> list[Graph]:

@@ -165,3 +165,21 @@ def test_nothing_declared_changes_nothing_and_no_graph_is_an_error():
     plain = prepare(plan.data, none, SEEDS, **plan.preparing)
     with pytest.raises(ValueError, match=r"needs partition\(parts=4\), windows\(parts=4\), made from a graph"):
         with_structures(plain, [DECLARED["partition"]], [DECLARED["windows"]])
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        (dict(fusion__name="fsatfusion", fusion__options=dict(heads=1)), "fusion 'fsatfusion'"),  # reads structures
+        (dict(fusion__name="coordinate_graph"), "fusion 'coordinate_graph'"),
+        (dict(encoder__name="dfyp"), "encoder 'dfyp'"),
+        (dict(readout__name="gl_dmnet", readout__options=dict(heads=1)), "readout 'gl_dmnet'"),
+        (dict(placement="after", layer__name="fsatfusion", layer__options=dict(heads=1)), "layer 'fsatfusion'"),
+    ],
+)
+def test_who_needs_a_graph_that_is_not_there_is_named_once(keys, said):
+    told = {"layer__name": "none", "layers": 1} | keys
+    plan = tiny.cell(**{f"model__{key}": value for key, value in told.items()}).plan
+    none = dataclasses.replace(tiny.dataset(), graphs={}, default_graph="")
+    with pytest.raises(ValueError, match=f"^{said} needs a graph, this data set has none"):
+        train_model(plan, none, prepare(plan.data, none, SEEDS, **plan.preparing))
