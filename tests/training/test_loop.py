@@ -322,7 +322,7 @@ def test_more_seeds_later_train_only_the_missing_ones(data, base, tmp_path, monk
 
 def test_a_data_set_without_a_graph_needs_layer_none():
     bare = tiny.dataset(degree=0)
-    with pytest.raises(ValueError, match="has no graph for layer 'gcn'"):
+    with pytest.raises(ValueError, match="layer 'gcn' needs a graph, this data set has none"):
         tiny.train(bare, (0,))
     trained = tiny.train(bare, (0,), model__layer__name="none", model__placement="after")
     assert np.isfinite(trained.prediction).all()
