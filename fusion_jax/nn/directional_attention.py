@@ -19,7 +19,8 @@ def unit(x: Array) -> Array:
     """x [..., d] / max(|x|, EPS); 0 at 0, with gradient 0 there."""
     square = (x**2).sum(-1, keepdims=True)
     there = square > EPS**2
-    return jnp.where(there, x * jax.lax.rsqrt(jnp.where(there, square, 1)), x / EPS)
+    # x / EPS at 0 would have a slope of 1e12: one node in a neighbourhood of zeros would drown all gradients.
+    return jnp.where(there, x * jax.lax.rsqrt(jnp.where(there, square, 1)), jnp.where(square > 0, x / EPS, 0))
 
 
 class DirectionalAttention(nnx.Module):

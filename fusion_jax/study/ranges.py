@@ -33,6 +33,7 @@ SHARES = (  # in [0, 1)
     "b2",
 )
 COUNTS = ("heads", "kv_heads", "cross_heads", "decoder_heads")  # at least 1
+WIDTHS = ("hidden", "width", "out_dim", "proj_hidden")  # at least 1 as well: of 0 features nothing can be initialised
 NOT_NEGATIVE = ("weight_decay", "eps", "eps_root")
 
 # Keys of defaults.py: the least value, which is included.
@@ -168,7 +169,7 @@ def in_range(value: Any, key: str) -> None:
         return
     if name in SHARES and not 0 <= value < 1:
         raise ValueError(f"config key {key!r} is {value}, expected a number in [0, 1)")
-    if name in COUNTS and value < 1:
+    if name in COUNTS + WIDTHS and value < 1:
         raise ValueError(f"config key {key!r} is {value}, expected at least 1")
     if name in NOT_NEGATIVE and value < 0:
         raise ValueError(f"config key {key!r} is {value}, expected at least 0")

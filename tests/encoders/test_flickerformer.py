@@ -9,6 +9,7 @@ from flax import nnx
 from fusion_jax.encoders.flickerformer_affn import FlickerformerAFFN
 from fusion_jax.encoders.flickerformer_wdam import FlickerformerWDAM
 from fusion_jax.encoders.laplacian_pyramid import LaplacianPyramid
+from fusion_jax.graphs import Graph
 from fusion_jax.nn.gated_autocorrelation import Autocorrelation
 from tests import helpers
 
@@ -52,6 +53,14 @@ def test_gradients_where_there_is_nothing(encoder):
     module, graph = made(encoder), helpers.small_graph(N)
     slope = jax.grad(lambda x: module(x, graph).sum())(jnp.zeros((N, IN)))
     assert np.isfinite(slope).all()
+
+
+def test_a_neighbourhood_of_zeros_does_not_drown_the_others():
+    """Node 0 and its only sender have zeros: its query is 0 and has no slope, that of its sender is not 0."""
+    encoder, graph = made(FlickerformerWDAM, heads=2), Graph.create([1, 2, 3, 4], [0, 1, 2, 3], 5)
+    x = inputs(5, IN).at[:2].set(0)
+    slope = jax.jit(jax.grad(lambda x: (encoder(x, graph) ** 2).sum()))(x)
+    assert 0 < np.abs(slope[0]).max() < 1e6
 
 
 def test_numbers_are_sane_at_the_start():

@@ -132,8 +132,24 @@ def test_a_resolved_config_resolves_to_itself():
             "'model.fusion.options.budget' is True, expected a whole number or None",
         ),
         (
-            dict(model__fusion__name="adem_vl", model__fusion__options={"proj_hidden": -3}),
-            "'model.fusion.options.proj_hidden' is -3, expected at least 0, or None",
+            dict(model__fusion__name="visor", model__fusion__options={"budget": -3}),
+            "'model.fusion.options.budget' is -3, expected at least 0, or None",
+        ),
+        (
+            dict(model__fusion__name="adem_vl", model__fusion__options={"proj_hidden": 0}),
+            "'model.fusion.options.proj_hidden' is 0, expected at least 1",
+        ),
+        (
+            dict(model__fusion__name="misa", model__fusion__options={"hidden": 0}),
+            "'model.fusion.options.hidden' is 0, expected at least 1",
+        ),
+        (
+            dict(model__fusion__name="gl_dmnet", model__fusion__options={"out_dim": 0}),
+            "'model.fusion.options.out_dim' is 0, expected at least 1",
+        ),
+        (
+            dict(model__fusion__name="tfn", model__fusion__options={"width": 0}),
+            "'model.fusion.options.width' is 0, expected at least 1",
         ),
         (
             dict(model__fusion__name="adem_vl", model__fusion__options={"layers": 1.5}),
