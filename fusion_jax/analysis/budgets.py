@@ -33,10 +33,12 @@ OF = "cell"
 CHECKED_WITH = {"model.fusion.name": "visor", "model.fusion.options": dict(layers=3, heads=1, hidden=8)}
 POLICY = "the policy's"
 NOTE = (
+    "A budget is how many of the layers that may rewrite the modalities do. "
     "Multiplications are those of the fusion for one node, with the mean number of senders of a node and all of its "
     "modalities there; all else in the model costs the same under every budget. Scores are of one seed's test rows: "
     "whether two budgets differ by more than chance takes a study with a row for each."
 )
+CHOICE = " In the policy's row budget is the mean over nodes; in the others nodes is the share that it gives that one."
 ONE = " Training knew one budget alone, {budget}; the others say what the layers are worth to a network of that budget."
 
 
@@ -77,6 +79,7 @@ def budgets(cell: Restored, place: int) -> Report:
     table["multiplications"], table[cell.primary] = costs, scores
     note = NOTE
     if stands == CHOSEN:
+        note += CHOICE
         chosen = choices[0]  # it reads the states before the first layer that rewrites: no budget changes them
         table.insert(2, "nodes", np.bincount(chosen, minlength=full + 1) / len(chosen))
         table.loc[full + 1] = [POLICY, chosen.mean(), 1.0, costs[chosen].mean(), score(CHOSEN)[0]]
@@ -104,12 +107,15 @@ def _forward(graphdef, state, batch: Batch, context: Context) -> tuple[Array, Ar
 def _sentence(table: pd.DataFrame, metric: str, stands: int, full: int) -> str:
     last, first = table.iloc[full], table.iloc[0]
     name = metrics.heading(metric)
-    ends = f"budget 0 has {name} {first[metric]:.3f} at {first.share:.0%} of the multiplications of budget {full}, "
-    ends += f"which has {last[metric]:.3f}"
+    full_cost = f"of the multiplications of budget {full}"
     if stands != CHOSEN:
-        return f"On this seed's test rows {ends}."
+        ends = f"{name} {first[metric]:.3f} at {first.share:.0%} {full_cost}, which has {last[metric]:.3f}"
+        return f"On this seed's test rows budget 0 has {ends}."
     own = table.iloc[-1]
-    return f"On this seed's test rows the policy has {name} {own[metric]:.3f} at {own.share:.0%}; {ends}."
+    return (
+        f"On this seed's test rows the policy has {name} {own[metric]:.3f} at {own.share:.0%} {full_cost}; "
+        f"budget 0 has {first[metric]:.3f} at {first.share:.0%}, budget {full} {last[metric]:.3f}."
+    )
 
 
 def _figure(table: pd.DataFrame, metric: str):

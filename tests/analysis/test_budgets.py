@@ -71,6 +71,22 @@ def test_without_a_policy_there_is_no_row_of_one_and_the_note_says_what_was_trai
     table = plain.tables["budgets"]
     assert list(table.setting) == ["0", "1"] and "nodes" not in table
     assert "one budget alone, 1" in plain.note and "one budget alone" not in policy.note
+    assert "mean over nodes" in policy.note and "mean over nodes" not in plain.note
+
+
+def test_the_sentence_says_of_what_its_first_share_is(trained):
+    policy, plain = (budgets(restore(trained[0], trained[1][i]), 0) for i in range(2))
+    zero, full, own = policy.tables["budgets"].to_dict("records")
+    assert policy.sentence == (
+        f"On this seed's test rows the policy has accuracy {own['accuracy']:.3f} at {own['share']:.0%} of the "
+        f"multiplications of budget 1; budget 0 has {zero['accuracy']:.3f} at {zero['share']:.0%}, budget 1 "
+        f"{full['accuracy']:.3f}."
+    )
+    zero, full = plain.tables["budgets"].to_dict("records")
+    assert plain.sentence == (
+        f"On this seed's test rows budget 0 has accuracy {zero['accuracy']:.3f} at {zero['share']:.0%} of the "
+        f"multiplications of budget 1, which has {full['accuracy']:.3f}."
+    )
 
 
 def test_another_fusion_is_refused_by_name(trained):
