@@ -119,13 +119,14 @@ class Network:
     def arriving(self, views: Sequence[np.ndarray], present: np.ndarray) -> np.ndarray:
         """How near nodes that arrive are to those of the network, by one step of spreading: [A, N].
 
-        r = the mean over the modalities v a node has of S_v (mean of the other P) S_v', as the rows of the network came
-        about, with the node's own row of S_v (where there is one modality, that row); then r / (1 + its sum), as the
-        node itself stands in a row of the network.
+        r = the mean over the modalities v of S_v (mean of the other P) S_v', as rows of the network came about, with
+        the node's own row of S_v (where there is one modality, that row); then r / (1 + its sum), as the node itself
+        stands in a row of the network. Both means count the modalities that the two nodes of an entry have.
 
         Args:
             views, present: as for the network, of the A nodes.
         """
+        shared = present.astype(float) @ self.present.T.astype(float)  # [A, N]
         rows = []
         for v, (x, old) in enumerate(zip(views, self.views, strict=True)):
             distance, both = cdist(x, old), np.outer(present[:, v], self.present[:, v])
@@ -133,12 +134,12 @@ class Network:
             own = np.sort(known, axis=1)[:, : min(self.k, max(int(self.present[:, v].sum()), 1))].mean(1, keepdims=True)
             own = np.where(np.isfinite(own), own, 0) + TINY
             near = strongest(np.where(both, affinity(distance, own + self.means[v].T), 0), self.k)
-            rows.append(near if len(views) == 1 else self._spread(v, near))
-        mean = np.sum(rows, axis=0) / np.maximum(present.sum(1, keepdims=True), 1)
+            rows.append(near if len(views) == 1 else self._spread(v, near) / np.maximum(shared - 1, 1))
+        mean = np.sum(rows, axis=0) / np.maximum(shared, 1)
         return mean / (1 + mean.sum(1, keepdims=True))
 
     def _spread(self, v: int, near: np.ndarray) -> np.ndarray:
-        others = np.sum([p for u, p in enumerate(self.fused.spread) if u != v], axis=0) / (len(self.views) - 1)
+        others = np.sum([p for u, p in enumerate(self.fused.spread) if u != v], axis=0)
         return near @ others @ self.fused.near[v].T
 
 

@@ -103,18 +103,26 @@ def test_who_arrives_receives_and_does_not_send_nor_change_what_was_there():
     assert 0.5 < ratio < 2  # on one scale
 
 
-def test_who_arrives_is_one_more_row_of_a_step_by_hand():
-    x, k = [v[:9] for v in views().values()], 3
-    network = snf.Network(x, np.ones((9, 2), bool), k=k)
+@pytest.mark.parametrize("gaps", [False, True], ids=["all there", "some missing"])
+def test_who_arrives_is_one_more_row_of_a_step_by_hand(gaps):
+    """Its means count the modalities that both nodes of an entry have, as those of the network do."""
+    x, k, mask, has = [v[:9] for v in views().values()], 3, np.ones((9, 3), bool), np.ones(3, bool)
+    x.append(RNG.normal(size=(9, 3)))
+    if gaps:
+        mask[:4, 0] = mask[3:6, 1] = mask[8, 2] = has[1] = False
+    network = snf.Network(x, mask, k=k)
     spread, near = network.fused.spread, network.fused.near
-    come, row = [v[:1] + 0.5 for v in x], np.zeros(9)
-    for v in range(2):
-        distance = np.linalg.norm(x[v] - come[v], axis=1)
-        width = np.sort(distance)[:k].mean() + network.means[v][:, 0]
-        own = snf.strongest(snf.affinity(distance[None], width[None]), k)[0]
-        row += own @ spread[1 - v] @ near[v].T / 2
+    come, row, shared = [v[:1] + 0.5 for v in x], np.zeros(9), (mask & has).sum(1)
+    for v in np.flatnonzero(has):
+        there = np.flatnonzero(mask[:, v])
+        distance = np.linalg.norm(x[v][there] - come[v], axis=1)
+        width = np.sort(distance)[:k].mean() + network.means[v][there, 0]
+        own = np.zeros(9)
+        own[there] = snf.strongest(snf.affinity(distance[None], width[None]), k)[0]
+        others = sum(spread[u] for u in range(3) if u != v)
+        row += own @ others @ near[v].T / np.maximum(shared - 1, 1) / np.maximum(shared, 1)
     expected = row / (1 + row.sum())
-    np.testing.assert_allclose(network.arriving(come, np.ones((1, 2), bool))[0], expected, rtol=1e-9)
+    np.testing.assert_allclose(network.arriving(come, has[None])[0], expected, rtol=1e-9)
 
 
 def test_data_sets_have_it_where_it_is_asked_for():
