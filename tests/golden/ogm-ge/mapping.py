@@ -13,7 +13,7 @@ def modulation(case):
     logits = {name: jnp.asarray(case[f"in/out_{name}"]) for name in names}
     rows, classes = logits["a"].shape
 
-    def seen_alone(batch):
+    def seen_alone(batch, context):
         """What the reference's linear head says of one modality."""
         (name,) = (n for m, n in enumerate(names) if bool(batch.mask[0, m]))
         return Output(logits[name], None, logits[name][:, None], None, batch.mask)
