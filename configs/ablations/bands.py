@@ -23,8 +23,8 @@ plain sigmoid gates) and fe_lsd_hourglass .85 hold their claim; fsatfusion .47 +
 .54 +- .19 and st_align .35 do not. On phase (.53) neither flickerformer .44 (.50 on raw signals, where concat_mlp has
 .55) nor ufc .34, nor any other; an RBF SVM has .64. On effort (.71) visor has .57, .55 at budget 0 and .54 with its
 policy; what finds it are transformers over a node's modalities: late_transformer .87, dfyp .86,
-conditional_cross_attention .86 (gmu .78, self_attention .77). On reliability (.61; gmu .69) coordinate_attention .59, fe_lsd
-.50, conditional_cross_attention .43, adem_vl .33 and gl_dmnet .32. At one learning rate and 150 epochs that is what
+conditional_cross_attention .86 (gmu .78, self_attention .77). On reliability (.61; gmu .69) coordinate_attention .59,
+fe_lsd .50, conditional_cross_attention .43, adem_vl .33 and gl_dmnet .32. At one learning rate and 150 epochs that is what
 the mechanisms find, not what they could.
 
 With `match,core` on the real sets, untuned: on digits (concat_mlp .910 before the averaging, .899 behind it) none is
