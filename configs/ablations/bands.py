@@ -21,11 +21,11 @@ phase, .99 of effort and reliability, where a node alone has .46 of band and one
 Recorded with `match,planted`, untuned, accuracy of ten seeds beside concat_mlp's: on band (.43) hff_net .98 (.995 with
 plain sigmoid gates) and fe_lsd_hourglass .85 hold their claim; fsatfusion .47 +- .20 (.78 with its own window), dfyp
 .54 +- .19 and st_align .35 do not. On phase (.53) neither flickerformer .44 (.50 on raw signals, where concat_mlp has
-.55) nor ufc .34, nor any other; an RBF SVM has .64. On effort (.71) visor has .57, .55 at budget 0 and .54 with its
-policy; what finds it are transformers over a node's modalities: late_transformer .87, dfyp .86,
-conditional_cross_attention .86 (gmu .78, self_attention .77). On reliability (.61; gmu .69) coordinate_attention .59,
-fe_lsd .50, conditional_cross_attention .43, adem_vl .33 and gl_dmnet .32. At one learning rate and 150 epochs that is what
-the mechanisms find, not what they could.
+.55) nor ufc .34, and none of the others more than .56; an RBF SVM has .64. On effort (.71) visor has .57, .55 at
+budget 0 and .54 with its policy; what finds it are transformers over a node's modalities: late_transformer .87, dfyp
+.86, conditional_cross_attention .86 (gmu .78, self_attention .77). On reliability (.61; gmu .69) coordinate_attention
+.59, fe_lsd .50, conditional_cross_attention .43, adem_vl .33 and gl_dmnet .32. At one learning rate and 150 epochs
+that is what the mechanisms find, not what they could.
 
 With `match,core` on the real sets, untuned: on digits (concat_mlp .910 before the averaging, .899 behind it) none is
 better; fe_lsd_hourglass .71, fsatfusion .73 and gl_dmnet .80 behind it and st_align .84 before it are worse. On rosmap
