@@ -39,7 +39,7 @@ def test_the_weights_are_gain_over_squared_overfitting():
 def test_overfitting_counts_by_its_size_and_little_of_it_as_the_least():
     course = Course(*(jnp.array(a) for a in ([1.0, 1, 1], [0.9, 0.8, 0.5], [1.1, 1.1, 1.1], [0.8, 0.9, 0.6])))
     gain, more = np.array([0.3, 0.2, 0.5]), np.array([0.2, 0.01, 0.01])  # of -0.2, 0.0 and 0.0
-    np.testing.assert_allclose(blend(course, 0.01), gain / more**2 / (gain / more**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(blend(course, 0.01), gain / more**2 / (gain / more**2).sum(), rtol=1e-6)
 
 
 def test_options_out_of_range_are_refused():
