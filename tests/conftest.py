@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import pathlib
 
+import numpy as np
 import psutil
 
 FAST_COMPILATION = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
@@ -27,6 +28,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).pa
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_COMPILATION))
 
+STATES = {}  # of the `RNG` of every module, before its first test
 LARGE, VERY_LARGE = 1.2e9, 1.6e9  # bytes
 gc.set_threshold(200_000, 50, 100)  # what tracing makes is soon gone by itself: looking for cycles takes a twentieth
 
@@ -39,6 +41,13 @@ def place(item) -> tuple:
 def pytest_collection_modifyitems(items):
     order = {place: i for i, place in enumerate(dict.fromkeys(map(place, items)))}
     items.sort(key=lambda item: order[place(item)])
+
+
+def pytest_runtest_setup(item):
+    """Every test of a module draws from its `RNG` as if it ran alone: workers share tests out in no fixed order."""
+    generator = getattr(getattr(item, "module", None), "RNG", None)
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = STATES.setdefault(item.path, generator.bit_generator.state)
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -95,8 +95,9 @@ def test_forms_are_their_parts():
 
 
 def test_with_layer_norm_the_spatial_gate_is_no_constant():
-    x, mask = inputs()
-    gate = np.asarray(steps_of(fusion(norm="layer"), x, mask).w_spatial)[mask.any(1)]
+    (x, mask), module = inputs(), fusion(norm="layer")
+    module.spatial.linear.bias[...] = jnp.full(1, 5.0)  # above the ReLU of the gate at every node
+    gate = np.asarray(steps_of(module, x, mask).w_spatial)[mask.any(1)]
     assert np.ptp(gate) > 0
 
 

@@ -87,7 +87,7 @@ def test_three_modalities_against_dense_matrices():
 def test_one_graph_for_both_gives_equal_weights_and_is_refused():
     x, mask = inputs()
     graph = small_graph(N)
-    with pytest.raises(ValueError, match="SpatialGlue needs one edge set a modality.*data.views"):
+    with pytest.raises(ValueError, match="fusion 'spatialglue' needs one edge set a modality.*data.views"):
         build()(x, mask, graph)
     fused = build()(x, mask, dataclasses.replace(graph, views=(graph,) * M))
     np.testing.assert_allclose(shown(fused, "graphs"), 0.5, rtol=1e-14)
