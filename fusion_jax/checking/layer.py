@@ -153,13 +153,17 @@ def other_nodes_may_be_absent_in_every_seed(case):
 
 
 def it_says_who_is_reached(case):
-    """Those who are there, and, of one that needs the graph, those who hear from one of them."""
+    """Those who are there, those who hear from one of them along an edge, and nobody whom none of them moves."""
     s, r = np.asarray(case.graph.senders), np.asarray(case.graph.receivers)
     hears = np.bincount(r[PRESENT[s]], minlength=N) > 0
-    expected = PRESENT | hears if "graph" in case.mechanism.info.needs else PRESENT
+    first, second = (np.asarray(case.run(case.params, x, case.graph, PRESENT)) for x in (case.x, 2 - case.x))
+    least, most = PRESENT | hears, PRESENT | (first != second).any(1)
+    if "graph" not in case.mechanism.info.needs:
+        least = most = PRESENT
     found = np.asarray(case.module.reached(jnp.asarray(PRESENT), case.graph))
     do = 'Info(needs=("graph",)) of a layer that passes messages; else return present'
-    equal(found, expected, "reached(present, graph) is not who has something behind it", do)
+    equal(found & least, least, "reached(present, graph) leaves out who has something behind it", do)
+    equal(found & ~most, np.zeros(N, bool), "reached(present, graph) says more than who has something behind it", do)
 
 
 def its_attention_and_its_losses_are_some(case):

@@ -130,7 +130,11 @@ BROKEN = {  # kind: {(the rule, what is said): what is changed into what}
             "zero_absent(x, present)",
             "zero_absent(x**2, present)",
         ),
-        ("it_says_who_is_reached", "not who has something"): (', needs=("graph",)', ""),
+        ("it_says_who_is_reached", "says more than who has something"): (', needs=("graph",)', ""),
+        ("it_says_who_is_reached", "leaves out who has something"): (
+            "    def __call__",
+            "    def reached(self, present, graph):\n        return present\n\n    def __call__",
+        ),
         ("its_attention_and_its_losses_are_some", "loss 'a' is no finite scalar"): (
             "    def __call__",
             "    def losses(self, x, graph, present, context):\n        return dict(a=x)\n\n    def __call__",
