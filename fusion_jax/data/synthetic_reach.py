@@ -38,7 +38,7 @@ from fusion_jax.zoo import nearest
 
 FILES = None
 CHECKSUM = ""  # of its options, see `load`
-SUMMARY = Summary(nodes=4800, modalities={"a": 8, "b": 8}, classes=3, graphs=("trees",))
+SUMMARY = Summary(nodes=6400, modalities={"a": 8, "b": 8}, classes=2, graphs=("trees",))
 
 __all__ = ["LICENCE", "SOURCE", "Drawn", "bayes_accuracy", "draw", "load", "posterior"]
 
@@ -75,11 +75,11 @@ class Drawn:
 
 
 def load(
-    graphs: int = 300,
+    graphs: int = 400,
     distance: int = 5,
     beacons: int = 2,
     readers: int = 7,
-    classes: int = 3,
+    classes: int = 2,
     dim: int = 8,
     noise: float = 0.2,
     missing: float = 0.0,
