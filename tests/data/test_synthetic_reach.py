@@ -92,7 +92,7 @@ def test_readers_of_a_graph_are_in_one_part_and_are_all_that_is_labelled():
 
 @pytest.mark.parametrize(
     "option, value",
-    [("distance", 0), ("beacons", 0), ("dim", 5), ("classes", 1), ("noise", -1), ("missing", 1.0), ("graphs", 2.5)],
+    [("distance", 0), ("beacons", 0), ("dim", 4), ("classes", 1), ("noise", -1), ("missing", 1.0), ("graphs", 2.5)],
 )
 def test_options_out_of_range_are_refused_by_name(option, value):
     with pytest.raises(ValueError, match=f"synthetic_reach.*{option}={value}"):
