@@ -20,7 +20,7 @@ from fusion_jax.nn.neighbour_mean import NeighbourScale
 from fusion_jax.nn.parts import Table, along_pairs, of_graphs
 from fusion_jax.nn.presence import reached_in_graph, zero_absent
 from fusion_jax.records import EVALUATION, Array, Attention, Info
-from fusion_jax.structures.base import declared
+from fusion_jax.structures.base import declare
 
 STD = 27**-0.5  # of the nine weights of a channel that the reference starts from
 
@@ -100,7 +100,7 @@ class Biformer(GraphLayer):
         if diff_routing and not soft_routing:
             raise ValueError(f"{name}: diff_routing=True with soft_routing=False, where no weight of routing is used")
         parts = None if size is not None and parts == "sqrt" else parts
-        self.structures = (declared(name, "partition", parts=parts, size=size, weighted=weighted),)
+        self.structures = (declare(name, "partition", parts=parts, size=size, weighted=weighted),)
         self.qkv, self.proj = nnx.Linear(dim, 3 * out, rngs=rngs), nnx.Linear(out, out, rngs=rngs)
         self.enhance = NeighbourScale(out, std=STD, rngs=rngs) if local else None
         self.heads, self.topk, self.rate, self.scale = heads, topk, rate, out**-0.5

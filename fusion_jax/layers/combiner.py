@@ -14,7 +14,7 @@ from fusion_jax.nn.combiner import Attended, bidirectional
 from fusion_jax.nn.parts import Table, of_graphs
 from fusion_jax.nn.presence import reached_in_graph, zero_absent
 from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
-from fusion_jax.structures.base import declared
+from fusion_jax.structures.base import declare
 
 
 class Combiner(GraphLayer):
@@ -64,7 +64,7 @@ class Combiner(GraphLayer):
         if out % heads:
             raise ValueError(f"{name}: heads={heads} does not divide the width D={out}")
         parts = None if size is not None and parts == "sqrt" else parts
-        self.structures = (declared(name, "partition", parts=parts, size=size, weighted=weighted),)
+        self.structures = (declare(name, "partition", parts=parts, size=size, weighted=weighted),)
         glorot = nnx.initializers.glorot_uniform()
 
         def linear(width: int) -> nnx.Linear:

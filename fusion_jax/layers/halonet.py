@@ -16,7 +16,7 @@ from fusion_jax.nn.init import normal, zeros
 from fusion_jax.nn.parts import along_pairs, at, in_windows, of_parts
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
-from fusion_jax.structures.base import declared
+from fusion_jax.structures.base import declare
 from fusion_jax.structures.partition import Parts
 from fusion_jax.structures.windows import Halos
 from fusion_jax.zoo import nearest
@@ -77,7 +77,7 @@ class Halonet(GraphLayer):
         if relative not in RELATIVE:
             raise ValueError(f"{name}: relative={relative!r}{nearest(relative, RELATIVE)}; expected one of {RELATIVE}")
         own = dict(parts=None if size is not None and parts == "sqrt" else parts, size=size, weighted=weighted)
-        self.structures = declared(name, "partition", **own), declared(name, "windows", **own, hops=hops)
+        self.structures = declare(name, "partition", **own), declare(name, "windows", **own, hops=hops)
 
         def linear(width: int) -> nnx.Linear:
             return nnx.Linear(width, out, use_bias=False, rngs=rngs)

@@ -54,7 +54,7 @@ class Structure:
         return zoo.make("structure", self.name, options=dict(self.options))
 
 
-def declared(mechanism: str, name: str, **options: Any) -> Structure:
+def declare(mechanism: str, name: str, **options: Any) -> Structure:
     """The structure that a mechanism's own options ask for.
 
     Raises:
