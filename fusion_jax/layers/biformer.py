@@ -14,8 +14,8 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
-from fusion_jax.nn import attention, segment
-from fusion_jax.nn.attention import masked_softmax
+from fusion_jax.nn import segment
+from fusion_jax.nn.attention import attend, masked_softmax
 from fusion_jax.nn.neighbour_mean import NeighbourScale
 from fusion_jax.nn.parts import Table, along_pairs, of_graphs
 from fusion_jax.nn.presence import reached_in_graph, zero_absent
@@ -39,6 +39,17 @@ class Routing(NamedTuple):
     weight: Array
     valid: Array
     score: Array
+
+
+class _Seen(NamedTuple):
+    """What `Biformer.attend` returns, who is routed where, where the nodes stand, and the values [N, D]."""
+
+    out: Array
+    weights: Array
+    seen: Array
+    routing: Routing
+    table: Table
+    value: Array
 
 
 class Biformer(GraphLayer):
@@ -132,28 +143,25 @@ class Biformer(GraphLayer):
         if self.soft_routing:
             k, v = (x * routing.weight[..., None, None] for x in (k, v))
         q, k, v = (x.reshape(*x.shape[:2], -1, self.heads, x.shape[-1] // self.heads) for x in (q, k, v))
-        out, weights = attention.attend(q, k, v, seen, scale=self.scale, rate=self.rate, key=key)
+        out, weights = attend(q, k, v, seen, scale=self.scale, rate=self.rate, key=key)
         return out.reshape(*out.shape[:3], -1), weights, seen
 
-    def _routed(self, x: Array, graph: Graph, present: Array | None) -> tuple[tuple[Array, ...], Table, Routing]:
-        """q, k, v [N, D], where the nodes stand, and who is routed where."""
+    def _attended(self, x: Array, graph: Graph, present: Array | None, key: Array | None) -> _Seen:
         table = of_graphs(graph.structure(self.structures[0]))
-        q, k, v = jnp.split(self.qkv(zero_absent(x, present)), 3, axis=-1)
-        return (q, k, v), table, self.route(table.gather(q), table.gather(k), table.there(present))
-
-    def _attended(self, qkv: tuple[Array, ...], table: Table, routing: Routing, present, key):
-        return self.attend(*(table.gather(a) for a in qkv), table.there(present), routing, key=key)
+        qkv = jnp.split(self.qkv(zero_absent(x, present)), 3, axis=-1)
+        held, there = [table.gather(a) for a in qkv], table.there(present)
+        routing = self.route(*held[:2], there)
+        return _Seen(*self.attend(*held, there, routing, key=key), routing, table, qkv[2])
 
     def attention(self, x, graph, present, context) -> tuple[Attention, ...]:
         """Weights [G S B k B, H] along the pairs of a node and one its part is routed to, and [G, S, S] of routing."""
         del context
-        qkv, table, routing = self._routed(x, graph, present)
-        _, weights, seen = self._attended(qkv, table, routing, present, None)
+        _, weights, seen, routing, table, _ = self._attended(x, graph, present, None)
         keys = routed(table.ids, routing.index).reshape(*seen.shape)
         tables = (a.reshape(-1, *a.shape[2:]) for a in (weights, table.ids, keys, seen))
         chosen = routing.index[..., None] == jnp.arange(table.ids.shape[1], dtype=jnp.int32)  # [G, S, k, S]
-        share = jnp.where(chosen & routing.valid[..., None], routing.weight[..., None], 0).sum(-2)
-        valid = (chosen & routing.valid[..., None]).any(-2)
+        chosen = chosen & routing.valid[..., None]
+        share, valid = jnp.where(chosen, routing.weight[..., None], 0).sum(-2), chosen.any(-2)
         return (
             along_pairs("attention", *tables, len(x)),
             Attention("routing", share, ("graph", "query", "part"), "part", "part", valid=valid, scores=routing.score),
@@ -163,10 +171,9 @@ class Biformer(GraphLayer):
         return reached_in_graph(present, graph)
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
-        qkv, table, routing = self._routed(x, graph, present)
-        out, *_ = self._attended(qkv, table, routing, present, context.key)
-        out = table.scatter(out)
-        return self.proj(out if self.enhance is None else out + self.enhance(qkv[2], graph, present))
+        found = self._attended(x, graph, present, context.key)
+        out = found.table.scatter(found.out)
+        return self.proj(out if self.enhance is None else out + self.enhance(found.value, graph, present))
 
 
 def means(x: Array, there: Array) -> Array:

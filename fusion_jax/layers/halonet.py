@@ -138,9 +138,9 @@ class Halonet(GraphLayer):
         return (along_pairs("attention", weights, parts.members, halos.ids, seen, len(x)),)
 
     def reached(self, present, graph):
-        """They themselves and those who have one of them in their window."""
+        """Those who have somebody in their window, as which everybody has oneself."""
         parts, halos = (graph.structure(s) for s in self.structures)
-        return present | at(at(present, halos.ids).any(1), parts.part)
+        return at(at(present, halos.ids).any(1), parts.part)
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         out, _ = self._attended(x, graph, present, context)

@@ -149,6 +149,9 @@ def test_other_numbers_for_the_parts_and_another_order_of_choice_change_nothing(
     found = layer.route(q, k, there)
     back = Routing(found.index[..., ::-1], found.weight[..., ::-1], found.valid[..., ::-1], found.score)
     close(layer.attend(q, k, v, there, found)[0], layer.attend(q, k, v, there, back)[0], 1e-12)
+    first = Routing(*(a[..., :1] for a in found[:3]), found.score)
+    masked = found._replace(valid=found.valid & (jnp.arange(2) == 0))
+    close(layer.attend(q, k, v, there, masked)[0], layer.attend(q, k, v, there, first)[0], 1e-12)
 
 
 def test_no_part_is_chosen_where_all_are_empty():
