@@ -197,6 +197,7 @@ def test_two_seeds_with_other_routing_are_each_as_alone():
             close(a[i], b, 1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:bcsr_dot_general")  # of halves on a CPU: it is slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_it_keeps_the_dtype(dtype):
     layer = build(soft_routing=True, topk=9)

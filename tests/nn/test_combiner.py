@@ -135,3 +135,14 @@ def test_both_ways_scales_queries_alone():
     close(jnp.log(twice[0, 0, :, 0] / twice[0, 0, :, 4]), 2 * ratio)
     without = bidirectional(q, k, v, there)
     assert not np.asarray(without.weights)[[0, 1], :, :, [3, 4]].any() and found.weights.all()
+
+
+def test_both_ways_nobody_hears_of_who_is_not_there():
+    q, k, v = qkv(3, 2)
+    there = jnp.asarray([[True, False], [True, True], [False, False]])
+    spoiled = (jnp.where(there[..., None, None], a, jnp.nan) for a in (k, v))
+    found = bidirectional(q, *spoiled, there)
+    close(found.weights[0, 0, :, 1], np.zeros(H))
+    close(found.weights[:, :, :, 4], np.zeros((3, 2, H)))
+    close(found.weights.sum(-1), np.ones((3, 2, H)))
+    close(found.out, bidirectional(q, *(jnp.where(there[..., None, None], a, 7) for a in (k, v)), there).out)
