@@ -39,7 +39,7 @@ def reached_by_weight(present: Array, graph: Graph) -> Array:
 
 
 def reached_in_graph(present: Array, graph: Graph) -> Array:
-    """bool [N]: the nodes of graphs in which somebody was `present` bool [N], of a mechanism that takes means there."""
+    """bool [N, ...]: the nodes of graphs in which somebody was `present` bool [N, ...], where a node sees all."""
     some = jax.ops.segment_max(present.astype(jnp.int32), graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
     heard = some[graph.graph_ids] > 0
-    return heard if graph.present is None else heard & graph.present
+    return heard if graph.present is None else heard & graph.present.reshape(-1, *[1] * (heard.ndim - 1))

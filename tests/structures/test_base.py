@@ -9,7 +9,7 @@ import pytest
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.structures.base import Edges, Structure, derive, moved
+from fusion_jax.structures.base import Edges, Structure, declare, derive, moved
 from tests.structures import cases
 
 DECLARED = {
@@ -59,7 +59,7 @@ def test_rows_that_are_not_present_behind_the_last_change_nothing(declared):
         if field.name in ("part", "local", "vectors"):
             b, rest = b[:n], b[n:]
             assert (rest == (len(before.size) if field.name == "part" else 0)).all()
-        elif field.name in ("row_ptr", "sender_ptr"):
+        elif field.name in ("row_ptr", "sender_ptr", "node_ptr"):
             b, rest = b[: n + 1], b[n + 1 :]
             assert (rest == b[-1]).all()
         elif field.name in ("members", "ids", "senders", "receivers"):
@@ -183,3 +183,9 @@ def test_ids_after_a_permutation():
     found = moved(jnp.asarray(ids), order)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(np.append(x[order], -1)[found], x[ids])
+
+
+def test_options_that_a_mechanism_asks_for_are_refused_in_its_name():
+    assert declare("layer 'a'", "partition", parts=3) == PARTS
+    with pytest.raises(ValueError, match="layer 'a': structure 'partition': size=0; expected an integer >= 1"):
+        declare("layer 'a'", "partition", size=0)
