@@ -229,9 +229,7 @@ class PrimalAttention(Fusion):
         _expect(eta >= 0, f"eta={eta!r}", "a number >= 0")
         _expect(trace in TRACES, f"trace={trace!r}{nearest(trace, TRACES)}", f"one of {', '.join(TRACES)}")
         _expect(means in MEANS, f"means={means!r}{nearest(means, MEANS)}", f"one of {', '.join(MEANS)}")
-        self.layers = stack(
-            lambda r: PrimalLayer(dim, heads, rank, samples, hidden, rate=rate, rngs=r), depth, rngs
-        )
+        self.layers = stack(lambda r: PrimalLayer(dim, heads, rank, samples, hidden, rate=rate, rngs=r), depth, rngs)
         self.depth, self.samples, self.eta, self.trace, self.means = depth, samples, eta, trace, means
 
     def nodes(self, x, mask, graph, context):

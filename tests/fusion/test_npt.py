@@ -262,7 +262,10 @@ def test_of_one_node_the_attention_between_nodes_is_one():
 
 
 def test_modalities_with_their_own_embeddings_and_maps_commute_with_the_blocks_between_attributes_only():
-    order, table = np.array([2, 0, 1]), drawn(lambda: Table([D + 1] * M, [0] * M, D, depth=2, heads=2, rngs=nnx.Rngs(0)))
+    order, table = (
+        np.array([2, 0, 1]),
+        drawn(lambda: Table([D + 1] * M, [0] * M, D, depth=2, heads=2, rngs=nnx.Rngs(0))),
+    )
     x = jnp.asarray(X)
     rows, columns = (jax.tree.map(lambda a: a[0], part) for part in (table.enc.rows, table.enc.columns))
     np.testing.assert_allclose(columns(x[:, order])[0], columns(x)[0][:, order], rtol=1e-10, atol=1e-12)
