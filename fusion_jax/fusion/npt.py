@@ -146,7 +146,13 @@ class Table(nnx.Module):
     def encode(self, x: Array, look: Look, *, key: Array | None = None) -> tuple[Array, tuple[Array | None, Array]]:
         """x [N, T, E] -> the same, and the weights of the pairs of blocks; `look` is the attention between rows."""
         keys = None if key is None else jax.random.split(key, self.pairs)
-        return jax.lax.scan(lambda x, pair: pair[0](x, look, pair[1]), x, (self.enc, keys))
+
+        @jax.checkpoint  # else the N^2 weights of all pairs are kept for the gradient
+        def step(x, pair_and_key):
+            pair, key = pair_and_key
+            return pair(x, look, key)
+
+        return jax.lax.scan(step, x, (self.enc, keys))
 
     def decode(self, x: Array) -> list[Array]:
         """x [N, T, E] -> columns [N, H_j - 1]."""
@@ -154,7 +160,7 @@ class Table(nnx.Module):
 
 
 class NPT(Fusion):
-    """out = row M of the table X [N, M + 1, D] behind `depth` blocks; columns 0 .. M - 1 are the modalities, M the label.
+    """out = column M of the table X [N, M + 1, D] behind `depth` blocks; M columns are modalities, the last is the label.
 
         ABD  X, as rows of width (M + 1) D: every node attends to all of its graph    (odd blocks)
         ABA  X, as M + 1 tokens of width D: every node's columns attend to each other (even blocks)

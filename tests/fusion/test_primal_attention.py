@@ -1,4 +1,4 @@
-"""Primal-Attention beyond its golden numbers: which tokens are sampled, what reaches whom, the objective, its memory."""
+"""Primal-Attention beyond its golden numbers: the sampled tokens, what reaches whom, the objective, its memory."""
 
 import dataclasses
 
