@@ -160,7 +160,7 @@ class Table(nnx.Module):
 
 
 class NPT(Fusion):
-    """out = column M of the table X [N, M + 1, D] behind `depth` blocks; M columns are modalities, the last is the label.
+    """out = column M of the table X [N, M + 1, D] after `depth` blocks; M columns are modalities, the last the label.
 
         ABD  X, as rows of width (M + 1) D: every node attends to all of its graph    (odd blocks)
         ABA  X, as M + 1 tokens of width D: every node's columns attend to each other (even blocks)
