@@ -55,13 +55,17 @@ def candidates_and_anchors(
     """
     n, there = len(u), mask.any(1)
     flat = u.reshape(n, -1)
-    # as many more as neighbours can be among the nearest
-    near, others = _nearest(flat, mask, train, graph, 2 * candidates if edges else candidates, anchors - 1)
+    many = 2 * candidates if edges else candidates  # as many more as neighbours can be among the nearest
+    few = max(anchors - 1, 1)  # no map returns rows of nothing
+    near, others = _nearest(flat, mask, train, graph, many, few)
     if edges and graph.num_edges:
         first = _neighbours(flat, mask, graph, candidates)
         near = _packed(first.joined(near), candidates)
     itself = Lists(jnp.arange(n, dtype=jnp.int32)[:, None], there[:, None])
-    near = Lists(near.rows[:, :candidates], near.valid[:, :candidates])
+    near, others = (
+        Lists(part.rows[:, :count], part.valid[:, :count])
+        for part, count in ((near, candidates), (others, anchors - 1))
+    )
     return tuple(
         Lists(*(jnp.concatenate(pair, 1) for pair in zip(itself, part, strict=True))) for part in (near, others)
     )
