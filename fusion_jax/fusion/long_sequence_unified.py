@@ -44,7 +44,7 @@ class LongSequenceUnified(Fusion):
             without f such a mixer would be a linear map of the mean or of one modality.
         residual: whether X is added; the template's equation does not have it, the models it unifies do.
         shards: of softmax, over how many devices the nodes are laid, consecutive ones on each with all their
-            modalities; keys and values go around (`nn.ring`). The numbers are those of one device.
+            modalities; keys and values go around (`nn.ring_attention`). The numbers are those of one device.
         block: of softmax, how many queries and keys are at work at a time: memory grows with its square.
     Raises:
         ValueError: an unknown mixer or activation, heads that do not divide the width, a number below 1, more shards
@@ -73,7 +73,7 @@ class LongSequenceUnified(Fusion):
         activation: str | None = None,
         residual: bool = False,
         shards: int = 1,
-        block: int = 512,
+        block: int = 256,
         rngs: nnx.Rngs,
     ):
         name = "long_sequence_unified"

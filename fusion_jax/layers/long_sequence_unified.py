@@ -29,7 +29,7 @@ class LongSequenceUnified(GraphLayer):
         heads: divides `out`.
         residual: whether x is added; the template's equation does not have it, the models it unifies do.
         shards: of softmax, over how many devices the nodes are laid, consecutive ones on each; keys and values go
-            around (`nn.ring`). The numbers are those of one device.
+            around (`nn.ring_attention`). The numbers are those of one device.
         block: of softmax, how many queries and keys are at work at a time: memory grows with its square.
     Raises:
         ValueError: an unknown mixer, heads that do not divide the width, a number below 1, more shards than devices,
@@ -54,7 +54,7 @@ class LongSequenceUnified(GraphLayer):
         heads: int = 4,
         residual: bool = False,
         shards: int = 1,
-        block: int = 512,
+        block: int = 256,
         rngs: nnx.Rngs,
     ):
         who = "graph layer 'long_sequence_unified'"

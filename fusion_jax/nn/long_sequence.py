@@ -10,7 +10,8 @@ output too, which the caller leaves out.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import dataclasses
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,14 @@ from fusion_jax.nn.attention import attend
 from fusion_jax.nn.init import LECUN_NORMAL
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.nn.presence import zero_absent
-from fusion_jax.nn.ring import attend_ring, ring_mesh
+from fusion_jax.nn.ring_attention import attend_ring, ring_mesh
 from fusion_jax.nn.running_softmax import attend_all, wide
 from fusion_jax.records import Array
 
 
-class Groups(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Groups:
     """Which positions belong together.
 
     Attributes:
@@ -35,7 +38,7 @@ class Groups(NamedTuple):
     """
 
     of: Array | None
-    count: int
+    count: int = dataclasses.field(metadata=dict(static=True))
 
 
 ONE = Groups(None, 1)
@@ -74,7 +77,7 @@ class Softmax(_Projected):
 
     Args:
         width: of queries, keys, values and what is returned; a multiple of `heads`.
-        shards: over how many devices the positions are laid (`nn.ring`).
+        shards: over how many devices the positions are laid (`nn.ring_attention`).
         together: how many positions in a row stay on one device.
         block: how many queries and keys are at work at a time.
         who: begins the error where there are not so many devices.
@@ -88,7 +91,7 @@ class Softmax(_Projected):
         *,
         shards: int = 1,
         together: int = 1,
-        block: int = 512,
+        block: int = 256,
         who: str = "Softmax",
         rngs: nnx.Rngs,
     ):
@@ -124,8 +127,9 @@ class Linear(_Projected):
             total, count = jnp.einsum("lhd,lhe->hde", k, v), k.sum(0)
             y, z = jnp.einsum("lhd,hde->lhe", q, total), jnp.einsum("lhd,hd->lh", q, count)
         else:
-            outer = jax.ops.segment_sum(k[..., None] * v[..., None, :], *groups, indices_are_sorted=True)
-            count = jax.ops.segment_sum(k, *groups, indices_are_sorted=True)
+            of = groups.of, groups.count
+            outer = jax.ops.segment_sum(k[..., None] * v[..., None, :], *of, indices_are_sorted=True)
+            count = jax.ops.segment_sum(k, *of, indices_are_sorted=True)
             y, z = jnp.einsum("lhd,lhde->lhe", q, outer[groups.of]), jnp.einsum("lhd,lhd->lh", q, count[groups.of])
         return (y / jnp.where(z > 0, z, 1)[..., None]).reshape(x.shape[0], -1).astype(x.dtype)
 

@@ -1,7 +1,7 @@
 """Attention of all positions to all others that never holds their scores: keys come block by block.
 
 Reference: He and Kabic, "A Unified View of Long-Sequence Models towards Million-Scale Dependencies", 2023 (the update,
-which is also that of Rabe and Staats 2021 and of Dao et al. 2022). `nn.ring` runs the same update over devices.
+which is also that of Rabe and Staats 2021 and of Dao et al. 2022). `nn.ring_attention` runs the same update over devices.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def attend_all(
     valid: Array,  # bool [T]
     group: Array | None = None,  # int [T]
     *,
-    block: int = 512,
+    block: int = 256,
 ) -> Array:
     """softmax(q k^T / sqrt(d)) v over the valid positions of one's own group, [T, H, e]; 0 where there is none.
 
@@ -167,7 +167,8 @@ def _attend_bwd(saved, g):
             p = jnp.where(seen, jnp.exp(jnp.where(seen, scores(q[i], k) - lse[i][..., None], 0)), 0)
             dp = product("hte,hle->htl", g[i], v.astype(held))
             ds = p * (dp - along[i][..., None]) * scale
-            dq = dq.at[i].add(product("htl,hld->htd", ds, k.astype(held)))
+            dq_i = dq[i] + product("htl,hld->htd", ds, k.astype(held))
+            dq = jax.lax.dynamic_update_index_in_dim(dq, dq_i, i, 0)
             dk = dk + product("htl,htd->hld", ds, q[i].astype(held))
             return dq, dk, dv + product("htl,hte->hle", p, g[i])
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.nn import long_sequence as mixers
-from fusion_jax.nn.ring import revolve
+from fusion_jax.nn.ring_attention import revolve
 from fusion_jax.nn.running_softmax import finish, heads_first
 from tests.helpers import assign
 

@@ -40,7 +40,7 @@ def revolve(
     *,
     shards: int,
     axis: str = AXIS,
-    block: int = 512,
+    block: int = 256,
 ) -> tuple[Running, Running]:
     """What one device does: in step t device p absorbs shard (p + t) mod P, then hands on what it holds.
 
@@ -91,7 +91,7 @@ def attend_ring(
     *,
     mesh: Mesh,
     together: int = 1,
-    block: int = 512,
+    block: int = 256,
 ) -> Array:
     """`nn.running_softmax.attend_all` over the devices of `ring_mesh`, with which it agrees; groups in any order.
 
