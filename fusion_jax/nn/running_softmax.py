@@ -1,7 +1,7 @@
 """Attention of all positions to all others that never holds their scores: keys come block by block.
 
 Reference: He and Kabic, "A Unified View of Long-Sequence Models towards Million-Scale Dependencies", 2023 (the update,
-which is also that of Rabe and Staats 2021 and of Dao et al. 2022). `nn.ring_attention` runs the same update over devices.
+which is also that of Rabe and Staats 2021 and of Dao et al. 2022). `nn.ring_attention` runs it over devices.
 """
 
 from __future__ import annotations
