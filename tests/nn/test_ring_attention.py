@@ -49,6 +49,10 @@ even = tuple(jax.ShapeDtypeStruct((24, H, width), jnp.float64) for width in (D, 
 free = jax.jit(lambda q, k, v: attend_ring(q, k, v, jnp.arange(24) < 9, mesh=mesh))
 text = free.lower(*even).compile().as_text()
 assert "collective-permute" in text and "all-gather" not in text, "keys go around, nothing is gathered"
+pairs = tuple(jax.ShapeDtypeStruct((18, H, width), jnp.float64) for width in (D, D, E))
+for together, each in ((1, 5), (2, 6)):  # nine pairs: three a device, the last of them filled up
+    traced = jax.make_jaxpr(lambda *a: attend_ring(*a, jnp.ones(18, bool), mesh=mesh, together=together))(*pairs)
+    assert f"f64[{H},{each},{D}]" in str(traced), traced
 spoilt = [jnp.where(valid[:, None, None], a, jnp.nan) for a in given[1:]]
 np.testing.assert_array_equal(ring(given[0], *spoilt), ring(*given))
 two = jax.vmap(ring, (0, None, None))(jnp.stack([given[0], 2 * given[0]]), *given[1:])
