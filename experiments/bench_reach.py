@@ -36,7 +36,7 @@ import time
 import numpy as np
 import pandas as pd
 
-WIDTH, HEADS, DEGREE = 64, 4, 8
+WIDTH, HEADS, DEGREE, CLASSES = 64, 4, 8, 4
 NODES = (1024, 4096, 16384, 65536)
 NAMES = (
     "dense",
@@ -107,26 +107,43 @@ def geometric(nodes: int, degree: float = DEGREE, seed: int = 0) -> np.ndarray:
 
 
 def built(subject: Subject):
-    """The module, and its call as a function (module, x [N, D], graph) -> [N, D]."""
+    """The module, what it needs, and its call as a function (module, x [N, D], graph, context) -> [N, D]."""
     from flax import nnx
 
     from fusion_jax import zoo
     from fusion_jax.nn.attention import MultiHeadAttention
+    from fusion_jax.records import needs_of
+
+    def dense(module, x, graph, context):
+        del graph, context
+        return module(x)[0]
+
+    def layer(module, x, graph, context):
+        return module(x, graph, None, context)
+
+    def fusion(module, x, graph, context):
+        return module(x[:, None], np.ones((len(x), 1), bool), graph, context).out
 
     rngs = nnx.Rngs(0)
     if subject.kind == "dense":
-        return MultiHeadAttention(WIDTH, HEADS, bias=False, out_bias=False, rngs=rngs), lambda m, x, graph: m(x)[0]
-    own = zoo.options(subject.kind, subject.name)
+        return MultiHeadAttention(WIDTH, HEADS, bias=False, out_bias=False, rngs=rngs), (), dense
+    own, needs = zoo.options(subject.kind, subject.name), zoo.get(subject.kind, subject.name).info.needs
+    told = {k: v for k, v in dict(outputs=CLASSES, targets=(CLASSES,)).items() if k in needs}
+    sizes = (WIDTH,) if subject.kind == "layer" else (1, WIDTH)
     options = {**(dict(heads=HEADS) if "heads" in own else {}), **subject.options}
-    if subject.kind == "layer":
-        return zoo.make("layer", subject.name, WIDTH, options=options, rngs=rngs), lambda m, x, graph: m(x, graph)
+    module = zoo.make(subject.kind, subject.name, *sizes, options=options, rngs=rngs, **told)
+    return module, needs_of(module), layer if subject.kind == "layer" else fusion
 
-    def fused(module, x, graph):
-        import jax.numpy as jnp
 
-        return module(x[:, None], jnp.ones((len(x), 1), bool), graph).out
+def context(nodes: int, needs: tuple[str, ...]):
+    """What a mechanism may know: the classes of every second node, if it needs them."""
+    import jax.numpy as jnp
 
-    return zoo.make("fusion", subject.name, 1, WIDTH, options=options, rngs=rngs), fused
+    from fusion_jax.records import Context, Target
+
+    train = jnp.arange(nodes) % 2 == 0
+    labels = jnp.where(train, jnp.arange(nodes) // 2 % CLASSES, -1)
+    return Context(target=Target("classes", labels=labels, num_outputs=CLASSES), train=train).told(needs)
 
 
 def measure(text: str, nodes: int, memory: float, repeats: int) -> dict:
@@ -138,7 +155,7 @@ def measure(text: str, nodes: int, memory: float, repeats: int) -> dict:
     from fusion_jax.graphs import Graph
     from fusion_jax.structures.base import derive
 
-    module, call = built(Subject.of(text))
+    module, needs, call = built(Subject.of(text))
     graph, structures = Graph.create(*geometric(nodes), nodes), getattr(module, "structures", ())
     started = time.perf_counter()
     graph = derive([graph], structures, structures)[0] if structures else graph
@@ -147,8 +164,10 @@ def measure(text: str, nodes: int, memory: float, repeats: int) -> dict:
     x = jnp.asarray(np.random.default_rng(1).normal(size=(nodes, WIDTH)), jnp.float32)
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
 
+    told = context(nodes, needs)
+
     def loss(params, x, graph):
-        return (call(nnx.merge(graphdef, params, rest, copy=True), x, graph) ** 2).mean()
+        return (call(nnx.merge(graphdef, params, rest, copy=True), x, graph, told) ** 2).mean()
 
     before = grown()
     started = time.perf_counter()

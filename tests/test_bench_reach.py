@@ -71,6 +71,12 @@ def test_names_are_a_kind_a_name_and_options():
         bench.Subject.of(name)
 
 
+def test_half_of_the_labels_are_known_to_what_needs_them():
+    told = bench.context(8, ("labels",))
+    np.testing.assert_array_equal(told.labels, [0, -1, 1, -1, 2, -1, 3, -1])
+    assert bench.context(8, ("graph",)).target is None
+
+
 def test_a_geometric_graph_has_the_degree_both_directions_and_no_loop():
     edges = bench.geometric(2000)
     assert 7 < edges.shape[1] / 2000 < 8.5  # at the border there are fewer
