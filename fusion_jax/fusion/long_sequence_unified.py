@@ -56,7 +56,7 @@ class LongSequenceUnified(Fusion):
         2023,
         pinned="independent",
         golden="long-sequence-unified",
-        cost="O(N^2 M^2 D), linear O(N M D^2 / H), others O(N M (M + D) D)",
+        cost="O(N^2 M^2 D), linear O(N M D^2), others O(N M (M + D) D)",
     )
     placements = ("before", "after", "interleaved")
 

@@ -96,16 +96,17 @@ class Softmax(_Projected):
         rngs: nnx.Rngs,
     ):
         super().__init__(dim, width, heads, rngs=rngs)
-        self.mesh = None if shards == 1 else ring_mesh(who, shards)
-        self.together, self.block = together, block
+        ring_mesh(who, shards)  # refused here, not at the first call
+        self.shards, self.together, self.block = shards, together, block
 
     def mix(self, x: Array, mask: Array, groups: Groups = ONE) -> Array:
         """Positions see those of their own group."""
         q, k, v, group = *self.projected(x), groups.of
-        if self.mesh is None:
+        if self.shards == 1:
             y = attend_all(q, k, v, mask, group, block=self.block)
         else:
-            y = attend_ring(q, k, v, mask, group, mesh=self.mesh, together=self.together, block=self.block)
+            mesh = ring_mesh("Softmax", self.shards)
+            y = attend_ring(q, k, v, mask, group, mesh=mesh, together=self.together, block=self.block)
         return y.reshape(x.shape[0], -1)
 
     def weights(self, x: Array, mask: Array) -> Array:
