@@ -100,3 +100,19 @@ def test_memory_grows_with_the_length_not_with_its_square():
         return jax.jit(loss).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(4096) < 12 * temporary(512)
+
+
+def test_blocks_of_other_groups_are_not_looked_at():
+    """NaN in values that may be seen, but only in another block: where blocks meet, it would be 0 times NaN."""
+    group = jnp.asarray([0] * 4 + [1] * 4 + [2] * 3)
+    spoilt = V.at[4:8].set(jnp.nan)
+
+    def run(q, k, v):
+        return attend_all(q, k, v, jnp.ones(T, bool), group, block=4)
+
+    out, back = jax.vjp(run, Q, K, spoilt)
+    expected, back_expected = jax.vjp(run, Q, K, V)
+    far = np.asarray(group) != 1
+    np.testing.assert_array_equal(out[far], expected[far])
+    for a, b in zip(back(jnp.ones_like(out)), back_expected(jnp.ones_like(out)), strict=True):
+        np.testing.assert_array_equal(a[far], b[far])
