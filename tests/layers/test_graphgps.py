@@ -72,6 +72,23 @@ def test_rows_that_stand_for_no_node_change_nothing(norm):
         np.testing.assert_allclose(a[...], b[...], rtol=1e-9)
 
 
+@pytest.mark.parametrize("local", ["gine", "gin", "gcn"])
+@pytest.mark.parametrize("training", [False, True])
+def test_absent_nodes_send_nothing_and_are_no_keys(local, training):
+    """Present ones get what they get among themselves, batch statistics in training too."""
+    present = np.random.default_rng(2).random(N) < 0.7
+    senders, receivers = np.asarray(GRAPH.senders), np.asarray(GRAPH.receivers)
+    kept, rank = present[senders] & present[receivers], np.cumsum(present) - 1
+    ends = np.cumsum(N_NODE)
+    counts = np.array([present[end - n : end].sum() for end, n in zip(ends, N_NODE, strict=True)])
+    less = Graph.create(rank[senders[kept]], rank[receivers[kept]], counts)
+    assert (present[receivers] & ~present[senders]).any()
+    context = Context(key=jax.random.key(0) if training else None)
+    layers = [made(local=local, encoding="none") for _ in range(2)]
+    found = run(layers[0], np.where(present[:, None], X, np.nan), GRAPH, jnp.asarray(present), context)
+    np.testing.assert_allclose(found[present], run(layers[1], X[present], less, context=context), rtol=1e-9, atol=1e-11)
+
+
 def test_two_triangles_and_a_hexagon_are_told_apart_by_places_only():
     """The same features everywhere: messages and attention alone see no difference."""
     i = np.arange(6)

@@ -41,9 +41,10 @@ def test_each_graph_of_a_batch_by_itself_and_rows_that_stand_for_no_node(options
         alone = Graph.create(senders[own] - begin, receivers[own] - begin, count)
         np.testing.assert_allclose(together[begin:end], run(layer, X[begin:end], ready(layer, alone)), rtol=1e-9)
     more = ready(layer, cases.with_rows(graph, 2))
-    found = run(layer, np.concatenate([X, np.full((2, D), np.nan)]), more)
+    found, other = (run(layer, np.concatenate([x, np.full((2, D), np.nan)]), more) for x in (X, 2 - X))
     np.testing.assert_allclose(found[:N], together, rtol=1e-9)
     assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found[N:], other[N:])
 
 
 def test_the_bias_is_of_the_number_of_edges_between():
