@@ -17,6 +17,13 @@ def zero_absent(x: Array, present: Array | None) -> Array:
     return jnp.where(present.reshape(*present.shape, *[1] * (x.ndim - present.ndim)), x, 0)
 
 
+def there(present: Array | None, graph: Graph) -> Array | None:
+    """bool [N], nodes that are `present` and stand for a node of the graph; None where every row is both."""
+    if present is None or graph.present is None:
+        return graph.present if present is None else present
+    return present & graph.present
+
+
 def sending(present: Array | None, graph: Graph) -> Array | None:
     """bool [E], the edges whose sender is `present`; None where everybody is."""
     return None if present is None else present[graph.senders]

@@ -18,6 +18,8 @@ DECLARED = {
     "quotient": Structure("quotient", {"parts": 3}),
     "eigenvectors": Structure("eigenvectors", {"k": 6}),
     "two_hop": Structure("two_hop"),
+    "random_walk": Structure("random_walk", {"steps": 5}),
+    "distances": Structure("distances", {"cutoff": 4}),
 }
 PARTS = DECLARED["partition"]
 
@@ -56,7 +58,7 @@ def test_rows_that_are_not_present_behind_the_last_change_nothing(declared):
     assert before.report() == after.report()
     for field in dataclasses.fields(before):
         a, b = (np.asarray(getattr(r, field.name)) for r in (before, after))
-        if field.name in ("part", "local", "vectors"):
+        if field.name in ("part", "local", "vectors", "landing"):
             b, rest = b[:n], b[n:]
             assert (rest == (len(before.size) if field.name == "part" else 0)).all()
         elif field.name in ("row_ptr", "sender_ptr", "node_ptr"):
@@ -154,6 +156,9 @@ def test_wrong_words_and_values_are_refused_when_declared():
         ("quotient", {"parts": "root"}, "parts='root'"),
         ("eigenvectors", {"k": 0}, "k=0; expected an integer >= 1"),
         ("two_hop", {"limit": 0.5}, "limit=0.5; expected an integer >= 1"),
+        ("random_walk", {"steps": 0}, "steps=0; expected an integer >= 1"),
+        ("distances", {"cutoff": 128}, "cutoff=128; expected an integer from 1 to 127"),
+        ("distances", {"limit": 0}, "limit=0; expected an integer >= 1"),
     ):
         with pytest.raises(ValueError, match=match):
             Structure(name, options)
