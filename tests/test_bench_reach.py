@@ -49,7 +49,7 @@ def test_the_table_says_what_was_measured_and_why_the_rest_was_not():
 
 
 def test_all_is_written_and_read_again(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")  # an extra, which the figure alone needs
     text = bench.written(POINTS, tmp_path, 0)
     assert (tmp_path / "reach.md").read_text() == text
     assert (tmp_path / "reach.png").read_bytes()[:4] == b"\x89PNG"

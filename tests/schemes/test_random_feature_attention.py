@@ -83,7 +83,7 @@ def test_the_gradient_of_its_objective_is_0(data):
     own, stored = (np.asarray(p) for p in (output.prediction, trained.prediction[0]))
     if data:  # stored in the target's own units
         own, stored = ((p - p.mean()) / p.std() for p in (own, stored))
-    np.testing.assert_allclose(own, stored, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(own, stored, rtol=1e-4, atol=1e-5)  # predictions are float32
     (phi,) = (np.asarray(s.values, float) for s in output.states if s.name.endswith(": features"))
     weight, v = np.asarray(trial.train_weight, float), np.asarray(model.fusions[-1].V_prediction[...], float)
     residual = np.asarray(output.prediction, float) - wanted(target)
