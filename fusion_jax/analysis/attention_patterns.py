@@ -24,11 +24,10 @@ OF = "cell"
 CHECKED_WITH = {"model.fusion.name": "node_token", "model.fusion.options": dict(blocks=2, heads=2)}
 DISTANCES = 4  # of the local focus, from 0 on
 NOTE = (
-    "Entropy, concentration, diversity, sink and local focus are means over the nodes of the batch that have something "
-    "to look at, of one seed. Where a row is one query (a token that reads the modalities) there is no distance between "
-    "query and key, and no local focus. In the paper's figures entropy, concentration and diversity are scaled to "
-    "[0, 1] and local focus is doubled; here all are as defined. Diversity is over the heads of a layer, and the "
-    "standard deviation that of a population."
+    "All are means over the nodes of the batch that have something to look at, of one seed. Where a row is one query "
+    "(a token that reads the modalities) no query is at a distance from a key, and there is no local focus. In the "
+    "paper's figures entropy, concentration and diversity are scaled to [0, 1] and local focus is doubled; here all "
+    "are as defined. Diversity is over the heads of a layer, the standard deviation that of a population."
 )
 
 
@@ -57,9 +56,9 @@ def indicators(a: np.ndarray, *, causal: bool = False) -> Indicators:
         raise ValueError(f"attention_patterns: a causal attention of {queries} queries and {keys} keys; expected equal")
     entropy = -np.where(a > 0, a * np.log(np.where(a > 0, a, 1)), 0).sum((-2, -1))
     spread = a.std(axis=-3)
-    t, l = np.arange(queries)[:, None], np.arange(keys)
-    entries = (l <= t) if causal else np.ones((queries, keys), bool)
-    apart = t - l if causal else abs(t - l)
+    asks, asked = np.arange(queries)[:, None], np.arange(keys)
+    entries = (asked <= asks) if causal else np.ones((queries, keys), bool)
+    apart = asks - asked if causal else abs(asks - asked)
     focus = []
     for n in range(DISTANCES):
         at = apart == n

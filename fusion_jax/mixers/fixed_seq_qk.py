@@ -6,7 +6,6 @@ Reference: Xue, Moosavi and Aletras, "Deconstructing Attention", 2025 (arXiv 251
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -36,4 +35,4 @@ class FixedSeqQK(Mixer):
     def begin(self, x, mask, train):
         count = mask.sum(1)
         chosen = count if train is None else jnp.where(train, count, -1)
-        self.tokens[...] = jax.lax.stop_gradient(x[jnp.argmax(chosen)]).astype(jnp.float32)
+        self.tokens.set_value(x[jnp.argmax(chosen)].astype(self.tokens[...].dtype))

@@ -28,6 +28,6 @@ class Nonapproximate(Mixer):
         own = keys.own(q, k)
         if own is None:
             return None
-        wide = jnp.promote_types(q.dtype, jnp.float32)
+        wide = jnp.float64 if q.dtype == jnp.float64 else jnp.float32  # no large logits in halves
         logits = keys.of_key((jax.nn.silu(own.astype(wide)) * k.astype(wide)).sum(-1) * scale)
         return keys.softmax(logits if bias is None else logits + bias.astype(wide)).astype(q.dtype)

@@ -191,8 +191,8 @@ def _try(found: Fit, own: frozenset[int], one: _Tried, make: Make, width: int, m
         jax.eval_shape(run, state, given.x, jax.random.key(0))
     except jax.errors.UnexpectedTracerError as error:
         raise ValueError(
-            f"{one.where}: mixer {found.plan.name!r} keeps states of attentions, and those of this mechanism are inside "
-            "of a loop or a map"
+            f"{one.where}: mixer {found.plan.name!r} keeps states of attentions, and those of this mechanism are "
+            "inside of a loop or a map"
         ) from error
     except ValueError as error:
         if one.where in str(error):

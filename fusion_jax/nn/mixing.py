@@ -131,7 +131,7 @@ class Mixing:
         """
         self.count += 1
         if number not in (0, self.count):
-            raise self.refuse(f"it was built as number {number}: take layers='uniform', which does not ask for the order")
+            raise self.refuse(f"it was built as number {number}; layers='uniform' does not ask for the order")
         return self.skip
 
     def weigh(self, keys: Keys, q: Array, k: Array, scale: float, bias: Array | None) -> Array:

@@ -258,7 +258,7 @@ def edge_attend(
 ) -> tuple[Array, Array]:
     """`nn.attention.attend` with a node's senders as its keys: out [N, H, e], weights [E, H].
 
-    A node that sees nobody gets 0; a mixer may weigh instead (`nn.mixing`). Pass `graph.looped` if a node shall see itself.
+    A node that sees nobody gets 0. Pass `graph.looped` if a node shall see itself. A mixer may weigh (`nn.mixing`).
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     bias = bias[:, None] if bias is not None and bias.ndim == 1 else bias
