@@ -1,6 +1,6 @@
 """What a trained cell scores without its simple attentions, nothing trained anew.
 
-Reference: Xue, Moosavi and Aletras, "Deconstructing Attention", 2025 (arXiv 2510.11602), the configuration "skip": their
+Reference: Xue, Moosavi and Aletras, "Deconstructing Attention", 2025 (arXiv 2510.11602), configuration "skip": their
 hybrids fall to chance without the simple layers, which are therefore not idle.
 """
 
