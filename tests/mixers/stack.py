@@ -12,7 +12,7 @@ from fusion_jax.nn.attention import attend
 from fusion_jax.nn.mixing import Mixing
 from fusion_jax.plan import LayerPlan, MixerPlan, Named
 from fusion_jax.records import Batch, Target
-from tests.helpers import built
+from tests.helpers import drawn
 
 N, M, D, HEADS = 4, 3, 8, 2
 
@@ -32,22 +32,26 @@ def weighed(name: str, q, k, v, mask=None, bias=None, **options):
         return attend(q, k, v, mask, bias=bias)
 
 
-def model(name: str = "standard", which: str = "uniform", fusion: str = "deconstructing_attention", **changes) -> Model:
-    """A model of M modalities of width D in float64; `changes` are its parts, and `options` those of the fusion."""
+def made(fusion: str, name: str = "standard", which: str = "uniform", **changes) -> Model:
+    """A model of M modalities of width D; `changes` are its parts, and `options` those of the fusion."""
     own = dict(layers=2, heads=HEADS, rate=0.0) if fusion == "deconstructing_attention" else {}
-    options = changes.pop("options", own)
     parts = dict(
         dim=D,
         placement="before",
         encoder=Named("identity"),
-        fusion=Named(fusion, options),
+        fusion=Named(fusion, changes.pop("options", own)),
         layer=LayerPlan("none"),
         readout=Named("last"),
         layers=0,
         mixer=MixerPlan(name, {}, which, changes.pop("part", "fusion")),
     )
     target = Target("classes", labels=jnp.zeros(N, jnp.int32), num_outputs=2)
-    return built(lambda: Model({f"m{i}": D for i in range(M)}, target, **{**parts, **changes}, rngs=nnx.Rngs(0)))
+    return Model({f"m{i}": D for i in range(M)}, target, **{**parts, **changes}, rngs=nnx.Rngs(0))
+
+
+def model(name: str = "standard", which: str = "uniform", fusion: str = "deconstructing_attention", **changes) -> Model:
+    """The same in float64, numbers drawn for all of it."""
+    return drawn(lambda: made(fusion, name, which, **changes))
 
 
 def batch(x=None, mask=None, graph=None) -> Batch:
