@@ -87,3 +87,10 @@ def test_the_simple_baseline_has_the_size_of_the_others_wherever_it_stands(name)
     ]  # the last without graph
     assert all(c.seeds == 10 and c.plan.size.like == "concat_mlp" for c in found)
     assert all(at_its_size(c.plan, loaded).model.dim > 1 for c in found)
+
+
+def test_every_row_of_the_study_of_reach_comes_near_its_size():
+    loaded = data.load("synthetic_reach", distance=2)
+    found = cells("ablations/reach.py", "near")
+    assert len(found) == 17 and {c.plan.size.parameters for c in found} == {20_000}
+    assert all(at_its_size(c.plan, loaded).model.dim > 1 for c in found)

@@ -29,10 +29,13 @@ class Case:
         self.x = np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
         self.run = jax.jit(self.forward)
 
+    @property
+    def one_round(self) -> dict[str, int]:
+        return {"hops": 1} if "hops" in zoo.options("layer", self.name) else {}
+
     @functools.cached_property
     def module(self):
-        one_round = {"hops": 1} if "hops" in zoo.options("layer", self.name) else {}
-        return self.mechanism(D, **one_round, rngs=nnx.Rngs(0))
+        return self.mechanism(D, **self.one_round, rngs=nnx.Rngs(0))
 
     @functools.cached_property
     def made(self):
@@ -184,9 +187,13 @@ def its_attention_and_its_losses_are_some(case):
 def a_rate_and_a_key_make_something_random(case):
     """Each of its rates above 0. Without a key nothing is: evaluation does not know of the rate."""
     for rate in inputs.rates("layer", case.name):
-        layer = case.mechanism(D, **inputs.only("layer", case.name, rate), rngs=nnx.Rngs(0))
-        told = functools.partial(inputs.context, N)
-        run = jax.jit(lambda key, layer=layer, told=told: layer(case.x, case.graph, None, told(key)))
+        layer = case.mechanism(D, **case.one_round, **inputs.only("layer", case.name, rate), rngs=nnx.Rngs(0))
+        made, told, graph = nnx.split(layer), functools.partial(inputs.context, N), case.graph
+
+        @jax.jit
+        def run(key, made=made, told=told, graph=graph):  # a copy, since batch statistics are changed
+            return nnx.merge(*made, copy=True)(case.x, graph, None, told(key))
+
         expect(differ(*(run(jax.random.key(k)) for k in range(2))), f"{rate}=0.5 and a key change nothing")
         close(run(None), case.out, f"without a key {rate}=0.5 changes the output", "dropout(x, rate, context.key)")
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.segment import propagate, segment_sum
 from fusion_jax.records import Array
 
@@ -27,15 +28,26 @@ def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
     return graph, scale[graph.senders] * weight * scale[graph.receivers]
 
 
-def convolve(x: Array, graph: Graph, how: str, present: Array | None = None) -> Array:
+def convolve(
+    x: Array,
+    graph: Graph,
+    how: str,
+    present: Array | None = None,
+    *,
+    rate: float = 0.0,
+    key: Array | None = None,
+) -> Array:
     """The normalised A + I (see `normalised`) times x [N, ...]; only nodes that are `present` send or are counted.
 
     With `present` bool [N], A + I has only the columns of present nodes, its own loop among them: a present node gets
     what it would get in the graph of the present nodes alone, another one what they send it, 0 where none does.
+
+    Args:
+        rate: dropout on the entries of the normalised matrix, those of the loops among them.
     """
     if present is None:
         graph, weight = normalised(graph, how, x.dtype)
-        return propagate(x, graph, weight)
+        return propagate(x, graph, dropout(weight, rate, key))
     # The same matrix for all modalities and seeds, whoever is present: presence stands in the right-hand sides, so
     # that one sparse product serves them all.
     graph = graph.looped
@@ -44,6 +56,7 @@ def convolve(x: Array, graph: Graph, how: str, present: Array | None = None) -> 
     total = propagate(there, graph, weight)
     total = jnp.where(total > 0, total, 1).reshape(-1, *[1] * (x.ndim - 1))
     x = jnp.where(present.reshape(total.shape), x, 0)
+    weight = dropout(weight, rate, key)
     if how == "row":
         return propagate(x, graph, weight) / total
     scale = jax.lax.rsqrt(total)

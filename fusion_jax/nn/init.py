@@ -11,6 +11,10 @@ from fusion_jax.records import Array
 LECUN_NORMAL = nnx.initializers.lecun_normal()  # what Flax's linear layers start from
 
 
+class Constant(nnx.Variable):
+    """A fixed table; no optimizer touches it."""
+
+
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float = 0.02) -> nnx.Param:
     """A float32 parameter drawn from N(0, std^2): learned tokens, queries, embeddings."""
     return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn.init import normal, zeros
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.segment import degree, propagate
 from fusion_jax.records import Array
@@ -45,3 +46,19 @@ class NeighbourLinear(nnx.Module):
         x = zero_absent(x, present)
         y = self.own(x)
         return y if graph is None else y + self.neighbour(neighbour_mean(x, graph, present))
+
+
+class NeighbourScale(nnx.Module):
+    """y_i = a * x_i + c * mean_{j in N(i)} x_j + b: stands where a mechanism of images has a depthwise convolution.
+
+    Args:
+        std: of the first a and c, N(0, std^2); b is 0.
+    """
+
+    def __init__(self, dim: int, *, std: float, rngs: nnx.Rngs):
+        self.own, self.neighbour, self.bias = normal(rngs, (dim,), std), normal(rngs, (dim,), std), zeros((dim,))
+
+    def __call__(self, x: Array, graph: Graph, present: Array | None = None) -> Array:
+        """x [N, ..., dim] as it goes in; `present` as in `neighbour_mean`."""
+        x = zero_absent(x, present)
+        return self.own[...] * x + self.neighbour[...] * neighbour_mean(x, graph, present) + self.bias[...]

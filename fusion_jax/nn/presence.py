@@ -17,6 +17,13 @@ def zero_absent(x: Array, present: Array | None) -> Array:
     return jnp.where(present.reshape(*present.shape, *[1] * (x.ndim - present.ndim)), x, 0)
 
 
+def there(present: Array | None, graph: Graph) -> Array | None:
+    """bool [N], nodes that are `present` and stand for a node of the graph; None where every row is both."""
+    if present is None or graph.present is None:
+        return graph.present if present is None else present
+    return present & graph.present
+
+
 def sending(present: Array | None, graph: Graph) -> Array | None:
     """bool [E], the edges whose sender is `present`; None where everybody is."""
     return None if present is None else present[graph.senders]
@@ -39,7 +46,7 @@ def reached_by_weight(present: Array, graph: Graph) -> Array:
 
 
 def reached_in_graph(present: Array, graph: Graph) -> Array:
-    """bool [N]: the nodes of graphs in which somebody was `present` bool [N], of a mechanism that takes means there."""
+    """bool [N, ...]: the nodes of graphs in which somebody was `present` bool [N, ...], where a node sees all."""
     some = jax.ops.segment_max(present.astype(jnp.int32), graph.graph_ids, graph.num_graphs, indices_are_sorted=True)
     heard = some[graph.graph_ids] > 0
-    return heard if graph.present is None else heard & graph.present
+    return heard if graph.present is None else heard & graph.present.reshape(-1, *[1] * (heard.ndim - 1))

@@ -108,7 +108,7 @@ def _weighted_sum_bwd(saved, g):
 _weighted_sum.defvjp(_weighted_sum_fwd, _weighted_sum_bwd)
 
 
-def _flat(x: Array) -> Array:
+def flat(x: Array) -> Array:
     """[K, ...] -> [K, F]; -1 for F cannot be worked out where K is 0."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
@@ -130,7 +130,7 @@ def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
         weight = jnp.ones(graph.num_edges, x.dtype)
     if weight.ndim == 2:
         return jnp.stack([propagate(x[:, h], graph, weight[:, h]) for h in range(weight.shape[1])], axis=1)
-    y = _weighted_sum(weight.astype(x.dtype), _flat(x), *_order(graph))
+    y = _weighted_sum(weight.astype(x.dtype), flat(x), *_order(graph))
     return y.reshape(graph.num_nodes, *x.shape[1:])
 
 
@@ -148,7 +148,7 @@ _edge_sum.defvjp(
 
 def segment_sum(data: Array, graph: Graph) -> Array:
     """Sum of data [E, ...] over the edges each node receives, [N, ...]."""
-    return _edge_sum(_flat(data), graph.receivers, graph.row_ptr).reshape(graph.num_nodes, *data.shape[1:])
+    return _edge_sum(flat(data), graph.receivers, graph.row_ptr).reshape(graph.num_nodes, *data.shape[1:])
 
 
 @jax.custom_vjp
@@ -177,12 +177,37 @@ _gather_receivers.defvjp(
 
 def at_senders(x: Array, graph: Graph) -> Array:
     """x of every edge's sender: [N, ...] -> [E, ...]."""
-    return _gather_senders(_flat(x), *_order(graph)).reshape(graph.num_edges, *x.shape[1:])
+    return _gather_senders(flat(x), *_order(graph)).reshape(graph.num_edges, *x.shape[1:])
 
 
 def at_receivers(x: Array, graph: Graph) -> Array:
     """x of every edge's receiver: [N, ...] -> [E, ...]."""
-    return _gather_receivers(_flat(x), graph.receivers, graph.row_ptr).reshape(graph.num_edges, *x.shape[1:])
+    return _gather_receivers(flat(x), graph.receivers, graph.row_ptr).reshape(graph.num_edges, *x.shape[1:])
+
+
+@jax.custom_vjp
+def _gather(x, ids, order, ptr):
+    del order, ptr
+    return x.at[ids].get(mode="fill", fill_value=0)
+
+
+def _gather_rows_bwd(saved, g):
+    ids, order, ptr = saved
+    ends = jnp.append(ptr, jnp.asarray(len(order), ptr.dtype))  # a last row for the places that hold nothing
+    return _spmm(jnp.ones(g.shape[0], g.dtype), order, ends, g)[:-1], *_no_tangent(ids, order, ptr)
+
+
+_gather.defvjp(lambda x, *where: (_gather(x, *where), where), _gather_rows_bwd)
+
+
+def gather(x: Array, ids: Array, order: Array, ptr: Array) -> Array:
+    """x[ids] for x [K, ...], 0 where an id is K -> [*ids.shape, ...]. Its gradient is a sum in the order given.
+
+    Args:
+        order: int32 [L], the places in `ids` (flattened, L in all) sorted by id.
+        ptr: int32 [K + 1]; the places that hold row i are order[ptr[i]:ptr[i + 1]].
+    """
+    return _gather(flat(x), ids.reshape(-1), order, ptr).reshape(*ids.shape, *x.shape[1:])
 
 
 def segment_max(data: Array, graph: Graph) -> Array:

@@ -54,6 +54,18 @@ class Structure:
         return zoo.make("structure", self.name, options=dict(self.options))
 
 
+def declare(mechanism: str, name: str, **options: Any) -> Structure:
+    """The structure that a mechanism's own options ask for.
+
+    Raises:
+        ValueError: options that the structure refuses; names the mechanism too.
+    """
+    try:
+        return Structure(name, options)
+    except ValueError as error:
+        raise ValueError(f"{mechanism}: {error}") from error
+
+
 class Record(Protocol):
     """What a structure is on the device: a registered dataclass of arrays that documents their shapes."""
 

@@ -37,6 +37,7 @@ class Parts:
         size: int32 [P], the number of members; 0 in padding.
         graph: int32 [P], the graph the part belongs to; G in padding.
         slot: int32 [P], the part's number within its graph, in the order of first members; 0 in padding.
+        of_graph: int32 [G, S], the parts of each graph by their slots; P where there is none.
         cut: float [G], the share of the edges (of their weight, if `weighted`) that join two parts; 0 without edges.
     """
 
@@ -47,6 +48,7 @@ class Parts:
     size: Array
     graph: Array
     slot: Array
+    of_graph: Array
     cut: Array
 
     def permuted(self, order: Array) -> Parts:
@@ -216,6 +218,17 @@ def indicator(part: np.ndarray, parts: int) -> sp.csr_array:
     return sp.csr_array((np.ones(len(rows)), (rows, part[rows])), shape=(len(part), parts))
 
 
+def given(edges: Edges, slot: np.ndarray) -> Parts:
+    """The record of a partition that is there already.
+
+    Args:
+        slot: int [N], the number of each node's part within its graph; -1 where the row is not present.
+    """
+    counts = np.zeros(edges.num_graphs, int)
+    np.maximum.at(counts, edges.graph_ids, slot + 1)
+    return _records([edges], [Slots(np.asarray(slot), counts, np.zeros(len(slot), bool))], weighted=False)[0]
+
+
 def _records(edge_sets: list[Edges], found: list[Slots], weighted: bool) -> list[Parts]:
     parts = max(int(f.counts.sum()) for f in found)
     parted = [
@@ -223,11 +236,13 @@ def _records(edge_sets: list[Edges], found: list[Slots], weighted: bool) -> list
         for e, f in zip(edge_sets, found, strict=True)
     ]
     room = max(int(np.bincount(p[p < parts], minlength=1).max()) for p in parted)
-    return [_record(*each, parts, room, weighted) for each in zip(edge_sets, found, parted, strict=True)]
+    most = max(int(f.counts.max(initial=0)) for f in found)
+    shape = parts, room, most
+    return [_record(*each, shape, weighted) for each in zip(edge_sets, found, parted, strict=True)]
 
 
-def _record(edges: Edges, found: Slots, part: np.ndarray, parts: int, room: int, weighted: bool) -> Parts:
-    n, graphs = edges.num_nodes, edges.num_graphs
+def _record(edges: Edges, found: Slots, part: np.ndarray, shape: tuple[int, int, int], weighted: bool) -> Parts:
+    (parts, room, most), n, graphs = shape, edges.num_nodes, edges.num_graphs
     size = np.bincount(part, minlength=parts + 1)[:parts]
     order = np.lexsort((np.arange(n), found.late, part))[: size.sum()]  # members, part after part
     members = table(np.split(order, np.cumsum(size)[:-1]) if parts else [], room, n, parts)
@@ -247,5 +262,6 @@ def _record(edges: Edges, found: Slots, part: np.ndarray, parts: int, room: int,
         size=jnp.asarray(size, jnp.int32),
         graph=jnp.asarray(np.append(graph, np.full(more, graphs)), jnp.int32),
         slot=jnp.asarray(np.append(slot, np.zeros(more)), jnp.int32),
+        of_graph=jnp.asarray(table(np.split(np.arange(len(graph)), np.cumsum(found.counts)[:-1]), most, parts)),
         cut=jnp.asarray(lost / np.where(every > 0, every, 1)),
     )

@@ -28,14 +28,27 @@ class Halos:
         ids: int32 [P, W], the members of the part in their order, then its halo by ascending id; N where there is none.
         valid: bool [P, W].
         inside: bool [P, W], true at the members.
+        by_node: int32 [P W], the places p W + w sorted by their node (the reverse order, for gradients); those of no
+            node last.
+        node_ptr: int32 [N + 1]; the places of node i are by_node[node_ptr[i]:node_ptr[i + 1]].
     """
 
     ids: Array
     valid: Array
     inside: Array
+    by_node: Array
+    node_ptr: Array
+
+    @classmethod
+    def of(cls, ids: np.ndarray, inside: np.ndarray, num_nodes: int) -> Halos:
+        """The record of windows that are there already: ids and inside [P, W], on the host."""
+        ids = jnp.asarray(ids, jnp.int32)
+        return cls(ids, ids < num_nodes, jnp.asarray(inside), *_reverse(ids, num_nodes))
 
     def permuted(self, order: Array) -> Halos:
-        return dataclasses.replace(self, ids=moved(self.ids, order))
+        ids = moved(self.ids, order)
+        by_node, node_ptr = _reverse(ids, len(order))
+        return dataclasses.replace(self, ids=ids, by_node=by_node, node_ptr=node_ptr)
 
     def report(self) -> dict[str, float]:
         window, block = np.asarray(self.valid).sum(1), np.asarray(self.inside).sum(1)
@@ -92,6 +105,12 @@ class Windows(Maker):
 
 
 def _record(n: int, rows: list[np.ndarray], parts: Parts, room: int) -> Halos:
-    ids = table(rows, room, n)
-    inside = np.arange(room) < np.asarray(parts.size)[:, None]
-    return Halos(jnp.asarray(ids), jnp.asarray(ids < n), jnp.asarray(inside))
+    return Halos.of(table(rows, room, n), np.arange(room) < np.asarray(parts.size)[:, None], n)
+
+
+def _reverse(ids: Array, num_nodes: int) -> tuple[Array, Array]:
+    """`by_node` and `node_ptr` of ids [P, W]."""
+    flat = ids.reshape(-1)
+    order = jnp.argsort(flat, stable=True)
+    ends = jnp.searchsorted(flat[order], jnp.arange(num_nodes + 1, dtype=flat.dtype))
+    return order.astype(jnp.int32), ends.astype(jnp.int32)

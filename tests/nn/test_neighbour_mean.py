@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.nn.neighbour_mean import NeighbourLinear, neighbour_mean
+from fusion_jax.nn.neighbour_mean import NeighbourLinear, NeighbourScale, neighbour_mean
 from tests.nn.reference import N, close, derivatives, drawn, graph, matrix, normal
 
 
@@ -41,3 +41,15 @@ def test_who_has_nothing_is_a_zero_to_the_linear_map():
     own = np.where(present[:, None], x, 0) @ p["own.kernel"] + p["own.bias"]
     spoiled = jnp.where(present[:, None], x, jnp.nan)
     close(module(spoiled, g, jnp.asarray(present)), own + near)
+
+
+def test_scales_are_of_oneself_and_the_mean_channel_by_channel():
+    module, p = drawn(NeighbourScale(3, std=0.5, rngs=nnx.Rngs(0)))
+    g, x, present = graph(), normal(N, 3), np.arange(N) % 2 == 0
+    zeroed = np.where(present[:, None], x, 0)
+    expected = p["own"] * zeroed + p["neighbour"] * plain(zeroed, matrix(g), present) + p["bias"]
+    close(module(jnp.where(present[:, None], x, jnp.nan), g, jnp.asarray(present)), expected)
+    first = NeighbourScale(4000, std=0.5, rngs=nnx.Rngs(0))
+    assert not first.bias[...].any()
+    for weight in (first.own, first.neighbour):
+        assert abs(float(weight[...].std()) - 0.5) < 0.03

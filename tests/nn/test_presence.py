@@ -1,10 +1,13 @@
 """Who is there, who sends and who is reached."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusion_jax.nn.presence import reached, reached_by_weight, sending, zero_absent
+from fusion_jax.graphs import Graph
+from fusion_jax.nn.presence import reached, reached_by_weight, reached_in_graph, sending, zero_absent
 from tests.nn.reference import N, close, graph, normal
 
 PRESENT = np.array([False, True, False, False, False, True])  # 1 sends to itself and to 0
@@ -40,3 +43,12 @@ def test_an_edge_of_weight_0_carries_nothing(weighted):
     expected = [0, 2] if weighted else [0, 2, 4]
     assert np.flatnonzero(reached_by_weight(first, graph(weighted))).tolist() == expected
     assert np.flatnonzero(reached(first, graph(weighted))).tolist() == [0, 2, 4]
+
+
+def test_all_of_a_graph_are_reached_by_anybody_of_it_but_rows_that_are_no_node():
+    batch = Graph.create([0], [1], np.array([3, 0, 2]))
+    one = jnp.arange(5) == 1
+    assert reached_in_graph(one, batch).tolist() == [True, True, True, False, False]
+    some = dataclasses.replace(batch, present=jnp.arange(5) != 2)
+    two = jnp.stack([one, jnp.arange(5) == 4], 1)
+    assert np.argwhere(reached_in_graph(two, some)).tolist() == [[0, 0], [1, 0], [3, 1], [4, 1]]

@@ -9,7 +9,7 @@ import pytest
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.structures.base import Edges, Structure, derive, moved
+from fusion_jax.structures.base import Edges, Structure, declare, derive, moved
 from tests.structures import cases
 
 DECLARED = {
@@ -18,6 +18,8 @@ DECLARED = {
     "quotient": Structure("quotient", {"parts": 3}),
     "eigenvectors": Structure("eigenvectors", {"k": 6}),
     "two_hop": Structure("two_hop"),
+    "random_walk": Structure("random_walk", {"steps": 5}),
+    "distances": Structure("distances", {"cutoff": 4}),
 }
 PARTS = DECLARED["partition"]
 
@@ -56,10 +58,10 @@ def test_rows_that_are_not_present_behind_the_last_change_nothing(declared):
     assert before.report() == after.report()
     for field in dataclasses.fields(before):
         a, b = (np.asarray(getattr(r, field.name)) for r in (before, after))
-        if field.name in ("part", "local", "vectors"):
+        if field.name in ("part", "local", "vectors", "landing"):
             b, rest = b[:n], b[n:]
             assert (rest == (len(before.size) if field.name == "part" else 0)).all()
-        elif field.name in ("row_ptr", "sender_ptr"):
+        elif field.name in ("row_ptr", "sender_ptr", "node_ptr"):
             b, rest = b[: n + 1], b[n + 1 :]
             assert (rest == b[-1]).all()
         elif field.name in ("members", "ids", "senders", "receivers"):
@@ -154,6 +156,9 @@ def test_wrong_words_and_values_are_refused_when_declared():
         ("quotient", {"parts": "root"}, "parts='root'"),
         ("eigenvectors", {"k": 0}, "k=0; expected an integer >= 1"),
         ("two_hop", {"limit": 0.5}, "limit=0.5; expected an integer >= 1"),
+        ("random_walk", {"steps": 0}, "steps=0; expected an integer >= 1"),
+        ("distances", {"cutoff": 128}, "cutoff=128; expected an integer from 1 to 127"),
+        ("distances", {"limit": 0}, "limit=0; expected an integer >= 1"),
     ):
         with pytest.raises(ValueError, match=match):
             Structure(name, options)
@@ -183,3 +188,9 @@ def test_ids_after_a_permutation():
     found = moved(jnp.asarray(ids), order)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(np.append(x[order], -1)[found], x[ids])
+
+
+def test_options_that_a_mechanism_asks_for_are_refused_in_its_name():
+    assert declare("layer 'a'", "partition", parts=3) == PARTS
+    with pytest.raises(ValueError, match="layer 'a': structure 'partition': size=0; expected an integer >= 1"):
+        declare("layer 'a'", "partition", size=0)

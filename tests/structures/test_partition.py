@@ -34,6 +34,9 @@ def consistent(parts, graph):
         assert all(ids[i] == parts.graph[p] for i in row)
     assert (part[~there] == len(size)).all() and (local[~there] == 0).all()
     assert (parts.members[~parts.valid] == n).all()
+    for g, row in enumerate(parts.of_graph):
+        own = np.flatnonzero(parts.graph == g)
+        assert row.tolist() == [*own[np.argsort(parts.slot[own])], *[len(size)] * (parts.of_graph.shape[1] - len(own))]
     assert parts.valid.shape[1] == max(map(len, members), default=0) or len(members) == 0
     return members
 

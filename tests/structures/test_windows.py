@@ -37,6 +37,7 @@ def test_windows_are_those_of_the_definition(options, hops, absent):
         assert row[valid].tolist() == expected[-1] and valid.sum() == valid.argmin() or valid.all()
         assert row[inside].tolist() == members and (row[~valid] == graph.num_nodes).all()
     assert windows.ids.shape == (len(expected), max(map(len, expected)))
+    in_order(windows, graph.num_nodes)
     sizes = parts.size
     total = sum(map(len, expected))
     report = windows.report()
@@ -60,7 +61,20 @@ def test_a_permutation_takes_the_ids_along():
     order = np.random.default_rng(0).permutation(12)
     x = np.random.default_rng(1).normal(size=13)
     x[-1] = 0
-    np.testing.assert_array_equal(np.append(x[order], 0)[windows.permuted(order).ids], x[windows.ids])
+    moved = cases.host(windows.permuted(order))
+    np.testing.assert_array_equal(np.append(x[order], 0)[moved.ids], x[windows.ids])
+    for record in (windows, moved):
+        in_order(record, 12)
+
+
+def in_order(windows, nodes):
+    """That the places of every node are listed, ascending, and those of none behind them."""
+    flat, count = windows.ids.reshape(-1), len(windows.node_ptr) - 1
+    assert count == nodes and sorted(windows.by_node.tolist()) == list(range(flat.size))
+    for i in range(nodes):
+        places = windows.by_node[slice(*windows.node_ptr[i : i + 2])]
+        assert places.tolist() == np.flatnonzero(flat == i).tolist()
+    assert windows.node_ptr[0] == 0 and (flat[windows.by_node[windows.node_ptr[-1] :]] == nodes).all()
 
 
 def test_windows_of_an_extended_partition_have_the_nodes_that_arrived():

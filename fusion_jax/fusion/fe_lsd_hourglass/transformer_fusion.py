@@ -14,15 +14,17 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import attend
-from fusion_jax.nn.init import normal, zeros
+from fusion_jax.nn.init import normal
 from fusion_jax.nn.mlp import gelu
-from fusion_jax.nn.neighbour_mean import neighbour_mean
+from fusion_jax.nn.neighbour_mean import NeighbourScale
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.presence import zero_absent
 from fusion_jax.nn.streams import HE, make_norm, normed
 from fusion_jax.nn.within_graph import blocks
 from fusion_jax.records import Array
 from fusion_jax.structures.partition import Parts
+
+SCALE = math.sqrt(2 / 9)  # of the nine weights of a channel in the reference
 
 
 class Seen(NamedTuple):
@@ -123,24 +125,12 @@ def attend_clusters(
     return rows.scatter(out), Seen(rows.scatter(weights.swapaxes(1, 2)), seen[rows.graph])
 
 
-class NeighbourScale(nnx.Module):
-    """y_i = a * x_i + c * mean_{j in N(i)} x_j + b: stands where the reference has a depthwise 3 x 3 convolution."""
-
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        std = math.sqrt(2 / 9)  # of the nine weights of a channel in the reference
-        self.own, self.neighbour, self.bias = normal(rngs, (dim,), std), normal(rngs, (dim,), std), zeros((dim,))
-
-    def __call__(self, x: Array, graph: Graph, present: Array) -> Array:
-        x = zero_absent(x, present)
-        return self.own[...] * x + self.neighbour[...] * neighbour_mean(x, graph, present) + self.bias[...]
-
-
 class InvertedResidual(nnx.Module):
     """n_3(W_3 (a + n_2(gelu(C a)))) with a = n_1(gelu(W_1 z)), four times as wide inside."""
 
     def __init__(self, dim: int, *, norm: str, rngs: nnx.Rngs):
         self.conv1, self.bn1 = nnx.Linear(dim, 4 * dim, kernel_init=HE, rngs=rngs), make_norm(norm, 4 * dim, rngs)
-        self.conv2, self.bn2 = NeighbourScale(4 * dim, rngs=rngs), make_norm(norm, 4 * dim, rngs)
+        self.conv2, self.bn2 = NeighbourScale(4 * dim, std=SCALE, rngs=rngs), make_norm(norm, 4 * dim, rngs)
         self.conv3, self.bn3 = nnx.Linear(4 * dim, dim, kernel_init=HE, rngs=rngs), make_norm(norm, dim, rngs)
 
     def __call__(self, z: Array, present: Array, graph: Graph, *, training: bool) -> Array:

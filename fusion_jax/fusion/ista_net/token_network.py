@@ -11,15 +11,11 @@ import numpy as np
 from flax import nnx
 
 from fusion_jax.nn.dropout import dropout, split_key
-from fusion_jax.nn.init import zeros
+from fusion_jax.nn.init import Constant, zeros
 from fusion_jax.nn.norm import MaskedBatchNorm, layer_norm
 from fusion_jax.records import Array
 
 torch_conv = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-class Constant(nnx.Variable):
-    """A fixed table; no optimizer touches it."""
 
 
 def lrelu(x: Array) -> Array:

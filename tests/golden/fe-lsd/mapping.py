@@ -190,6 +190,7 @@ def patches(planes, ratio):
         size=jnp.full(parts, room),
         graph=jnp.arange(parts) // each,
         slot=jnp.arange(parts) % each,
+        of_graph=jnp.arange(parts).reshape(b, each),
         cut=jnp.zeros(b),
     )
 
