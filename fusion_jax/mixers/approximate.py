@@ -21,7 +21,8 @@ FORMS = ("joint", "printed", "printed_tensor")
 class Approximate(Mixer):
     """a_l = u_l / sum_l' u_l', u = 1 + s + s^2 / 2, s = q . k / sqrt d (plus the bias of the logits).
 
-    u = ((1 + s)^2 + 1) / 2 > 0: the sum never vanishes.
+    u = ((1 + s)^2 + 1) / 2 > 0: the sum never vanishes. The bias is approximated with the rest (ours; the paper has
+    none), and a key whose bias is -inf is not seen.
 
     Args:
         form: "joint", the above, as the cited code has it (there with 1e-12 added to the sum). "printed" is equations
@@ -48,6 +49,8 @@ class Approximate(Mixer):
         if self.form == "joint":
             s = s * scale
             s = s if bias is None else s + bias
-            return keys.share(1 + s + s**2 / 2)
+            seen = s > -jnp.inf  # a bias of -inf is a mask
+            s = jnp.where(seen, s, 0)
+            return keys.share(jnp.where(seen, 1 + s + s**2 / 2, 0))
         second = s**2 if self.form == "printed_tensor" else keys.pair(q**2, k**2)
         return keys.share(jnp.ones_like(s)) + keys.share(s) + keys.share(second)

@@ -18,7 +18,8 @@ class Nonapproximate(Mixer):
 
     With a bias of the logits, or a mask of its own, a row differs by these. Logits grow large where all layers are
     simple (the paper saw above 10^3; its remedy is to normalise q and k): they are taken in float32 at least, and the
-    largest is subtracted before exp. Attention whose queries are not its keys is refused.
+    largest is subtracted before exp. Attention whose queries are not its keys is refused; along edges, where both are
+    nodes, the query of a key is that of the same node, of another modality where the mechanism asks across modalities.
     """
 
     info = Info(PAPER, 2025, golden="deconstructing-attention", cost="O(L d + T L)")

@@ -190,7 +190,8 @@ class MultiHeadAttention(nnx.Module):
         asking, asked = (query, keys) if now is None else now.sources(query, keys)
         q, k, v = self.split(self.query(asking)), self.split(self.key(asked)), self.split(self.value(values))
         out, weights = attend(q, k, v, mask, rate=self.rate, key=key)
-        return self.out(out.reshape(*out.shape[:-2], -1)), weights
+        out = self.out(out.reshape(*out.shape[:-2], -1))
+        return (jnp.zeros_like(out) if now is not None and now.left_out else out), weights
 
     def _alone(self, x: Array, keys: Array, mask: Array | None) -> tuple[Array, Array]:
         """Every token by itself; its weights are 1 on itself, where it may be seen."""

@@ -73,13 +73,15 @@ class Mixing:
         chosen: their numbers; the others stay as they are.
         stream: (q, k) of every attention when something else went through the same mechanism, which stand for its own
             in the chosen ones; None of a mixer that has no such thing.
-        skip: the chosen ones return 0.
+        skip: the chosen ones return 0 (one that is no `MultiHeadAttention` has weights 0; a bias that the mechanism
+            adds behind it stays).
         marked: whether weights carry their number by name, for who looks at the program.
 
     Attributes:
         count: attentions so far.
         loose: how many of them are no `MultiHeadAttention`.
         seen: (q, k) of each.
+        left_out: whether the last one returns 0, so that the projection behind it is to do so too.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Mixing:
     ):
         self.where, self.mixer, self.chosen = where, mixer, frozenset(chosen)
         self.stream, self.skip, self.marked = stream, skip, marked
-        self.count, self.loose, self.seen = 0, 0, []
+        self.count, self.loose, self.seen, self.left_out = 0, 0, [], False
         self._first: tuple[Array, Array] | None = None
         self._own: bool | None = None  # of the MultiHeadAttention that is to weigh next: whether it asks its own keys
 
@@ -137,6 +139,7 @@ class Mixing:
     def weigh(self, keys: Keys, q: Array, k: Array, scale: float, bias: Array | None) -> Array:
         self.count += 1
         own, self._own = self._own, None
+        self.left_out = self.skip and self.count in self.chosen
         self.loose += own is None
         self.seen.append((q, k))
         if self.count in self.chosen:
@@ -155,7 +158,7 @@ class Mixing:
         weights = self.mixer.weights(keys, q, k, scale, bias)
         if weights is None:
             raise self.refuse("its queries are not its keys (cross attention)")
-        return jnp.zeros_like(weights) if self.skip else weights
+        return jnp.zeros_like(weights) if self.left_out else weights
 
 
 class Building:

@@ -166,6 +166,11 @@ def test_a_skipped_attention_adds_nothing_and_the_others_stay(name):
     with skipped():
         before, after = (np.asarray(uniform(b).tokens[0]) for b in (given, changed(given)))
         weights = shown(uniform, given)
+        tokens = uniform(given).tokens[0]
+    z = jnp.stack(list(given.features.values()), axis=1) + uniform.fusions[0].embedding[...]
+    for layer in uniform.fusions[0].layers:  # nothing of the attention is left, its output bias neither
+        z = z + layer._feed_forward(layer.norm2(z), None)
+    np.testing.assert_allclose(tokens, z, rtol=1e-10)
     np.testing.assert_array_equal(before[:, :2], after[:, :2])
     assert (weights == 0).all() and shown(uniform, given).any(), "outside nothing is left out"
     hybrid = model(name, "hybrid", options=dict(layers=3, heads=HEADS, rate=0.0))

@@ -53,6 +53,20 @@ def test_a_bias_of_the_logits_counts_in_the_series():
     np.testing.assert_allclose(found, u / u.sum(-1, keepdims=True), rtol=1e-12)
 
 
+def test_a_key_whose_bias_is_minus_infinity_is_not_seen():
+    q, k, v = qkv()
+    bias = jnp.array([0.0, -jnp.inf, 0.0])
+
+    def total(q):
+        out, weights = weighed("approximate", q, k, v, bias=bias)
+        return out.sum(), weights
+
+    grad, weights = jax.grad(total, has_aux=True)(q)
+    expected = weighed("approximate", q, k, v, jnp.broadcast_to(bias == 0, (N, M)))[1]
+    np.testing.assert_array_equal(weights, expected)
+    assert np.isfinite(np.asarray(grad)).all()
+
+
 @pytest.mark.parametrize("form", ["printed", "printed_tensor"])
 def test_the_printed_terms_sum_to_three_and_have_no_scale(form):
     q, k, v = (jnp.abs(a) for a in qkv())  # sums of the first order are away from 0
