@@ -29,6 +29,15 @@ class LayerPlan(Named):
 
 
 @dataclasses.dataclass(frozen=True)
+class MixerPlan(Named):
+    """What stands in the place of softmax attention: in which attentions (`mixers.base.simple`) of which part."""
+
+    name: str = "standard"
+    layers: str = "uniform"
+    part: str = "fusion"
+
+
+@dataclasses.dataclass(frozen=True)
 class DataPlan(Named):
     """Which data set, which of it, and how it is scaled."""
 
@@ -56,6 +65,7 @@ class ModelPlan:
     missing: str = "mask"
     presence: str = "received"
     rate: float = 0.0
+    mixer: MixerPlan = MixerPlan()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +158,7 @@ def of(config: Mapping[str, Any]) -> Plan:
                 "fusion": _record(Named, model["fusion"]),
                 "layer": _record(LayerPlan, model["layer"]),
                 "readout": _record(Named, model["readout"]),
+                "mixer": _record(MixerPlan, model["mixer"]),
             },
         ),
         size=_record(SizePlan, config["size"]),

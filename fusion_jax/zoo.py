@@ -40,6 +40,7 @@ KINDS = {
     "scheme": "fusion_jax.schemes",
     "merging": "fusion_jax.merging",
     "analysis": "fusion_jax.analysis",
+    "mixer": "fusion_jax.mixers",
 }
 OTHERS = {
     "task": "fusion_jax.tasks",

@@ -19,7 +19,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     ("tasks",),
     ("metrics",),
     ("data",),
-    ("layers",),
+    ("layers", "mixers"),
     ("encoders", "readouts", "losses", "controls"),
     ("fusion",),
     ("model",),

@@ -12,6 +12,7 @@ from fusion_jax.controls.base import Control
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.layers.base import GraphLayer
+from fusion_jax.mixers.base import Mixer
 from fusion_jax.readouts.base import Readout
 from fusion_jax.schemes.base import Scheme
 
@@ -22,6 +23,7 @@ BASES = {
     Readout: "readout",
     Scheme: "scheme",
     Control: "control",
+    Mixer: "mixer",
 }
 
 

@@ -17,6 +17,7 @@ from the width of the features over D to the outputs, and the last one predicts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ from flax import nnx
 
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
+from fusion_jax.mixers.base import LAYERS
+from fusion_jax.model import mixed
 from fusion_jax.model.choices import (
     ACTIVATIONS,
     HEADS,
@@ -38,12 +41,13 @@ from fusion_jax.model.choices import (
     check_placement,
     encoded_width,
 )
+from fusion_jax.model.mixed import PARTS, skipped
 from fusion_jax.model.said import Said
 from fusion_jax.model.streams import Streams
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import normal, stack
 from fusion_jax.nn.presence import zero_absent
-from fusion_jax.plan import LayerPlan, Named
+from fusion_jax.plan import LayerPlan, MixerPlan, Named
 from fusion_jax.records import (
     EVALUATION,
     Array,
@@ -60,7 +64,9 @@ from fusion_jax.structures.base import Structure
 __all__ = [
     "ACTIVATIONS",
     "HEADS",
+    "LAYERS",
     "MISSING",
+    "PARTS",
     "PLACEMENTS",
     "PRESENCE",
     "Model",
@@ -68,8 +74,10 @@ __all__ = [
     "check_fusion_predicts",
     "check_no_head",
     "check_placement",
+    "skipped",
 ]
 
+STANDARD = MixerPlan()
 Tap = Callable[[str, Array], Array]
 
 
@@ -105,6 +113,8 @@ class Model(nnx.Module):
             fused stream too, until it receives something.
         rate: dropout before every graph layer and before the head, unless the context of a call tells another; a
             layer that is a whole block has its own.
+        mixer: what stands in the place of softmax attention in the fusions, or in the graph layers (placement `before`
+            only), and in which of their attentions, counted through all of them in order.
     Raises:
         ValueError: unknown names or options, or a combination that does not exist, by name.
     """
@@ -126,6 +136,7 @@ class Model(nnx.Module):
         head: str = "linear",
         activation: str = "relu",
         rate: float = 0.0,
+        mixer: MixerPlan = STANDARD,
         rngs: nnx.Rngs,
     ):
         self.names = tuple(feature_dims)
@@ -174,10 +185,22 @@ class Model(nnx.Module):
         fused = dict(before=widths[:1], after=widths[-1:], interleaved=widths, decision=[outputs])[placement]
         needs = zoo.get("fusion", fusion.name).info.needs
         told = {k: v for k, v in dict(outputs=outputs, targets=target.widths).items() if k in needs}
-        self.fusions = nnx.List(
-            [zoo.make("fusion", fusion.name, m, width, options=fusion.options, rngs=rngs, **told) for width in fused]
-        )
-        self.layers = nnx.List([make_layer(i, rngs) for i in range(fused_layers)])
+        make_fusions = [functools.partial(_make_fusion, fusion, m, width, told) for width in fused]
+        make_layers = [functools.partial(make_layer, i) for i in range(fused_layers)]
+        if mixer.part not in PARTS:
+            raise ValueError(f"mixer.part={mixer.part!r}{zoo.nearest(mixer.part, PARTS)}; expected one of {PARTS}")
+        if mixer.part == "layer" and mixer.name != "standard" and placement != "before":
+            raise ValueError(f"mixer.part='layer' is for the placement 'before', not {placement!r}")
+        fits = dict.fromkeys(PARTS)
+        self.mixed_part, self.mixed, mixed_widths = mixer.part, (), []
+        if mixer.name != "standard":
+            mixed_widths = fused if mixer.part == "fusion" else widths[:fused_layers]
+            makes = make_fusions if mixer.part == "fusion" else make_layers
+            own = m if mixer.part == "fusion" else 0
+            fits[mixer.part] = mixed.fit(mixer, makes, mixed_widths, own, target)
+            self.mixed = tuple(tuple(sorted(chosen)) for chosen in fits[mixer.part].chosen)
+        self.fusions = nnx.List([mixed.build(fits["fusion"], i, make, rngs) for i, make in enumerate(make_fusions)])
+        self.layers = nnx.List([mixed.build(fits["layer"], i, make, rngs) for i, make in enumerate(make_layers)])
         if head in ("none", "fusion"):
             self.head = self.readout = None
         elif placement == "decision":
@@ -197,6 +220,9 @@ class Model(nnx.Module):
             self.readout = zoo.make(
                 "readout", readout.name, read[0], len(read), options=readout.options, rngs=rngs, **read_told
             )
+        # last, so that all else starts from the numbers that it has without a mixer
+        held = m if mixer.part == "fusion" else 1
+        self.mixers = nnx.List([mixed.make_mixer(mixer, held, width, rngs) for width in mixed_widths])
 
     def structures(self) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
         """What its mechanisms read of a graph beside its edges, each once: of the edge set that the modalities share,
@@ -263,6 +289,12 @@ class Model(nnx.Module):
         """The modalities that a fusion sees as present, bool [N, M], of those the nodes have something of."""
         return batch.mask if self.missing == "mask" and self.presence == "own" else present
 
+    def mixing(self, part: str, i: int, mechanism, again: Callable, x: Array) -> contextlib.AbstractContextManager:
+        """Within it attentions of the i-th mechanism of that part weigh as the mixer says; see `mixed.mixed`."""
+        if part != self.mixed_part or not self.mixed:
+            return contextlib.nullcontext()
+        return mixed.mixed(mechanism, self.mixers[i], frozenset(self.mixed[i]), again, x)
+
     def drop(self, h: Array, context: Context) -> Array:
         """Dropout at the rate that the context tells, else at the model's own."""
         told = None if context.numbers is None else context.numbers.rate
@@ -278,6 +310,7 @@ class Model(nnx.Module):
         said: Said,
         place: str,
         predicts: bool = False,
+        number: int = 0,
     ) -> tuple[Array, Array | None]:
         """Dropout, one graph layer (of one stream or of all), activation; and who has something behind it.
 
@@ -285,19 +318,31 @@ class Model(nnx.Module):
             present: bool [N, ...], who has something in h; None where all do, and stay so.
             place: of the layer, for the names of what it says.
             predicts: the layer gives the outputs: no activation.
+            number: of the layer among `layers`.
         """
         first, second = context.split(2)
         one = layer.layers if isinstance(layer, Streams) else layer
         edges = graph if graph is None or one is layer else graph.view(0)
         h = h if one.whole_block else self.drop(h, first)
-        given = h, graph, present, _told("layer", one, edges, second)
+        told = _told("layer", one, edges, second)
+        given = h, graph, present, told
+
+        def again(layer, h: Array) -> Array:
+            return layer(h, graph, present, dataclasses.replace(told, key=None))
+
+        def mixing():
+            return self.mixing("layer", number, layer, again, h)
+
         if isinstance(layer, Streams):
             for name, attention in zip(self.names, layer.attention(*given), strict=True):
                 said.attend(f"{place} modality {name}", attention)
         else:
-            said.attend(place, layer.attention(*given))
-        said.add(layer.losses(*given))
-        h = layer(*given)
+            with mixing():
+                said.attend(place, layer.attention(*given))
+        with mixing():
+            said.add(layer.losses(*given))
+        with mixing():
+            h = layer(*given)
         h = h if predicts or one.whole_block else ACTIVATIONS[self.activation](h)
         present = self.behind(layer, present, graph)
         return zero_absent(h, present), present
@@ -333,7 +378,15 @@ class Model(nnx.Module):
             own = fuse_contexts[i].told(needs_of(fusion))
             if begins:
                 fusion.begin(jnp.where(seen[..., None], h, 0), seen, graph, own)
-            fused = fusion(h, seen, graph, own)
+                if self.mixed and self.mixed_part == "fusion":
+                    self.mixers[i].begin(jnp.where(seen[..., None], h, 0), seen, _trained_on(context))
+
+            def again(fusion, x: Array) -> Fused:
+                everything = jnp.broadcast_to(seen.any(1, keepdims=True), seen.shape)
+                return fusion(x, everything, graph, dataclasses.replace(own, key=None))
+
+            with self.mixing("fusion", i, fusion, again, h):
+                fused = fusion(h, seen, graph, own)
             if i < last or self.head_kind != "fusion":  # what follows goes on with
                 field = "out" if i == last else "tokens"
                 _check_width(fusion, field, getattr(fused, field), h.shape[-1])
@@ -385,7 +438,10 @@ class Model(nnx.Module):
         history = [h]
         for i, (layer, own) in enumerate(zip(self.layers, layer_context.split(len(self.layers)), strict=True)):
             predicts = self.head is None and i + 1 == len(self.layers)
-            h, present = self.convolve(layer, h, graph, present, own, said, f"layer {i + 1}", predicts)
+            if begins and self.mixed and self.mixed_part == "layer":
+                there = jnp.ones(len(h), bool) if present is None else present
+                self.mixers[i].begin(zero_absent(h, there)[:, None], there[:, None], _trained_on(context))
+            h, present = self.convolve(layer, h, graph, present, own, said, f"layer {i + 1}", predicts, i)
             h = tap(f"layer {i + 1}", h)
             history.append(h)
         if self.head is None:
@@ -407,6 +463,15 @@ class Model(nnx.Module):
         said.add(read.losses)
         said.head("readout", read.heads)
         return output(self.head(self.drop(read.out, second)), read.out)
+
+
+def _make_fusion(fusion: Named, modalities: int, width: int, told: Mapping, rngs: nnx.Rngs) -> nnx.Module:
+    return zoo.make("fusion", fusion.name, modalities, width, options=fusion.options, rngs=rngs, **told)
+
+
+def _trained_on(context: Context) -> Array | None:
+    """bool [N], the nodes that are trained on; None where rows are no nodes, or it is not told."""
+    return context.train if context.target is not None and context.target.level == "node" else None
 
 
 def _check_width(fusion: nnx.Module, field: str, found: Array | None, width: int) -> None:

@@ -6,12 +6,14 @@ be seen. A row whose keys are all masked has weights 0 and output 0 (before the 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fusion_jax.nn import mixing
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import LECUN_NORMAL
 from fusion_jax.records import Array
@@ -33,6 +35,39 @@ def masked_softmax(logits: Array, mask: Array | None = None, axis: int = -1) -> 
     return weights / jnp.where(total > 0, total, 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Keys side by side, `nn.mixing.Keys`: weights [..., H, T, L].
+
+    Attributes:
+        mask: bool, broadcast to the weights, true where a key may be seen; None where all may.
+        seen: bool [..., L, 1, 1], keys that some query sees; None where all are.
+    """
+
+    mask: Array | None = None
+    seen: Array | None = None
+
+    def pair(self, q: Array, k: Array) -> Array:
+        return jnp.einsum("...thd,...lhd->...htl", q, k)
+
+    def of_key(self, values: Array) -> Array:
+        of_key = jnp.swapaxes(values, -1, -2)[..., None, :]  # [..., H, 1, L]
+        return jnp.broadcast_to(of_key, (*of_key.shape[:-2], of_key.shape[-1], of_key.shape[-1]))
+
+    def own(self, q: Array, k: Array) -> Array | None:
+        if q.shape != k.shape:
+            return None
+        return q if self.seen is None else jnp.where(self.seen, q, 0)
+
+    def softmax(self, logits: Array) -> Array:
+        return masked_softmax(logits, self.mask)
+
+    def share(self, values: Array) -> Array:
+        values = values if self.mask is None else jnp.where(self.mask, values, 0)
+        total = values.sum(-1, keepdims=True)
+        return values / jnp.where(total == 0, 1, total)
+
+
 def attend(
     q: Array,  # [..., T, H, d]
     k: Array,  # [..., L, H, d]
@@ -46,6 +81,8 @@ def attend(
 ) -> tuple[Array, Array]:
     """o_t = sum_l a_tl v_l with a = softmax_l(scale q_t . k_l + bias), head by head.
 
+    Within `nn.mixing.Mixing.inside` a mixer may weigh instead.
+
     Args:
         mask: true where a key may be seen; its rank says which of the three forms it has
             (one less than q's: keys; two forms more for query x key and head x query x key).
@@ -55,7 +92,7 @@ def attend(
         out [..., T, H, e] and weights [..., H, T, L] (before dropout).
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    lead = q.ndim - 3
+    lead, seen = q.ndim - 3, None
     if mask is not None:
         form = mask.ndim - lead  # 1: keys, 2: query x key, 3: head x query x key
         if form not in (1, 2, 3):
@@ -66,10 +103,7 @@ def attend(
             mask = mask[..., None, :, :]
         seen = mask.any(axis=(-3, -2))[..., :, None, None]  # a key no query sees: its NaN must not spread
         k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
-    logits = jnp.einsum("...thd,...lhd->...htl", q, k) * scale
-    if bias is not None:
-        logits = logits + bias
-    weights = masked_softmax(logits, mask)
+    weights = mixing.weigh(Tokens(mask, seen), q, k, scale, bias)
     out = jnp.einsum("...htl,...lhe->...the", dropout(weights, rate, key), v)
     return out, weights
 
@@ -87,6 +121,9 @@ class MultiHeadAttention(nnx.Module):
         out_dim: width of the output.
         bias, out_bias: whether the three input projections, and the output, have a bias.
         rate: dropout on the attention weights.
+
+    Built within `nn.mixing.Building.inside`, one that is chosen has no projections: of about as many parameters it is
+    out = W_down(silu(W_gate x) * W_up x) + b, and lets no token see another.
     """
 
     def __init__(
@@ -117,10 +154,19 @@ class MultiHeadAttention(nnx.Module):
             return nnx.Linear(i, o, use_bias=b, kernel_init=kernel_init, rngs=rngs)
 
         self.heads, self.rate = heads, rate
+        out_dim = dim if out_dim is None else out_dim
+        making = mixing.building()
+        self.number = None if making is None else making.next()
+        if self.number is not None:
+            width = equal_width(dim, key_dim, value_dim, qk_dim, v_dim, out_dim, bias)
+            self.query = self.key = self.value = self.out = None
+            self.gate, self.up = linear(dim, width, False), linear(dim, width, False)
+            self.down = linear(width, out_dim, out_bias)
+            return
         self.query = linear(dim, qk_dim, bias)
         self.key = linear(key_dim, qk_dim, bias)
         self.value = linear(value_dim, v_dim, bias)
-        self.out = linear(v_dim, dim if out_dim is None else out_dim, out_bias)
+        self.out = linear(v_dim, out_dim, out_bias)
 
     def split(self, x: Array) -> Array:
         """[..., L, H * d] -> [..., L, H, d]"""
@@ -138,6 +184,36 @@ class MultiHeadAttention(nnx.Module):
         """Returns out [..., T, out_dim] and weights [..., H, T, L]."""
         keys = query if keys is None else keys
         values = keys if values is None else values
-        q, k, v = self.split(self.query(query)), self.split(self.key(keys)), self.split(self.value(values))
+        if self.number is not None:
+            return self._alone(query, keys, mask)
+        now = mixing.current()
+        asking, asked = (query, keys) if now is None else now.sources(query, keys)
+        q, k, v = self.split(self.query(asking)), self.split(self.key(asked)), self.split(self.value(values))
         out, weights = attend(q, k, v, mask, rate=self.rate, key=key)
-        return self.out(out.reshape(*out.shape[:-2], -1)), weights
+        out = self.out(out.reshape(*out.shape[:-2], -1))
+        return (jnp.zeros_like(out) if now is not None and now.left_out else out), weights
+
+    def _alone(self, x: Array, keys: Array, mask: Array | None) -> tuple[Array, Array]:
+        """Every token by itself; its weights are 1 on itself, where it may be seen."""
+        now = mixing.current()
+        skipped = now is not None and now.passes(self.number)
+        if keys is not x:
+            raise ValueError("a gated MLP in the place of cross attention would see nothing of the keys")
+        out = self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+        length = x.shape[-2]
+        itself = jnp.broadcast_to(jnp.eye(length, dtype=x.dtype), (*x.shape[:-2], self.heads, length, length))
+        if mask is not None:
+            form = mask.ndim - (x.ndim - 2)
+            mask = mask[..., None, None, :] if form == 1 else mask[..., None, :, :] if form == 2 else mask
+            itself = jnp.where(mask, itself, 0)
+        return (jnp.zeros_like(out), jnp.zeros_like(itself)) if skipped else (out, itself)
+
+
+def equal_width(dim: int, key_dim: int, value_dim: int, qk_dim: int, v_dim: int, out_dim: int, bias: bool) -> int:
+    """The hidden width with which a gated MLP from `dim` to `out_dim` has the parameters of an attention, the nearest.
+
+    Without biases and at one width D it is 4 D / 3, exact where 3 divides D.
+    """
+    projections = dim * qk_dim + key_dim * qk_dim + value_dim * v_dim + v_dim * out_dim
+    biases = (2 * qk_dim + v_dim) * bias
+    return max(1, round((projections + biases) / (2 * dim + out_dim)))

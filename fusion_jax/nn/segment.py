@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ import numpy as np
 from jax.experimental import sparse
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn import mixing
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.records import Array
 
@@ -238,6 +240,35 @@ def segment_softmax(logits: Array, graph: Graph, mask: Array | None = None) -> A
     return weights / at_receivers(jnp.where(total > 0, total, 1), graph)
 
 
+@dataclasses.dataclass(frozen=True)
+class Senders:
+    """A node's senders as its keys, `nn.mixing.Keys`: weights [E, H].
+
+    Attributes:
+        mask: bool [E], true where the receiver may see the sender; None where it may always.
+    """
+
+    graph: Graph
+    mask: Array | None = None
+
+    def pair(self, q: Array, k: Array) -> Array:
+        return (at_receivers(q, self.graph) * at_senders(k, self.graph)).sum(-1)
+
+    def of_key(self, values: Array) -> Array:
+        return at_senders(values, self.graph)
+
+    def own(self, q: Array, k: Array) -> Array | None:
+        return q if q.shape == k.shape else None
+
+    def softmax(self, logits: Array) -> Array:
+        return segment_softmax(logits, self.graph, self.mask)
+
+    def share(self, values: Array) -> Array:
+        values = values if self.mask is None else jnp.where(self.mask[:, None], values, 0)
+        total = segment_sum(values, self.graph)
+        return values / at_receivers(jnp.where(total == 0, 1, total), self.graph)
+
+
 def edge_attend(
     q: Array,  # [N, H, d]
     k: Array,  # [N, H, d]
@@ -252,11 +283,9 @@ def edge_attend(
 ) -> tuple[Array, Array]:
     """`nn.attention.attend` with a node's senders as its keys: out [N, H, e], weights [E, H].
 
-    A node that sees nobody gets 0. Pass `graph.looped` if a node shall see itself.
+    A node that sees nobody gets 0. Pass `graph.looped` if a node shall see itself. A mixer may weigh (`nn.mixing`).
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    logits = (at_receivers(q, graph) * at_senders(k, graph)).sum(-1) * scale  # [E, H]
-    if bias is not None:
-        logits = logits + (bias[:, None] if bias.ndim == 1 else bias)
-    weights = segment_softmax(logits, graph, mask)
+    bias = bias[:, None] if bias is not None and bias.ndim == 1 else bias
+    weights = mixing.weigh(Senders(graph, mask), q, k, scale, bias)
     return propagate(v, graph, dropout(weights, rate, key)), weights

@@ -43,6 +43,12 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 ),
                 layers=2,  # L, number of graph layers
                 activation="relu",  # relu, elu: behind every graph layer but one that predicts
+                mixer=dict(
+                    name="standard",  # file in fusion_jax/mixers: in the place of softmax attention
+                    options=ConfigDict(),
+                    layers="uniform",  # which attentions, counted in the order of their calls: see mixers/base.py
+                    part="fusion",  # "fusion", or "layer" for the graph layers (placement "before")
+                ),
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
                 head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
                 missing="mask",  # mask, zeros, mean, learned

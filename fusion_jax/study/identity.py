@@ -42,6 +42,7 @@ SECTIONS = {  # key: kind of the mechanism that it names
     "model.fusion": "fusion",
     "model.layer": "layer",
     "model.readout": "readout",
+    "model.mixer": "mixer",
     "control": "control",
     "scheme": "scheme",
     "loss": "loss",
@@ -66,7 +67,7 @@ def identity(config: Mapping[str, Any], data: Dataset | str) -> str:
         counted["per_seed"] = [what for what in counted["per_seed"] if what != "dropout"]
     counted = layout.of_then(counted)
     for kind, section in _named(counted):
-        section["options"] = _counted_options(kind, section["name"], section["options"])
+        section["options"] = _counted_options(kind, section["name"], section.get("options", {}))
     versions: dict[str, list] = {}
     for kind, name in _used(counted, target):
         own, version = versions.setdefault(f"{kind}/{zoo.short(name)}", []), zoo.version(kind, name)

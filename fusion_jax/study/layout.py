@@ -21,7 +21,14 @@ VALUES = {  # key of today: {value of today: value of schema 2}
     "data.scale": {"modality": "view"},
 }
 GONE = {"loss": {"step": 0}}  # kind: options that every mechanism of it had, with the only value they had
-LATER = {"size.parameters": 0, "training.snapshots": 0}  # keys that schema 2 had not; the value that is as it was then
+LATER = {  # keys that schema 2 had not; the value that is as it was then
+    "size.parameters": 0,
+    "training.snapshots": 0,
+    "model.mixer.name": "standard",
+    "model.mixer.options": {},
+    "model.mixer.layers": "uniform",
+    "model.mixer.part": "fusion",
+}
 
 
 def of_then(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
             _put(held, key, {old: new for new, old in names.items()}.get(value, value))
     for key, least in LATER.items():
         if not _has(held, key):
-            _put(held, key, least)
+            _put(held, key, copy.copy(least))
     for name in GONE["loss"]:
         held["loss"]["options"].pop(name, None)
     return held

@@ -31,6 +31,8 @@ CHOICES = {
     "model.presence": model.PRESENCE,
     "model.head": model.HEADS,
     "model.activation": tuple(model.ACTIVATIONS),
+    "model.mixer.layers": model.LAYERS,
+    "model.mixer.part": model.PARTS,
     "data.scale": ("column", "modality", "row", "none"),
     "data.setting": ("", "transductive", "inductive"),
     "training.select": ("score", "loss", "last"),

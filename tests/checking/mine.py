@@ -102,6 +102,19 @@ class Mine(Control):
     def predict(self, x, labels, split, graph, classes, seed):
         return np.tile(np.log(np.bincount(labels[split.train], minlength=classes) + 1.0), (len(x), 1))
 ''',
+    "mixer": '''
+"""A mixer for this test."""
+import jax.numpy as jnp
+import numpy as np
+from fusion_jax.mixers.base import Mixer
+from fusion_jax.records import Info
+
+class Mine(Mixer):
+    info = Info("Nobody, A paper")
+
+    def weights(self, keys, q, k, scale, bias):
+        return keys.share(1 + keys.pair(q, k) ** 2)
+''',
     "scheme": '''
 """A scheme for this test."""
 import dataclasses

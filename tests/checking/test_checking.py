@@ -208,6 +208,34 @@ BROKEN = {  # kind: {(the rule, what is said): what is changed into what}
             "    def __init__(self, *, depth):\n        pass\n\n    def predict",
         ),
     },
+    "mixer": {
+        ("it_has_an_entry_in_the_catalogue", "names no paper"): (INFO, '""'),
+        ("its_options_are_keywords_with_defaults", "power has no default"): (
+            "    def weights",
+            "    def __init__(self, modalities, dim, *, power, rngs):\n        pass\n\n    def weights",
+        ),
+        ("rows_of_weights_sum_to_one", "do not sum to 1"): ("keys.share(", "2 * keys.share("),
+        ("a_masked_key_has_weight_exactly_0", "has a weight"): ("keys.share(", "jnp.ones_like("),
+        ("numbers_and_gradients_are_finite_where_all_keys_are_masked", "outputs are not finite"): (
+            "keys.share(1 + keys.pair(q, k) ** 2)",
+            "(w := keys.share(1 + keys.pair(q, k) ** 2)) / w.sum(-1, keepdims=True)",
+        ),
+        ("numbers_and_gradients_are_finite_where_all_keys_are_masked", "gradients are not finite"): (
+            "** 2)",
+            "** 2 + jnp.sqrt(0 * keys.pair(q, k)))",
+        ),
+        ("one_key_has_all_of_the_weight", "only key is not 1"): ("keys.share(", "0.5 * keys.share("),
+        ("it_keeps_the_dtype", "weights of bfloat16 are float32"): (
+            "** 2)",
+            "** 2).astype(jnp.float32)",
+        ),
+        ("it_weighs_along_edges_too", "masked sender has a weight"): ("keys.share(", "jnp.asarray("),
+        ("it_weighs_along_edges_too", "a receiver do not sum to 1"): ("keys.share(", "2 * keys.share("),
+        ("it_stands_in_a_fusion_and_nothing_is_left_behind", "the same call gives other numbers"): (
+            "1 + keys",
+            "1 + np.random.rand() + keys",
+        ),
+    },
     "scheme": {
         ("its_stages_stay_within_the_epochs", "stages of 13 epochs"): (
             "    def transform",

@@ -150,6 +150,10 @@ def check(model: Model) -> None:
         raise ValueError(f"ot_fusion walks the placements {PLACEMENTS}, this cell's is {model.placement!r}")
     if model.head is None:
         raise ValueError("ot_fusion has no rule for a model whose last graph layer predicts (model.head='none')")
+    if model.mixed:
+        raise ValueError(
+            "ot_fusion has no rule for a model with simple attentions (model.mixer.name is not 'standard')"
+        )
     for kind, base, parts in (
         ("encoder", Encoder, model.encoders),
         ("fusion", Fusion, model.fusions),

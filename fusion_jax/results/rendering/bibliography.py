@@ -87,6 +87,8 @@ def _of(one: Plan, task: str) -> Iterator[tuple[str, str]]:
         return
     model = one.model
     parts = dict(fusion=model.fusion, layer=model.layer, encoder=model.encoder, readout=model.readout, loss=one.loss)
+    if model.mixer.name != "standard":
+        parts["mixer"] = model.mixer
     yield from ((kind, part.name) for kind, part in parts.items() if part.name)
     yield from (("loss", name) for name in one.loss.extra)
     if one.scheme.name:
