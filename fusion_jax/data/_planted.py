@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jraph
 import numpy as np
 
 from fusion_jax.data.base import Provenance, edge_set
+from fusion_jax.zoo import nearest
 
 SOURCE = "made here from its options"
 LICENCE = "Apache-2.0"
@@ -84,6 +87,20 @@ def _near(latent: np.ndarray, degree: int) -> jraph.GraphsTuple:
     pairs = np.stack([np.repeat(np.arange(n), degree), nearest.ravel()], 1)
     pairs = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
     return edge_set(pairs[:, 0], pairs[:, 1], n)
+
+
+def completed(name: str, load: Callable, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the defaults of `load` for those that are not given.
+
+    Raises:
+        ValueError: an option that `load` has not.
+    """
+    known = {option: parameter.default for option, parameter in inspect.signature(load).parameters.items()}
+    for option in options:
+        if option not in known:
+            guess = nearest(option, known)
+            raise ValueError(f"data set {name!r}: no option {option!r}{guess}; expected some of {', '.join(known)}")
+    return known | options
 
 
 def provenance(name: str, options: dict[str, Any]) -> Provenance:

@@ -105,6 +105,25 @@ def _draw_fractions(of: np.ndarray, train: float, val: float, seed: int) -> Spli
     return split
 
 
+def whole_groups(group: np.ndarray, train: float, val: float, *, called: str = "groups") -> Splits:
+    """Shares `train` and `val` of the groups, the rest test; all rows of a group are in one part.
+
+    Args:
+        group: [N], the group of a row, 0 ... G - 1; below 0 a row is in no part.
+        called: what groups are, for the rule's words.
+    Raises:
+        ValueError: shares out of range; when drawn, so few groups that a part is empty.
+    """
+    inner = fractions(np.arange(group.max() + 1), train, val, stratify=False)
+    rule = f"{train:.0%} of the {called} training, {val:.0%} validation, the rest test, drawn per seed"
+    return Splits(functools.partial(_draw_groups, group, inner.draw), fixed=False, rule=rule, rows=len(group))
+
+
+def _draw_groups(group: np.ndarray, draw, seed: int) -> Split:
+    parts = draw(seed)
+    return Split(*(np.flatnonzero(np.isin(group, part)) for part in (parts.train, parts.val, parts.test)))
+
+
 def among(rows: np.ndarray, inner: Splits, count: int) -> Splits:
     """The splits of some of `count` rows: `inner` is of those alone, in the order of `rows`; the others are in no part.
 

@@ -23,8 +23,6 @@ linear maps of their own.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import itertools
 import math
 import numbers
@@ -33,10 +31,9 @@ import jraph
 import numpy as np
 
 from fusion_jax.data import splits
-from fusion_jax.data._planted import LICENCE, SOURCE, provenance
-from fusion_jax.data.base import Dataset, Split, Splits, Summary, edge_set
+from fusion_jax.data._planted import LICENCE, SOURCE, completed, provenance
+from fusion_jax.data.base import Dataset, Summary, edge_set
 from fusion_jax.records import Target
-from fusion_jax.zoo import nearest
 
 FILES = None
 CHECKSUM = ""  # of its options, see `load`
@@ -124,22 +121,11 @@ def load(
         mask=drawn.mask,
         graphs={"groups": _graph(np.random.default_rng((seed, 1)), drawn, homophily, degree)},
         target=Target("classes", labels=drawn.labels, num_outputs=classes),
-        splits=_by_group(drawn.group, train, val),
+        splits=splits.whole_groups(drawn.group, train, val),
         provenance=provenance("synthetic_bands", options),
         class_names=tuple(str(c) for c in range(classes)),
         default_graph="groups",
     )
-
-
-def _by_group(group: np.ndarray, train: float, val: float) -> Splits:
-    inner = splits.fractions(np.unique(group), train, val, stratify=False)
-    rule = f"{train:.0%} of the groups training, {val:.0%} validation, the rest test, drawn per seed"
-    return Splits(functools.partial(_draw_groups, group, inner.draw), fixed=False, rule=rule, rows=len(group))
-
-
-def _draw_groups(group: np.ndarray, draw_split, seed: int) -> Split:
-    parts = draw_split(seed)
-    return Split(*(np.flatnonzero(np.isin(group, part)) for part in (parts.train, parts.val, parts.test)))
 
 
 def _check(
@@ -188,12 +174,7 @@ def draw(**options) -> Drawn:
     Raises:
         ValueError: an option out of range, or that `load` has not.
     """
-    known = {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
-    for name in options:
-        if name not in known:
-            where = "data set 'synthetic_bands'"
-            raise ValueError(f"{where}: no option {name!r}{nearest(name, known)}; expected some of {', '.join(known)}")
-    o = known | options
+    o = completed("synthetic_bands", load, options)
     _check(**o)
     n, m, c = o["nodes"], o["modalities"], o["classes"]
     rng = np.random.default_rng(o["seed"])

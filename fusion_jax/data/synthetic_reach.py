@@ -22,8 +22,6 @@ how often it is right. Message passing of so many rounds finds all there is: dis
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import itertools
 
 import jraph
@@ -31,10 +29,9 @@ import numpy as np
 
 from fusion_jax.arrays import refuse
 from fusion_jax.data import splits
-from fusion_jax.data._planted import LICENCE, SOURCE, provenance
-from fusion_jax.data.base import Dataset, Split, Splits, Summary, edge_set
+from fusion_jax.data._planted import LICENCE, SOURCE, completed, provenance
+from fusion_jax.data.base import Dataset, Summary, edge_set
 from fusion_jax.records import Target
-from fusion_jax.zoo import nearest
 
 FILES = None
 CHECKSUM = ""  # of its options, see `load`
@@ -117,23 +114,12 @@ def load(
         mask=drawn.mask,
         graphs={"trees": trees},
         target=Target("classes", labels=labels, num_outputs=classes),
-        splits=_by_graph(graph_of, graphs, train, val),
+        splits=splits.whole_groups(graph_of, train, val, called="graphs"),
         provenance=provenance("synthetic_reach", options),
         class_names=tuple(str(c) for c in range(classes)),
         default_graph="trees",
         labelled=labelled,
     )
-
-
-def _by_graph(graph_of: np.ndarray, graphs: int, train: float, val: float) -> Splits:
-    inner = splits.fractions(np.arange(graphs), train, val, stratify=False)
-    rule = f"{train:.0%} of the graphs training, {val:.0%} validation, the rest test, drawn per seed"
-    return Splits(functools.partial(_draw_graphs, graph_of, inner.draw), fixed=False, rule=rule, rows=len(graph_of))
-
-
-def _draw_graphs(graph_of: np.ndarray, draw_split, seed: int) -> Split:
-    parts = draw_split(seed)
-    return Split(*(np.flatnonzero(np.isin(graph_of, part)) for part in (parts.train, parts.val, parts.test)))
 
 
 def _check(*, graphs, distance, beacons, readers, classes, dim, noise, missing, train, val, seed) -> None:
@@ -158,12 +144,7 @@ def draw(**options) -> Drawn:
     Raises:
         ValueError: an option out of range, or that `load` has not.
     """
-    known = {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
-    for name in options:
-        if name not in known:
-            where = "data set 'synthetic_reach'"
-            raise ValueError(f"{where}: no option {name!r}{nearest(name, known)}; expected some of {', '.join(known)}")
-    o = known | options
+    o = completed("synthetic_reach", load, options)
     _check(**o)
     rng = np.random.default_rng(o["seed"])
     graphs, many, readers, c = o["graphs"], o["beacons"], o["readers"], o["classes"]

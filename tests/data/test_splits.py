@@ -116,3 +116,11 @@ def test_splits_among_some_rows_leave_the_others_out():
         for part, wanted in vars(inner.draw(seed)).items():
             np.testing.assert_array_equal(getattr(made.draw(seed), part), rows[wanted])
     assert pickle.loads(pickle.dumps(made)).draw(1).train.tolist() == made.draw(1).train.tolist()
+
+
+def test_whole_groups_keeps_the_rows_of_a_group_together_and_leaves_out_those_below_0():
+    group = np.array([3, 0, 1, -1, 2, 0, 3, 4, -1, 1])
+    split = splits.whole_groups(group, 0.4, 0.2).draw(3)
+    parts = [set(group[rows]) for rows in (split.train, split.val, split.test)]
+    assert [len(part) for part in parts] == [2, 1, 2] and set.union(*parts) == {0, 1, 2, 3, 4}
+    assert sorted(np.concatenate([split.train, split.val, split.test])) == [0, 1, 2, 4, 5, 6, 7, 9]
