@@ -241,16 +241,29 @@ def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
     Raises:
         FileNotFoundError: the folder holds no study.
     """
-    versions = store.read_study().get("claims", ())
-    stored = versions[-1]["claims"] if versions else []
-    if not stored:
-        return []
-    rows = tables.rows(store) if rows is None else rows
-    judged = [judge(Claim(**claim), rows) for claim in stored]
-    adjusted = paired.holm(np.array([one.p for one in judged]))
-    now = 0 if all(map(_as_written, versions)) else store.count_finished()
-    late = [_late(claim, versions, now) for claim in stored]
-    return [one.answered(float(p), len(judged), n) for one, p, n in zip(judged, adjusted, late, strict=True)]
+    return answer_all([(store, rows)])[0]
+
+
+def answer_all(studies: Sequence[tuple[Store, Sequence[Row] | None]]) -> list[list[Answered]]:
+    """The claims of several studies, as `answer` with Holm's correction over all claims of all of them.
+
+    Args:
+        studies: each with its rows, or None.
+    """
+    judged, late = [], []
+    for store, rows in studies:
+        versions = store.read_study().get("claims", ())
+        stored = versions[-1]["claims"] if versions else []
+        rows = tables.rows(store) if rows is None and stored else rows
+        judged.append([judge(Claim(**claim), rows) for claim in stored])
+        now = 0 if all(map(_as_written, versions)) else store.count_finished()
+        late.append([_late(claim, versions, now) for claim in stored])
+    every = [one for some in judged for one in some]
+    adjusted = iter(paired.holm(np.array([one.p for one in every])) if every else ())
+    return [
+        [one.answered(float(next(adjusted)), len(every), n) for one, n in zip(some, own, strict=True)]
+        for some, own in zip(judged, late, strict=True)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

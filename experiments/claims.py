@@ -1,0 +1,99 @@
+"""Runs or resumes the studies of claims, one a paper, and writes the ledger: which hold, fail, are undecided.
+
+    python -m experiments.claims --workdir=results/claims
+    python -m experiments.claims --workdir=results/claims --only=npt,halonet
+    python -m experiments.claims --workdir=results/claims --folder=mine/claims   # files of your own
+    python -m experiments.claims --workdir=results/claims_quick --argument=quick # does it run? two seeds, few epochs
+    python -m experiments.claims --workdir=results/claims --page=configs/claims/README.md
+
+A file is a study with `claims()`, `OF` and `SETTING` (see `fusion_jax/study/claim_files.py`); its claims are hashed
+into its folder before anything is trained. The ledger, README.md and ledger.json in the workdir, is written again
+whenever a study ends; Holm's correction is over all claims in it. Exit status: 0 when every cell is finished, 1 when
+some failed, 130 after Ctrl-C (finished cells stay).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from fusion_jax.results import ledger
+from fusion_jax.results.rendering import ledger as form
+from fusion_jax.results.store import write_bytes
+from fusion_jax.run.ledger import run_studies, stores_of
+from fusion_jax.run.workers import default_workers
+from fusion_jax.study.claim_files import claim_studies
+from fusion_jax.training.compilation import check_platform, use_cache
+
+from . import arguments
+
+FLAGS = flags.FLAGS
+
+
+def main(argv):
+    del argv
+    failed = 0
+    try:
+        studies = claim_studies(FLAGS.folder, FLAGS.argument, FLAGS.only or ())
+        if FLAGS.dry_run:
+            for one in studies:
+                for claim in one.claims:
+                    print(f"{one.system}: {claim.claim}")
+            return
+        check_platform()
+        use_cache()
+        pathlib.Path(FLAGS.workdir).mkdir(parents=True, exist_ok=True)
+
+        def done(one, outcome, problem):
+            nonlocal failed
+            failed += outcome.result is None
+            said = problem or outcome.error
+            print(f"{one.system}: {outcome.job.cell.label}{f': failed: {said}' if said else ''}", flush=True)
+
+        lost = {}
+        for one in () if FLAGS.report else studies:
+            workers = FLAGS.jobs or default_workers()
+            more = dict(engine="threads" if workers > 1 else "serial", workers=workers)
+            lost |= run_studies([one], FLAGS.workdir, done=done, **more)
+            written(studies)
+        found = written(studies)
+        for system, why in lost.items():
+            arguments.warn(f"{system} was not run: {why}")
+        print(found.sentence)
+        files = [os.fspath(pathlib.Path(FLAGS.workdir) / "README.md"), *filter(None, [FLAGS.page])]
+        print(f"written: {', '.join(files)}")
+    except (ValueError, OSError, ImportError) as error:
+        arguments.fail(error)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        os._exit(130)  # as experiments.sweep
+    sys.exit(1 if failed or lost else 0)
+
+
+def written(studies) -> ledger.Ledger:
+    """The ledger as it is now, written into the workdir, and where --page says."""
+    found = ledger.ledger(studies, stores_of(studies, FLAGS.workdir))
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    quick = "quick" in FLAGS.argument.split(",")
+    title = "The ledger of claims" + (", quick: whether it runs, no results" if quick else "")
+    folder = pathlib.Path(FLAGS.workdir)
+    write_bytes(folder / "ledger.json", form.as_json(found, date=date).encode())
+    for page in [folder / "README.md", *([pathlib.Path(FLAGS.page)] if FLAGS.page else [])]:
+        write_bytes(page, form.markdown(found, title=title, date=date, beside=os.fspath(page.parent)).encode())
+    return found
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "the results folder, in it one a study", required=True)
+    flags.DEFINE_string("folder", "", "where the study files lie; by default those that come along, configs/claims")
+    flags.DEFINE_string("argument", "", "the argument of every study, such as quick")
+    flags.DEFINE_list("only", None, "the systems that are wanted, by the names of their files")
+    flags.DEFINE_string("page", "", "a file that the ledger is written to as well")
+    flags.DEFINE_bool("report", False, "write the ledger of what there is; run nothing")
+    flags.DEFINE_bool("dry_run", False, "list the claims and stop")
+    flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
+    arguments.run(main)

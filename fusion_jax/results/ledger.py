@@ -1,0 +1,136 @@
+"""The ledger: what became of the claims of many papers, corrected for how many of them there are."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from fusion_jax.results import tables
+from fusion_jax.results.claims import Answered, answer_all, changes
+from fusion_jax.results.differences import difference
+from fusion_jax.results.row import Row
+from fusion_jax.results.store import Store
+from fusion_jax.study.claim_files import ClaimStudy
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The two rows of a claim on one data set.
+
+    Attributes:
+        better, than: the rows.
+        metric: by which.
+        mean, low, high: the difference, and its interval: 95 %, of a claim of equivalence 90 %.
+    """
+
+    better: Row
+    than: Row
+    metric: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One claim of the ledger.
+
+    Attributes:
+        study: the file that it stands in.
+        answered: its verdict, with p after Holm over the ledger.
+        compared: its rows on every data set that it is about; () where none has results.
+        sha256, written: of the claims of its study, as they were hashed; "" of a study that was not begun.
+        changed: what was changed behind that, see `claims.changes`.
+        seconds: what all cells of the study took: training and compilation of every seed, controls whole.
+    """
+
+    study: ClaimStudy
+    answered: Answered
+    compared: tuple[Compared, ...]
+    sha256: str
+    written: str
+    changed: tuple[str, ...]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """All lines, and what the results depended on.
+
+    Attributes:
+        lines: in the order of the studies.
+        lacking: {system: why it has no line}.
+        revisions, machines: of the cells that were read; None stands for no checkout.
+    """
+
+    lines: tuple[Line, ...]
+    lacking: dict[str, str]
+    revisions: tuple[str | None, ...]
+    machines: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """How many claims hold, fail and are undecided."""
+        counts = collections.Counter(line.answered.verdict for line in self.lines)
+        told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
+        systems = len({line.study.system for line in self.lines})
+        claims, papers = _many(len(self.lines), "claim"), _many(systems, "paper")
+        return f"Of {claims} of {papers} {told} (5 % after Holm over all of them)." if told else "No claim was tested."
+
+
+WORDS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def ledger(studies: Sequence[ClaimStudy], stores: Mapping[str, Store]) -> Ledger:
+    """The ledger of the studies whose folders are there.
+
+    Args:
+        stores: {system: the folder of its study}.
+    Raises:
+        Damaged: a file of a study is not what was written.
+    """
+    begun = [study for study in studies if study.system in stores]
+    lacking = {study.system: "not run" for study in studies if study.system not in stores}
+    rows = [tables.rows(stores[study.system]) for study in begun]
+    answered = answer_all([(stores[study.system], found) for study, found in zip(begun, rows, strict=True)])
+    lines, revisions, machines = [], {}, {}
+    for study, some in zip(begun, answered, strict=True):
+        store = stores[study.system]
+        about = store.read_study()
+        for cell in about["cells"]:
+            for found in store.environments(cell["id"]) if store.finished_seeds(cell["id"]) else ():
+                revisions[found.get("git_revision")] = None
+                machines[f"{found['platform']}, {', '.join(dict.fromkeys(found['devices']))}"] = None
+        versions, took = about.get("claims", ()), _seconds(store)
+        if not some:
+            lacking[study.system] = "its folder states no claims"
+        for one in some:
+            last = versions[-1]
+            told = tuple(changes(about))
+            lines.append(Line(study, one, _compared(one), last["sha256"], last["written"], told, took))
+    return Ledger(tuple(lines), lacking, tuple(revisions), tuple(machines))
+
+
+def _compared(one: Answered) -> tuple[Compared, ...]:
+    found = []
+    for a, b in one.pairs:
+        metric = one.claim.metric or a.primary
+        between = difference(a, b, metric)
+        low, high = between.interval(0.90 if one.claim.equivalent else 0.95)
+        found.append(Compared(a, b, metric, float(between.estimate.mean), float(low), float(high)))
+    return tuple(found)
+
+
+def _seconds(store: Store) -> float:
+    found = [
+        cost
+        for cell in store.read_study()["cells"]
+        if store.finished_seeds(cell["id"])
+        for cost in store.costs(cell["id"])
+    ]
+    return float(sum(cost["seconds"] for cost in found))

@@ -1,0 +1,104 @@
+"""Files that put what a paper says to the test: a study each, with what it is about and how it differs from the paper.
+
+Beside `get_config`, `sweep` and `claims` such a file has
+
+    OF = ("fusion", "npt")     kind and name of the mechanism; ("fusion", "a"), ("scheme", "a") of one in several files
+    SETTING = "..."            one sentence: our data, size and training, and how they differ from the paper's
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from fusion_jax import folders, zoo
+from fusion_jax.study.cell import Cell
+from fusion_jax.study.claims import Claim, claims_of
+from fusion_jax.study.expand import expand
+from fusion_jax.study.files import bundled, load, mistakes_in, split
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimStudy:
+    """One file, with the cells and claims that it has for an argument.
+
+    Attributes:
+        system: the file's name without ending: the paper's.
+        path: of the file.
+        argument: behind its colon, "" for none.
+        of: kinds and names of the mechanisms.
+        setting: how ours differs from the paper's.
+        cells, claims: as of any study.
+        module: the file, executed.
+    """
+
+    system: str
+    path: str
+    argument: str
+    of: tuple[tuple[str, str], ...]
+    setting: str
+    cells: tuple[Cell, ...]
+    claims: tuple[Claim, ...]
+    module: Any
+
+    @property
+    def source(self) -> str:
+        """FILE[:argument], as every command takes it."""
+        return f"{self.path}:{self.argument}" if self.argument else self.path
+
+
+def claim_folder() -> str:
+    """The folder of those that come with the package."""
+    return str(bundled() / "claims")
+
+
+def claim_studies(folder: str = "", argument: str = "", only: Sequence[str] = ()) -> list[ClaimStudy]:
+    """The studies of a folder in the order of their names.
+
+    Args:
+        folder: "" for that of the package.
+        argument: for all of them, such as "quick".
+        only: the systems that are wanted; () for all.
+    Raises:
+        FileNotFoundError: the folder has no such files. ValueError: a system that is not there; a file that cannot be
+            executed, has no claims, or does not say what it is about; names file, field, value and what was expected.
+    """
+    at = pathlib.Path(folders.expand(folder or claim_folder()))
+    paths = {path.stem: path for path in sorted(at.glob("[!_]*.py"))}
+    if not paths:
+        raise FileNotFoundError(f"{at} holds no study of a claim; expected files with get_config, sweep and claims")
+    for system in only:
+        if system not in paths:
+            raise ValueError(
+                f"no claim of {system!r} in {at}{zoo.nearest(system, paths)}; there are: {', '.join(paths)}"
+            )
+    return [claim_study(str(path), argument) for system, path in paths.items() if not only or system in only]
+
+
+def claim_study(path: str, argument: str = "") -> ClaimStudy:
+    """One of them. Errors as of `claim_studies`."""
+    file, _ = split(path)
+    module = load(file)
+    setting, of = getattr(module, "SETTING", None), getattr(module, "OF", None)
+    if not isinstance(setting, str) or not setting.strip():
+        raise ValueError(
+            f"{file}: SETTING={setting!r}; expected one sentence, how the setting differs from the paper's"
+        )
+    of = (of,) if of and isinstance(of, tuple) and all(isinstance(part, str) for part in of) else of
+    pairs = isinstance(of, tuple) and of and all(isinstance(p, tuple) and len(p) == 2 for p in of)
+    if not pairs:
+        raise ValueError(f"{file}: OF={of!r}; expected (kind, name) of a mechanism, or a tuple of such pairs")
+    for kind, name in of:
+        if kind not in zoo.KINDS:
+            raise ValueError(f"{file}: OF has the kind {kind!r}{zoo.nearest(kind, zoo.KINDS)}")
+        if not zoo.is_path(name) and name not in zoo.names(kind):
+            raise ValueError(f"{file}: OF has the {kind} {name!r}{zoo.nearest(name, zoo.names(kind))}; no such {kind}")
+    with mistakes_in(file):
+        cells = expand(module.get_config(argument), getattr(module, "sweep", None), argument)
+        claims = claims_of(module, file, argument)
+    if not claims:
+        raise ValueError(f"{file}: no claims(); expected at least one sentence that its rows decide")
+    system = pathlib.Path(file).stem
+    return ClaimStudy(system, file, argument, of, " ".join(setting.split()), tuple(cells), tuple(claims), module)

@@ -1,0 +1,41 @@
+"""`experiments.claims`: runs or resumes the studies of a folder and writes the ledger."""
+
+import json
+
+import pytest
+
+from fusion_jax.results.store import Store
+from tests import claiming, tiny
+
+
+@pytest.fixture(autouse=True)
+def settings():
+    with tiny.as_users_run():
+        yield
+
+
+def test_the_command_runs_what_is_missing_and_writes_the_ledger(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("alpha", "beta"):
+        claiming.write(tmp_path / "mine", name)
+    flags = f"--folder={tmp_path}/mine", f"--workdir={tmp_path}/r", "--jobs=1"
+    status, said = tiny.command("experiments.claims", *flags, "--only=beta", f"--page={tmp_path}/mine/README.md")
+    assert status == 0 and "Of 1 claim of 1 paper" in said and "beta: graph" in said
+    assert "[beta](beta.py)" in (tmp_path / "mine" / "README.md").read_text()
+    before = Store(tmp_path / "r" / "beta").read_study()
+    status, said = tiny.command("experiments.claims", *flags)
+    assert status == 0 and "Of 2 claims of 2 papers" in said and "alpha: graph" in said and "beta: graph" not in said
+    assert Store(tmp_path / "r" / "beta").read_study()["claims"] == before["claims"]
+    held = json.loads((tmp_path / "r" / "ledger.json").read_text())
+    assert [one["system"] for one in held["claims"]] == ["alpha", "beta"]
+    assert tiny.command("experiments.claims", *flags, "--report")[0] == 0
+
+
+def test_claims_are_listed_without_a_run_and_mistakes_are_one_line(tmp_path):
+    claiming.write(tmp_path, "alpha")
+    flags = f"--folder={tmp_path}", f"--workdir={tmp_path}/r"
+    status, said = tiny.command("experiments.claims", *flags, "--dry_run")
+    assert (status, said) == (0, "alpha: alpha the graph alone tells more than features\n")
+    assert not (tmp_path / "r").exists()
+    status, said = tiny.command("experiments.claims", *flags, "--only=alpah")
+    assert status == 2 and said.count("\n") == 1 and "did you mean 'alpha'" in said
