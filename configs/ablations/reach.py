@@ -87,6 +87,7 @@ def sweep(add, arg: str = ""):
     for name in real:
         here = {"data.name": name, "size.parameters": PARAMETERS[name], "data.scale": "row", "model.rate": 0.5}
         here["data.modalities"] = ("words", "structure")
+        here["training.patience"] = 30  # 140 or 120 labels are fitted within some tens of epochs
         rows(add, here, (*FUSIONS, *NODES))
         add(here | NO_GRAPH, label="no graph")
         for control in ("label_propagation", "logistic_regression"):

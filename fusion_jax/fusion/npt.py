@@ -294,13 +294,15 @@ class NPT(Fusion):
         if target.kind not in SHOWN:
             found = f"the task {target.kind!r}, whose labels are not shown"
             raise ValueError(f"fusion 'npt': p_mask={self.p_mask} and {found}; expected p_mask=1 or {', '.join(SHOWN)}")
+        room = (0, len(x) - len(shown))  # rows behind those of the target, which evaluation may have, are shown nothing
+        shown = jnp.pad(shown, room)
         if key is not None:
             shown = shown & keep_mask(key, self.p_mask, shown.shape)
         if target.kind == "classes":
             label = jax.nn.one_hot(target.labels, self.outputs, dtype=x.dtype)
         else:
             label = getattr(target, target.kind).astype(x.dtype)
-        return jnp.where(shown[:, None], label, 0), shown
+        return jnp.where(shown[:, None], jnp.pad(label, (room, (0, 0))), 0), shown
 
     def _error(self, rebuilt: list[Array], x: Array, hidden: Array, context: Context) -> Array:
         square = ((jnp.stack(rebuilt, axis=1) - jax.lax.stop_gradient(x)) ** 2).mean(-1)  # [N, M]

@@ -35,7 +35,10 @@ Make = Callable[[nnx.Rngs], nnx.Module]
 
 @contextlib.contextmanager
 def skipped() -> Iterator[None]:
-    """Inside, models leave their simple attentions out: what these return is 0, and what stands around them stays."""
+    """Inside, models leave their simple attentions out: what these return is 0, and what stands around them stays.
+
+    It is asked while a model is traced: a program that `jax.jit` has from outside is not traced anew inside.
+    """
     before = _SKIP.set(True)
     try:
         yield

@@ -207,6 +207,17 @@ def test_padding_changes_no_training_loss():
     np.testing.assert_array_equal(found.revealed[:N], plain.revealed)
 
 
+@pytest.mark.parametrize("kind, labels", [("classes", LABELS), ("values", RNG.normal(size=(N, C)))])
+def test_a_row_behind_those_of_the_target_is_shown_nothing_and_changes_nothing(kind, labels):
+    """Evaluation of an edge set of the seed's own may have one."""
+    x, mask = np.concatenate([X, np.ones((1, M, D))]), np.concatenate([MASK, np.zeros((1, M), bool)])
+    module = npt(p_mask=0.5)
+    found = call(module, x, mask, edgeless(N + 1), told(labels, kind=kind))
+    plain = call(module, context=told(labels, kind=kind))
+    np.testing.assert_allclose(found.prediction[:N], plain.prediction, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(found.revealed, np.r_[TRAIN, False])
+
+
 # ---- who sees whom
 
 
