@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from fusion_jax import folders, zoo
+from fusion_jax.study import defaults
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.claims import Claim, claims_of
 from fusion_jax.study.expand import expand
 from fusion_jax.study.files import bundled, load, mistakes_in, split
+from fusion_jax.study.keys import set_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,25 @@ class ClaimStudy:
     def source(self) -> str:
         """FILE[:argument], as every command takes it."""
         return f"{self.path}:{self.argument}" if self.argument else self.path
+
+
+def minutes(arg: str, changes: Mapping[str, Any], *, epochs: int = 120) -> ConfigDict:
+    """The config of a study of minutes: the defaults with these keys changed, few epochs and early stopping.
+
+    Args:
+        arg: the study's argument, see `defaults.apply`.
+        changes: {dotted key: value}.
+        epochs: at most; a seed stops after half as many without a better validation score. "quick" has its own.
+    """
+    config = defaults.get_config(arg)
+    if "quick" not in arg.split(","):
+        set_key(config, "training.epochs", epochs)
+        set_key(config, "training.patience", max(1, epochs // 2))
+        set_key(config, "training.chunk", max(1, epochs // 4))
+    set_key(config, "training.select_every", 2)
+    for key, value in changes.items():
+        set_key(config, key, value)
+    return config
 
 
 def claim_folder() -> str:
