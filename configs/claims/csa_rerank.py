@@ -1,7 +1,7 @@
 """Contextual similarity aggregation (csa-rerank): a node is described by its similarities to anchors, then refined.
 
-The paper says that attention over a list of candidates refines what the similarities say, trained by a contrastive and a
-reconstruction loss, and ranks better than the features themselves. Asked of classification with few labels: against
+The paper says that attention over a list of candidates refines what the similarities say, trained by a contrastive and
+a reconstruction loss, and ranks better than the features themselves. Asked of classification with few labels: against
 the features themselves, and against the same without its losses.
 """
 
