@@ -192,6 +192,13 @@ def test_each_graph_of_a_batch_by_itself_and_rows_that_are_none():
     close(run(block, more, cases.with_rows(graph, 2))[: len(x)], together)
     for name, value in losses_of(block, more, cases.with_rows(graph, 2)).items():
         close(value, losses_of(block, x, graph)[name])
+
+    def slopes(block, x, edges):
+        return nnx.grad(lambda block: block(x, edges)[: len(together)].sum())(block)
+
+    grads = [parameters(run(block, *given, by=slopes)) for given in ((x, graph), (more, cases.with_rows(graph, 2)))]
+    for name, value in grads[0].items():
+        close(grads[1][name][...], value[...])
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
     own = receivers < 4
     close(together[:4], run(block, x[:4], Graph.create(senders[own], receivers[own], 4)))

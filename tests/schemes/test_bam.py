@@ -44,6 +44,8 @@ def test_stages_share_the_epochs():
     assert [s.epochs for s in (first, *copies, last)] == [20, 10, 10, 10, 10]
     assert [s.rate for s in (first, *copies, last)] == [1.0, 0.5, 0.5, 0.5, 0.5]
     assert [s.trains for s in (first, *copies)] == [(f"dense.{i}",) for i in range(4)]
+    assert [s.begin.keywords["number"] for s in copies] == [1, 2, 3]
+    assert [s.forward.keywords["number"] for s in (first, *copies)] == [0, 1, 2, 3]
     assert last.trains == ("mixture",) and last.begin is bam.mix and first.begin is None
     *_, last = BAM(copies=2, shares=(1, 1, 0)).stages(8)
     assert last.epochs == 0 and last.begin is bam.mix
