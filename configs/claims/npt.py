@@ -10,8 +10,8 @@ from fusion_jax.study.claim_files import minutes
 OF = ("fusion", "npt")
 SETTING = (
     "Digits without edges (1,797 nodes, four views, two labels a class), two pairs of layers at 40,000 parameters, "
-    "labels of training rows revealed to each other half of the time, beside a transformer over the modalities of a node; the "
-    "paper has tables of up to a million rows, supervised, and CIFAR-10."
+    "labels of training rows revealed to each other half of the time, beside a transformer over the modalities of a "
+    "node; the paper has tables of up to a million rows, supervised, and CIFAR-10."
 )
 
 
