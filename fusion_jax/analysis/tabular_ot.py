@@ -158,6 +158,8 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
         raise ValueError(f"tabular_ot: probe={probe}, expected at least 2 nodes")
     if cell.data.target.words != "classes of nodes":
         raise ValueError(f"tabular_ot looks at classes of nodes; this cell predicts {cell.data.target.words}")
+    if not hasattr(cell.models[place], "fusions"):
+        raise ValueError(f"tabular_ot looks at a fusion; scheme {cell.plan.scheme.name!r} of this cell trains none")
     kept, best = snapshots(cell.store, cell), cell.best_epoch(place) + 1
     epochs = [epoch for epoch in kept if epoch < best]
     if not epochs or epochs[0] != 0:
@@ -192,7 +194,7 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
     sentence = (
         f"From the input of {name} to its tokens points of a class go {said.optimality:.1%} of the way as the optimal "
         f"transport would (W / D; {said.matched:.1%} of them to the place it gives them), on paths of straightness "
-        f"{said.straightness:.2f}."
+        f"{said.straightness:.2f} through {len(models) - 1} stored states."
     )
     figures = {"path": functools.partial(_figure, path)}
     facts = dict(epochs=[0, *epochs[1:], best], nodes=len(rows))
@@ -206,8 +208,6 @@ def _states(cell: Restored, model: Any, batch: Batch, context: Context) -> tuple
         ValueError: the fusion has no tokens, or of another width.
     """
     plan = cell.plan.model
-    if not hasattr(model, "fusions"):
-        raise ValueError(f"tabular_ot looks at models with a fusion; scheme {cell.plan.scheme.name!r} trains another")
     inside = "encoder" if plan.placement in ("before", "interleaved") or not plan.layers else f"stream {plan.layers}"
     before, after, mask, streams, present = _forward(*nnx.split(model), batch, context, inside)
     before = streams if plan.placement == "decision" else before
@@ -215,8 +215,8 @@ def _states(cell: Restored, model: Any, batch: Batch, context: Context) -> tuple
         raise ValueError(f"tabular_ot: fusion {plan.fusion.name!r} of this cell returns no tokens: nothing to follow")
     if after.shape != before.shape:
         raise ValueError(
-            f"tabular_ot: fusion {plan.fusion.name!r} of this cell takes width {before.shape[-1]} to {after.shape[-1]}: "
-            "its tokens do not live in the space of its input"
+            f"tabular_ot: fusion {plan.fusion.name!r} of this cell takes {before.shape} to {after.shape}: its tokens "
+            "do not live in the space of its input"
         )
     return before, after, np.asarray(present) & np.asarray(mask if inside == "encoder" else present)
 
