@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
-from flax import nnx
 
 from fusion_jax.analysis.base import Report
+from fusion_jax.model import Model
+from fusion_jax.model.given import given
 from fusion_jax.nn.transport import gaussian_distance, partners, squared_distance
 from fusion_jax.records import Batch, Context, Info
 from fusion_jax.results.figures import new_figure
@@ -172,11 +172,11 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
         rows = np.sort(np.random.default_rng(0).choice(rows, probe, replace=False))
     models = [kept[epoch][place] for epoch in epochs] + [cell.models[place]]
     seen = [_states(cell, model, batch, context) for model in models]
-    there = np.asarray(seen[0][2])[rows]
+    there = seen[0][2][rows]
     node, _ = np.nonzero(there)
     labels = np.asarray(cell.data.target.labels)[rows][node]
-    start = standardised(np.asarray(seen[0][0], np.float64)[rows][there])
-    trajectory = np.stack([start, *(np.asarray(after, np.float64)[rows][there] for _, after, _ in seen[1:])])
+    start = standardised(seen[0][0][rows][there])
+    trajectory = np.stack([start, *(after[rows][there] for _, after, _ in seen[1:])])
     said = transport(trajectory, labels)
     path = _path(trajectory, labels, [0, *epochs[1:], best])
     table = _table(said, difficulty(start, labels))
@@ -201,36 +201,24 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
     return Report({"transport": table, "path": path}, sentence, figures, columns=lean, note=NOTE, facts=facts)
 
 
-def _states(cell: Restored, model: Any, batch: Batch, context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _states(cell: Restored, model: Model, batch: Batch, context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Before the fusions and behind the last [N, M, D], and who is there in both, bool [N, M].
 
     Raises:
         ValueError: the fusion has no tokens, or of another width.
     """
-    plan = cell.plan.model
-    inside = "encoder" if plan.placement in ("before", "interleaved") or not plan.layers else f"stream {plan.layers}"
-    before, after, mask, streams, present = _forward(*nnx.split(model), batch, context, inside)
-    before = streams if plan.placement == "decision" else before
+    name = cell.plan.model.fusion.name
+    (before, *_), output = given(model, batch, context)
+    after, present = output.tokens[-1], np.asarray(output.present)
     if after is None:
-        raise ValueError(f"tabular_ot: fusion {plan.fusion.name!r} of this cell returns no tokens: nothing to follow")
+        raise ValueError(f"tabular_ot: fusion {name!r} of this cell returns no tokens: nothing to follow")
     if after.shape != before.shape:
         raise ValueError(
-            f"tabular_ot: fusion {plan.fusion.name!r} of this cell takes {before.shape} to {after.shape}: its tokens "
-            "do not live in the space of its input"
+            f"tabular_ot: fusion {name!r} of this cell takes {before.shape} to {after.shape}: its tokens do not live "
+            "in the space of its input"
         )
-    return before, after, np.asarray(present) & np.asarray(mask if inside == "encoder" else present)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4))  # one program for all snapshots
-def _forward(graphdef, state, batch: Batch, context: Context, inside: str):
-    held = {}
-
-    def tap(name, x):
-        held[name] = x
-        return x
-
-    output = nnx.merge(graphdef, state)(batch, context=context, tap=tap)
-    return held[inside], output.tokens[-1], output.mask, output.streams, output.present
+    first = np.asarray(output.mask) if model.placement == "interleaved" else present
+    return np.asarray(before, np.float64), np.asarray(after, np.float64), present & first
 
 
 def _row(said: Transport) -> dict[str, float]:
