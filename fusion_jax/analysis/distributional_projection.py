@@ -194,7 +194,7 @@ def _score_rows(
 def _map_rows(name: str, fusion, c: np.ndarray, relation: str, matrix: np.ndarray) -> list[dict]:
     """A row a pair of maps and layer; all heads together."""
     rows, inverse = [], np.linalg.pinv(c)
-    for maps in (maps for maps in maps_of(fusion) if maps.module.query.in_features == c.shape[1]):
+    for maps in (found for found in maps_of(fusion) if found.module.query.in_features == c.shape[1]):
         for layer, (w_q, w_k) in enumerate(zip(*maps.kernels, strict=True)):
             rank = min(w_q.shape[1], len(matrix))
             if relation == "directed":

@@ -137,29 +137,26 @@ def test_prediction_is_by_distance_not_its_square_and_of_several_points_by_their
 def cell(changes, seeds=(0,)):
     data, plan = planted({"scheme.name": "tabular_ot", "model.fusion.name": "concat_mlp", **changes})
     prepared = prepare(plan.data, data, seeds, **plan.preparing)
-    return data, prepared, train_model(plan, data, prepared)
+    return prepared, train_model(plan, data, prepared)
 
 
 def test_the_map_learns_the_dummies_of_training_rows():
-    """Of a wide map with many epochs the mean square comes far below the variance of the dummies; others none."""
+    """Of a wide map with many epochs the mean square comes far down, and of no other rows."""
     options = {"training.epochs": 300, "training.chunk": 300, "training.patience": 300}
     rate = {"optimizer.learning_rate": 1e-2, "scheme.options": dict(hidden=(64,))}
-    data, prepared, trained = cell({**options, **rate})
+    prepared, trained = cell({**options, **rate})
     loss = trained.history["train_loss"][0]
     assert loss[-1] < 0.1 * loss[0]
     model = nnx.merge(trained.graphdef, *jax.tree.map(lambda a: a[0], (trained.params, trained.rest)))
     trial = jax.tree.map(lambda a: a[0], prepared.trials)
     said = model(scaled(prepared.batch, trial))
     np.testing.assert_allclose(said.prediction, trained.prediction[0], rtol=1e-4, atol=1e-4)
-    rows, labels = prepared.splits[0].train, np.asarray(data.target.labels)
-    assert (np.asarray(said.prediction)[rows].argmax(1) == labels[rows]).mean() > 0.9
-    dummies = np.asarray(model.dummies[...])
-    first = ((np.asarray(said.hidden) - dummies) ** 2)[rows].mean()
-    assert first == pytest.approx(float(loss[trained.best_epoch[0]]), rel=0.5)  # that of the epoch before its step
+    square = ((np.asarray(said.hidden) - np.asarray(model.dummies[...])) ** 2)[prepared.splits[0].train].mean()
+    assert square == pytest.approx(float(loss[trained.best_epoch[0] + 1]), rel=1e-3)  # a step sees what the last left
 
 
 def test_seeds_have_dummies_of_their_own():
-    _, _, trained = cell({"training.epochs": 1, "training.chunk": 1}, seeds=(0, 1))
+    _, trained = cell({"training.epochs": 1, "training.chunk": 1}, seeds=(0, 1))
     (both,) = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(trained.rest) if "dummies" in str(path)]
     assert np.abs(np.asarray(both[0]) - np.asarray(both[1])).max() > 1
 
