@@ -18,11 +18,11 @@ from fusion_jax.model.given import given
 from fusion_jax.nn.projection import (
     ABSENT,
     Symbols,
+    at_pairs,
     centroids,
     counts_of_graph,
     directed_factors,
     maps_of,
-    projection,
     symmetric_factors,
 )
 from fusion_jax.records import Attention, Info
@@ -142,7 +142,7 @@ def centred_pairs(weights: np.ndarray, symbols: np.ndarray, matrix: np.ndarray) 
     """
     there = (weights > 0) & (symbols != ABSENT)[:, :, None] & (symbols != ABSENT)[:, None, :]
     there &= there.sum(-1, keepdims=True) > 1
-    m = np.stack([projection(matrix, ids)[0] for ids in symbols]) if len(symbols) else np.zeros(weights.shape)
+    m = at_pairs(matrix, symbols)  # what ABSENT reads is not there
     scores = np.log(np.where(there, weights, 1.0))
     count = np.maximum(there.sum(-1, keepdims=True), 1)
     return tuple((x - np.where(there, x, 0).sum(-1, keepdims=True) / count)[there] for x in (scores, m))
@@ -225,8 +225,8 @@ def _sentence(scores: pd.DataFrame, best: pd.Series | None) -> str:
     return (
         f"Of {len(scores.drop_duplicates(['attention', 'layer', 'head']))} heads head {best['head']} of layer "
         f"{best['layer']} of {best['attention']!r} follows the co-occurrence of symbols most: rank correlation "
-        f"{best.spearman:.2f} on nodes beyond training (shuffled symbols reach {best.chance:.2f}), {best.explained:.1%} "
-        "of the variance of its scores."
+        f"{best.spearman:.2f} on nodes beyond training (shuffled symbols reach {best.chance:.2f}), "
+        f"{best.explained:.1%} of the variance of its scores."
     )
 
 

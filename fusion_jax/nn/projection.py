@@ -83,9 +83,14 @@ def directed_factors(d: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return u[:, :rank] * root, vt[:rank].T * root
 
 
+def at_pairs(s: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """M = Q S Q^T [..., L, L] of sequences ids int [..., L], Q their one-hot rows (no query matrix)."""
+    return s[ids[..., :, None], ids[..., None, :]]
+
+
 def projection(s: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M = Q S Q^T [L, L] and E = M (Q S) [L, V] of a sequence ids int [L], Q its one-hot rows (no query matrix)."""
-    m = s[np.ix_(ids, ids)]
+    """M and the contextual rows E = M (Q S) [..., L, V]; no softmax is taken."""
+    m = at_pairs(s, ids)
     return m, m @ s[ids]
 
 

@@ -1,4 +1,4 @@
-"""Scores against co-occurrence: known where scores are made of it, nothing of what softmax takes away, of other nodes."""
+"""Scores against co-occurrence: known where scores are made of it, whatever constant a query has, and of a cell."""
 
 import numpy as np
 import pytest

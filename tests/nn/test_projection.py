@@ -1,4 +1,4 @@
-"""Co-occurrence on a graph, its factors and its projection: exact where they are to be, by hand where they are small."""
+"""Co-occurrence on a graph, its factors and its projection: by hand where they are small, exact where they can be."""
 
 import numpy as np
 import pytest
