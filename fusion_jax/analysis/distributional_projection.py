@@ -22,6 +22,7 @@ from fusion_jax.nn.projection import (
     centroids,
     counts_of_graph,
     directed_factors,
+    inverse,
     maps_of,
     symmetric_factors,
 )
@@ -193,7 +194,7 @@ def _score_rows(
 
 def _map_rows(name: str, fusion, c: np.ndarray, relation: str, matrix: np.ndarray) -> list[dict]:
     """A row a pair of maps and layer; all heads together."""
-    rows, inverse = [], np.linalg.pinv(c)
+    rows, back = [], inverse(c)
     for maps in (found for found in maps_of(fusion) if found.module.query.in_features == c.shape[1]):
         for layer, (w_q, w_k) in enumerate(zip(*maps.kernels, strict=True)):
             rank = min(w_q.shape[1], len(matrix))
@@ -202,7 +203,7 @@ def _map_rows(name: str, fusion, c: np.ndarray, relation: str, matrix: np.ndarra
             else:
                 g, sign = symmetric_factors(matrix, rank)
                 left, right = g, g * sign
-            product, predicted = w_q @ w_k.T, inverse @ left @ (inverse @ right).T
+            product, predicted = w_q @ w_k.T, back @ left @ (back @ right).T
             norms = np.linalg.norm(product), np.linalg.norm(predicted)
             said = [float("nan")] * 2
             if min(norms) > 0:

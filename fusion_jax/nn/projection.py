@@ -21,6 +21,7 @@ from sklearn.cluster import KMeans
 from fusion_jax.graphs import Graph
 
 ABSENT = -1  # the symbol of what is not there
+RCOND = 1e-4
 ACROSS = 0.5  # weight of a pair across an edge, 1 / (1 + distance); within a node it is 1
 
 
@@ -155,6 +156,15 @@ def centroids(symbols: np.ndarray, x: np.ndarray, size: int) -> np.ndarray:
     np.add.at(total, symbols[there], np.asarray(x, np.float64)[there])
     np.add.at(count, symbols[there], 1)
     return total / np.maximum(count, 1)[:, None]
+
+
+def inverse(c: np.ndarray) -> np.ndarray:
+    """C^+ [D, V] of centroids C [V, D] that were computed in float32.
+
+    Standardised features have mean 0, so that behind a linear encoder the centroids of a modality are dependent but for
+    rounding: directions in which C is below RCOND of its largest are none, where they would be divided by it.
+    """
+    return np.linalg.pinv(c, rcond=RCOND)
 
 
 class Maps(NamedTuple):

@@ -22,6 +22,7 @@ from fusion_jax.nn.projection import (
     centroids,
     counts_of_graph,
     directed_factors,
+    inverse,
     maps_of,
     symmetric_factors,
 )
@@ -37,7 +38,8 @@ class DistributionalProjection(Scheme):
     A symbol is a prototype of a modality (k-means on the features of training nodes), C [V, D] the mean of what the
     fusion is given at its places, and F = W_q W_k^T the logarithm log(1 + count) of how often two symbols meet: D,
     sender and receiver of an edge, or S, in a node or across an edge. Training nodes and the edges between them alone
-    are counted. It is exact where the rows of C are linearly independent (V <= D), else the projection.
+    are counted. It is exact where the rows of C are linearly independent (V <= D), else the projection. (Behind a linear encoder without bias
+    they are not: all nodes of a modality average to 0.)
     Of H heads the h-th has the components h p / H ... of F in the order of their size: their sum is F. Columns beyond
     the rank of F keep the queries they were drawn with, and keys of 0, which training can move. Biases of queries and
     keys are 0.
@@ -134,8 +136,8 @@ def set_maps(maps: Maps, c: np.ndarray, relation: np.ndarray, kind: str) -> None
     """Queries and keys with which C W_Q W_K^T C^T is the relation, as far as rank and C allow; biases 0."""
     query, key = maps.module.query, maps.module.key
     width = query.kernel.shape[-1]
-    inverse = np.linalg.pinv(c)
-    w_q, w_k = (inverse @ w for w in components(relation, kind, width))
+    back = inverse(c)
+    w_q, w_k = (back @ w for w in components(relation, kind, width))
     k = w_q.shape[1]
     q_kernel, k_kernel = (np.array(part.kernel[...]) for part in (query, key))
     q_kernel[..., :k], k_kernel[..., :k], k_kernel[..., k:] = w_q, w_k, 0

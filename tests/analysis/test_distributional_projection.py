@@ -75,8 +75,6 @@ def test_a_cell_that_began_with_the_projection_is_near_it(trained):
     maps = report.tables["maps"].set_index("relation")
     assert maps.distance["directed"] < 0.1 and maps.cosine["directed"] > 0.99
     assert maps.distance["symmetric"] > maps.distance["directed"]
-    scores = report.tables["scores"].set_index(["relation", "part"])
-    assert scores.spearman["directed", "train"] > 0.5
 
 
 def test_what_it_cannot_look_at_is_refused_by_name(trained):

@@ -11,7 +11,7 @@ from flax import nnx
 from fusion_jax.fusion.self_attention import SelfAttention
 from fusion_jax.model.given import given
 from fusion_jax.nn.attention import MultiHeadAttention
-from fusion_jax.nn.projection import ABSENT, Maps, Symbols, centroids, counts_of_graph, maps_of
+from fusion_jax.nn.projection import ABSENT, Maps, Symbols, centroids, counts_of_graph, inverse, maps_of
 from fusion_jax.records import Target
 from fusion_jax.schemes.distributional_projection import DistributionalProjection, components, set_identity, set_maps
 from fusion_jax.training.prepare import prepare
@@ -100,9 +100,9 @@ def test_begin_counts_training_nodes_and_reads_what_the_fusion_is_given():
     (x,), _ = given(model, batch)
     c = centroids(own, np.asarray(x), known.size)
     (maps,) = maps_of(after.fusions[0])
-    np.testing.assert_allclose(
-        scores(maps, c), np.log1p(counts_of_graph(own, known.size, batch.graph).directed), rtol=1e-2, atol=1e-2
-    )
+    f, onto = np.log1p(counts_of_graph(own, known.size, batch.graph).directed), c @ inverse(c)
+    assert np.linalg.matrix_rank(onto, tol=0.5) < known.size, "standardised features make them dependent"
+    np.testing.assert_allclose(scores(maps, c), onto @ f @ onto, rtol=1e-2, atol=1e-2)
     np.testing.assert_array_equal(maps.module.value.kernel[...], np.eye(x.shape[-1]))
     # other nodes, NaN in what is missing, and labels have no say
     moved = {
