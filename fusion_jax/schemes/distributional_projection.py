@@ -38,8 +38,8 @@ class DistributionalProjection(Scheme):
     A symbol is a prototype of a modality (k-means on the features of training nodes), C [V, D] the mean of what the
     fusion is given at its places, and F = W_q W_k^T the logarithm log(1 + count) of how often two symbols meet: D,
     sender and receiver of an edge, or S, in a node or across an edge. Training nodes and the edges between them alone
-    are counted. It is exact where the rows of C are linearly independent (V <= D), else the projection. (Behind a linear encoder without bias
-    they are not: all nodes of a modality average to 0.)
+    are counted. It is exact where the rows of C are linearly independent (V <= D), else the projection: behind a linear
+    encoder without bias they are not, as standardised features of a modality average to 0.
     Of H heads the h-th has the components h p / H ... of F in the order of their size: their sum is F. Columns beyond
     the rank of F keep the queries they were drawn with, and keys of 0, which training can move. Biases of queries and
     keys are 0.
