@@ -51,6 +51,7 @@ class Restored:
         models: one a seed, with the parameters and statistics of its best epoch. Of a regression target they return
             standardised values (`prepared.units`); `prediction` is in its own units.
         metrics: the stored table: seed, part, metric, value.
+        store: where it lies.
     """
 
     identity: str
@@ -60,6 +61,7 @@ class Restored:
     prepared: Prepared
     models: tuple[Model, ...]
     metrics: pd.DataFrame
+    store: Store
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -106,6 +108,13 @@ class Restored:
     def prediction(self, i: int) -> np.ndarray:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
         return self.prepared.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
+
+    def best_epoch(self, i: int) -> int:
+        """The epoch whose parameters the i-th seed's model has, from 0 on."""
+        for (_, seeds), cost in zip(self.store.parts(self.identity), self.store.costs(self.identity), strict=True):
+            if self.seeds[i] in seeds:
+                return int(cost["best_epoch"][list(seeds).index(self.seeds[i])])
+        raise ValueError(f"cell {self.identity} has no seed {self.seeds[i]}")
 
     def validation_score(self, i: int) -> tuple[float, float]:
         """Larger is better: the primary metric on validation rows, ties broken by the task's other (log-loss)."""
@@ -256,6 +265,7 @@ def restore(
         prepared,
         tuple(models[s] for s in seeds),
         store.table(identity, "metrics"),
+        store,
     )
 
 

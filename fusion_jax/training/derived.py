@@ -63,7 +63,7 @@ def with_structures(
 def structures_of(model: nnx.Module) -> tuple[tuple[Structure, ...], tuple[Structure, ...]]:
     """What mechanisms read of the shared edge set and of each modality's, in the one model or the several there are."""
     models = [part for _, part in nnx.iter_modules(model) if isinstance(part, Model)]
-    each = [part.structures() for part in models]
+    each = [part.structures() for part in models] or [((), ())]  # a scheme may train something else
     return tuple(tuple(dict.fromkeys(s for found in side for s in found)) for side in zip(*each, strict=True))
 
 

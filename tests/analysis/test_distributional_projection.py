@@ -1,0 +1,85 @@
+"""Scores against co-occurrence: known where scores are made of it, whatever constant a query has, and of a cell."""
+
+import numpy as np
+import pytest
+
+from fusion_jax.analysis import analyse
+from fusion_jax.analysis.distributional_projection import centred_pairs, correlations, distributional_projection
+from fusion_jax.nn.attention import masked_softmax
+from fusion_jax.nn.projection import ABSENT
+from fusion_jax.results.restore import restore
+from tests.cells import tiny_cell, train_cells
+from tests.tiny import as_users_run
+
+V = 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    own = dict(seeds=1, model__fusion__name="self_attention")
+    begun = dict(scheme__name="distributional_projection", scheme__options=dict(prototypes=2), training__epochs=1)
+    with as_users_run():
+        cells = [tiny_cell(**own), tiny_cell(**own, **begun, optimizer__learning_rate=1e-9), tiny_cell(seeds=1)]
+        yield train_cells(tmp_path_factory.mktemp("projection"), cells)
+
+
+def made(rng, constant=0.0):
+    """Weights whose scores are M, and a constant a query; the last node lacks a modality."""
+    s = rng.normal(size=(V, V))
+    symbols = np.stack([rng.integers(0, 2, 9), 2 + rng.integers(0, 2, 9), 4 + rng.integers(0, 2, 9)], axis=1)
+    symbols[-1, 1] = ABSENT
+    m = s[symbols[:, :, None], symbols[:, None, :]]
+    logits = 0.7 * m + constant * rng.normal(size=(9, 3, 1))
+    return s, symbols, np.asarray(masked_softmax(logits, (symbols != ABSENT)[:, None, :]), np.float64)
+
+
+@pytest.mark.parametrize("constant", [0.0, 5.0])
+def test_scores_made_of_m_are_found_whatever_constant_a_query_has(constant):
+    s, symbols, weights = made(np.random.default_rng(0), constant)
+    scores, predicted = centred_pairs(weights, symbols, s)
+    assert len(scores) == 8 * 9 + 4, "absent modalities ask nothing and are asked nothing"
+    np.testing.assert_allclose(scores, 0.7 * predicted, rtol=1e-4, atol=1e-5)
+    rho, share = correlations(scores, predicted)
+    assert rho > 0.999 and share == pytest.approx(1, abs=1e-6)
+
+
+def test_uniform_weights_say_nothing():
+    s, symbols, weights = made(np.random.default_rng(0))
+    pairs = centred_pairs(np.where(weights > 0, 1 / 3, 0), symbols, s)
+    assert np.isnan(correlations(*pairs)).all()
+
+
+def test_a_query_with_one_key_is_no_pair():
+    _, symbols, weights = made(np.random.default_rng(0))
+    alone = np.where(np.eye(3, dtype=bool), weights, 0)
+    assert len(centred_pairs(alone, symbols, np.eye(V))[0]) == 0
+
+
+def test_a_trained_cell_has_a_row_a_head_relation_and_part(trained):
+    cell = restore(trained[0], trained[1][0])
+    report = distributional_projection(cell, 0, prototypes=4)
+    table = report.tables["scores"]
+    keys = table[["relation", "part"]].values.tolist()
+    assert keys == [[r, p] for r in ("symmetric", "directed") for p in ("train", "others")]
+    mask, rows = np.asarray(cell.batch(0).mask), cell.prepared.splits[0].train
+    count = mask.sum(1)
+    pairs = np.where(count > 1, count**2, 0)
+    assert table.pairs.tolist() == [pairs[rows].sum(), np.delete(pairs, rows).sum()] * 2
+    assert table.spearman.between(-1, 1).all() and report.facts["symbols"] == 12
+    assert report.tables["maps"].relation.tolist() == ["symmetric", "directed"]
+
+
+def test_a_cell_that_began_with_the_projection_is_near_it(trained):
+    cell = restore(trained[0], trained[1][1])
+    report = distributional_projection(cell, 0, prototypes=2)
+    maps = report.tables["maps"].set_index("relation")
+    assert maps.distance["directed"] < 0.1 and maps.cosine["directed"] > 0.99
+    assert maps.distance["symmetric"] > maps.distance["directed"]
+
+
+def test_what_it_cannot_look_at_is_refused_by_name(trained):
+    store, cells = trained
+    with pytest.raises(ValueError, match="fusion 'concat_mlp' of this cell shows no attention from modalities"):
+        analyse(store, "distributional_projection", cell=cells[2])
+    with pytest.raises(ValueError, match="prototypes=0, expected at least 1"):
+        analyse(store, "distributional_projection", dict(prototypes=0), cell=cells[0])
