@@ -10,8 +10,8 @@ from fusion_jax.study.claim_files import minutes
 OF = (("fusion", "random_feature_attention"), ("scheme", "random_feature_attention"))
 SETTING = (
     "Planted nodes (synthetic, 1,200, two modalities, synergy alone, two classes), no edges, 256 heads solved in "
-    "closed form, beside logistic regression on both modalities; the paper has regression on Gaussian inputs of many keys and "
-    "compares with random features of an MLP."
+    "closed form, beside logistic regression on both modalities; the paper has regression on Gaussian inputs of many "
+    "keys and compares with random features of an MLP."
 )
 
 
