@@ -51,10 +51,10 @@ SET = "icl_linear_regression"
 MODEL, HEADS, NEAREST = "model", "its heads by omega and mu", "debiased step nearest to the model"
 NOTE = (
     "Omega is the mean of the diagonal of a head's key-query map over the columns of the features, divided as its "
-    "scores are; diagonality is the share of that diagonal in the squared mass of the whole map, homogeneity 1 less the "
-    "coefficient of variation of the diagonal. Mu is what the output-value map makes of the label, off_label the share "
-    "of squared mass that it makes of all else, zero_sum |sum mu| / sum |mu| over the heads of a layer. The weights are "
-    "of one seed, in the units in which the model is fed and predicts (standardised)."
+    "scores are; diagonality is the share of that diagonal in the squared mass of the whole map, homogeneity 1 less "
+    "the coefficient of variation of the diagonal. Mu is what the output-value map makes of the label, off_label the "
+    "share of squared mass that it makes of all else, zero_sum |sum mu| / sum |mu| over the heads of a layer. The "
+    "weights are of one seed, in the units in which the model is fed and predicts (standardised)."
 )
 UNLABELLED = (
     " Nothing says which columns hold a label, so that there is no off_label, the diagonal is over all columns, and mu "
