@@ -1,7 +1,7 @@
 """Whether a deeper or a wider fusion is better at the same number of parameters, and from which size on.
 
 Reference: Levine et al., "Limits to Depth Efficiencies of Self-Attention" ("The Depth-to-Width Interplay in
-Self-Attention"), NeurIPS 2020 (arXiv 2006.12467). No code is known; golden `depth-efficiency` is computed independently.
+Self-Attention"), NeurIPS 2020 (arXiv 2006.12467). No code is known: golden `depth-efficiency` is independent NumPy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ INFO = Info(
     cost="O(resamples P) for P pairs of depths; with ranks a forward pass and an SVD a cell",
 )
 OF = "study"
+CHECKED_WITH = tuple(
+    {"model.fusion.name": "node_token", "model.fusion.options": dict(blocks=blocks, heads=2), "model.dim": dim}
+    for blocks in (1, 2)
+    for dim in (4, 6)
+)
 OPTIONS = ("layers", "blocks", "depth")  # what mechanisms call their depth
 BELOW, ABOVE, APART = "below the sizes", "above the sizes", "no common sizes"
 NOTE = (

@@ -20,7 +20,7 @@ from flax import nnx
 
 from fusion_jax.analysis.base import Report
 from fusion_jax.analysis.icl_linear_regression import estimators
-from fusion_jax.fusion.icl_linear_regression import Heads, IclLinearRegression
+from fusion_jax.fusion.icl_linear_regression import IclLinearRegression
 from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.records import Info
 from fusion_jax.results.figures import new_figure
