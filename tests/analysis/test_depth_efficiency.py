@@ -95,12 +95,14 @@ def test_effective_rank():
 def asked(monkeypatch, tmp_path):
     """A study of cells {(depth, width): accuracy by seed}."""
 
-    def ask(scores, fusion="node_token", primary="accuracy", **options):
+    def ask(scores, fusion="node_token", primary="accuracy", rates=None, **options):
         rows, cells, widths = [], [], {}
         for i, ((depth, width), values) in enumerate(scores.items()):
             row = Row(f"{depth} {width}", "before", "d", "honest", "t", {primary: np.array(values)}, 1000, 1.0)
             rows.append(dataclasses.replace(row, cell=f"c{i}", fusion=fusion, primary=primary, seeds=(0, 1)))
-            about = dict(model=dict(fusion=dict(name=fusion, options=dict(blocks=depth, heads=2))))
+            about = dict(model=dict(fusion=dict(name=fusion, options=dict(blocks=depth, heads=2)), dim=width))
+            about |= dict(label=row.label, optimizer=dict(learning_rate=1 / width))
+            about["model"]["rate"] = (rates or {}).get((depth, width), 0)
             cells.append(dict(id=f"c{i}", config=about))
             widths[f"c{i}"] = width
         monkeypatch.setattr(tables, "rows", lambda store: rows)
@@ -144,6 +146,14 @@ def test_a_study_is_read_by_depth_and_width(asked):
     assert one.width_shallow == pytest.approx(np.sqrt(one.block_parameters / 12)) and one.inside == 1
     assert "in 2, at the largest sizes only in 1 and not even at the largest in 0" in found.sentence
     assert found.tables["fit"].a.isna().tolist() == [True, False]
+
+
+def test_cells_that_differ_in_more_than_depth_and_width_are_not_compared(asked):
+    """Of two groups each has one depth with two sizes, or none."""
+    few = {key: STUDY[key] for key in [(1, 20), (1, 40), (2, 14), (2, 28)]}
+    assert len(asked(few, resamples=1).tables["crossings"]) == 1
+    with pytest.raises(ValueError, match="two depths or more of one fusion"):
+        asked(few, rates={(2, 14): 0.5, (2, 28): 0.5})
 
 
 def test_of_errors_less_is_better(asked):

@@ -7,6 +7,7 @@ Self-Attention"), NeurIPS 2020 (arXiv 2006.12467). No code is known: golden `dep
 from __future__ import annotations
 
 import functools
+import json
 import math
 from typing import Any
 
@@ -111,7 +112,12 @@ def _points(store: Store, option: str, metric: str) -> pd.DataFrame:
         fusions = ", ".join(sorted({repr(row.fusion) for row in rows})) or "none"
         what = f"an option {option!r}" if option else f"one of the options {', '.join(OPTIONS)}"
         raise ValueError(f"depth_efficiency: no finished cell's fusion has {what}; found fusions: {fusions}")
-    return pd.DataFrame(lines)
+    points = pd.DataFrame(lines)
+    for name, group in points.groupby("group", sort=False):
+        kinds = list(group.rest.unique())
+        if len(kinds) > 1:
+            points.loc[group.index, "group"] = [f"{name} ({kinds.index(rest) + 1})" for rest in group.rest]
+    return points.drop(columns="rest")
 
 
 def _point(store: Store, row: Row, config: dict[str, Any], option: str, metric: str) -> dict | None:
@@ -122,7 +128,7 @@ def _point(store: Store, row: Row, config: dict[str, Any], option: str, metric: 
         return None
     depth, width = int(given.pop(name, usual[name])), int(store.costs(row.cell)[0]["dim"])
     rest = [f"{k}={v}" for k, v in sorted(given.items())]
-    group = ", ".join([short(row.fusion), row.placement, row.layer, row.data, row.protocol, row.setting, *rest])
+    group = ", ".join([short(row.fusion), row.placement, row.data, row.protocol, row.setting, *rest])
     return dict(
         group=group,
         cell=row.cell,
@@ -136,7 +142,16 @@ def _point(store: Store, row: Row, config: dict[str, Any], option: str, metric: 
         theory_depth=float(rule.theory_depth(width)),
         fit_depth=float(rule.transition_depth(width)),
         by_seed=row.by_seed(metric),
+        rest=_rest(config, given),
     )
+
+
+def _rest(config: dict[str, Any], options: dict[str, Any]) -> str:
+    """All that two cells of a group have alike beside what it is called after; how each is trained is its own."""
+    model = {k: v for k, v in config["model"].items() if k != "dim"}
+    model["fusion"] = dict(model["fusion"], options=options)
+    kept = {k: v for k, v in config.items() if k not in ("label", "seeds", "size", "optimizer", "training")}
+    return json.dumps(dict(kept, model=model), sort_keys=True, default=str)
 
 
 def _curves(group: pd.DataFrame) -> dict[int, tuple[np.ndarray, np.ndarray]]:
