@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from flax import nnx
 
 from fusion_jax.analysis.base import Report
@@ -201,7 +202,7 @@ class _Rows(NamedTuple):
         widths = [x.shape[1] for x in batch.features.values()]
         if target.kind != "values" or target.level != "node" or target.num_outputs != 1 or batch.graph is None:
             return None
-        if len(widths) != 2 or widths[1] != 1:
+        if len(widths) != 2 or widths[1] != 1 or not set(batch.names) <= set(cell.data.features):
             return None
         split, mask = cell.prepared.splits[place], np.asarray(batch.mask)
         asked = np.concatenate([split.train, split.test])
@@ -225,8 +226,9 @@ class _Rows(NamedTuple):
 
 
 def _compared(cell: Restored, place: int, rows: _Rows, found: list[Patterns], table, noise: float) -> pd.DataFrame:
-    own = [np.asarray(x) for x in cell.data.features.values()]
-    fed = [np.asarray(x) for x in cell.batch(place).features.values()]
+    batch = cell.batch(place)
+    own = [x.toarray() if sp.issparse(x) else np.asarray(x) for x in map(cell.data.features.get, batch.names)]
+    fed = [np.asarray(x) for x in batch.features.values()]
     target = np.asarray(cell.data.target.values, np.float64)[rows.asked, 0]
     model = np.asarray(cell.prediction(place), np.float64)[rows.asked, 0]
     tests = np.isin(rows.asked, cell.prepared.splits[place].test)
