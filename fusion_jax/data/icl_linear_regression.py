@@ -5,7 +5,9 @@ XintianPan/ICL_linear, commit 87ed34f.
 
     beta ~ N(0, I_d / d) of a star;  x ~ N(0, C), C_ij = correlation^|i - j|;  y = beta . x + sqrt(noise) N(0, 1)
 
-Modality `x` is x, modality `y` is y; the query, in the middle, lacks y, which is its target (as noisy as the others).
+Modality `x` is x, modality `y` is y; the query, in the middle, has a 0 in the place of its y, which is its target (as
+noisy as the others). The 0 is data, as in the paper: were it missing, no training row would have the modality, and it
+would be treated as missing everywhere. Scalers are fitted on these rows: take data.scale "none".
 Edges lead from the context to its query: nothing of a star reaches another, and no node tells anything of beta alone.
 In the set of edges `causal` the context stands in a row besides, each before all behind it.
 
@@ -95,7 +97,7 @@ def load(
             "x": drawn.x.reshape(n, dim).astype(np.float32),
             "y": np.where(asked[:, None], 0, y).astype("float32"),
         },
-        mask=np.stack([np.ones(n, bool), ~asked], axis=1),
+        mask=np.ones((n, 2), bool),
         graphs=graphs,
         target=Target("values", values=np.where(asked[:, None], y, 0).astype(np.float32), num_outputs=1),
         splits=splits.whole_groups(star_of, train, val, called="stars"),

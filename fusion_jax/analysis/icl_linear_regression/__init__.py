@@ -150,7 +150,7 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
     """The maps of every head of one seed, and what its predictions are nearest to.
 
     The table "patterns" has a row a head (see `indicators`). Where the cell is asked for a value of rows whose
-    neighbours hold features and such a value (two modalities, of which the asked rows lack the second, one column wide)
+    neighbours hold features and such a value (two modalities, of which the asked rows lack the second, one column wide, or have 0)
     the table "estimators" has the mean square error of the model and of what it may be: its heads by omega and mu
     alone (of one layer), the debiased step nearest to it, the best single head, steps of gradient descent with and
     without bias, and ridge regression; and their distance to the model's predictions.
@@ -206,7 +206,8 @@ class _Rows(NamedTuple):
             return None
         split, mask = cell.prepared.splits[place], np.asarray(batch.mask)
         asked = np.concatenate([split.train, split.test])
-        if mask[asked, 1].any() or not mask[asked, 0].all():
+        label = np.asarray(cell.data.features[batch.names[1]][asked])  # a 0 stands for one that is asked for
+        if (mask[asked, 1] & (label[:, 0] != 0)).any() or not mask[asked, 0].all():
             return None
         senders, ptr = np.asarray(batch.graph.senders), np.asarray(batch.graph.row_ptr)
         neighbours = [senders[ptr[i] : ptr[i + 1]] for i in asked]
