@@ -150,9 +150,9 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
     """The maps of every head of one seed, and what its predictions are nearest to.
 
     The table "patterns" has a row a head (see `indicators`). Where the cell is asked for a value of rows whose
-    neighbours hold features and such a value (two modalities, of which the asked rows lack the second, one column wide, or have 0)
-    the table "estimators" has the mean square error of the model and of what it may be: its heads by omega and mu
-    alone (of one layer), the debiased step nearest to it, the best single head, steps of gradient descent with and
+    neighbours hold features and such a value (two modalities, the second one column wide, which the asked rows lack or
+    have 0 in) the table "estimators" has the mean square error of the model and of what it may be: its heads by omega
+    and mu alone (of one layer), the debiased step nearest to it, the best single head, gradient steps with and
     without bias, and ridge regression; and their distance to the model's predictions.
 
     Args:
