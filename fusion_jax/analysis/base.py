@@ -6,7 +6,8 @@ An analysis is a function in the file of its name, which says what it is of:
                     position of one of its seeds
     OF = "study"    name(store, *, <options>) -> Report; `store` is the study's `results.store.Store`
 
-    CHECKED_WITH = {"model.fusion.name": "visor"}    optional: keys of a cell it looks at, if it is not for every cell
+    CHECKED_WITH = {"model.fusion.name": "visor"}    optional: keys of a cell it looks at, if it is not for every cell;
+                                                     of an analysis of a study a tuple of them, a cell each
 
 Every option is a keyword with a default. An analysis trains nothing of what it reads, changes none of its files, and
 gives the same tables when it is asked again. What it cannot look at it refuses by name (ValueError).

@@ -88,8 +88,9 @@ def asked(trained, tmp_path_factory):
         keys = getattr(zoo.module("analysis", name), "CHECKED_WITH", None)
         if keys is None:
             return trained
-        cell = tiny_cell(**{key.replace(".", "__"): value for key, value in keys.items()})
-        return train_cells(tmp_path_factory.mktemp("its_cell"), [cell])
+        each = [keys] if isinstance(keys, dict) else keys
+        cells = [tiny_cell(**{key.replace(".", "__"): value for key, value in one.items()}) for one in each]
+        return train_cells(tmp_path_factory.mktemp("its_cell"), cells)
 
     return find
 
