@@ -231,7 +231,7 @@ class NPT(Fusion):
         check_heads("npt", dim, heads)
         _expect(over in OVER, f"over={over!r}{nearest(over, OVER)}", f"one of {', '.join(OVER)}")
         _expect(depth >= 2 and depth % 2 == 0, f"depth={depth!r}", "an even number, 2 or more")
-        _expect(0 < p_mask <= 1, f"p_mask={p_mask!r}", "a probability above 0: with 0 no row is left in the loss")
+        _expect(0 < p_mask <= 1, f"p_mask={p_mask!r}", "a number in (0, 1]: with 0 no row is left in the loss")
         _expect(0 <= p_feature < 1, f"p_feature={p_feature!r}", "a probability below 1")
         _expect(0 <= p_zero <= 1, f"p_zero={p_zero!r}", "a probability")
         _expect(0 <= tradeoff < 1, f"tradeoff={tradeoff!r}", "a number from 0 to below 1")

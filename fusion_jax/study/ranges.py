@@ -17,6 +17,10 @@ from ml_collections import ConfigDict
 SHARES = (  # in [0, 1)
     "rate",
     "value_rate",
+    "attention_rate",
+    "hidden_rate",
+    "edge_rate",
+    "path_rate",
     "late_rate",
     "embed_rate",
     "head_rate",
