@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from fusion_jax import zoo
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.identity import NOT_IDENTITY
-from fusion_jax.study.keys import flatten, put, set_key
+from fusion_jax.study.keys import flatten, plain, put, set_key
 from fusion_jax.study.resolve import resolve
 from fusion_jax.study.tuning import Tuning, as_tuning, check_budgets, ends, marked, of_cell
 
@@ -148,9 +148,19 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
         keys = sorted(differing - set(NOT_IDENTITY))
         for cell, own in zip(group, flat, strict=True):
-            extra = ", ".join(differences(keys, own, flat))
+            extra = ", ".join(differences([key for key in keys if _tells(key, own, flat)], own, flat))
             named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
     return [named[id(c)] for c in cells]
+
+
+def _tells(key: str, own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """False for an option that its mechanism's name says: at its default, and the same in all that have this one."""
+    section, dot, option = key.rpartition(".options.")
+    kind, name = section.rpartition(".")[2], own.get(f"{section}.name")
+    if not dot or not name or kind not in zoo.KINDS:
+        return True
+    value, default = own.get(key), plain(zoo.options(kind, name)).get(option)
+    return value != default or any(f.get(key) != value for f in others if f.get(f"{section}.name") == name)
 
 
 def alike(cells: Iterable[Cell]) -> list[str]:

@@ -326,7 +326,8 @@ def test_it_computes_in_halves():
     [
         (dict(over="node"), r"fusion 'npt': over='node' \(did you mean 'nodes'\?\); expected one of nodes, edges"),
         (dict(depth=3), "fusion 'npt': depth=3; expected an even number"),
-        (dict(p_mask=0.0), "fusion 'npt': p_mask=0.0; expected a probability above 0"),
+        (dict(p_mask=0.0), r"fusion 'npt': p_mask=0\.0; expected a number in \(0, 1\]"),
+        (dict(p_mask=2.0), r"fusion 'npt': p_mask=2\.0; expected a number in \(0, 1\]"),
         (dict(p_feature=1.0), "fusion 'npt': p_feature=1.0"),
         (dict(p_zero=1.5), "fusion 'npt': p_zero=1.5"),
         (dict(tradeoff=1.0), "fusion 'npt': tradeoff=1.0"),
