@@ -53,6 +53,20 @@ def test_rows_that_would_share_a_name_are_told_apart():
     assert "model.layer.name=gcn" in labels[0] and "model.layer.name=sage" in labels[1]
 
 
+def test_a_mechanism_beside_the_fusion_that_most_rows_do_not_have_is_said():
+    def sweep(add):
+        for fusion in ("mean", "gmu", "max"):
+            add({"model.fusion.name": fusion})
+        add({"model.fusion.name": "self_attention", "model.layer.name": "sage"})
+        add({"model.fusion.name": "concat_mlp", "model.encoder.name": "mlp", "model.layer.name": "none"})
+        add({"model.fusion.name": "sum", "model.layer.name": "sage"}, label="mine")
+        add({"control.name": "rbf_svm", "model.layer.name": "sage"})
+
+    labels = [cell.label for cell in study.expand(defaults.get_config(), sweep)]
+    named = ["self_attention, model.layer.name=sage", "concat_mlp, model.encoder.name=mlp", "mine", "rbf_svm"]
+    assert labels == ["mean", "gmu", "max", *named]
+
+
 def test_options_are_said_where_the_name_of_their_mechanism_does_not_say_them():
     """Not at the defaults it brings along, unless another row has other ones of the same mechanism."""
 
