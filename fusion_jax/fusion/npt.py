@@ -255,7 +255,8 @@ class NPT(Fusion):
         cells, bits, hidden = self.hide(x, mask & there[:, None], hide_key)
         label, shown = self._label(x, context, label_key)
         columns = [_cell(cells[:, m], bits[:, m]) for m in range(x.shape[1])]
-        columns.append(_cell(label, ~shown if shown is not None else jnp.ones(x.shape[0], bool)))
+        known = jnp.zeros(x.shape[0], bool) if shown is None else jnp.pad(shown, (0, x.shape[0] - len(shown)))
+        columns.append(_cell(label, ~known))
         h = dropout(self.table.embed(columns), self.rate, embed_key)
         look = functools.partial(_between_nodes if self.over == "nodes" else _along_edges, graph, there)
         h, weights = self.table.encode(h, look, key=encode_key)
@@ -287,22 +288,22 @@ class NPT(Fusion):
         return cells, ~mask | (hidden & ~drawn), hidden
 
     def _label(self, x: Array, context: Context, key: Array | None) -> tuple[Array, Array | None]:
-        """The labels' cells [N, C], 0 where not shown, and who is shown its own; None for nobody."""
+        """The labels' cells [N, C], 0 where not shown, and who is shown its own, bool [rows of the target]; None for
+        nobody. Rows that stand for no row of the target, as one behind all may, have an empty cell."""
         if self.p_mask == 1:
             return jnp.zeros((x.shape[0], self.outputs), x.dtype), None
         target, shown = context.target, context.train
         if target.kind not in SHOWN:
             found = f"the task {target.kind!r}, whose labels are not shown"
             raise ValueError(f"fusion 'npt': p_mask={self.p_mask} and {found}; expected p_mask=1 or {', '.join(SHOWN)}")
-        room = (0, len(x) - len(shown))  # rows behind those of the target, which evaluation may have, are shown nothing
-        shown = jnp.pad(shown, room)
         if key is not None:
             shown = shown & keep_mask(key, self.p_mask, shown.shape)
         if target.kind == "classes":
             label = jax.nn.one_hot(target.labels, self.outputs, dtype=x.dtype)
         else:
             label = getattr(target, target.kind).astype(x.dtype)
-        return jnp.where(shown[:, None], jnp.pad(label, (room, (0, 0))), 0), shown
+        label = jnp.where(shown[:, None], label, 0)
+        return jnp.pad(label, ((0, x.shape[0] - len(label)), (0, 0))), shown
 
     def _error(self, rebuilt: list[Array], x: Array, hidden: Array, context: Context) -> Array:
         square = ((jnp.stack(rebuilt, axis=1) - jax.lax.stop_gradient(x)) ** 2).mean(-1)  # [N, M]
