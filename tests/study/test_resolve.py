@@ -164,6 +164,14 @@ def test_a_resolved_config_resolves_to_itself():
             "'model.fusion.options.transformer_rate' is 1.0, expected a number in [0, 1)",
         ),
         (
+            dict(model__layer__name="appnp", model__layer__options={"edge_rate": 1.5}),
+            "'model.layer.options.edge_rate' is 1.5, expected a number in [0, 1)",
+        ),
+        (
+            dict(model__layer__name="graphormer", model__layer__options={"hidden_rate": 1}),
+            "'model.layer.options.hidden_rate' is 1.0, expected a number in [0, 1)",
+        ),
+        (
             dict(scheme__name="hff_net", scheme__options={"warmup": 2.5}),
             "'scheme.options.warmup' is 2.5, expected a whole",
         ),
