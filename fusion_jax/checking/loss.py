@@ -42,9 +42,11 @@ def of_target(kind: str) -> tuple[Output, Target, jax.Array]:
 
 
 def with_states(output: Output, read: dict[str, jax.Array]) -> Output:
-    """The output with these fields, and a vector of each node for every condition, for a loss that looks at them."""
-    states = (Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition"),)
-    return dataclasses.replace(output, **read, states=states)
+    """The output with these fields, tokens, and for losses that look at them a vector of each node for every condition,
+    and what each modality was before it was masked."""
+    conditions = Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition")
+    masked = Tokens("encoder a: masked feature", -read["embeddings"], output.mask, "masked feature")
+    return dataclasses.replace(output, **read, tokens=(read["embeddings"],), states=(masked, conditions))
 
 
 def refusal(name: str, kind: str) -> str:

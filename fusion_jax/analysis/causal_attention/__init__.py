@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusion_jax.analysis.base import Report
+from fusion_jax.analysis.base import Report, among_modalities
 from fusion_jax.analysis.causal_attention import tables
 from fusion_jax.analysis.causal_attention.discovery import discover
 from fusion_jax.analysis.causal_attention.independence import correlation, covariance
-from fusion_jax.analysis.causal_attention.masking import Shown, flips, last_attention
+from fusion_jax.analysis.causal_attention.masking import flips
 from fusion_jax.analysis.causal_attention.tables import Found
 from fusion_jax.analysis.gcav.concepts import known_labels
 from fusion_jax.records import Info
@@ -61,19 +61,19 @@ def causal_attention(
     """
     names, samples = list(cell.prepared.batch.names), samples or cell.plan.model.dim
     _check(cell, alpha, samples, nodes, len(names))
-    shown = last_attention(cell, place, "causal_attention")
+    name, weights, there = among_modalities(cell, place, "causal_attention")[-1]
+    weights = weights[:, -1]  # [N, H, M, M], of the last layer
     labels, test = known_labels(cell), np.asarray(cell.prepared.splits[place].test)
-    able = test[(np.asarray(cell.batch(place).mask)[test].sum(1) > 1) & (shown.tokens[test].sum(1) > 1)]
+    able = test[(np.asarray(cell.batch(place).mask)[test].sum(1) > 1) & (there[test].sum(1) > 1)]
     if not len(able):
         raise ValueError("causal_attention: no test node of this cell has two modalities")
     chosen = np.sort(np.random.default_rng(seed).permutation(able)[:nodes])
-    heads = range(shown.weights.shape[1])
-    graphs = [[_graph(shown, v, h, alpha, samples) for h in heads] for v in chosen]
-    looked = shown.weights[chosen].mean((1, 2)), flips(cell, place, chosen), graphs
+    graphs = [[_graph(a, np.flatnonzero(there[v]), alpha, samples) for a in weights[v]] for v in chosen]
+    looked = weights[chosen].mean((1, 2)), flips(cell, place, chosen), graphs
     explained = [tables.explained(*of) for of in zip(*looked, strict=True)]
     known = list(cell.data.class_names) or [str(c) for c in range(cell.data.target.num_outputs)]
     classes = [known[label] if label >= 0 else "-" for label in labels[chosen]]
-    facts = dict(attention=shown.name, alpha=alpha, samples=samples)
+    facts = dict(attention=name, alpha=alpha, samples=samples)
     return tables.report(graphs, explained, names, classes, facts)
 
 
@@ -93,10 +93,9 @@ def _check(cell: Restored, alpha: float, samples: int, nodes: int, m: int) -> No
         )
 
 
-def _graph(shown: Shown, node: int, head: int, alpha: float, samples: int) -> Found | None:
-    """None where the rows of the attention are copies of each other."""
-    tokens = np.flatnonzero(shown.tokens[node])
-    r = correlation(covariance(shown.weights[node, head][np.ix_(tokens, tokens)]))
+def _graph(attention: np.ndarray, tokens: np.ndarray, alpha: float, samples: int) -> Found | None:
+    """Of one head [M, M], among the tokens that are there; None where rows are copies of each other."""
+    r = correlation(covariance(attention[np.ix_(tokens, tokens)]))
     try:
         return Found(tokens, r, discover(r, samples=samples, alpha=alpha))
     except np.linalg.LinAlgError:
