@@ -101,8 +101,8 @@ def probing_inter_modality(cell: Restored, place: int) -> Report:
     diagonal of A. Fusions of a model follow each other, as do their layers.
 
     Tables: "share" has a row a fusion, layer and head: share, uniform, ratio of both and nodes (with two modalities
-    or more). "flow" has a row a form, layer and ordered pair of modalities: `to` takes from `from` the share flow of its
-    attention; uniform, nodes. The form "direct" is of the layer alone, "rollout" of all up to it, beside the rollout of
+    or more). "flow" has a row a form, layer and ordered pair of modalities: `to` takes from `from` the share flow of
+    its attention; uniform, nodes. The form "direct" is of the layer alone, "rollout" of all up to it, beside that of
     uniform weights. Facts "crossing" and "uniform": the mean share that crosses in the last layer's rollout.
 
     Args:
