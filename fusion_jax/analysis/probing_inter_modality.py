@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax.analysis.base import Report, Shown, among_modalities
-from fusion_jax.encoders.probing_inter_modality import PAPER
+from fusion_jax.nn.masked_groups import PAPER
 from fusion_jax.records import Info
 from fusion_jax.results.figures import new_figure
 from fusion_jax.results.restore import Restored

@@ -13,6 +13,7 @@ from fusion_jax import zoo
 from fusion_jax.checking.base import Broken, expect
 from fusion_jax.checking.compared import close, equal, finite
 from fusion_jax.checking.inputs import C, D, M
+from fusion_jax.nn.masked_groups import AXIS
 from fusion_jax.records import Context, Output, Target, Tokens
 
 N, MORE = 12, 3
@@ -45,7 +46,7 @@ def with_states(output: Output, read: dict[str, jax.Array]) -> Output:
     """The output with these fields, tokens, and for losses that look at them a vector of each node for every condition,
     and what each modality was before it was masked."""
     conditions = Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition")
-    masked = Tokens("encoder a: masked feature", -read["embeddings"], output.mask, "masked feature")
+    masked = Tokens(f"encoder a: {AXIS}", -read["embeddings"], output.mask, AXIS)
     return dataclasses.replace(output, **read, tokens=(read["embeddings"],), states=(masked, conditions))
 
 

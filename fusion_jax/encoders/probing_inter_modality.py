@@ -14,14 +14,12 @@ from flax import nnx
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.init import normal
+from fusion_jax.nn.masked_groups import AXIS, PAPER, groups, received
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.presence import reached, sending, there
 from fusion_jax.nn.segment import edge_attend
 from fusion_jax.records import EVALUATION, Array, Attention, Context, Info, Tokens
-
-PAPER = "Xue et al., Probing Inter-modality: Visual Parsing with Self-Attention for Vision-and-Language Pre-training"
-AXIS = "masked feature"  # of the states that the loss `probing_inter_modality` reads
 
 
 class ProbingInterModality(Encoder):
@@ -99,7 +97,7 @@ class ProbingInterModality(Encoder):
         loops = graph.looped
         guide = jnp.where(here[loops.senders], jax.lax.stop_gradient(weights).mean(1), -jnp.inf)
         guide = jnp.where(loops.senders == loops.receivers, -jnp.inf, guide)
-        others = _received(jnp.isfinite(guide), loops)
+        others = received(jnp.isfinite(guide), loops)
         count = jnp.floor(self.share * others.astype(jnp.float32) + 1e-4)  # 0.7 of 10 is 7 in float32 too
         return groups(seeds, guide, loops, jnp.maximum(count, 1).astype(jnp.int32))
 
@@ -124,29 +122,3 @@ class ProbingInterModality(Encoder):
         y, weights = self.parse(x, graph, present)
         mask = self.masked(weights, graph, present, context)
         return jnp.where(mask[:, None], self.mask_vector[...].astype(y.dtype), y)
-
-
-def groups(seeds: Array, guide: Array, graph: Graph, count: Array) -> Array:
-    """bool [N]: the seeds, and of each the senders of its `count` largest weights.
-
-    Args:
-        seeds: bool [N].
-        guide: [E], how much the receiver attends to the sender; -inf where the sender is no candidate. Of equal ones
-            the first counts.
-        count: int [N].
-    """
-    order = jnp.lexsort((-guide, graph.receivers))  # receivers stand in order already
-    place = jnp.argsort(order).astype(jnp.int32) - graph.row_ptr[graph.receivers]
-    chosen = seeds[graph.receivers] & (place < count[graph.receivers]) & jnp.isfinite(guide)
-    return seeds | (_counted(chosen[graph.by_sender], graph.sender_ptr) > 0)
-
-
-def _received(marked: Array, graph: Graph) -> Array:
-    """int [N], how many of the marked edges bool [E] a node receives."""
-    return _counted(marked, graph.row_ptr)
-
-
-def _counted(marked: Array, ptr: Array) -> Array:
-    """Of marks in the order of row pointers, the number in every row."""
-    sums = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(marked.astype(jnp.int32), dtype=jnp.int32)])
-    return sums[ptr[1:]] - sums[ptr[:-1]]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.encoders.probing_inter_modality import AXIS, PAPER
 from fusion_jax.losses.base import weighted_mean
+from fusion_jax.nn.masked_groups import AXIS, PAPER
 from fusion_jax.records import Array, Context, Info, Output, Target
 
 INFO = Info(PAPER, 2021, golden="probing-inter-modality", cost="O(N M D)")

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax.encoders.probing_inter_modality import AXIS, ProbingInterModality, groups
+from fusion_jax.encoders.probing_inter_modality import ProbingInterModality
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import attend
+from fusion_jax.nn.masked_groups import AXIS
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.records import Context
 from tests.helpers import drawn, run, small_graph
+from tests.nn.test_masked_groups import expected_groups
 
 N, IN, D, H = 7, 5, 8, 2
 GRAPH = small_graph(N, 24)
@@ -27,23 +29,6 @@ def encoder():
 @pytest.fixture(scope="module")
 def contexts():
     return [Context(key=jax.random.key(k), step=jnp.int32(1), total=5) for k in range(4)]
-
-
-def expected_groups(seeds, guide, graph, count):
-    found, senders, receivers = seeds.copy(), np.asarray(graph.senders), np.asarray(graph.receivers)
-    for i in np.flatnonzero(seeds):
-        edges = np.flatnonzero((receivers == i) & np.isfinite(guide))
-        found[senders[edges[np.argsort(-guide[edges], kind="stable")[: count[i]]]]] = True
-    return found
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_group_is_the_seed_and_those_it_attends_to_most(seed):
-    rng = np.random.default_rng(seed)
-    guide = np.where(rng.random(GRAPH.num_edges) < 0.2, -np.inf, rng.integers(0, 4, GRAPH.num_edges) / 4)  # with ties
-    seeds, count = rng.random(N) < 0.4, rng.integers(1, 4, N)
-    ours = groups(jnp.asarray(seeds), jnp.asarray(guide), GRAPH, jnp.asarray(count, jnp.int32))
-    np.testing.assert_array_equal(ours, expected_groups(seeds, guide, GRAPH, count))
 
 
 def test_parsing_is_dense_attention_where_everybody_is_a_neighbour(encoder):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusion_jax.encoders.probing_inter_modality import AXIS
 from fusion_jax.losses.probing_inter_modality import probing_inter_modality
+from fusion_jax.nn.masked_groups import AXIS
 from fusion_jax.records import Context, Output, Target, Tokens
 from tests import tiny
 

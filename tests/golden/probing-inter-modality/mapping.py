@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.analysis.probing_inter_modality import directed, rollout, share
-from fusion_jax.encoders.probing_inter_modality import groups
 from fusion_jax.graphs import Graph
 from fusion_jax.losses.probing_inter_modality import regression
+from fusion_jax.nn.masked_groups import groups
 
 
 def flow(case):
