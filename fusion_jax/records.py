@@ -311,7 +311,7 @@ class Output:
         history: [N, D], `out` of every fusion, in order.
         attention: of every mechanism, its name behind that of its place: "encoder a: ...", "stream 1 a: ..." of the
             first graph layer of modality a, "fusion 1: ...", "layer 1: ...", "readout: ...".
-        states: of every fusion, named as attentions are.
+        states: of encoders and fusions, named as attentions are.
         heads: predictions beside this one, a row as `prediction`, named as attentions are.
         losses: named scalars that mechanisms add to the training loss.
         uncertainty: [N] in (0, 1], of the last fusion that states it, or None; where the rows are graphs [G], the mean

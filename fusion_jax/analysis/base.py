@@ -14,8 +14,58 @@ gives the same tables when it is asked again. What it cannot look at it refuses 
 `fusion_jax.analysis.analyse` asks one and writes what it finds.
 """
 
-from fusion_jax.results.answers import Report
+from __future__ import annotations
 
-__all__ = ["SUBJECTS", "Report"]
+from typing import NamedTuple
+
+import numpy as np
+
+from fusion_jax.records import Attention, Output
+from fusion_jax.results.answers import Report
+from fusion_jax.results.restore import Restored
+
+__all__ = ["SUBJECTS", "Report", "Shown", "among_modalities"]
 
 SUBJECTS = ("cell", "study")
+LAYERS = ("layer", "block")  # axes of an attention that count what runs one after another
+
+
+class Shown(NamedTuple):
+    """An attention of a fusion among the modalities of a node, in float64."""
+
+    name: str
+    weights: np.ndarray  # [N, L, H, M, M], query x key
+    tokens: np.ndarray  # bool [N, M], those that are there
+
+
+def among_modalities(cell: Restored, place: int, asker: str) -> list[Shown]:
+    """The attentions among modalities of one seed's fusions in evaluation, in the order in which they run.
+
+    Raises:
+        ValueError: there is none; in the name of the analysis that asks, with what is shown instead.
+    """
+    output = cell.models[place](cell.batch(place), context=cell.context(place))
+    found = [a for a in output.attention if a.name.startswith("fusion") and _is_among_modalities(a)]
+    if not found:
+        shown = ", ".join(f"{a.name!r} ({' x '.join(a.axes)})" for a in output.attention) or "none"
+        raise ValueError(
+            f"{asker} looks at attentions of modalities among each other; fusion {cell.plan.model.fusion.name!r} of "
+            f"this cell shows none: {shown}"
+        )
+    return [_shown(a, output) for a in found]
+
+
+def _is_among_modalities(attention: Attention) -> bool:
+    ends = attention.axes[0], *attention.axes[-2:]
+    return attention.normalised and attention.queries == "modality" and ends == ("node", "modality", "modality")
+
+
+def _shown(attention: Attention, output: Output) -> Shown:
+    weights, axes = np.asarray(attention.weights, np.float64), attention.axes
+    tokens = np.asarray(output.present)
+    if attention.valid is not None:
+        tokens = np.broadcast_to(attention.valid, weights.shape).any(tuple(range(1, len(axes) - 1)))
+    layer = next((axes.index(name) for name in LAYERS if name in axes), None)
+    weights = weights[:, None] if layer is None else np.moveaxis(weights, layer, 1)
+    n, layers, *_, m = weights.shape
+    return Shown(attention.name, weights.reshape(n, layers, -1, m, m), tokens)

@@ -126,9 +126,14 @@ def it_says_who_is_reached(case):
 
 
 def its_attention_and_its_losses_are_some(case):
-    """Losses are finite scalars, and do not look at nodes that lack the modality."""
+    """States have a row a node; losses are finite scalars, and do not look at nodes that lack the modality."""
     present = jnp.asarray(PRESENT)
     check_attention(case.module.attention(case.shown, case.graph, present, case.context(N)), N)
+    for state in case.module.states(case.shown, case.graph, present, case.context(N)):
+        t, w = state.values.shape[1:]
+        expect(state.values.shape == (N, t, w), f"state {state.name!r}: values are no [N, T, W]", "a row a node")
+        expect(state.mask.shape == (N, t), f"state {state.name!r}: mask is no bool [N, T]", "which of them there are")
+        expect(finite(state.values), f"state {state.name!r} is not finite", "guard divisions, roots and logarithms")
     losses = case.module.losses(case.shown, present, case.context(N))
     for name, value in losses.items():
         expect(value.shape == () and finite(value), f"loss {name!r} is no finite scalar", "take its mean")

@@ -13,6 +13,7 @@ from fusion_jax import zoo
 from fusion_jax.checking.base import Broken, expect
 from fusion_jax.checking.compared import close, equal, finite
 from fusion_jax.checking.inputs import C, D, M
+from fusion_jax.nn.masked_groups import AXIS
 from fusion_jax.records import Context, Output, Target, Tokens
 
 N, MORE = 12, 3
@@ -42,9 +43,11 @@ def of_target(kind: str) -> tuple[Output, Target, jax.Array]:
 
 
 def with_states(output: Output, read: dict[str, jax.Array]) -> Output:
-    """The output with these fields, and a vector of each node for every condition, for a loss that looks at them."""
-    states = (Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition"),)
-    return dataclasses.replace(output, **read, states=states)
+    """The output with these fields, tokens, and for losses that look at them a vector of each node for every condition,
+    and what each modality was before it was masked."""
+    conditions = Tokens("fusion 1: modalities", read["embeddings"], output.mask, "condition")
+    masked = Tokens(f"encoder a: {AXIS}", -read["embeddings"], output.mask, AXIS)
+    return dataclasses.replace(output, **read, tokens=(read["embeddings"],), states=(masked, conditions))
 
 
 def refusal(name: str, kind: str) -> str:

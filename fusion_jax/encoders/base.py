@@ -8,7 +8,7 @@ from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.alignment import Alignment, Map, States, no_rule, overriding
-from fusion_jax.records import EVALUATION, Array, Attention, Context, Info
+from fusion_jax.records import EVALUATION, Array, Attention, Context, Info, Tokens
 
 
 class Encoder(nnx.Module):
@@ -56,6 +56,11 @@ class Encoder(nnx.Module):
         self, x: Array, graph: Graph | None, present: Array | None, context: Context
     ) -> tuple[Attention, ...]:
         """What the encoder attends to when it is called with the same arguments."""
+        del x, graph, present, context
+        return ()
+
+    def states(self, x: Array, graph: Graph | None, present: Array | None, context: Context) -> tuple[Tokens, ...]:
+        """Further sets of vectors it shows when it is called with the same arguments, randomness included."""
         del x, graph, present, context
         return ()
 

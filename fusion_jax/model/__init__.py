@@ -270,9 +270,10 @@ class Model(nnx.Module):
             yield encoder, (x, view, mask if self.missing == "mask" else there, _told("encoder", encoder, view, own))
 
     def _hear_encoders(self, batch: Batch, context: Context, said: Said) -> None:
-        """What the encoders attend to and add to the training loss; losses of a name are summed."""
+        """What the encoders attend to, show and add to the training loss; losses of a name are summed."""
         for m, (encoder, given) in enumerate(self._to_encoders(batch, context)):
             said.attend(f"encoder {self.names[m]}", encoder.attention(*given))
+            said.show(f"encoder {self.names[m]}", encoder.states(*given))
             key = None if context.key is None else jax.random.fold_in(context.key, m)
             said.add(encoder.losses(given[0], batch.mask[:, m], dataclasses.replace(given[-1], key=key)))
 

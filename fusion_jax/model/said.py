@@ -32,6 +32,9 @@ class Said:
     def head(self, place: str, heads: tuple[Head, ...]) -> None:
         self.heads += _named(place, heads)
 
+    def show(self, place: str, states: tuple[Tokens, ...]) -> None:
+        self.states += _named(place, states)
+
     def add(self, losses: Mapping[str, Array]) -> None:
         for name, value in losses.items():
             self.losses[name] = self.losses[name] + value if name in self.losses else value
@@ -40,7 +43,7 @@ class Said:
         """Of several fusions that state an uncertainty or hold opinions, the last is heard."""
         self.attend(place, fused.attention)
         self.add(fused.losses)
-        self.states += _named(place, fused.states)
+        self.show(place, fused.states)
         self.head(place, fused.heads)
         self.tokens.append(fused.tokens)
         self.history.append(fused.out)
