@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from fusion_jax import analysis
+from fusion_jax import analysis, zoo
 from fusion_jax.results.store import Store
 from fusion_jax.training.compilation import check_platform, use_cache
 
@@ -25,6 +25,8 @@ def main(argv):
     del argv
     use_cache()
     try:
+        if not FLAGS.analysis:
+            raise ValueError(f"--analysis=NAME is missing; there are: {', '.join(zoo.names('analysis'))}")
         check_platform()
         options = arguments.options("analysis", FLAGS.analysis, FLAGS.option)
         which = dict(cell=FLAGS.cell or None, seed=FLAGS.seed)
@@ -36,7 +38,7 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
-    flags.DEFINE_string("analysis", None, "name of the analysis, or path of a file", required=True)
+    flags.DEFINE_string("analysis", None, "name of the analysis, or path of a file")
     flags.DEFINE_string(
         "cell", "", "identity of a finished cell, or how it starts; the folder's only one if none is named"
     )

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -87,8 +88,14 @@ class Subject:
         if found is None:
             raise ValueError(f"{text!r}: expected 'dense', 'layer NAME' or 'fusion NAME', or NAME(option=value)")
         kind, name, options = found.groups()
-        given = ast.parse(f"f({options or ''})", mode="eval").body.keywords
-        return cls(kind, name, {k.arg: ast.literal_eval(k.value) for k in given})
+        try:
+            call = ast.parse(f"f({options or ''})", mode="eval").body
+            given = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f"{text!r}: expected option=value in the brackets, values as Python has them") from error
+        if call.args or None in given:
+            raise ValueError(f"{text!r}: expected option=value in the brackets")
+        return cls(kind, name, given)
 
     @property
     def there(self) -> bool:
@@ -208,6 +215,31 @@ def point(name: str, nodes: int, args: argparse.Namespace) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def read(path: pathlib.Path) -> pd.DataFrame:
+    """The points of a file, the later one where there are two of a name and size; none of one that is not there.
+
+    Half a line at the end, which a run that was ended or a copy that broke off has left, is no point.
+
+    Raises:
+        ValueError: a file with other columns.
+    """
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if not whole.strip():
+        return pd.DataFrame(columns=COLUMNS)
+    points = pd.read_csv(io.StringIO(whole))
+    if tuple(points.columns) != COLUMNS:
+        raise ValueError(f"{path}: columns {', '.join(map(str, points.columns))}; expected {', '.join(COLUMNS)}")
+    return points.drop_duplicates(["name", "nodes"], keep="last", ignore_index=True)
+
+
+def save(points: pd.DataFrame, path: pathlib.Path):
+    """Writes the file as a whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    points.to_csv(part, index=False)
+    part.replace(path)
+
+
 def exponent(nodes, costs, fit_from: int = 0) -> float:
     """The slope of log cost over log nodes by least squares, over sizes from `fit_from` on; NaN of fewer than two."""
     nodes, costs = np.asarray(nodes, float), np.asarray(costs, float)
@@ -281,7 +313,7 @@ def written(points: pd.DataFrame, out: pathlib.Path, fit_from: int) -> str:
 
     from fusion_jax.results.figures import save_figure
 
-    points.to_csv(out / "points.csv", index=False)
+    save(points, out / "points.csv")
     text = table(points, fit_from)
     (out / "reach.md").write_text(text)
     save_figure(epath.Path(out / "reach.png"), drawn(points, fit_from))
@@ -303,6 +335,14 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(given)
     if args.out is None and not args.one:
         parser.error("--out: the folder that is written")
+    try:
+        args.nodes = [int(n) for n in args.nodes.split(",")]
+        for name in args.names:
+            Subject.of(name)
+    except ValueError as error:
+        parser.error(str(error))
+    if min(args.nodes) < 2:
+        parser.error(f"--nodes: {min(args.nodes)}; expected at least 2")
     return args
 
 
@@ -313,20 +353,24 @@ def main():
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
         print(json.dumps(measure(*json.loads(args.one), args.memory, args.repeats)))
         return
-    args.out.mkdir(parents=True, exist_ok=True)
     held = args.out / "points.csv"
-    points = pd.read_csv(held) if held.exists() else pd.DataFrame(columns=COLUMNS)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        points = read(held)
+        save(points, held)  # what cannot be written is known before anything is measured
+    except (OSError, ValueError) as error:
+        sys.exit(f"bench_reach: {error}")
     for name in args.names:
         if not Subject.of(name).there:
             print(f"{name}: not in the catalogue, left out")
             continue
-        for nodes in map(int, args.nodes.split(",")):
+        for nodes in args.nodes:
             if ((points.name == name) & (points.nodes == nodes)).any():
                 continue
             new = pd.DataFrame([point(name, nodes, args)]).reindex(columns=COLUMNS)
             points = new if points.empty else pd.concat([points, new], ignore_index=True)
             print(points.iloc[-1].to_dict(), flush=True)
-            points.to_csv(held, index=False)
+            save(points, held)
     print(written(points, args.out, args.fit_from))
 
 

@@ -16,16 +16,21 @@ from flax import nnx
 from fusion_jax.graphs import Graph
 
 
+def looked_at(a) -> np.ndarray:
+    """An array as NumPy's; one that is being traced as it is."""
+    return a if isinstance(a, jax.core.Tracer) else np.asarray(a)
+
+
 def shown(said, name: str) -> np.ndarray:
     """The weights of the attention of that name in what a mechanism or a model returned."""
     (found,) = (a for a in said.attention if a.name == name)
-    return np.asarray(found.weights)
+    return looked_at(found.weights)
 
 
 def state(said, name: str) -> np.ndarray:
     """The values of the tokens of that name in what a mechanism or a model returned."""
     (found,) = (s for s in said.states if s.name == name)
-    return np.asarray(found.values)
+    return looked_at(found.values)
 
 
 def small_graph(n: int = 7, num_edges: int = 18, seed: int = 0) -> Graph:

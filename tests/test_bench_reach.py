@@ -71,6 +71,46 @@ def test_names_are_a_kind_a_name_and_options():
         bench.Subject.of(name)
 
 
+@pytest.mark.parametrize("given", ["layer gat(4)", "layer gat(heads=)", "layer gat(heads=four)", "layer gat(**{})"])
+def test_options_are_named_values(given):
+    with pytest.raises(ValueError, match=r"gat\(.*: expected option=value"):
+        bench.Subject.of(given)
+
+
+@pytest.mark.parametrize("given", [["--nodes=1k"], ["--nodes=64,1"], ["--names", "dense", "gat"]])
+def test_all_of_the_command_line_is_looked_at_before_anything_is_measured(given, tmp_path):
+    with pytest.raises(SystemExit):
+        bench.arguments([f"--out={tmp_path}", *given])
+
+
+def test_half_a_line_and_an_empty_file_are_no_points(tmp_path):
+    path = tmp_path / "points.csv"
+    assert bench.read(path).empty
+    bench.save(POINTS, path)
+    pd.testing.assert_frame_equal(bench.read(path), POINTS, check_dtype=False)
+    text = path.read_text()
+    path.write_text(text + "layer gin,40")  # of 4096
+    pd.testing.assert_frame_equal(bench.read(path), POINTS, check_dtype=False)
+    path.write_text(text + text.splitlines()[1].replace("measured", "failed") + "\n")
+    again = bench.read(path)
+    assert len(again) == len(POINTS) and again.status[again.name == "dense"].tolist()[-1] == "failed"
+    for empty in ("", "name,nodes"):
+        path.write_text(empty)
+        assert bench.read(path).empty
+    assert [p.name for p in tmp_path.iterdir()] == ["points.csv"]
+
+
+def test_a_file_of_other_columns_or_a_folder_that_cannot_be_is_said_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "point", lambda *_: pytest.fail("measured"))
+    (tmp_path / "points.csv").write_text("method,size\ndense,4\n")
+    (tmp_path / "file").write_text("")
+    for out, why in ((tmp_path, "columns method, size; expected name, nodes"), (tmp_path / "file" / "in", "file")):
+        monkeypatch.setattr("sys.argv", ["bench_reach", f"--out={out}", "--names", "dense"])
+        with pytest.raises(SystemExit, match=why):
+            bench.main()
+    assert (tmp_path / "points.csv").read_text().startswith("method")
+
+
 def test_half_of_the_labels_are_known_to_what_needs_them():
     told = bench.context(8, ("labels",))
     np.testing.assert_array_equal(told.labels, [0, -1, 1, -1, 2, -1, 3, -1])

@@ -15,8 +15,8 @@ After Xue, Moosavi and Aletras, "Deconstructing Attention", 2025: every mixer ta
 
 The fusion is `deconstructing_attention`, four pre-norm layers over the modalities of a node, at width 48: there the
 gated MLP has exactly the parameters of the attention that it replaces, so that all rows of a data set have the same
-number. `uniform` makes all four layers simple, `hybrid` the first and third. The model has two layers without edges
-behind it: whatever is found is found by the fusion.
+number, but for `concat_mlp`, which has a sixth of it. `uniform` makes all four layers simple, `hybrid` the first and
+third. The model has two layers without edges behind it: whatever is found is found by the fusion.
 
 On three planted sets and two real ones (the argument names some of them, `planted` and `real` either kind), ten seeds:
 

@@ -24,10 +24,11 @@ OF = "cell"
 CHECKED_WITH = {"model.fusion.name": "node_token", "model.fusion.options": dict(blocks=2, heads=2)}
 DISTANCES = 4  # of the local focus, from 0 on
 NOTE = (
-    "All are means over the nodes of the batch that have something to look at, of one seed. Where a row is one query "
-    "(a token that reads the modalities) no query is at a distance from a key, and there is no local focus. In the "
-    "paper's figures entropy, concentration and diversity are scaled to [0, 1] and local focus is doubled; here all "
-    "are as defined. Diversity is over the heads of a layer, the standard deviation that of a population."
+    "All are means over the nodes of the batch that have something to look at, of one seed. Layers and heads count "
+    "from 0 (`model.mixer.layers` counts attentions from 1). Where a row is one query (a token that reads the "
+    "modalities) no query is at a distance from a key, and there is no local focus. In the paper's figures entropy, "
+    "concentration and diversity are scaled to [0, 1] and local focus is doubled; here all are as defined. Diversity "
+    "is over the heads of a layer, the standard deviation that of a population."
 )
 
 

@@ -65,9 +65,7 @@ def skipped_mixers(cell: Restored, place: int) -> Report:
         without = score()
     table = pd.DataFrame({"setting": ["trained", "skipped"], "left out": [0, chosen], cell.primary: [whole, without]})
     name = metrics.heading(cell.primary)
-    sentence = (
-        f"On this seed's test rows {name} is {whole:.3f}, and {without:.3f} without the {chosen} attentions that are "
-        f"{mixer.name}."
-    )
+    those = "the attention that is" if chosen == 1 else f"the {chosen} attentions that are"
+    sentence = f"On this seed's test rows {name} is {whole:.3f}, and {without:.3f} without {those} {mixer.name}."
     lean = {f"{name} without simple attentions": {cell.seeds[place]: without}}
     return Report({"skipped": table}, sentence, note=NOTE, columns=lean)

@@ -99,7 +99,7 @@ class Pair(nnx.Module):
 
     def __call__(self, x: Array, look: Look, key: Array | None) -> tuple[Array, tuple[Array | None, Array]]:
         first, second = split_key(key, 2)
-        h, between_rows = self.rows(x.reshape(len(x), -1), look=look, key=first)
+        h, between_rows = self.rows(x.reshape(x.shape[0], -1), look=look, key=first)
         h, between_columns = self.columns(h.reshape(x.shape), key=second)
         return h, (between_rows, between_columns)
 
@@ -231,7 +231,7 @@ class NPT(Fusion):
         check_heads("npt", dim, heads)
         _expect(over in OVER, f"over={over!r}{nearest(over, OVER)}", f"one of {', '.join(OVER)}")
         _expect(depth >= 2 and depth % 2 == 0, f"depth={depth!r}", "an even number, 2 or more")
-        _expect(0 < p_mask <= 1, f"p_mask={p_mask!r}", "a probability above 0: with 0 no row is left in the loss")
+        _expect(0 < p_mask <= 1, f"p_mask={p_mask!r}", "a number in (0, 1]: with 0 no row is left in the loss")
         _expect(0 <= p_feature < 1, f"p_feature={p_feature!r}", "a probability below 1")
         _expect(0 <= p_zero <= 1, f"p_zero={p_zero!r}", "a probability")
         _expect(0 <= tradeoff < 1, f"tradeoff={tradeoff!r}", "a number from 0 to below 1")
@@ -255,7 +255,8 @@ class NPT(Fusion):
         cells, bits, hidden = self.hide(x, mask & there[:, None], hide_key)
         label, shown = self._label(x, context, label_key)
         columns = [_cell(cells[:, m], bits[:, m]) for m in range(x.shape[1])]
-        columns.append(_cell(label, ~shown if shown is not None else jnp.ones(len(x), bool)))
+        known = jnp.zeros(x.shape[0], bool) if shown is None else jnp.pad(shown, (0, x.shape[0] - len(shown)))
+        columns.append(_cell(label, ~known))
         h = dropout(self.table.embed(columns), self.rate, embed_key)
         look = functools.partial(_between_nodes if self.over == "nodes" else _along_edges, graph, there)
         h, weights = self.table.encode(h, look, key=encode_key)
@@ -287,9 +288,10 @@ class NPT(Fusion):
         return cells, ~mask | (hidden & ~drawn), hidden
 
     def _label(self, x: Array, context: Context, key: Array | None) -> tuple[Array, Array | None]:
-        """The labels' cells [N, C], 0 where not shown, and who is shown its own; None for nobody."""
+        """The labels' cells [N, C], 0 where not shown, and who is shown its own, bool [rows of the target]; None for
+        nobody. Rows that stand for no row of the target, as one behind all may, have an empty cell."""
         if self.p_mask == 1:
-            return jnp.zeros((len(x), self.outputs), x.dtype), None
+            return jnp.zeros((x.shape[0], self.outputs), x.dtype), None
         target, shown = context.target, context.train
         if target.kind not in SHOWN:
             found = f"the task {target.kind!r}, whose labels are not shown"
@@ -300,7 +302,8 @@ class NPT(Fusion):
             label = jax.nn.one_hot(target.labels, self.outputs, dtype=x.dtype)
         else:
             label = getattr(target, target.kind).astype(x.dtype)
-        return jnp.where(shown[:, None], label, 0), shown
+        label = jnp.where(shown[:, None], label, 0)
+        return jnp.pad(label, ((0, x.shape[0] - len(label)), (0, 0))), shown
 
     def _error(self, rebuilt: list[Array], x: Array, hidden: Array, context: Context) -> Array:
         square = ((jnp.stack(rebuilt, axis=1) - jax.lax.stop_gradient(x)) ** 2).mean(-1)  # [N, M]

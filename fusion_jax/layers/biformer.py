@@ -104,7 +104,7 @@ class Biformer(GraphLayer):
         rngs: nnx.Rngs,
     ):
         name, out = "graph layer 'biformer'", dim if out is None else out
-        if out % heads:
+        if heads < 1 or out % heads:
             raise ValueError(f"{name}: heads={heads} does not divide the width D={out}")
         if type(topk) is not int or topk < 1:
             raise ValueError(f"{name}: topk={topk!r}; expected an integer >= 1")

@@ -61,7 +61,7 @@ class Combiner(GraphLayer):
         rngs: nnx.Rngs,
     ):
         name, out = "graph layer 'combiner'", dim if out is None else out
-        if out % heads:
+        if heads < 1 or out % heads:
             raise ValueError(f"{name}: heads={heads} does not divide the width D={out}")
         parts = None if size is not None and parts == "sqrt" else parts
         self.structures = (declare(name, "partition", parts=parts, size=size, weighted=weighted),)

@@ -22,7 +22,7 @@ from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.presence import reached_in_graph, there, zero_absent
 from fusion_jax.nn.transformer import GLOROT
 from fusion_jax.records import EVALUATION, Array, Info
-from fusion_jax.structures.base import Structure
+from fusion_jax.structures.base import declare
 from fusion_jax.structures.distances import Hops
 from fusion_jax.zoo import nearest
 
@@ -94,7 +94,7 @@ class Graphormer(GraphLayer):
         for option, value, least in (("hidden", hidden, 1), ("degrees", degrees, 1), ("cutoff", cutoff, 2)):
             if value < least:
                 raise ValueError(f"{name}: {option}={value}, expected at least {least}")
-        self.structures = (Structure("distances", dict(cutoff=cutoff)),)
+        self.structures = (declare(name, "distances", cutoff=cutoff),)
         self.project = None if out == dim else nnx.Linear(dim, out, rngs=rngs)
         self.degree_encoder = normal(rngs, (degrees, out))
         self.spatial_pos_encoder = normal(rngs, (cutoff + (far == "shared"), heads))

@@ -72,7 +72,7 @@ class Halonet(GraphLayer):
         rngs: nnx.Rngs,
     ):
         name, out = "graph layer 'halonet'", dim if out is None else out
-        if out % heads:
+        if heads < 1 or out % heads:
             raise ValueError(f"{name}: heads={heads} does not divide the width D={out}")
         if relative not in RELATIVE:
             raise ValueError(f"{name}: relative={relative!r}{nearest(relative, RELATIVE)}; expected one of {RELATIVE}")

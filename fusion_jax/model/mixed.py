@@ -35,7 +35,10 @@ Make = Callable[[nnx.Rngs], nnx.Module]
 
 @contextlib.contextmanager
 def skipped() -> Iterator[None]:
-    """Inside, models leave their simple attentions out: what these return is 0, and what stands around them stays."""
+    """Inside, models leave their simple attentions out: what these return is 0, and what stands around them stays.
+
+    It is asked while a model is traced: a program that `jax.jit` has from outside is not traced anew inside.
+    """
     before = _SKIP.set(True)
     try:
         yield
@@ -69,7 +72,10 @@ def fit(plan: MixerPlan, makes: list[Make], widths: list[int], modalities: int, 
     total, start, chosen = sum(one.count for one in tried), 0, []
     where = tried[0].where if tried else f"a model without a {plan.part}"
     if not total:
-        raise ValueError(f"{where}: mixer {plan.name!r} has no attention to stand in (of nn.attention or nn.segment)")
+        raise ValueError(
+            f"{where}: mixer {plan.name!r} has no attention to stand in: none here is by products of queries and keys "
+            "(of nn.attention or nn.segment)"
+        )
     numbers = simple(plan.layers, total)
     if not numbers:
         raise ValueError(f"{where}: layers={plan.layers!r} chooses none of its {total} attentions for {plan.name!r}")
@@ -85,7 +91,10 @@ def fit(plan: MixerPlan, makes: list[Make], widths: list[int], modalities: int, 
                 f"{plan.name!r} with layers={plan.layers!r} has to tell apart"
             )
         if mixer.replaces and one.loose:
-            raise ValueError(f"{one.where}: mixer {plan.name!r} replaces a whole MultiHeadAttention, it has others")
+            raise ValueError(
+                f"{one.where}: mixer {plan.name!r} replaces whole MultiHeadAttentions, and {one.loose} of the "
+                f"{one.count} attentions here are none; the mixers that only weigh can stand there"
+            )
         if own:
             _try(found, own, one, make, width, modalities, target)
     if mixer.static and not any(own - {1} for own in chosen):

@@ -46,7 +46,9 @@ class Keys(Protocol):
 
 def softmax_of_products(keys: Keys, q: Array, k: Array, scale: float, bias: Array | None) -> Array:
     """softmax_l(scale q_t . k_l + bias), what attention is unless something else is said."""
-    logits = keys.pair(q, k) * scale
+    # Not keys.pair(q, k) * scale: a product would be compiled into the difference to the largest logit, not rounded
+    # there as it was for the largest; of logits of 1e10 in float32 hundreds are left, of which exp is infinite or 0.
+    logits = keys.pair(q * scale, k)
     return keys.softmax(logits if bias is None else logits + bias)
 
 

@@ -48,8 +48,8 @@ def wide(x: Array):
 
 
 def scores(q: Array, k: Array) -> Array:
-    """q k^T / sqrt(d): [H, T, d], [H, L, d] -> [H, T, L]."""
-    return jnp.einsum("htd,hld->htl", q, k, preferred_element_type=wide(q)) / math.sqrt(q.shape[-1])
+    """q k^T / sqrt(d): [H, T, d], [H, L, d] -> [H, T, L]; divided first, see `nn.mixing.softmax_of_products`."""
+    return jnp.einsum("htd,hld->htl", q / math.sqrt(q.shape[-1]), k, preferred_element_type=wide(q))
 
 
 def absorb(state: Running, q: Array, k: Array, v: Array, seen: Array) -> Running:

@@ -115,7 +115,7 @@ def export(
             raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise ValueError(
-            f"cell {cell.identity} is none for any number of nodes, give nodes= and edges= ({reason})"
+            f"cell {cell.identity} cannot be exported for any number of nodes: give nodes= and edges= ({reason})"
         ) from error
     _check_plain(exported.mlir_module())
     content = bytes(exported.serialize())

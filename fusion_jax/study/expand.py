@@ -6,6 +6,7 @@ after the colon of `--config=FILE:arg`. With `tune=` values are chosen on valida
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import inspect
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 from fusion_jax import zoo
 from fusion_jax.study.cell import Cell
 from fusion_jax.study.identity import NOT_IDENTITY
-from fusion_jax.study.keys import flatten, put, set_key
+from fusion_jax.study.keys import flatten, plain, put, set_key
 from fusion_jax.study.resolve import resolve
 from fusion_jax.study.tuning import Tuning, as_tuning, check_budgets, ends, marked, of_cell
 
@@ -129,16 +130,21 @@ def set_by_all(sweep, arg: str = "") -> set[str]:
     return set.intersection(*each) if each else set()
 
 
+# A row is named by its fusion. Of these the name says too where they are not those of most rows of its table.
+BESIDE = ("model.encoder.name", "model.layer.name", "model.mixer.name", "model.readout.name", "scheme.name")
+
+
 def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
-    """The cells, those that share a row's name told apart by the keys in which they differ."""
+    """The cells under names of rows: those that share one are told apart by the keys in which they differ, and those
+    that were not given one say where another mechanism than in most rows stands beside the fusion."""
 
     def place(cell: Cell):
         plan = cell.plan
         # whether edges are used is said in tables beside the placement
         placement = "-" if plan.control.name else (plan.model.placement, plan.uses_edges)
-        data = json.dumps([plan.data.name, plan.data.options, plan.data.setting], sort_keys=True)
-        return cell.label, placement, plan.protocol, data
+        return cell.label, placement, *_table(cell)
 
+    beside = _beside(cells)
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(place(cell), []).append(cell)
@@ -148,9 +154,45 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
         keys = sorted(differing - set(NOT_IDENTITY))
         for cell, own in zip(group, flat, strict=True):
-            extra = ", ".join(differences(keys, own, flat))
+            told = [key for key in keys if _tells(key, own, flat)]
+            told += [key for key in beside[id(cell)] if key not in keys]
+            extra = ", ".join(differences(told, own, flat))
             named[id(cell)] = dataclasses.replace(cell, label=f"{cell.label}, {extra}" if extra else cell.label)
     return [named[id(c)] for c in cells]
+
+
+def _table(cell: Cell) -> tuple[str, str]:
+    """What rows of one table have in common."""
+    part = cell.plan.data
+    return cell.plan.protocol, json.dumps([part.name, part.options, part.setting], sort_keys=True)
+
+
+def _beside(cells: list[Cell]) -> dict[int, list[str]]:
+    """{id of a cell: keys of `BESIDE` in which its model is not as most of its table}; without graph layers that is
+    said beside the placement."""
+    tables: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        if not cell.plan.control.name:
+            tables.setdefault(_table(cell), []).append(cell)
+    found = {id(cell): [] for cell in cells}
+    for rows in tables.values():
+        flat = [flatten(cell.config) for cell in rows]
+        for key in BESIDE:
+            most = collections.Counter(own[key] for own in flat).most_common(1)[0][0]
+            for cell, own in zip(rows, flat, strict=True):
+                if own[key] not in (most, "none") and not own["label"]:
+                    found[id(cell)].append(key)
+    return found
+
+
+def _tells(key: str, own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """False for an option that its mechanism's name says: at its default, and the same in all that have this one."""
+    section, dot, option = key.rpartition(".options.")
+    kind, name = section.rpartition(".")[2], own.get(f"{section}.name")
+    if not dot or not name or kind not in zoo.KINDS:
+        return True
+    value, default = own.get(key), plain(zoo.options(kind, name)).get(option)
+    return value != default or any(f.get(key) != value for f in others if f.get(f"{section}.name") == name)
 
 
 def alike(cells: Iterable[Cell]) -> list[str]:

@@ -16,6 +16,10 @@ from ml_collections import ConfigDict
 # Keys and options by their last part, the name; an option with such a name means the same in every mechanism.
 SHARES = (  # in [0, 1)
     "rate",
+    "attention_rate",
+    "hidden_rate",
+    "edge_rate",
+    "path_rate",
     "value_rate",
     "late_rate",
     "embed_rate",

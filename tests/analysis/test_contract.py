@@ -131,6 +131,11 @@ def test_an_analysis_changes_nothing_and_says_the_same_twice(name, asked):
     assert sorted(path.name for path in place.iterdir()) == sorted(expected)
 
 
+def test_without_a_name_the_command_lists_the_analyses(tmp_path):
+    status, text = command("experiments.analyse", f"--workdir={tmp_path}")
+    assert status == 2 and "--analysis=NAME is missing; there are: attention_patterns, budgets" in text
+
+
 def test_an_analysis_in_a_file_of_ones_own_is_one_file(trained, folder):
     store, identities = trained
     where = f"--workdir={store.root}"

@@ -25,7 +25,8 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(("which", "left_out"), [(0, 1), (1, 2)])
 def test_both_scores_are_those_of_the_model(trained, which, left_out):
     cell = restore(trained[0], trained[1][which])
-    table = skipped_mixers(cell, 0).tables["skipped"].set_index("setting")
+    report = skipped_mixers(cell, 0)
+    table = report.tables["skipped"].set_index("setting")
     stored = cell.metrics
     own = float(stored[(stored.part == "test") & (stored.metric == "accuracy")].value.iloc[0])
     assert table.accuracy.trained == pytest.approx(own, abs=1e-6)
@@ -35,6 +36,7 @@ def test_both_scores_are_those_of_the_model(trained, which, left_out):
     right = prediction.argmax(1)[rows] == np.asarray(cell.data.target.labels)[rows]
     assert table.accuracy.skipped == pytest.approx(right.mean(), abs=1e-6)
     assert table["left out"].tolist() == [0, left_out]
+    assert ("the attention that is" if left_out == 1 else f"the {left_out} attentions that are") in report.sentence
 
 
 def test_the_tokens_of_a_trained_cell_are_those_of_a_training_node(trained):

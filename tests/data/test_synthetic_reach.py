@@ -99,3 +99,10 @@ def test_options_out_of_range_are_refused_by_name(option, value):
         load(**{option: value})
     with pytest.raises(ValueError, match="no option 'distanc'.*'distance'"):
         draw(distanc=3)
+
+
+def test_what_is_missing_is_0():
+    found = load(graphs=5, missing=0.5)
+    assert not found.mask.all()
+    for m, name in enumerate("ab"):
+        np.testing.assert_array_equal((found.features[name] != 0).any(1), found.mask[:, m])

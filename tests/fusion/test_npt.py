@@ -110,6 +110,23 @@ def test_evaluation_shows_the_labels_of_all_training_rows():
     np.testing.assert_array_equal(found.prediction, unseen.prediction)
 
 
+@pytest.mark.parametrize("over", ["nodes", "edges"])
+def test_a_row_behind_all_that_stands_for_none_of_the_target_changes_nothing(over):
+    """As evaluation adds one where nodes arrive in a graph that is made from features."""
+    module, ring = npt(p_mask=0.5, over=over), np.arange(N)
+    graph = Graph.create(ring, np.roll(ring, 1), N)
+    more = Graph.create(np.append(ring, [N, N]), np.append(np.roll(ring, 1), [N, N]), N + 1)
+    more = dataclasses.replace(more, present=jnp.arange(N + 1) < N)
+    one, other = call(module, graph=graph), call(module, padded(X), padded(MASK), more)
+    np.testing.assert_allclose(other.prediction[:N], one.prediction, atol=1e-12)
+    np.testing.assert_allclose(other.out[:N], one.out, atol=1e-12)
+    np.testing.assert_array_equal(other.revealed, TRAIN)
+
+
+def padded(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows, np.zeros_like(rows[:1])])
+
+
 def test_by_default_no_label_is_asked_for_and_none_is_shown():
     module = npt()
     assert "labels" not in module.needs
@@ -205,6 +222,17 @@ def test_padding_changes_no_training_loss():
     np.testing.assert_allclose(found.losses["reconstruction"], plain.losses["reconstruction"], rtol=1e-12)
     np.testing.assert_allclose(found.prediction[:N], plain.prediction, rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(found.revealed[:N], plain.revealed)
+
+
+@pytest.mark.parametrize("kind, labels", [("classes", LABELS), ("values", RNG.normal(size=(N, C)))])
+def test_a_row_behind_those_of_the_target_is_shown_nothing_and_changes_nothing(kind, labels):
+    """Evaluation of an edge set of the seed's own may have one."""
+    x, mask = np.concatenate([X, np.ones((1, M, D))]), np.concatenate([MASK, np.zeros((1, M), bool)])
+    module = npt(p_mask=0.5)
+    found = call(module, x, mask, edgeless(N + 1), told(labels, kind=kind))
+    plain = call(module, context=told(labels, kind=kind))
+    np.testing.assert_allclose(found.prediction[:N], plain.prediction, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(found.revealed, TRAIN)  # rows of the target
 
 
 # ---- who sees whom
@@ -315,7 +343,8 @@ def test_it_computes_in_halves():
     [
         (dict(over="node"), r"fusion 'npt': over='node' \(did you mean 'nodes'\?\); expected one of nodes, edges"),
         (dict(depth=3), "fusion 'npt': depth=3; expected an even number"),
-        (dict(p_mask=0.0), "fusion 'npt': p_mask=0.0; expected a probability above 0"),
+        (dict(p_mask=0.0), r"fusion 'npt': p_mask=0\.0; expected a number in \(0, 1\]"),
+        (dict(p_mask=2.0), r"fusion 'npt': p_mask=2\.0; expected a number in \(0, 1\]"),
         (dict(p_feature=1.0), "fusion 'npt': p_feature=1.0"),
         (dict(p_zero=1.5), "fusion 'npt': p_zero=1.5"),
         (dict(tradeoff=1.0), "fusion 'npt': tradeoff=1.0"),

@@ -216,6 +216,8 @@ def test_it_keeps_the_dtype(dtype):
         (dict(topk=0), "graph layer 'biformer': topk=0; expected an integer >= 1"),
         (dict(topk=2.0), "graph layer 'biformer': topk=2.0; expected an integer >= 1"),
         (dict(diff_routing=True), "graph layer 'biformer': diff_routing=True with soft_routing=False"),
+        (dict(heads=0), "graph layer 'biformer': heads=0"),
+        (dict(heads=-1), "graph layer 'biformer': heads=-1"),
         (dict(size=0), "graph layer 'biformer': .*size=0; expected an integer >= 1"),
     ],
 )

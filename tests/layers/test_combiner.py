@@ -163,6 +163,8 @@ def test_it_keeps_the_dtype(dtype):
     [
         (dict(heads=3), "graph layer 'combiner': heads=3 does not divide the width D=8"),
         (dict(parts="root"), "graph layer 'combiner': .*parts='root'; expected an integer >= 1 or 'sqrt'"),
+        (dict(heads=0), "graph layer 'combiner': heads=0"),
+        (dict(heads=-1), "graph layer 'combiner': heads=-1"),
         (dict(parts=2, size=3), "graph layer 'combiner': .*parts=2 and size=3"),
     ],
 )

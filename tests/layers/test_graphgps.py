@@ -161,7 +161,8 @@ def test_without_attention_a_neighbour_is_reached_and_with_it_the_graph():
         (dict(local="none", attention=False), "leave nothing"),
         (dict(pe_dim=8), "pe_dim=8; expected from 1 to 7"),
         (dict(pe_dim=0), "pe_dim=0"),
-        (dict(steps=0), "random_walk.*steps=0"),
+        (dict(steps=0), "graph layer 'graphgps'.*random_walk.*steps=0"),
+        (dict(encoding="laplacian", frequencies=0), "graph layer 'graphgps'.*eigenvectors.*k=0"),
     ],
 )
 def test_refusals(options, match):

@@ -193,6 +193,8 @@ def test_it_keeps_the_dtype(dtype):
         (dict(relative="relatoin"), "graph layer 'halonet': relative='relatoin'.*'relation'"),
         (dict(hops=-1), "graph layer 'halonet': .*hops=-1; expected an integer >= 0"),
         (dict(parts=0), "graph layer 'halonet': .*parts=0; expected an integer >= 1 or 'sqrt'"),
+        (dict(heads=0), "graph layer 'halonet': heads=0"),
+        (dict(heads=-1), "graph layer 'halonet': heads=-1"),
         (dict(parts=3, size=4), "graph layer 'halonet': .*parts=3 and size=4"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,3 +87,19 @@ def test_what_is_not_there_is_refused_by_name(options, said):
     with pytest.raises(ValueError) as error:
         LongSequenceUnified(D, **options, rngs=nnx.Rngs(0))
     assert str(error.value).startswith("graph layer 'long_sequence_unified'") and said in str(error.value)
+
+
+def test_features_in_large_units_have_finite_gradients_when_compiled():
+    """Scores of 1e10: rounded as float32 they are hundreds apart."""
+    rng, present = np.random.default_rng(0), np.arange(12) % 5 != 3
+    graph = Graph.create([], [], np.array([6, 1, 5]))
+    layer = LongSequenceUnified(8, rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(layer)
+
+    def loss(params, x):
+        return jnp.tanh(nnx.merge(graphdef, params)(x, graph, jnp.asarray(present))).sum()
+
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    for _ in range(4):
+        for leaf in jax.tree.leaves(slopes(params, jnp.asarray(1e6 * rng.normal(size=(12, 8)), jnp.float32))):
+            assert np.isfinite(leaf).all()

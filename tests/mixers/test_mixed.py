@@ -189,13 +189,13 @@ def test_one_modality_alone_has_all_weight(name):
 
 
 REFUSED = {
-    ("mlp", "self_attention"): "replaces a whole MultiHeadAttention, it has others",
-    ("mlp", "conditional_cross_attention"): "replaces a whole MultiHeadAttention, it has others",
+    ("mlp", "self_attention"): "replaces whole MultiHeadAttentions, and 1 of the 1 attentions here are none",
+    ("mlp", "conditional_cross_attention"): "replaces whole MultiHeadAttentions",
     ("static_emb_qk", "self_attention"): "there are no projections",
     ("rnd_emb_qk", "late_transformer"): "in a loop over layers",
     ("static_emb_qk", "late_transformer"): "in a loop over layers",
     ("nonapproximate", "free_query"): "its queries are not its keys",
-    ("approximate", "mean"): "has no attention to stand in",
+    ("approximate", "mean"): "has no attention to stand in: none here is by products of queries and keys",
 }
 
 

@@ -141,3 +141,18 @@ def test_what_is_not_given_follows_what_is():
 def test_heads_that_do_not_divide_a_width_are_refused(name):
     with pytest.raises(ValueError, match=f"MultiHeadAttention: {name}=5 is not divisible by heads=2"):
         MultiHeadAttention(4, 2, **{name: 5}, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_logits_of_a_size_at_which_float32_tells_hundreds_apart_have_a_softmax_when_compiled(masked):
+    """Features in units of 1e5: the largest logit, rounded, is hundreds away from what it is in the difference."""
+    rng, mask = np.random.default_rng(0), jnp.asarray(np.arange(20).reshape(4, 5) % 3 > 0) if masked else None
+
+    def total(q, k, v):
+        out, weights = attend(q, k, v, mask)
+        return out.sum(), weights
+
+    q, k, v = (jnp.asarray(1e5 * rng.normal(size=(4, 5, 4, 2)), jnp.float32) for _ in range(3))
+    (_, weights), slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))(q, k, v)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+    assert all(np.isfinite(slope).all() for slope in slopes)

@@ -227,3 +227,19 @@ def test_traced_for_every_platform_it_has_no_kernel_of_its_own_and_says_the_same
         plain, said = traced(), propagate(x, g, weight)
     assert "bcsr" in own and "bcsr" not in plain and "platform_index" not in plain and own == traced()
     close(said, propagate(x, g, weight))
+
+
+def test_logits_of_a_size_at_which_float32_tells_hundreds_apart_have_a_softmax_when_compiled():
+    rng = np.random.default_rng(0)
+    graph = Graph.create(rng.integers(0, 9, 40), rng.integers(0, 9, 40), 9).looped
+
+    def total(q, k, v):
+        out, weights = edge_attend(q, k, v, graph)
+        return out.sum(), weights
+
+    compiled = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))
+    for _ in range(8):
+        given = (jnp.asarray(1e5 * rng.normal(size=(9, 4, 2)), jnp.float32) for _ in range(3))
+        (_, weights), slopes = compiled(*given)
+        np.testing.assert_allclose(segment_sum(weights, graph), 1, atol=1e-5)
+        assert all(np.isfinite(slope).all() for slope in slopes)

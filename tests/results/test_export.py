@@ -64,6 +64,16 @@ def test_it_says_what_the_predictor_says_for_any_number_of_nodes_and_edges(predi
         exported(some(predictor, np.arange(2)), edges=[("z", 0)])
 
 
+def test_attention_over_all_nodes_is_for_any_number_of_them(tmp_path):
+    own = dict(model__fusion__name="npt", model__fusion__options=dict(depth=2, heads=1), seeds=1)
+    predictor = predictor_of(tmp_path / "cell", training__epochs=1, **own)
+    exported = load_exported(predictor.export(tmp_path / "program", platforms=("cpu",)))
+    for rows in (np.arange(5), np.arange(7, 9)):
+        x, ids = some(predictor, rows), IDS[: len(rows)]
+        wanted, found = predictor(x, ids=ids, edges=[("a", 0)]), exported(x, ids=ids, edges=[("a", 0)])
+        np.testing.assert_allclose(found.each, wanted.each, rtol=0, atol=10 * ROUNDING)
+
+
 def test_it_is_for_all_platforms_and_calls_no_kernel_of_one(predictor, folder, monkeypatch):
     exported = load_exported(folder)
     assert exported.program.platforms == tuple(exported.manifest["platforms"]) == ("cpu", "cuda", "tpu")

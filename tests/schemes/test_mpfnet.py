@@ -12,7 +12,7 @@ from fusion_jax.nn.prototypes import class_means, cosine, episode
 from fusion_jax.records import Batch, Output, Target
 from fusion_jax.schemes.mpfnet import MPFNet, amplified, remember
 from fusion_jax.training.trial import scaled
-from tests import tiny
+from tests import helpers, tiny
 
 pytestmark = pytest.mark.xdist_group("training-mpfnet")
 CELL = {"scheme__name": "mpfnet", "training__epochs": 60, "training__chunk": 60, "model__rate": 0.0}
@@ -31,7 +31,7 @@ def prepared(data, **options):
     model = tiny.model(plan, data, ready)
     trial, target = (jax.tree.map(lambda a: a[0], tree) for tree in (ready.trials, ready.target))
     batch = scaled(ready.batch, trial)
-    remember(model, batch, target, trial.train_weight)
+    helpers.run(model, batch, target, trial.train_weight, by=remember)
     return model, batch, target, trial.train_weight
 
 
@@ -39,26 +39,38 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def said(model, batch):
+    return np.asarray(helpers.run(model, batch, by=_said))
+
+
+def _said(model, batch):
+    return model(batch).prediction
+
+
+def _generic(model, batch):
+    return model.only_generic(batch).prediction
+
+
 def test_gamma_0_is_the_generic_encoder_alone(data):
     model, batch, *_ = prepared(data, gamma=0.0)
-    close(model(batch).prediction, model.only_generic(batch).prediction)
+    close(said(model, batch), helpers.run(model, batch, by=_generic))
     model, batch, *_ = prepared(data, gamma=0.5)
-    assert np.abs(model(batch).prediction - model.only_generic(batch).prediction).max() > 0.01
+    assert np.abs(said(model, batch) - helpers.run(model, batch, by=_generic)).max() > 0.01
 
 
 def test_cascade_with_zero_weights_on_f_g_is_the_advanced_encoder_alone(data):
     model, batch, target, weight = prepared(data, form="cascaded")
-    before = np.asarray(model(batch).prediction)
+    before = said(model, batch)
     widths = [x.shape[1] for x in batch.features.values()]
     for encoder, d in zip(model.advanced.encoders, widths, strict=True):
         assert encoder.linear.kernel.shape == (d + 8, 8)
         encoder.linear.kernel[...] = encoder.linear.kernel[...].at[d:].set(0)
-    remember(model, batch, target, weight)
-    after = np.asarray(model(batch).prediction)
+    helpers.run(model, batch, target, weight, by=remember)
+    after = said(model, batch)
     assert np.abs(after - before).max() > 1e-3
     nnx.update(model.generic, jax.tree.map(lambda a: 3 * a, nnx.state(model.generic, nnx.Param)))
-    remember(model, batch, target, weight)
-    close(model(batch).prediction, after)
+    helpers.run(model, batch, target, weight, by=remember)
+    close(said(model, batch), after)
 
 
 def test_identities_of_prototypes():
@@ -146,7 +158,8 @@ def test_the_episode_loss_by_hand(data):
     weight = jnp.asarray([1.0, 1, 1, 1, 1, 1, 0])
     scheme = MPFNet(shots=2, episodes=1)
     target, key = Target("classes", labels=jnp.asarray(labels), num_outputs=2), jax.random.key(4)
-    loss = scheme.episode_loss(model, output_of(jnp.asarray(hidden.reshape(7, 16))), target, weight, 0, key)
+    given = output_of(jnp.asarray(hidden.reshape(7, 16))), target, weight, 0, key
+    loss = helpers.run(model, *given, by=scheme.episode_loss)
     drawn = episode(jnp.asarray(labels), weight > 0, 2, jax.random.split(key, 1)[0], shots=2)
 
     def unit(x):
@@ -186,11 +199,12 @@ def test_labels_without_weight_have_no_influence(data):
     other = np.asarray(target.labels).copy()
     other[hidden_from] = 1 - other[hidden_from]
     changed = Target("classes", labels=jnp.asarray(other), num_outputs=2)
-    scheme, prototypes, output = MPFNet(), np.asarray(model.prototypes[...]), model(batch)
+    scheme, prototypes, output = MPFNet(), np.asarray(model.prototypes[...]), helpers.run(model, batch)
     key = jax.random.key(0)
     for loss in (scheme.episode_loss, scheme.triplet_loss):
-        assert loss(model, output, target, weight, 3, key) == loss(model, output, changed, weight, 3, key)
-    remember(model, batch, changed, weight)
+        one, other = (helpers.run(model, output, told, weight, 3, key, by=loss) for told in (target, changed))
+        assert one == other
+    helpers.run(model, batch, changed, weight, by=remember)
     np.testing.assert_array_equal(model.prototypes[...], prototypes)
 
 
@@ -284,7 +298,7 @@ def test_three_stages(data, form, parallel):
     _, batch, *_ = prepared(data)
     params, rest = (jax.tree.map(lambda a: a[0], tree) for tree in (trained.params, trained.rest))
     kept = nnx.merge(trained.graphdef, params, rest)
-    close(kept(batch).prediction, trained.prediction[0])
+    close(said(kept, batch), trained.prediction[0])
 
 
 def test_a_seed_alone_is_that_seed_among_others(data, parallel):

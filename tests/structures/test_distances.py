@@ -54,3 +54,9 @@ def test_too_many_pairs_name_the_largest_graph():
     assert cases.made(graph, "distances", limit=32).report() == dict(largest=4, pairs=20, joined=2)
     with pytest.raises(ValueError, match="2 x 4 x 4 pairs, more than limit=31; graph 1 has 4 nodes"):
         derive([graph], [Structure("distances", {"limit": 31})])
+
+
+@pytest.mark.parametrize("options", [dict(cutoff=0), dict(cutoff=128), dict(cutoff=2.0), dict(limit=0)])
+def test_what_does_not_fit_is_refused(options):
+    with pytest.raises(ValueError, match=r"'distances': (cutoff|limit)=\d"):
+        Structure("distances", options)

@@ -53,6 +53,40 @@ def test_rows_that_would_share_a_name_are_told_apart():
     assert "model.layer.name=gcn" in labels[0] and "model.layer.name=sage" in labels[1]
 
 
+def test_a_mechanism_beside_the_fusion_that_most_rows_do_not_have_is_said():
+    def sweep(add):
+        for fusion in ("mean", "gmu", "max"):
+            add({"model.fusion.name": fusion})
+        add({"model.fusion.name": "self_attention", "model.layer.name": "sage"})
+        add({"model.fusion.name": "concat_mlp", "model.encoder.name": "mlp", "model.layer.name": "none"})
+        add({"model.fusion.name": "sum", "model.layer.name": "sage"}, label="mine")
+        add({"control.name": "rbf_svm", "model.layer.name": "sage"})
+
+    labels = [cell.label for cell in study.expand(defaults.get_config(), sweep)]
+    named = ["self_attention, model.layer.name=sage", "concat_mlp, model.encoder.name=mlp", "mine", "rbf_svm"]
+    assert labels == ["mean", "gmu", "max", *named]
+
+
+def test_options_are_said_where_the_name_of_their_mechanism_does_not_say_them():
+    """Not at the defaults it brings along, unless another row has other ones of the same mechanism."""
+
+    def sweep(*rows):
+        def add_all(add):
+            for layer, options in rows:
+                add({"model.layer.name": layer, "model.layer.options": options})
+
+        return [cell.label.removeprefix("concat_mlp, ") for cell in study.expand(defaults.get_config(), add_all)]
+
+    named, heads = "model.layer.name=", "model.layer.options.heads="
+    assert sweep(("gcn", {}), ("gat", {}), ("sgc", {})) == [f"{named}gcn", f"{named}gat", f"{named}sgc"]
+    assert sweep(("gcn", {}), ("gat", {"heads": 2})) == [f"{named}gcn", f"{named}gat, {heads}2"]
+    assert sweep(("gcn", {}), ("gat", {}), ("gat", {"heads": 2})) == [
+        f"{named}gcn",
+        f"{named}gat, {heads}4",
+        f"{named}gat, {heads}2",
+    ]
+
+
 def test_what_tells_rows_apart_has_no_folders_and_nothing_empty(tmp_path):
     """Unless two files of one name have to be told apart."""
     layer = pathlib.Path(fusion_jax.__file__).parent / "layers" / "gcn.py"
@@ -71,9 +105,8 @@ def test_what_tells_rows_apart_has_no_folders_and_nothing_empty(tmp_path):
 
         return [cell.label for cell in study.expand(defaults.get_config(), add_all)]
 
-    named = "loss.name=cross_entropy, loss.options.smoothing=0.0, loss.options.streams=0.0"
     assert sweep(first) == [
-        f"concat_mlp, loss.l2=0.1, {named}, model.layer.name=gcn",
+        "concat_mlp, loss.l2=0.1, loss.name=cross_entropy, model.layer.name=gcn",
         "concat_mlp, loss.l2=0.0, model.layer.name=mine",
     ]
     paths = (first, second)

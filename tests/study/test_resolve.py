@@ -56,6 +56,10 @@ def test_a_resolved_config_resolves_to_itself():
         (dict(model__head="none", model__layers=0), "model.head='none'"),
         (dict(model__layer__name="gat", model__layer__options={"value_rate": 1.0}), "expected a number in [0, 1)"),
         (dict(model__layer__name="gat", model__layer__last={"rate": -0.1}), "expected a number in [0, 1)"),
+        (dict(model__layer__name="graphormer", model__layer__options={"attention_rate": 2.5}), "a number in [0, 1)"),
+        (dict(model__layer__name="graphormer", model__layer__options={"hidden_rate": -1}), "a number in [0, 1)"),
+        (dict(model__layer__name="appnp", model__layer__options={"edge_rate": 1}), "a number in [0, 1)"),
+        (dict(model__fusion__name="csa_rerank", model__fusion__options={"path_rate": 1.5}), "a number in [0, 1)"),
         (dict(loss__l2=-1e-3), "'loss.l2' is -0.001, expected at least 0"),
         (dict(protocol="papre"), "config key 'protocol' is 'papre' (did you mean 'paper'?)"),
         (dict(data__scale="colum"), "config key 'data.scale' is 'colum' (did you mean 'column'?)"),
@@ -158,6 +162,14 @@ def test_a_resolved_config_resolves_to_itself():
         (
             dict(model__fusion__name="misa", model__fusion__options={"transformer_rate": 1.0}),
             "'model.fusion.options.transformer_rate' is 1.0, expected a number in [0, 1)",
+        ),
+        (
+            dict(model__layer__name="appnp", model__layer__options={"edge_rate": 1.5}),
+            "'model.layer.options.edge_rate' is 1.5, expected a number in [0, 1)",
+        ),
+        (
+            dict(model__layer__name="graphormer", model__layer__options={"hidden_rate": 1}),
+            "'model.layer.options.hidden_rate' is 1.0, expected a number in [0, 1)",
         ),
         (
             dict(scheme__name="hff_net", scheme__options={"warmup": 2.5}),

@@ -27,7 +27,7 @@ from fusion_jax.nn.presence import reached, reached_in_graph, there, zero_absent
 from fusion_jax.nn.segment import propagate
 from fusion_jax.nn.within_graph import attend_within
 from fusion_jax.records import EVALUATION, Array, Info
-from fusion_jax.structures.base import Structure
+from fusion_jax.structures.base import declare
 from fusion_jax.zoo import nearest
 
 LOCALS = ("gine", "gin", "gcn", "none")
@@ -105,10 +105,10 @@ class Graphgps(GraphLayer):
         if encoding != "none" and not 1 <= pe_dim < out:
             raise ValueError(f"{name}: pe_dim={pe_dim}; expected from 1 to {out - 1}, below the width D={out}")
         if encoding == "random_walk":
-            self.structures = (Structure("random_walk", dict(steps=steps)),)
+            self.structures = (declare(name, "random_walk", steps=steps),)
             self.encoding = ReturnEncoding(steps, pe_dim, rngs=rngs)
         elif encoding == "laplacian":
-            self.structures = (Structure("eigenvectors", dict(k=frequencies)),)
+            self.structures = (declare(name, "eigenvectors", k=frequencies),)
             self.encoding = EigenvectorEncoding(pe_dim, rngs=rngs)
         else:
             self.encoding = None

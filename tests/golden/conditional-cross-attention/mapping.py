@@ -1,6 +1,7 @@
 """Conditional cross-attention: one block under all its conditions."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -34,5 +35,5 @@ def block(case):
     yield "tokens_out", after, case["tokens_out"]
     yield "embedding", e, case["embedding"]
     yield "embedding_l2", lengths, case["embedding_l2"]
-    every = np.moveaxis(np.asarray(weights), 1, 2)[..., None, :]
+    every = jnp.moveaxis(jnp.asarray(weights), 1, 2)[..., None, :]
     yield "attn", np.broadcast_to(every, case["attn"].shape), case["attn"]  # the same at all positions

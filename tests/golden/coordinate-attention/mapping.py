@@ -4,6 +4,7 @@ From Andrew-Qibin/CoordAttention at dbd5e7b; `graph_masked_independent` is indep
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -49,7 +50,7 @@ def as_nodes(planes):
 
 def as_planes(tokens, like):
     b, c, h, w = like.shape
-    return np.asarray(tokens).reshape(b, h, w, c).transpose(0, 3, 1, 2)
+    return jnp.asarray(tokens).reshape(b, h, w, c).transpose(0, 3, 1, 2)
 
 
 def planes(case):

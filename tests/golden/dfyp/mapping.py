@@ -39,7 +39,7 @@ def nodes(x):
 
 def image(y, like):
     batch, channels, *plane = like.shape
-    return np.moveaxis(np.asarray(y).reshape(batch, *plane, channels), -1, 1)
+    return jnp.moveaxis(jnp.asarray(y).reshape(batch, *plane, channels), -1, 1)
 
 
 def images(x):

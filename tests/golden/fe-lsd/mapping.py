@@ -62,7 +62,7 @@ def as_nodes(planes, streams):
 def as_planes(tokens, like):
     """[B H W, ..., C] -> as [B, M C, H, W]"""
     b, _, h, w = like.shape
-    return np.asarray(tokens).reshape(b, h * w, -1).swapaxes(1, 2).reshape(b, -1, h, w)
+    return jnp.asarray(tokens).reshape(b, h * w, -1).swapaxes(1, 2).reshape(b, -1, h, w)
 
 
 def graphs(planes):

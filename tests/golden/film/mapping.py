@@ -1,6 +1,7 @@
 """FiLM: the generator's linear decoder and a row of modulated residual blocks on maps of one pixel."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -31,7 +32,7 @@ def outputs(case, key=None):
     fused = module(x, mask, context=Context(key=key))
     yield (
         "film",
-        np.stack([state(fused, "gamma"), state(fused, "beta")], 2).reshape(case["out/film"].shape),
+        jnp.stack([state(fused, "gamma"), state(fused, "beta")], 2).reshape(case["out/film"].shape),
         case["out/film"],
     )
     last = len(module.blocks) - 1

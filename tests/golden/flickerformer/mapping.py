@@ -27,7 +27,7 @@ def last(x):
 
 
 def first(x):
-    return np.moveaxis(np.asarray(x), -1, 1)
+    return jnp.moveaxis(jnp.asarray(x), -1, 1)
 
 
 def shifts(k):

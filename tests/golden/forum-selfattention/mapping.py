@@ -57,7 +57,7 @@ def pooling_options(case):
             fused = run(module, x, mask)
             yield f"pool_{reduction}_{suffix}", fused.out, out[f"pool_{reduction}"]
         # A misreading of the thread (mean over a token's features), not a fusion output; `__call__` masks it.
-        yield f"pool_features_mean_{suffix}", np.asarray(fused.tokens).mean(-1), out["pool_features_mean"]
+        yield f"pool_features_mean_{suffix}", jnp.asarray(fused.tokens).mean(-1), out["pool_features_mean"]
         # The rows of absent queries are stored too, with what stood in x, which `__call__` zeroes.
         fused = run(module, x, mask, None, EVALUATION, by=SelfAttention.nodes)
         yield f"weights_{suffix}", shown(fused, "attention"), out["weights"]

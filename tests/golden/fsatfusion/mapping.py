@@ -24,12 +24,12 @@ def nodes(x):
 
 def image(y, like):
     batch, channels, *plane = like.shape
-    return np.moveaxis(np.asarray(y).reshape(batch, *plane, channels), -1, 1)
+    return jnp.moveaxis(jnp.asarray(y).reshape(batch, *plane, channels), -1, 1)
 
 
 def tokens(x):
     """The memory of [B, C, H, W] read as [B, H W, C], which is what the reference's blocks do."""
-    return jnp.asarray(np.asarray(x).reshape(-1, x.shape[1]))
+    return jnp.asarray(jnp.asarray(x).reshape(-1, x.shape[1]))
 
 
 def atoms(u, v, channels, height, width):
@@ -137,7 +137,7 @@ def itm_block_window1(case):
         return plane(np.zeros((batch, 1, n, 1)), np.zeros((1, n, 1)))
 
     out, _ = block(tokens(x), site(len(x), x[0, 0].size))
-    yield "out", np.asarray(out).reshape(x.shape), case["out"]
+    yield "out", jnp.asarray(out).reshape(x.shape), case["out"]
     mixed = block.mix(jnp.asarray(t.reshape(-1, t.shape[-1])), site(*t.shape[:2]))
     yield "mlp_out", np.asarray(mixed).reshape(t.shape), case["mlp_out"]
 
@@ -154,7 +154,7 @@ def window_attention(case):
     query, key = np.asarray(graph.receivers) % n, np.asarray(graph.senders) % n
     bias = case["param/relative_position_bias_table"][case["param/relative_position_index"][query, key]]
     out, _ = attention(jnp.asarray(x.reshape(-1, width)), graph, bias=jnp.asarray(bias))
-    yield "out", np.asarray(out).reshape(x.shape), case["out"]
+    yield "out", jnp.asarray(out).reshape(x.shape), case["out"]
 
 
 def fsat_stack2(case):
@@ -172,7 +172,7 @@ def fsat_stack2(case):
         site, y = plane(x, modes_of(x, size), window), x
         for block in stack.blocks:  # between a block and what follows the reference reads its memory in another way
             t, _ = block(tokens(y), site)
-            y, _ = stack.join(nodes(np.asarray(t).reshape(x.shape)), site)
+            y, _ = stack.join(nodes(jnp.asarray(t).reshape(x.shape)), site)
             y = image(y, x)
         return {"y": y}
 

@@ -12,7 +12,7 @@ from tests.helpers import assign
 
 
 def compare_fused(fused, case):
-    p = np.exp(fused.out)
+    p = jnp.exp(fused.out)
     yield "fused_belief", p - fused.uncertainty[:, None] / p.shape[1], case["fused_belief"]
     yield "fused_uncertainty", fused.uncertainty, case["fused_uncertainty"]
     yield "fused_prob", p, case["fused_prob"]

@@ -5,6 +5,7 @@ width of the feed-forward part, PyTorch's default there, smaller. The losses are
 `out/grad_*` the gradients of their weighted sum.
 """
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -62,9 +63,9 @@ def fusion(case):
         yield f"{m} private", state(fused, "private")[:, i], case[f"out/private_{m}"]
         yield f"{m} shared", state(fused, "shared")[:, i], case[f"out/shared_{m}"]
     yield "output", fused.out, case["out/output"]
-    h = model.transformer(np.concatenate([p, s], axis=1))
+    h = model.transformer(jnp.concatenate([p, s], axis=1))
     yield "transformer", h.swapaxes(0, 1), case["out/transformer"]
-    yield "u - reconstruction", np.mean((u - recon) ** 2), case["out/reconstruction_loss"]
+    yield "u - reconstruction", jnp.mean((u - recon) ** 2), case["out/reconstruction_loss"]
     for name in losses:
         yield name, fused.losses[name], weights[name] * case[f"out/{name}_loss"]
     gradients = nnx.grad(lambda model: sum(model(x, mask).losses.values()))(model)

@@ -1,6 +1,7 @@
 """MoH: the DiT, ViT and LLaMA attentions; the reference's batch is our node axis."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -49,7 +50,7 @@ def compare(case, module):
     router, shared = shown(fused, "router"), int(case["cfg_shared"])
     yield "router_prob", router, case["router_prob"]
     chosen = shown(fused, "gates")[..., shared:] > 0
-    index = np.argsort(np.where(chosen, -router, np.inf), axis=-1, kind="stable")
+    index = jnp.argsort(jnp.where(chosen, -router, np.inf), axis=-1)
     yield "router_topk_index", index[..., : int(case["cfg_routed"])], case["router_topk_index"]
     yield "heads on", chosen.sum(-1), np.full(x.shape[:2], int(case["cfg_routed"]))
     if case.get("aux_load_balance", np.empty(0)).size:

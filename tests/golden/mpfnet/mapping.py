@@ -32,7 +32,7 @@ def repo_coordinate_attention(case):
             values[f"{name}.{ours}.bias"] = case[f"param/{name}.{i}.bias"]
     module = assign(TwoGates(tokens.shape[1], tokens.shape[2], hidden=hidden, rngs=nnx.Rngs(0)), values)
     fused = module(jnp.asarray(tokens), jnp.ones(tokens.shape[:2], bool))
-    yield "out", np.moveaxis(np.asarray(fused.tokens).reshape(x.shape), -1, 1), case["out"]
+    yield "out", jnp.moveaxis(jnp.asarray(fused.tokens).reshape(x.shape), -1, 1), case["out"]
 
 
 class Leaky(nnx.Module):

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -91,7 +92,7 @@ def _run(case, decoder, options):
         return {"latents_after_cross_attend": z, "latents_final": final, "y": model.decoder(final)}
 
     tables = {"latents_init": model.encoder.latents, "decoder_query": model.decoder.queries}
-    tables = {k: np.broadcast_to(t[...], (len(x), *t.shape)) for k, t in tables.items()}
+    tables = {k: jnp.broadcast_to(t[...], (len(x), *t.shape)) for k, t in tables.items()}
     return forward(x) | tables, model
 
 
