@@ -17,6 +17,12 @@ measured again.
 
 Writes OUT/points.csv, OUT/reach.md and OUT/reach.png: exponents are the slopes of log cost over log nodes, by least
 squares over all sizes from --fit_from nodes on.
+
+Recorded on one core of a CPU, --time=cpu_seconds, at 65,536 nodes (and exponents of time and memory from 4,096 on): gat
+.53 s, 443 MB (1.38, 1.00); neighborhood_attention 1.0 s, 963 MB (1.03, 1.00); halonet 1.5 s, 1,408 MB (1.54, 1.35);
+combiner 7.1 s, 2,373 MB (1.55, 1.42) and biformer 14.6 s, 4,573 MB (1.68, 1.44), of sqrt(N) parts;
+long_sequence_unified 105 s, 186 MB (2.01, 1.00), its linear mixer .34 s, 189 MB (1.14, 1.00); primal_attention 2.8 s,
+656 MB (1.09, .99). dense, graphgps, graphormer and npt hold N^2 weights, 17 to 22 GB at 16,384 nodes.
 """
 
 from __future__ import annotations
