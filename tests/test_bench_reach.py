@@ -54,10 +54,19 @@ def test_all_is_written_and_read_again(tmp_path):
     assert (tmp_path / "reach.md").read_text() == text
     assert (tmp_path / "reach.png").read_bytes()[:4] == b"\x89PNG"
     again = pd.read_csv(tmp_path / "points.csv")
-    assert bench.table(again, 0) == text
+    assert text == f"{bench.table(again, 0)}\nTime is what passed.\n"
     figure = bench.drawn(POINTS, 0)
     legend = [label.get_text() for label in figure.legends[0].get_texts()]
     assert legend == ["dense (2.0, 1.5)", "layer gat (1.0, 1.0)", "layer gin (?, ?)"]
+
+
+def test_the_time_that_is_shown_can_be_the_processors(tmp_path):
+    pytest.importorskip("matplotlib")
+    points = POINTS.assign(cpu_seconds=2 * POINTS.seconds)
+    text = bench.written(points, tmp_path, 0, "cpu_seconds")
+    assert "| dense | 0.004 s / 0 MB |" in text and "what the processor worked" in text
+    assert pd.read_csv(tmp_path / "points.csv").seconds[0] == POINTS.seconds[0]
+    assert bench.arguments(["--out=x", "--time=cpu_seconds"]).time == "cpu_seconds"
 
 
 def test_names_are_a_kind_a_name_and_options():
