@@ -46,7 +46,7 @@ class Answered:
         more_seeds: how many more seeds decide it with a power of 80 % if the differences stay as they are; None where
             it is decided, or no number of seeds does.
         p, adjusted: two-sided, before and after Holm over the claims; NaN where nothing is known.
-        late: how many seeds had finished when it was written; 0 where it was written beforehand.
+        late: how many seeds had finished or begun when it was written; 0 where it was written beforehand.
         claim: as it is stored.
         pairs: (better, than) of every data set that it is about.
     """
@@ -208,7 +208,7 @@ def changes(study: Mapping[str, Any]) -> list[str]:
     for before, version in zip(({"claims": []}, *versions), versions, strict=False):
         if not version["finished_seeds"]:
             continue
-        at = f"when {version['finished_seeds']} seeds had finished ({version['written']})"
+        at = f"when {version['finished_seeds']} seeds had finished or begun ({version['written']})"
         for verb, some, others in (("written", version, before), ("withdrawn or changed", before, version)):
             said += [f"claim {c['claim']!r} was {verb} {at}" for c in some["claims"] if c not in others["claims"]]
     return said

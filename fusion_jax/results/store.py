@@ -163,13 +163,17 @@ class Store:
         return tuple(sorted({s for p in self._record(identity) for s in p["seeds"]})) if path.exists() else ()
 
     def count_finished(self) -> int:
-        """How many seeds have results in the folder, of every study that it held; a damaged cell counts as one."""
+        """How many seeds have results in the folder, of every study that it held.
+
+        A damaged cell counts as one, and so does what is saved of a training that is not finished.
+        """
         count = 0
         for cell in (self.root / "cells").iterdir():
             try:
                 count += len(self.finished_seeds(cell.name))
             except folders.Damaged:
                 count += 1
+            count += any(path.name.startswith(".partial-") for path in cell.iterdir())
         return count
 
     def diverged(self, identity: str) -> dict[int, tuple[int, str]]:

@@ -219,11 +219,11 @@ def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
     study = store.read_study()
     assert len(study["claims"]) == 2, "another list of cells keeps them"
     (said,) = claims.changes(study)
-    assert said.startswith("claim 'b' was written when 30 seeds had finished (")
+    assert said.startswith("claim 'b' was written when 30 seeds had finished or begun (")
     claims.record(store, [])
     assert [s.split(" (")[0] for s in claims.changes(store.read_study())][1:] == [
-        "claim 'a' was withdrawn or changed when 30 seeds had finished",
-        "claim 'b' was withdrawn or changed when 30 seeds had finished",
+        "claim 'a' was withdrawn or changed when 30 seeds had finished or begun",
+        "claim 'b' was withdrawn or changed when 30 seeds had finished or begun",
     ]
     assert claims.answer(store, []) == []
 
@@ -259,6 +259,8 @@ def test_finished_seeds_are_counted(store):
     (store.cell("0" * 15 + "1")).mkdir()
     (store.cell("0" * 15 + "1") / "record.json").write_text("{")
     assert store.count_finished() == 4, "of the damaged one it is only known that there was something"
+    (store.root / "cells" / "begun" / ".partial-seeds_0").mkdir(parents=True)
+    assert store.count_finished() == 5, "what is saved on the way may have been looked at as well"
 
 
 def test_p_says_what_it_is_not_below_or_above():

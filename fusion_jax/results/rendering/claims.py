@@ -26,7 +26,7 @@ def render(answered: Sequence[Answered], study: Mapping[str, Any]) -> str:
 
 
 def _line(one: Answered) -> str:
-    late = f" (written when {one.late} seeds had finished)" if one.late else ""
+    late = f" (written when {one.late} seeds had finished or begun)" if one.late else ""
     more = f" About {one.more_seeds} more seeds would decide it." if one.verdict == UNDECIDED and one.more_seeds else ""
     return f"- **{one.verdict}**: {plain(one.text)}{late}: {plain(one.evidence)}.{more}"
 

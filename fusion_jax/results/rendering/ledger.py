@@ -71,7 +71,7 @@ def as_json(found: Ledger, *, date: str = "") -> str:
 
 def _row(line: Line) -> str:
     one = line.answered
-    late = f" (written when {one.late} seeds had finished)" if one.late else ""
+    late = f" (written when {one.late} seeds had finished or begun)" if one.late else ""
     cells = [
         plain(line.study.system),
         plain(one.text) + late,

@@ -32,8 +32,8 @@ def test_every_claim_has_its_line():
 def test_what_came_late_or_was_withdrawn_is_said():
     late = dict(VERSION, finished_seeds=9, claims=[], sha256=claims.digest([]))
     text = render([answered(late=9)], dict(claims=[*STUDY["claims"], late]))
-    assert "of which some came late" in text and "(written when 9 seeds had finished)" in text
-    assert r"- claim 'a\|b' was withdrawn or changed when 9 seeds had finished (2026-01-02)" in text
+    assert "of which some came late" in text and "(written when 9 seeds had finished or begun)" in text
+    assert r"- claim 'a\|b' was withdrawn or changed when 9 seeds had finished or begun (2026-01-02)" in text
     assert "withdrawn" in render([], dict(claims=[*STUDY["claims"], late])), "of claims that are gone too"
 
 
