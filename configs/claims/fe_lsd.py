@@ -10,9 +10,9 @@ from fusion_jax.study.claim_files import minutes
 OF = ("fusion", "fe_lsd")
 HELD = dict(modalities=2, classes=4, redundant=0.0, unique=0.5, synergy=0.5, noise=0.3, homophily=0.5, train=0.4)
 SETTING = (
-    "Planted nodes (synthetic, 1,000, two modalities, half of the edges within a class), the shallow fusion once, before a "
-    "layer of sage, 12,000 parameters, beside the sum of the streams with a gate of each by itself and without; "
-    "the paper has line segments in blurred images with events, the fusion at two depths and an hourglass behind it."
+    "Planted nodes (synthetic, 1,000, two modalities, half of the edges within a class), the shallow fusion once, "
+    "before a layer of sage, 12,000 parameters, beside the sum of the streams with a gate of each by itself and "
+    "without; the paper has line segments in blurred images with events, the fusion at two depths and an hourglass."
 )
 
 
