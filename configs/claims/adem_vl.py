@@ -22,6 +22,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic",
         "data.options": TOKENS | {"nodes": 900},
+        "model.dim": 24,  # where the search for the size begins
         "model.fusion.name": "adem_vl",
         "model.fusion.options": OPTIONS,
         "model.layer.name": "none",

@@ -1,7 +1,7 @@
 """FSATFusion (2025): features are gated by their coefficients at several frequencies, between blocks of attention.
 
-The paper says that pooling by the mean is one frequency of many, that gates of the features made of several carry more,
-and that attention gated by frequency and surroundings fuses better than attention without. Asked of the classes of
+The paper makes gates of the features from cosines of several frequencies, of which the usual mean is the lowest, and
+says that attention gated by frequency and surroundings fuses better than networks of convolutions or attention. Asked of the classes of
 small graphs, half of which lies in how their edges run.
 """
 
@@ -20,6 +20,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic_graphs",
         "data.options": {"graphs": 240, "train": 0.5},
+        "model.dim": 18,  # where the search for the size begins
         "model.fusion.name": "fsatfusion",
         "model.fusion.options": OPTIONS,
         "model.layer.name": "none",

@@ -20,6 +20,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic",
         "data.options": HELD | {"nodes": 500},
+        "model.dim": 24,  # where the search for the size begins
         "model.fusion.name": "gl_dmnet",
         "model.layer.name": "none",
         "model.rate": 0.2,

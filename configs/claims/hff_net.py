@@ -1,7 +1,7 @@
 """HFF-Net (2025): low and high frequencies in branches of their own, gated band by band.
 
-The paper says that what matters at borders is in high frequencies, that plain convolutions miss it, and that a network
-which takes bands apart and attends to them segments better. Asked where the class of a node is in a detail band of the
+The paper says that a network which takes low and high frequencies apart, and attends to the spectrum of each, segments
+better than those that convolve the images as they are, most of all where details decide. Asked where the class of a node is in a detail band of the
 graph, under something large that all of a group share.
 """
 
@@ -21,6 +21,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic_bands",
         "data.options": BAND | {"nodes": 720},
+        "model.dim": 26,  # where the search for the size begins
         "model.fusion.name": "concat_linear",
         "model.layer.name": "none",
         "model.rate": 0.2,

@@ -20,6 +20,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "digits",
         "data.modalities": ("fourier", "profiles"),
+        "model.dim": 24,  # where the search for the size begins
         "model.fusion.name": "ufc",
         "model.fusion.options": OPTIONS,
         "model.layers": 1,

@@ -21,6 +21,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic_bands",
         "data.options": EFFORT | {"nodes": 1200},
+        "model.dim": 18,  # where the search for the size begins
         "model.fusion.name": "visor",
         "model.fusion.options": OPTIONS,
         "model.layer.name": "none",
