@@ -1,8 +1,8 @@
 """FSATFusion (2025): features are gated by their coefficients at several frequencies, between blocks of attention.
 
 The paper makes gates of the features from cosines of several frequencies, of which the usual mean is the lowest, and
-says that attention gated by frequency and surroundings fuses better than networks of convolutions or attention. Asked of the classes of
-small graphs, half of which lies in how their edges run.
+says that attention gated by frequency and surroundings fuses better than networks of convolutions or attention. Asked
+of the classes of small graphs, half of which lies in how their edges run.
 """
 
 from fusion_jax.study.claim_files import minutes

@@ -1,8 +1,8 @@
 """HFF-Net (2025): low and high frequencies in branches of their own, gated band by band.
 
 The paper says that a network which takes low and high frequencies apart, and attends to the spectrum of each, segments
-better than those that convolve the images as they are, most of all where details decide. Asked where the class of a node is in a detail band of the
-graph, under something large that all of a group share.
+better than those that convolve the images as they are, most of all where details decide. Asked where the class of a
+node is in a detail band of the graph, under something large that all of a group share.
 """
 
 from fusion_jax.study.claim_files import minutes
