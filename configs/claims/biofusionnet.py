@@ -11,7 +11,7 @@ OF = (("fusion", "biofusionnet"), ("loss", "cox"))
 SETTING = (
     "Breast cancer (198 patients, 76 genes and four clinical values, 51 events), neighbours in a graph of patients as "
     "keys, one layer of gcn behind, 30,000 parameters, events five times in the loss, 20 seeds, beside concat_mlp and "
-    "events that count once; the paper has slide images and genes of 500 patients, one of them at a time."
+    "events that count once; the paper has slide images, 138 genes and clinical values, one patient at a time."
 )
 
 

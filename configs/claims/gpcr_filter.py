@@ -1,8 +1,8 @@
 """GPCR-Filter (2026): a graph reads a sequence, one layer of gcn and then a transformer decoder.
 
 The paper says that ligand atoms which read the residues of the receptor by cross-attention find interactions better
-than models that encode both apart and compare them at the end. Asked where the anchor modality has to be read over the
-graph, and of the other modalities that one which can be trusted.
+than published predictors, one of which encodes both apart and compares them at the end. Asked where the anchor modality
+has to be read over the graph, and of the other modalities that one which can be trusted.
 """
 
 from fusion_jax.study.claim_files import minutes
@@ -11,7 +11,7 @@ OF = ("fusion", "gpcr_filter")
 BOTH = dict(modalities=4, classes=3, band=0.6, frequency="low", nuisance=2.0, reliability=0.8, nodes=960, homophily=0.0)
 SETTING = (
     "Planted nodes (synthetic_bands, 960, four modalities: the groups of a graph have part of the class, one modality "
-    "that another points out has more), one layer of sage behind, 16,000 parameters, beside concat_mlp; the paper has "
+    "that another points out has more), one layer of sage behind, 30,000 parameters, beside concat_mlp; the paper has "
     "91,396 pairs of ligands and receptors, frozen vectors of residues, and published predictors beside it."
 )
 
@@ -24,7 +24,7 @@ def get_config(arg: str = ""):
         "model.layers": 1,
         "model.rate": 0.1,
         "optimizer.learning_rate": 1e-3,
-        "size.parameters": 16_000,
+        "size.parameters": 30_000,
     }
     return minutes(arg, changes, epochs=150)
 

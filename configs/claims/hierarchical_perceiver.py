@@ -12,7 +12,7 @@ M, T = 3, 4  # modalities, tokens a modality
 GROUPS = dict(tokens=T, groups=(M, 1, M), latents=(T, 2 * M, T), self_attends=(1, 1, 1), heads=2, widening=2)
 FLAT = GROUPS | dict(groups=(1, 1, 1), latents=(M * T, 2 * M, M * T))
 SETTING = (
-    "Planted nodes (synthetic, 600, three modalities with a copy of the class in common and one of their own, a fifth "
+    "Planted nodes (synthetic, 500, three modalities with a copy of the class in common and one of their own, a fifth "
     "of the nodes labelled), no edges, three blocks of width 16, as many latents in all rows; the paper has raw "
     "images, audio and points (ImageNet, AudioSet) in up to 16 groups."
 )
@@ -22,7 +22,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "synthetic",
         "data.options": dict(
-            modalities=M, classes=3, redundant=0.3, unique=0.5, synergy=0.0, homophily=1 / 3, train=0.2, nodes=600
+            modalities=M, classes=3, redundant=0.3, unique=0.5, synergy=0.0, homophily=1 / 3, train=0.2, nodes=500
         ),
         "model.dim": 16,
         "model.fusion.name": "hierarchical_perceiver",

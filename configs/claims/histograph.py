@@ -10,8 +10,8 @@ from fusion_jax.study.claim_files import minutes
 OF = ("readout", "histograph_node")
 SETTING = (
     "Planted nodes (synthetic, 600, four classes, eight of ten edges within a class, a fifth of the nodes labelled), "
-    "width 16, beside sixteen and two layers read from the last; the paper has 2 to 64 layers on Cora, CiteSeer and "
-    "PubMed."
+    "8,400 parameters, beside sixteen and two layers read from the last; the paper has 2 to 64 layers on Cora, "
+    "CiteSeer and PubMed."
 )
 
 
@@ -21,9 +21,9 @@ def get_config(arg: str = ""):
         "data.options": dict(
             modalities=2, classes=4, redundant=0.5, unique=0.2, synergy=0.0, homophily=0.8, train=0.2, nodes=600
         ),
-        "model.dim": 16,
         "model.layers": 16,
         "model.rate": 0.1,
+        "size.parameters": 8_400,
     }
     return minutes(arg, changes, epochs=120)
 

@@ -28,14 +28,14 @@ def get_config(arg: str = ""):
         "model.layers": 1,
         "model.rate": 0.1,
     }
-    return minutes(arg, changes, epochs=120)
+    return minutes(arg, changes, epochs=100)
 
 
 def sweep(add):
     add({}, label="tokens of both modalities")
     add({"model.fusion.options": BLOCKS | {"entity_window": 1}}, label="tokens of one modality")
     sage = {"model.fusion.name": "concat_mlp", "model.fusion.options": {}, "model.layer.name": "sage"}
-    add(sage | {"model.layers": 2}, label="sage")
+    add(sage | {"model.layers": 2, "size.parameters": 6_700}, label="sage")
 
 
 def claims():

@@ -11,7 +11,7 @@ OF = ("fusion", "m2fnet")
 DIALOGUES = dict(modalities=3, classes=4, redundant=0.3, unique=0.4, synergy=0.0, homophily=0.7, nodes=800)
 SETTING = (
     "Planted nodes (synthetic, 800, four classes, three modalities that each tell some of the class, seven of ten "
-    "edges within a class), one layer of gcn in every modality before the fusion, 12,000 parameters, beside one layer "
+    "edges within a class), one layer of gcn in every modality before the fusion, 26,000 parameters, beside one layer "
     "of fusion attention and an MLP of the concatenation; the paper has dialogues (IEMOCAP, MELD) and a transformer a "
     "modality over each."
 )
@@ -27,7 +27,7 @@ def get_config(arg: str = ""):
         "model.placement": "after",
         "model.rate": 0.2,
         "optimizer.learning_rate": 1e-3,
-        "size.parameters": 12_000,
+        "size.parameters": 26_000,
     }
     return minutes(arg, changes, epochs=150)
 
