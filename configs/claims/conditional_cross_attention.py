@@ -9,9 +9,10 @@ from fusion_jax.study.claim_files import minutes
 
 OF = ("fusion", "conditional_cross_attention")
 SETTING = (
-    "Planted nodes (synthetic_several, 800, two modalities; the class takes both, each value takes both), one layer of "
-    "self-attention, 12,000 parameters, no edges, class and values each by its own loss, accuracy of the class; the "
-    "paper has images of clothes and shoes with up to eight attributes, a triplet loss and retrieval."
+    "Planted nodes (synthetic_several, 800, two modalities; the class takes both, signs as they look are right at .78, "
+    "and so does each value), one layer of self-attention, 12,000 parameters, no edges, class and values each by its "
+    "own loss, accuracy of the class; the paper has images of clothes and shoes with several attributes, a triplet "
+    "loss and retrieval."
 )
 OPTIONS = {"layers": 1, "heads": 2}
 

@@ -11,8 +11,8 @@ OF = ("fusion", "wayformer")
 SETTING = (
     "Planted nodes (synthetic, 600, two modalities with redundant, unique and synergistic symbols, three of four edges "
     "within a class), scenes of a node and at most seven neighbours (16 tokens; 6 latents), two layers, 10,900 "
-    "parameters, no other message passing; the paper has trajectories (WOMD, Argoverse), hundreds of tokens and "
-    "displacement errors."
+    "parameters (within 5 %), no other message passing; the paper has trajectories (WOMD, Argoverse), hundreds of "
+    "tokens and displacement errors."
 )
 OPTIONS = {"depth": 2, "heads": 2, "context": 8}
 
