@@ -67,6 +67,7 @@ def _cell(cell: Any, at: str) -> dict[str, Any]:
 def _config(config: dict[str, Any], at: str) -> dict[str, Any]:
     """The config in the layout of today, from which a plan can be made."""
     try:
+        _like(config, _defaults(), at)  # sections are ones before anything is put into them
         today = of_today(config)
         _like(today, _defaults(), at)
         plan.of(today)
