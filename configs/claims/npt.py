@@ -9,7 +9,7 @@ from fusion_jax.study.claim_files import minutes
 
 OF = ("fusion", "npt")
 SETTING = (
-    "Digits without edges (1,797 nodes, four views, two labels a class), two pairs of layers at 40,000 parameters, "
+    "Digits without edges (1,797 nodes, four views, two labels a class), one pair of layers at 40,000 parameters, "
     "labels of training rows revealed to each other half of the time, beside a transformer over the modalities of a "
     "node; the paper has tables of up to a million rows, supervised, and CIFAR-10."
 )
@@ -19,7 +19,7 @@ def get_config(arg: str = ""):
     changes = {
         "data.name": "digits",
         "model.fusion.name": "npt",
-        "model.fusion.options": {"depth": 4, "heads": 4, "p_mask": 0.5},
+        "model.fusion.options": {"depth": 2, "heads": 2, "p_mask": 0.5},
         "model.layer.name": "none",
         "size.parameters": 40_000,
     }

@@ -22,6 +22,8 @@ def get_config(arg: str = ""):
         "data.options": options,
         "model.fusion.name": "random_feature_attention",
         "model.layer.name": "none",
+        "model.head": "fusion",
+        "model.placement": "after",
         "scheme.name": "random_feature_attention",
     }
     return minutes(arg, changes, epochs=20)
