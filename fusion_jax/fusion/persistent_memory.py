@@ -28,8 +28,9 @@ class PersistentVectors(nnx.Module):
     """
 
     def __init__(self, heads: int, width: int, count: int, *, rngs: nnx.Rngs):
-        self.key = normal(rngs, (heads, width, count), 1 / math.sqrt(width))
-        self.val = normal(rngs, (heads, count, width), 1 / math.sqrt(max(count, 1)))
+        # Of none no empty arrays: a checkpoint does not hold them.
+        self.key = normal(rngs, (heads, width, count), 1 / math.sqrt(width)) if count else None
+        self.val = normal(rngs, (heads, count, width), 1 / math.sqrt(count)) if count else None
 
     def __call__(
         self,
@@ -48,8 +49,10 @@ class PersistentVectors(nnx.Module):
             the memory adds to the output [..., T, H, d].
         """
         width, context = q.shape[-1], logits.shape[-1]
-        count = self.key.shape[-1]
-        memory = jnp.einsum("...thd,hdp->...htp", q, self.key[...] * math.sqrt(width))
+        count = 0 if self.key is None else self.key.shape[-1]
+        memory = jnp.zeros((*logits.shape[:-1], 0), logits.dtype)
+        if count:
+            memory = jnp.einsum("...thd,hdp->...htp", q, self.key[...] * math.sqrt(width))
         if mask is not None:  # the memory is always there
             mask = jnp.broadcast_to(mask, logits.shape)
             mask = jnp.concatenate([mask, jnp.ones_like(memory, bool)], axis=-1)
@@ -58,6 +61,8 @@ class PersistentVectors(nnx.Module):
             weights = jnp.concatenate([weights[..., :context] * ramp, weights[..., context:]], axis=-1)
             weights = weights / (weights.sum(-1, keepdims=True) + 1e-8)
         kept = dropout(weights, rate, key)
+        if not count:
+            return weights, kept, jnp.zeros_like(q)
         value = self.val[...] * math.sqrt(count)
         return weights, kept[..., :context], jnp.einsum("...htp,hpd->...thd", kept[..., context:], value)
 

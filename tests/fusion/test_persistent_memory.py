@@ -1,5 +1,6 @@
 """Identities of persistent memory that golden cases cannot show."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,3 +87,9 @@ def test_initial_memory_is_standard_normal():
     memory = AllAttentionLayer(64, 2, 256, rngs=nnx.Rngs(0)).persistent
     assert np.asarray(memory.key[...]).std() * np.sqrt(32) == pytest.approx(1, abs=0.03)
     assert np.asarray(memory.val[...]).std() * np.sqrt(256) == pytest.approx(1, abs=0.03)
+
+
+def test_without_persistent_vectors_there_are_no_empty_parameters():
+    """A checkpoint cannot hold them."""
+    module = PersistentMemory(3, 8, heads=2, persistent=0, rngs=nnx.Rngs(0))
+    assert all(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
