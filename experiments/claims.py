@@ -8,8 +8,8 @@
 
 A file is a study with `claims()`, `OF` and `SETTING` (see `fusion_jax/study/claim_files.py`); its claims are hashed
 into its folder before anything is trained. The ledger, README.md and ledger.json in the workdir, is written again
-whenever a study ends; Holm's correction is over all claims in it. Exit status: 0 when every cell is finished, 1 when
-some failed, 130 after Ctrl-C (finished cells stay).
+whenever a study ends, of all studies that were begun, whatever --only says, and Holm's correction is over their claims.
+Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main(argv):
     failed = 0
     try:
         studies = claim_studies(FLAGS.folder, FLAGS.argument, FLAGS.only or ())
+        every = claim_studies(FLAGS.folder, FLAGS.argument)  # the ledger is of all that were begun, whatever is run now
         if FLAGS.dry_run:
             for one in studies:
                 for claim in one.claims:
@@ -59,8 +60,8 @@ def main(argv):
             workers = FLAGS.jobs or default_workers()
             more = dict(engine="threads" if workers > 1 else "serial", workers=workers)
             lost |= run_studies([one], FLAGS.workdir, done=done, **more)
-            written(studies)
-        found = written(studies)
+            written(every)
+        found = written(every)
         for system, why in lost.items():
             arguments.warn(f"{system} was not run: {why}")
         print(found.sentence)

@@ -28,7 +28,8 @@ def test_the_command_runs_what_is_missing_and_writes_the_ledger(tmp_path):
     assert Store(tmp_path / "r" / "beta").read_study()["claims"] == before["claims"]
     held = json.loads((tmp_path / "r" / "ledger.json").read_text())
     assert [one["system"] for one in held["claims"]] == ["alpha", "beta"]
-    assert tiny.command("experiments.claims", *flags, "--report")[0] == 0
+    said = tiny.command("experiments.claims", *flags, "--report", "--only=beta")[1]
+    assert "Of 2 claims of 2 papers" in said, "the correction is not over those that are asked for alone"
 
 
 def test_claims_are_listed_without_a_run_and_mistakes_are_one_line(tmp_path):

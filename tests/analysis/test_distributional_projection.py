@@ -38,6 +38,7 @@ def test_scores_made_of_m_are_found_whatever_constant_a_query_has(constant):
     s, symbols, weights = made(np.random.default_rng(0), constant)
     scores, predicted = centred_pairs(weights, symbols, s)
     assert len(scores) == 8 * 9 + 4, "absent modalities ask nothing and are asked nothing"
+    # Weights are float32 here, and their logarithms beside a constant of 5 keep that much of the scores.
     np.testing.assert_allclose(scores, 0.7 * predicted, rtol=1e-4, atol=1e-5)
     rho, share = correlations(scores, predicted)
     assert rho > 0.999 and share == pytest.approx(1, abs=1e-6)

@@ -145,6 +145,7 @@ def test_the_points_of_a_cell_are_those_of_its_training_nodes_up_to_the_best_epo
     said = transport(path, labels)
     table = report.tables["transport"].set_index("class")
     assert table.points.tolist() == [*said.points, len(labels)]
+    # The states come from a float32 model, run here and there in programs of their own.
     np.testing.assert_allclose(table.wasserstein[:-1], said.wasserstein, rtol=1e-4)
     np.testing.assert_allclose(table.distance[:-1], said.distance, rtol=1e-4)
     assert table.straightness["all"] == pytest.approx(said.straightness, rel=1e-4)

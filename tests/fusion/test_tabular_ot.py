@@ -40,7 +40,7 @@ def test_the_branch_is_normalised_and_the_sum_is_not(nodes):
     one = assign(block(), plain, partial=True)
     h, _ = one.attend(x)
     np.testing.assert_allclose((h - x).mean(-1), 0, atol=1e-12)
-    np.testing.assert_allclose((h - x).std(-1), 1, atol=1e-4)
+    np.testing.assert_allclose((h - x).std(-1), 1, atol=1e-4)  # the norm adds its epsilon to the variance
     out, _ = one(x)
     inner = np.maximum(h @ one.conv.fc1.kernel[...] + one.conv.fc1.bias[...], 0)
     f = np.asarray(inner @ one.conv.fc2.kernel[...] + one.conv.fc2.bias[...])

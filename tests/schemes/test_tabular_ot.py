@@ -74,7 +74,7 @@ def test_a_point_is_standardised_by_training_nodes_and_averaged_over_edges(batch
         hears = [i, *(s for s, r in pairs if r == i and s != i)]  # parallel edges count as often as they are there
         hears = [j for j in hears if mask[j].any()]
         expected[i] = np.mean(z[hears], axis=0) if hears else 0
-    np.testing.assert_allclose(model.points(batch), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.points(batch), expected, rtol=1e-4, atol=1e-5)  # float32, means of divisions
     assert not np.asarray(
         begun(dataclasses.replace(batch, graph=None), *known).points(
             batch.__class__(batch.features, jnp.zeros_like(batch.mask), None)
@@ -150,6 +150,7 @@ def test_the_map_learns_the_dummies_of_training_rows():
     model = nnx.merge(trained.graphdef, *jax.tree.map(lambda a: a[0], (trained.params, trained.rest)))
     trial = jax.tree.map(lambda a: a[0], prepared.trials)
     said = model(scaled(prepared.batch, trial))
+    # float32, one seed's program and line by line; distances to dummies far away are of some tens
     np.testing.assert_allclose(said.prediction, trained.prediction[0], rtol=1e-4, atol=1e-4)
     square = ((np.asarray(said.hidden) - np.asarray(model.dummies[...])) ** 2)[prepared.splits[0].train].mean()
     assert square == pytest.approx(float(loss[trained.best_epoch[0] + 1]), rel=1e-3)  # a step sees what the last left
