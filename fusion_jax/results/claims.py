@@ -1,22 +1,19 @@
 """What a study claimed beforehand, and what its results say of it: holds, fails, or undecided.
 
-Claims are resolved to rows and written to study.json before the first epoch, each version with its hash and with how
-many seeds had finished by then: a claim that was written when results existed is said to be one.
+Claims are resolved to rows before they are recorded (`claim_record`); one that was written when results existed is said
+to be one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import paired, power, tables
+from fusion_jax.results import claim_record, paired, power, tables
 from fusion_jax.results.data_names import data_names, problem
 from fusion_jax.results.differences import Difference, difference
 from fusion_jax.results.entries import placed
@@ -174,62 +171,6 @@ def _is_data(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith(f"{wanted} (")
 
 
-def digest(claims: Sequence[Mapping[str, Any]]) -> str:
-    """sha256 of the claims as canonical JSON: keys sorted, no spaces."""
-    text = json.dumps(list(claims), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def record(store: Store, claims: Sequence[Claim]) -> None:
-    """Writes the resolved claims of a study into its study.json, as a further version if they are not those there."""
-    study = store.read_study()
-    versions, plain = list(study.get("claims", ())), [dataclasses.asdict(claim) for claim in claims]
-    if (versions[-1]["claims"] if versions else []) == plain:
-        return
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    versions.append(dict(sha256=digest(plain), written=now, finished_seeds=store.count_finished(), claims=plain))
-    store.amend(claims=versions)
-
-
-def changes(study: Mapping[str, Any]) -> list[str]:
-    """What there is to say of how the claims came about: those written or withdrawn when seeds had finished, and those
-    that are not what was written then.
-
-    Args:
-        study: `Store.read_study()`.
-    """
-    versions, said = study.get("claims", ()), []
-    for version in versions:
-        if not _as_written(version):
-            said.append(
-                f"the claims of {version['written']} were changed in study.json after they had been written: their "
-                f"sha256 is {digest(version['claims'])[:12]}, {version['sha256'][:12]} was written"
-            )
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
-        if not version["finished_seeds"]:
-            continue
-        at = f"when {version['finished_seeds']} seeds had finished or begun ({version['written']})"
-        for verb, some, others in (("written", version, before), ("withdrawn or changed", before, version)):
-            said += [f"claim {c['claim']!r} was {verb} {at}" for c in some["claims"] if c not in others["claims"]]
-    return said
-
-
-def _late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: int) -> int:
-    """How many seeds had finished when the claim was first written, since it was last there without a break.
-
-    At most, of a version that is not what was written: the `now` that have by now.
-    """
-    late = 0
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
-        if claim in version["claims"] and claim not in before["claims"]:
-            late = version["finished_seeds"] if _as_written(version) else now
-    return late
-
-
-def _as_written(version: Mapping[str, Any]) -> bool:
-    return digest(version["claims"]) == version["sha256"]
-
-
 def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
     """The claims of a study in their order, () without any; `rows` as `tables.rows` reads them.
 
@@ -252,12 +193,13 @@ def answer_all(studies: Sequence[tuple[Store, Sequence[Row] | None]]) -> list[li
     """
     judged, late = [], []
     for store, rows in studies:
-        versions = store.read_study().get("claims", ())
+        study = store.read_study()
+        versions, trained = study.get("claims", ()), claim_record.trained(store, study)
         stored = versions[-1]["claims"] if versions else []
         rows = tables.rows(store) if rows is None and stored else rows
         judged.append([judge(Claim(**claim), rows) for claim in stored])
-        now = 0 if all(map(_as_written, versions)) else store.count_finished()
-        late.append([_late(claim, versions, now) for claim in stored])
+        now = 0 if all(map(claim_record.as_written, versions)) else store.count_finished()
+        late.append([claim_record.late(claim, versions, now, trained) for claim in stored])
     every = [one for some in judged for one in some]
     adjusted = iter(paired.holm(np.array([one.p for one in every])) if every else ())
     return [

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from fusion_jax.results import tables
-from fusion_jax.results.claims import Answered, answer_all, changes
+from fusion_jax.results.claim_record import changes, stated, trained
+from fusion_jax.results.claims import Answered, answer_all
 from fusion_jax.results.differences import difference
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
@@ -106,13 +107,12 @@ def ledger(studies: Sequence[ClaimStudy], stores: Mapping[str, Store]) -> Ledger
             for found in store.environments(cell["id"]) if store.finished_seeds(cell["id"]) else ():
                 revisions[found.get("git_revision")] = None
                 machines[f"{found['platform']}, {', '.join(dict.fromkeys(found['devices']))}"] = None
-        versions, took = about.get("claims", ()), _seconds(store)
+        took = _seconds(store)
         if not some:
             lacking[study.system] = "its folder states no claims"
         for one in some:
-            last = versions[-1]
-            told = tuple(changes(about))
-            lines.append(Line(study, one, _compared(one), last["sha256"], last["written"], told, took))
+            told = tuple(changes(about, trained(store, about)))
+            lines.append(Line(study, one, _compared(one), **stated(about), changed=told, seconds=took))
     return Ledger(tuple(lines), lacking, tuple(revisions), tuple(machines))
 
 

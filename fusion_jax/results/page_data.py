@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import answer, claims, mixture, page_cells, page_pairing, tables
+from fusion_jax.results import answer, claim_record, claims, mixture, page_cells, page_pairing, tables
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
@@ -42,6 +42,7 @@ def collect(
     cells = page_cells.collect(store, study)
     groups = _groups(found)
     answered = claims.answer(store, found)
+    changed = claim_record.changes(study, claim_record.trained(store, study))
     by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups], baseline)
     rows = [_row(row, cell) | by_row.get(id(row), {}) | _calibration(row) for row, cell in _with_cells(found, study)]
     return plain(
@@ -49,6 +50,7 @@ def collect(
             title=page_cells.title(store, study),
             sentence=sentence or answer.sentence(found, baseline=baseline, claims=answered),
             claims=[{name: getattr(one, name) for name in CLAIM} for one in answered],
+            stated=claim_record.stated(study) | dict(changes=changed),
             looks=page_pairing.of_looks(study.get("looks", {}).get("plan", ())),
             source=study.get("source", ""),
             status=page_cells.counts(cells["cells"]),

@@ -13,6 +13,7 @@ from etils import epath
 from fusion_jax import metrics
 from fusion_jax.results import answer, calibration_study, claims, families, mixture, page, tables
 from fusion_jax.results.calibration_study import Calibrated
+from fusion_jax.results.claim_record import changes, stated, trained
 from fusion_jax.results.compare import BASELINE
 from fusion_jax.results.figures import every, image
 from fusion_jax.results.rendering import checklist
@@ -136,13 +137,15 @@ def make(store: Store, *, baseline: str = BASELINE) -> tuple[Made, list[Row], li
     grid = grids.of(made)
     answered = claims.answer(store, found)
     sentence = answer.sentence(found, baseline=baseline, claims=answered, made=made)
+    study = store.read_study()
+    said = changes(study, trained(store, study))
     report = Made(
         sentence,
         grids.markdown(grid) if grid else "",
         text,
-        as_json(sentence, found, made, answered),
+        as_json(sentence, found, made, answered, stated(study) | dict(changes=said)),
         grid_foot=grids.foot(grid) if grid else "",
-        claims=claims_form.render(answered, store.read_study()),
+        claims=claims_form.render(answered, study, said),
     )
     return report, found, made
 

@@ -57,6 +57,7 @@ from fusion_jax.study import SCHEMA, Cell
 from fusion_jax.study.layout import of_today
 from fusion_jax.training.checkpoint import save
 
+CLAIMED = "claims_sha256"  # field of environment.json: the claims that study.json held then
 KEPT = ("claims", "looks")  # fields of study.json that another list of cells does not replace
 
 
@@ -203,7 +204,7 @@ class Store:
             for name, table in tables.items():
                 write_parquet(temporary / f"{name}.parquet", table)
             write_json(temporary / "cost.json", cost)
-            write_json(temporary / "environment.json", environment())
+            write_json(temporary / "environment.json", environment() | self._claimed())
             for name, tree in (saved or {}).items():
                 save(temporary / name, tree)
             written = folders.digests(temporary)
@@ -217,6 +218,12 @@ class Store:
         with contextlib.suppress(OSError):  # what interrupted runs left behind
             for leftover in (p for p in folder.iterdir() if p.name.startswith((".tmp-", ".partial-"))):
                 leftover.rmtree() if leftover.is_dir() else leftover.unlink()
+
+    def _claimed(self) -> dict[str, str]:
+        """The hash of the claims that the study states now, {} without any."""
+        there = (self.root / "study.json").exists()
+        versions = self.read_study().get("claims", ()) if there else ()
+        return {CLAIMED: versions[-1]["sha256"]} if versions else {}
 
     def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
         folder = self.cell(identity)

@@ -11,7 +11,8 @@ from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
-from fusion_jax.results.claims import record, resolved
+from fusion_jax.results.claim_record import record
+from fusion_jax.results.claims import resolved
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome

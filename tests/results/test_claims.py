@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusion_jax.results import claims, paired, power, sequential
+from fusion_jax.results import claim_record, claims, paired, power, sequential
 from fusion_jax.results.singles import SINGLE
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
@@ -202,26 +202,26 @@ def store(tmp_path):
 
 
 def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
-    claims.record(store, [])
+    claim_record.record(store, [])
     assert "claims" not in store.read_study()
-    claims.record(store, [Claim(**A)])
-    claims.record(store, [Claim(**A)])
+    claim_record.record(store, [Claim(**A)])
+    claim_record.record(store, [Claim(**A)])
     (first,) = store.read_study()["claims"]
-    assert first["claims"] == [A] and first["finished_seeds"] == 0 and first["sha256"] == claims.digest([A])
+    assert first["claims"] == [A] and first["finished_seeds"] == 0 and first["sha256"] == claim_record.digest([A])
     assert (
-        claims.digest([dict(reversed(A.items()))]) == claims.digest([A]) != claims.digest([B])
+        claim_record.digest([dict(reversed(A.items()))]) == claim_record.digest([A]) != claim_record.digest([B])
         and len(first["sha256"]) == 64
     )
-    assert claims.changes(store.read_study()) == []
+    assert claim_record.changes(store.read_study(), {}) == []
     monkeypatch.setattr(Store, "count_finished", lambda self: 30)
-    claims.record(store, [Claim(**A), Claim(**B)])
+    claim_record.record(store, [Claim(**A), Claim(**B)])
     store.write_study([(f"{i:016x}", c) for i, c in enumerate(CELLS[:2])], "here")
     study = store.read_study()
     assert len(study["claims"]) == 2, "another list of cells keeps them"
-    (said,) = claims.changes(study)
+    (said,) = claim_record.changes(study, {})
     assert said.startswith("claim 'b' was written when 30 seeds had finished or begun (")
-    claims.record(store, [])
-    assert [s.split(" (")[0] for s in claims.changes(store.read_study())][1:] == [
+    claim_record.record(store, [])
+    assert [s.split(" (")[0] for s in claim_record.changes(store.read_study(), {})][1:] == [
         "claim 'a' was withdrawn or changed when 30 seeds had finished or begun",
         "claim 'b' was withdrawn or changed when 30 seeds had finished or begun",
     ]
@@ -229,7 +229,7 @@ def test_claims_are_kept_with_their_hash_and_every_version(store, monkeypatch):
 
 
 def test_a_claim_that_was_changed_by_hand_is_no_older_than_the_results(store, monkeypatch):
-    claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
+    claim_record.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
     versions = store.read_study()["claims"]
     versions[0]["claims"][1]["better"] = "b"
     store.amend(claims=versions)
@@ -241,10 +241,28 @@ def test_a_claim_that_was_changed_by_hand_is_no_older_than_the_results(store, mo
     assert [a.late for a in claims.answer(store, rows)] == [0, 0]
 
 
+def test_claims_changed_together_with_their_hash_are_late_by_what_trainings_know(store):
+    claim_record.record(store, [Claim("first", "a", "b")])
+    for i, seeds in ((0, (0, 1, 2)), (1, (0, 1))):
+        store.write_part(f"{i:016x}", CELLS[i], seeds, {}, dict(seconds=1.0))
+    study, rows = store.read_study(), [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    (version,) = study["claims"]
+    assert claim_record.trained(store, study) == {version["sha256"]: 5}
+    assert claims.answer(store, rows)[0].late == 0
+    turned = [version["claims"][0] | dict(better="b", than="a")]
+    store.amend(claims=[version | dict(claims=turned, sha256=claim_record.digest(turned))])
+    study = store.read_study()
+    assert claims.answer(store, rows)[0].late == 5
+    (said,) = claim_record.changes(study, claim_record.trained(store, study))
+    assert said.startswith(f"5 seeds were trained when study.json held other claims, sha256 {version['sha256'][:12]}")
+    store.amend(claims=[])
+    assert claim_record.trained(store, store.read_study()) == {version["sha256"]: 5}, "nor are they withdrawn unseen"
+
+
 def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
-    claims.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
+    claim_record.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
     monkeypatch.setattr(Store, "count_finished", lambda self: 12)
-    claims.record(store, [Claim("first", "a", "b"), Claim("third", "b", "c"), Claim("second", "a", "c")])
+    claim_record.record(store, [Claim("first", "a", "b"), Claim("third", "b", "c"), Claim("second", "a", "c")])
     rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
     found = claims.answer(store, rows)
     assert [(a.text, a.late) for a in found] == [("first", 0), ("third", 12), ("second", 0)]

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from fusion_jax.results import claims, compare, page, page_data, page_pairing, sequential, tables
+from fusion_jax.results import claim_record, claims, compare, page, page_data, page_pairing, sequential, tables
 from fusion_jax.study import Claim
 from tests import pages
 
@@ -238,7 +238,7 @@ def test_claims_stand_below_the_answer(opened, tmp_path):
     for label, skill in (("concat_mlp", 0.5), ("gmu", 3.0)):
         made.add(label, 8, skill)
     claim = Claim("gating helps", better="gmu, before", than="concat_mlp, before")
-    claims.record(made.store, [claim])
+    claim_record.record(made.store, [claim])
     (tmp_path / "p.html").write_bytes(page.render(made.store))
     window = opened(tmp_path / "p.html")
     (answered,) = claims.answer(made.store)
@@ -246,6 +246,8 @@ def test_claims_stand_below_the_answer(opened, tmp_path):
     text = window.inner_text("#claims li")
     late = f"written when {answered.late} seeds had finished or begun"
     assert "✓ holds" in text and "gating helps" in text and late in text
+    (version,) = made.store.read_study()["claims"]
+    assert f"sha256 {version['sha256'][:12]}, {version['written']}" in window.inner_text("#claims > p")
     assert window.inner_text("#sentence").replace("\u2212", "-").startswith("Of 1 claim 1 holds")
 
 

@@ -9,7 +9,7 @@ import operator
 import pytest
 
 from fusion_jax.folders import Damaged
-from fusion_jax.results import claims
+from fusion_jax.results import claim_record
 from fusion_jax.results.store import Store, entry_of
 from fusion_jax.results.study_file import checked
 from fusion_jax.study import Claim
@@ -24,7 +24,7 @@ STUDY = json.loads(
             schema=2,
             cells=[{**entry_of("0" * 16, tiny.cell()), "tuned": TUNED}],
             published=[dict(label="p", source="s", data="d", values=dict(accuracy=[0.9, None]))],
-            claims=[dict(sha256=claims.digest([CLAIM]), written="now", finished_seeds=0, claims=[CLAIM])],
+            claims=[dict(sha256=claim_record.digest([CLAIM]), written="now", finished_seeds=0, claims=[CLAIM])],
             looks=dict(plan=[3, 6], taken=[dict(seeds=3, time="now", decided=[], undecided=["c"])]),
         )
     )

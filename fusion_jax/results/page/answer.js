@@ -13,7 +13,8 @@ function drawAnswer() {
   const signs = {holds: '✓ holds', fails: '✕ fails', undecided: '? undecided'};
   fill('claims', el('h2', null, study.claims.some((claim) => claim.late) ? 'Claims' : 'Claims, written down before the first epoch'), el('ul', {class: 'claims'}, study.claims.map((claim) => el('li', null,
     el('span', {class: `verdict ${claim.verdict}`}, signs[claim.verdict] || plainText(claim.verdict)), named(claim.text),
-    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? `; about ${count(claim.more_seeds, 'more seed')} would decide it` : '', claim.late ? `; written when ${count(claim.late, 'seed')} had finished or begun` : '')))));
+    el('span', {class: 'evidence'}, plainText(withMinus(claim.evidence)), claim.more_seeds ? `; about ${count(claim.more_seeds, 'more seed')} would decide it` : '', claim.late ? `; written when ${count(claim.late, 'seed')} had finished or begun` : '')))),
+    el('p', {class: 'evidence'}, `sha256 ${study.stated.sha256.slice(0, 12)}, ${study.stated.written}`, study.stated.changes.map((text) => `; ${plainText(text)}`)));
 }
 
 function drawStatus(said) {

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.results import mixture, tables
-from fusion_jax.results.claims import changes
+from fusion_jax.results.claim_record import changes, trained
 from fusion_jax.results.compare import seeds_note
 from fusion_jax.results.rendering import table as shared
 from fusion_jax.results.rendering.markdown import plain
@@ -79,7 +79,7 @@ def items(store: Store, study: Mapping[str, Any], rows: Sequence[Row], made: Seq
         _cost(fusions),
         _code(store, run),
         _all_shown(rows),
-        _claims(study),
+        _claims(store, study),
     ]
     return found
 
@@ -228,10 +228,10 @@ def _all_shown(rows: Sequence[Row]) -> Item:
     return Item("Are all rows that were planned reported?", PARTLY if parts else YES, text)
 
 
-def _claims(study: Mapping[str, Any]) -> Item:
+def _claims(store: Store, study: Mapping[str, Any]) -> Item:
     question = "Were the claims written down before training?"
     versions = study.get("claims", ())
-    held, late = versions[-1]["claims"] if versions else (), changes(study)
+    held, late = versions[-1]["claims"] if versions else (), changes(study, trained(store, study))
     if not held:
         return Item(question, NO, "the study states no claims")
     text = f"{len(held)} in study.json, sha256 {versions[-1]['sha256'][:10]}"

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusion_jax.results.claims import UNDECIDED, Answered, changes
+from fusion_jax.results.claim_record import stated
+from fusion_jax.results.claims import UNDECIDED, Answered
 from fusion_jax.results.rendering.markdown import plain
 
 
-def render(answered: Sequence[Answered], study: Mapping[str, Any]) -> str:
+def render(answered: Sequence[Answered], study: Mapping[str, Any], said: Sequence[str]) -> str:
     """A line a claim below a heading that says when they were written, then what was changed since; "" for none.
 
     Args:
         study: `Store.read_study()`.
+        said: of `claim_record.changes`.
     """
-    said = changes(study)
     if not answered and not said:
         return ""
-    versions = study["claims"]
+    about = stated(study)
     before = "before the first epoch" if not any(one.late for one in answered) else "of which some came late"
-    lines = [f"Claims, {before} (sha256 {versions[-1]['sha256'][:12]}, {versions[-1]['written']}):", ""]
+    lines = [f"Claims, {before} (sha256 {about['sha256'][:12]}, {about['written']}):", ""]
     lines += [_line(one) for one in answered]
     return "\n".join(lines + [f"- {plain(text)}" for text in said]) + "\n"
 

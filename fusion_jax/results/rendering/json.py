@@ -20,8 +20,16 @@ FORMAT = 1  # of the file; a field that changes its meaning raises it
 OF_ROWS = ("a", "b")  # fields of a comparison that are rows
 
 
-def as_json(sentence: str, rows: Sequence[Row], made: Sequence[Table], claims: Sequence[Answered] = ()) -> str:
+def as_json(
+    sentence: str,
+    rows: Sequence[Row],
+    made: Sequence[Table],
+    claims: Sequence[Answered] = (),
+    stated: Mapping[str, Any] | None = None,
+) -> str:
     """The file's text: format, sentence, claims, rows, comparisons; null for what is not there.
+
+    `stated` says when the claims were written, with which hash, and what was changed since.
 
     A row has its cell, what it is, its costs, and of every metric mean, spread and the values by seed; a comparison
     the numbers of its two rows in the list, and the fields of `compare.Comparison`.
@@ -32,6 +40,7 @@ def as_json(sentence: str, rows: Sequence[Row], made: Sequence[Table], claims: S
         format=FORMAT,
         sentence=sentence,
         claims=[as_dict(one) for one in claims],
+        claims_stated=stated or {},
         rows=[_row(row) for row in rows],
         comparisons=[_comparison(c, numbers) for c in compared],
     )
