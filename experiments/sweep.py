@@ -32,6 +32,7 @@ from fusion_jax.run.sweep import load_all, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Cell, Tuning
+from fusion_jax.study.claim_files import measured_of
 from fusion_jax.training.compilation import check_platform, use_cache
 
 from . import arguments, listening
@@ -70,6 +71,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
             cells = study.expand(FLAGS.config, own, argument or "", tuned)
             by_all = study.set_by_all(own, argument or "") if own else ()
             claims = study.claims_of(source, file, argument or "")
+            measured = measured_of(source, file, [cell.label for cell in cells])
         doubts = [f"{flag} does nothing: every cell of {file} sets it itself" for flag in arguments.set_in_vain(by_all)]
         if by and not any(tuned_by(cell, tuned) for cell in cells):
             raise ValueError(
@@ -79,7 +81,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         doubts += [f"{file} has no sweep(add): one cell"] if own is None else []
         doubts += study.alike(cells)
         if FLAGS.dry_run:
-            resolved(claims, cells, file)
+            resolved(claims, cells, file, measured)
             datasets = load_all(cells)
             for cell in cells:
                 console.print(f"{described(cell)} seeds={cell.seeds}", highlight=False, markup=False)
@@ -123,6 +125,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 path,
                 published=study.published(source),
                 claims=claims,
+                measured=measured,
                 engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
                 workers=workers,
                 loaded=arguments.show_conversion,

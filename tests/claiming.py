@@ -22,6 +22,21 @@ def claims():
 """
 
 
+MEASURING = (  # changes that make it one that measures on a trained model
+    'def sweep(add):\n    add({"control.name": "label_propagation"}, label="graph")\n',
+    """MEASURED = {"whole": "model", "half": "model"}
+
+def measured(cells):
+    accuracy = cells["model"].metrics.query("part == 'test' and metric == 'accuracy'").set_index("seed").value
+    scale = {"whole": 1.0, "half": 0.5}
+    return {row: {"accuracy": {s: float(f * v) for s, v in accuracy.items()}} for row, f in scale.items()}
+
+def sweep(add):
+    add({}, label="model")
+""",
+)
+
+
 def write(folder: pathlib.Path, name: str, *changes: tuple[str, str]) -> pathlib.Path:
     """The path of a file with texts changed into others."""
     text = TEXT.replace("SAID", name)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusion_jax import metrics
-from fusion_jax.results import claim_record, paired, power, tables
+from fusion_jax.results import claim_record, measured_rows, paired, power, tables
 from fusion_jax.results.data_names import data_names, problem
 from fusion_jax.results.differences import Difference, difference
 from fusion_jax.results.entries import placed
@@ -59,9 +59,13 @@ class Answered:
     pairs: tuple[tuple[Row, Row], ...]
 
 
-def resolved(claims: Sequence[Claim], cells: Sequence[Cell], file: str = "") -> list[Claim]:
+def resolved(
+    claims: Sequence[Claim], cells: Sequence[Cell], file: str = "", measured: Mapping[str, str] | None = None
+) -> list[Claim]:
     """The claims with the rows of the cells that they are about, as "label, placement" where that is one.
 
+    Args:
+        measured: {row that is measured on a cell: the cell's label}.
     Raises:
         ValueError: a claim names no row, several of one table, rows that no data set has both of, or no data set;
             names the file, the claim, the field, its value and the nearest.
@@ -70,6 +74,12 @@ def resolved(claims: Sequence[Claim], cells: Sequence[Cell], file: str = "") -> 
         return []
     names = data_names([cell.plan.data for cell in cells])
     listed = [_Listed.of(cell, names) for cell in cells]
+    listed += [
+        dataclasses.replace(cell, name=row, config={}, single=False)
+        for row, label in (measured or {}).items()
+        for cell in listed
+        if cell.name == label
+    ]
     listed += [row for cell in listed for row in cell.derived(listed)]
     return [_resolved(claim, listed, f"{file}: claim" if file else "claim") for claim in claims]
 
@@ -197,6 +207,7 @@ def answer_all(studies: Sequence[tuple[Store, Sequence[Row] | None]]) -> list[li
         versions, trained = study.get("claims", ()), claim_record.trained(store, study)
         stored = versions[-1]["claims"] if versions else []
         rows = tables.rows(store) if rows is None and stored else rows
+        rows = [*rows, *measured_rows.rows(store, rows)] if stored else rows
         judged.append([judge(Claim(**claim), rows) for claim in stored])
         now = 0 if all(map(claim_record.as_written, versions)) else store.count_finished()
         late.append([claim_record.late(claim, versions, now, trained) for claim in stored])

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from fusion_jax.results import tables
+from fusion_jax.results import measured_rows, tables
 from fusion_jax.results.claim_record import changes, stated, trained
 from fusion_jax.results.claims import Answered, answer_all
 from fusion_jax.results.differences import difference
@@ -43,7 +43,8 @@ class Line:
         compared: its rows on every data set that it is about; () where none has results.
         sha256, written: of the claims of its study, as they were hashed; "" of a study that was not begun.
         changed: what was changed behind that, see `claims.changes`.
-        seconds: what all cells of the study took: training and compilation of every seed, controls whole.
+        seconds: what all cells of the study took: training and compilation of every seed, controls whole,
+            and what is measured on them.
     """
 
     study: ClaimStudy
@@ -133,4 +134,4 @@ def _seconds(store: Store) -> float:
         if store.finished_seeds(cell["id"])
         for cost in store.costs(cell["id"])
     ]
-    return float(sum(cost["seconds"] for cost in found))
+    return float(sum(cost["seconds"] for cost in found)) + measured_rows.seconds(store)

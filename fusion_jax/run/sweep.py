@@ -140,6 +140,7 @@ def run(
     *,
     published: Sequence[dict] = (),
     claims: Sequence[Claim] = (),
+    measured: Mapping[str, str] | None = None,
     looks: Sequence[int] = (),
     engine: str = "serial",
     workers: int = 1,
@@ -158,6 +159,7 @@ def run(
         source: the study file, kept with the study.
         published: rows of others, kept for the report.
         claims: what the study says beforehand, written down before anything is trained.
+        measured: rows that claims may name though nothing trains them, see `claims.resolved`.
         looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
         datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
@@ -181,7 +183,7 @@ def run(
     if not there and all(isinstance(data, Exception) for data in datasets.values()):
         raise next(iter(datasets.values()))
     identified = grown(identify(cells, datasets, there), store)
-    stated = resolved(claims, [cell for _, cell in identified], source)
+    stated = resolved(claims, [cell for _, cell in identified], source, measured)
     check_tuning_seeds(identified, datasets)
     broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
     store.write_study(identified, source, published)

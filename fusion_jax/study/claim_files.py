@@ -4,6 +4,11 @@ Beside `get_config`, `sweep` and `claims` such a file has
 
     OF = ("fusion", "npt")     kind and name of the mechanism; ("fusion", "a"), ("scheme", "a") of one in several files
     SETTING = "..."            one sentence: our data, size and training, and how they differ from the paper's
+
+What no training decides, a merging or an analysis of trained models, it measures:
+
+    MEASURED = {"merged": "transformer"}    rows that claims may name, each with the label of the cell it is measured on
+    def measured(cells): ...                {label: Restored} -> {row: {metric: {seed: value}}}
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ class ClaimStudy:
         of: kinds and names of the mechanisms.
         setting: how ours differs from the paper's.
         cells, claims: as of any study.
+        measured: {row that is measured: label of its cell}.
         module: the file, executed.
     """
 
@@ -46,6 +52,7 @@ class ClaimStudy:
     cells: tuple[Cell, ...]
     claims: tuple[Claim, ...]
     module: Any
+    measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -123,5 +130,30 @@ def claim_study(path: str, argument: str = "") -> ClaimStudy:
         claims = claims_of(module, file, argument)
     if not claims:
         raise ValueError(f"{file}: no claims(); expected at least one sentence that its rows decide")
+    measured = measured_of(module, file, [cell.label for cell in cells])
     system = pathlib.Path(file).stem
-    return ClaimStudy(system, file, argument, of, " ".join(setting.split()), tuple(cells), tuple(claims), module)
+    return ClaimStudy(
+        system, file, argument, of, " ".join(setting.split()), tuple(cells), tuple(claims), module, measured
+    )
+
+
+def measured_of(module: Any, file: str, labels: Sequence[str]) -> dict[str, str]:
+    """MEASURED of a file, {} without any.
+
+    Args:
+        labels: of its cells.
+    Raises:
+        ValueError: it is no such dictionary, names a row that is trained or a cell that is not, or nothing measures.
+    """
+    found = getattr(module, "MEASURED", {})
+    texts = isinstance(found, dict) and all(isinstance(text, str) and text for pair in found.items() for text in pair)
+    if not texts:
+        raise ValueError(f"{file}: MEASURED={found!r}; expected {{row: label of the cell that it is measured on}}")
+    for row, label in found.items():
+        if row in labels:
+            raise ValueError(f"{file}: MEASURED has {row!r}, which is the label of a row that is trained")
+        if label not in labels:
+            raise ValueError(f"{file}: MEASURED[{row!r}]={label!r}, no such row{zoo.nearest(label, labels)}")
+    if bool(found) != callable(getattr(module, "measured", None)):
+        raise ValueError(f"{file}: expected both MEASURED and measured(cells), or neither")
+    return dict(found)

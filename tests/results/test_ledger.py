@@ -1,15 +1,19 @@
 """The ledger: claims of several studies, corrected for how many of them there are, and the page that says so."""
 
+import dataclasses
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
-from fusion_jax.results import ledger, paired
+from fusion_jax.folders import Damaged
+from fusion_jax.results import ledger, measured_rows, paired, tables
 from fusion_jax.results.claims import answer
 from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import Store
-from fusion_jax.run.ledger import run_studies, stores_of
+from fusion_jax.run.ledger import measure, run_studies, stores_of
 from fusion_jax.study.claim_files import claim_studies
 from tests import claiming, tiny
 
@@ -91,3 +95,87 @@ def test_a_study_that_cannot_be_run_stops_no_other(tmp_path):
     failed = run_studies(studies, tmp_path / "r", engine="serial", workers=1)
     assert list(failed) == ["alpha"] and "nowhere" in failed["alpha"]
     assert [line.study.system for line in ledger.ledger(studies, stores_of(studies, tmp_path / "r")).lines] == ["beta"]
+
+
+@pytest.fixture(scope="module")
+def measuring(tmp_path_factory):
+    """A study of which two rows are measured on a trained model, and the folder with its results."""
+    folder = tmp_path_factory.mktemp("measuring")
+    claiming.write(
+        folder, "alpha", claiming.MEASURING, ('better="graph", than="features"', 'better="whole", than="half"')
+    )
+    (study,) = claim_studies(folder)
+    assert run_studies([study], folder / "r", engine="serial", workers=1) == {}
+    return study, folder / "r"
+
+
+def test_rows_that_are_measured_are_compared_like_rows_that_are_trained(measuring):
+    study, workdir = measuring
+    found = ledger.ledger([study], stores_of([study], workdir))
+    ((one,), answered) = found.lines[0].compared, found.lines[0].answered
+    (model,) = (row for row in tables.rows(Store(workdir / "alpha")) if row.name == "model")
+    assert one.mean == pytest.approx(model.values["accuracy"].mean() / 2) and answered.verdict == "holds"
+    assert (one.better.seeds, one.better.splits, one.better.train_rows) == (model.seeds, model.splits, model.train_rows)
+    assert one.better.cell == "" and one.better.parameters is None and answered.late == 0
+    assert "Nadeau-Bengio" in answered.evidence, "splits are those of the model"
+    trained = sum(cost["seconds"] for cost in Store(workdir / "alpha").costs(model.cell))
+    assert found.lines[0].seconds > trained
+
+
+def test_they_are_measured_once_and_again_where_file_or_results_are_others(measuring, tmp_path):
+    study, workdir = measuring
+    store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
+    rows, path = tables.rows(store), store.root / measured_rows.FILE
+
+    def measured_anew(study):
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict(seconds=1e6)))
+        measure(study, store)
+        return measured_rows.seconds(store) < 1e6
+
+    assert not measured_anew(study)
+    assert [row.name for row in measured_rows.rows(store, rows)] == ["whole", "half"]
+    record = store.cell(rows[0].cell) / "record.json"
+    held = json.loads(record.read_text())
+    held["parts"][0]["sha256"]["history.parquet"] = "0" * 64
+    record.write_text(json.dumps(held))
+    assert measured_rows.rows(store, rows) == [], "they were measured on other results"
+    assert measured_anew(study) and len(measured_rows.rows(store, rows)) == 2
+    (tmp_path / "alpha.py").write_text(pathlib.Path(study.path).read_text() + "\n# by other means\n")
+    assert measured_anew(dataclasses.replace(study, path=str(tmp_path / "alpha.py")))
+
+
+@pytest.mark.parametrize(
+    ("returns", "said"),
+    [
+        ("{}", r"measured\(\)\['whole'\] is None; expected {metric"),
+        ("{r: {'accuracy': {}} for r in MEASURED}", "expected {metric: {seed: value}}"),
+        ("{r: {'acuracy': {0: 1.0}} for r in MEASURED}", "did you mean 'accuracy'"),
+        ("{r: {'accuracy': {77: 1.0}} for r in MEASURED}", r"\['accuracy'\] has seed 77; the cell has 0, 1"),
+        ("{r: {'accuracy': {0: float('nan')}} for r in MEASURED}", r"\['accuracy'\]\[0\]=nan; expected a finite"),
+        ("1 / 0", r"measured\(\) failed: ZeroDivisionError"),
+    ],
+)
+def test_what_is_not_measured_as_said_is_named(measuring, tmp_path, returns, said):
+    _, workdir = measuring
+    store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
+    text = pathlib.Path(measuring[0].path).read_text()
+    start, end = text.index("    accuracy = cells"), text.index("def sweep")
+    (tmp_path / "alpha.py").write_text(text[:start] + f"    return {returns}\n\n" + text[end:])
+    (study,) = claim_studies(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        measure(study, store)
+
+
+def test_a_file_of_measured_rows_that_is_none_is_named(measuring, tmp_path):
+    _, workdir = measuring
+    store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
+    rows, path = tables.rows(store), store.root / measured_rows.FILE
+    held = json.loads(path.read_text())
+    for broken in (
+        [],
+        held | dict(rows={"whole": 1}),
+        held | dict(rows={"whole": dict(cell="../x", values={"a": {}})}),
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(Damaged, match=f"{measured_rows.FILE} is damaged"):
+            measured_rows.rows(store, rows)

@@ -25,6 +25,15 @@ def test_those_of_a_folder_come_in_the_order_of_their_names(tmp_path):
         ('("control", "label_propagation")', '("control", "label_propagatoin")', "did you mean 'label_propagation'"),
         ('("control", "label_propagation")', '("controll", "x")', "OF has the kind 'controll'.*did you mean 'control'"),
         ("def claims", "def claim", "no claims"),
+        ("def claims", "MEASURED = ['a']\n\ndef claims", r"MEASURED=\['a'\]; expected"),
+        (
+            "def claims",
+            "MEASURED = {'graph': 'features'}\n\ndef claims",
+            "MEASURED has 'graph', which is",
+        ),
+        ("def claims", "MEASURED = {'a': 'featurse'}\n\ndef claims", "did you mean 'features'"),
+        ("def claims", "MEASURED = {'a': 'graph'}\n\ndef claims", r"expected both MEASURED and measured\(cells\)"),
+        ("def claims", "def measured(cells): ...\n\ndef claims", r"expected both MEASURED and measured\(cells\)"),
     ],
 )
 def test_what_a_file_does_not_say_is_named_with_the_file(tmp_path, old, new, said):
@@ -47,5 +56,5 @@ def test_those_that_come_along_are_studies_whose_claims_name_their_rows():
 
     for argument in ("", "quick"):
         for one in claim_studies(argument=argument):
-            assert resolved(one.claims, one.cells, one.path)
+            assert resolved(one.claims, one.cells, one.path, one.measured)
             assert {cell.seeds for cell in one.cells} == {2} if argument else min(c.seeds for c in one.cells) >= 10

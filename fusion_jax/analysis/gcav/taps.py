@@ -6,6 +6,8 @@ modality has its own ("stream 1 image"), the fused state ("fusion") and every gr
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,22 +19,20 @@ from fusion_jax.records import Array, Batch
 
 def states(model: Model, batch: Batch) -> dict[str, np.ndarray]:
     """{layer: [N, d]} in the order of the model."""
-    graphdef, state = nnx.split(model)
+    found = _states(*nnx.split(model), batch)  # jit sorts the keys
+    return {name: np.asarray(found[name]) for name in _order(model)}
 
-    @jax.jit
-    def run(state, batch):
-        found = {}
 
-        def tap(name: str, x: Array) -> Array:
-            found.update(_by_modality(name, x, model.names))
-            return x
+@functools.partial(jax.jit, static_argnums=0)
+def _states(graphdef, state, batch: Batch) -> dict[str, Array]:
+    model, found = nnx.merge(graphdef, state), {}
 
-        nnx.merge(graphdef, state)(batch, tap=tap)
-        return found
+    def tap(name: str, x: Array) -> Array:
+        found.update(_by_modality(name, x, model.names))
+        return x
 
-    found = run(state, batch)  # jit sorts the keys
-    order = [*_order(model)]
-    return {name: np.asarray(found[name]) for name in order}
+    model(batch, tap=tap)
+    return found
 
 
 def gradients(model: Model, batch: Batch, nodes: np.ndarray, target: int) -> dict[str, np.ndarray]:
@@ -41,25 +41,24 @@ def gradients(model: Model, batch: Batch, nodes: np.ndarray, target: int) -> dic
     The loss is -log p(target). Each node gets a backward pass of its own: with one pass for all, the loss of a
     node's neighbours would be in its gradient.
     """
-    graphdef, state = nnx.split(model)
-    shapes = {name: x.shape[1:] for name, x in states(model, batch).items()}
+    zero = {name: jnp.zeros(x.shape[1:], jnp.float32) for name, x in states(model, batch).items()}
+    found = _gradients(*nnx.split(model), batch, zero, jnp.asarray(nodes), jnp.asarray(target))
+    return {name: np.asarray(found[name]) for name in zero}
 
-    def loss(deltas, state, batch, node):
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(graphdef, state, batch: Batch, zero: dict[str, Array], nodes: Array, target: Array) -> dict[str, Array]:
+    def loss(deltas, node):
+        model = nnx.merge(graphdef, state)
+
         def tap(name: str, x: Array) -> Array:
             if x.ndim == 2:
                 return x.at[node].add(deltas[name])
             return x.at[node].add(jnp.stack([deltas[n] for n in _by_modality(name, x, model.names)]))
 
-        prediction = nnx.merge(graphdef, state)(batch, tap=tap).prediction
-        return -jax.nn.log_softmax(prediction[node])[target]
+        return -jax.nn.log_softmax(model(batch, tap=tap).prediction[node])[target]
 
-    @jax.jit
-    def run(state, batch, nodes):
-        zero = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
-        return jax.lax.map(lambda node: jax.grad(loss)(zero, state, batch, node), nodes)
-
-    found = run(state, batch, jnp.asarray(nodes))
-    return {name: np.asarray(found[name]) for name in shapes}
+    return jax.lax.map(lambda node: jax.grad(loss)(zero, node), nodes)
 
 
 def _by_modality(name: str, x: Array, modalities: tuple[str, ...]) -> dict[str, Array]:
