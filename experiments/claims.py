@@ -9,7 +9,8 @@
 A file is a study with `claims()`, `OF` and `SETTING` (see `fusion_jax/study/claim_files.py`); its claims are hashed
 into its folder before anything is trained. The ledger, README.md and ledger.json in the workdir, is written again
 whenever a study ends, of all studies that were begun, whatever --only says, and Holm's correction is over their claims.
-Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
+Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C, 75 after SIGTERM (finished cells stay,
+and what trains is saved).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from absl import flags
 from fusion_jax.results import ledger
 from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import write_bytes
+from fusion_jax.run import signals
 from fusion_jax.run.ledger import run_studies, stores_of
 from fusion_jax.run.workers import default_workers
 from fusion_jax.study.claim_files import claim_studies
 from fusion_jax.training.compilation import check_platform, use_cache
+from fusion_jax.training.stopping import Stopped
 
 from . import arguments
 
@@ -58,8 +61,8 @@ def main(argv):
         lost = {}
         for one in () if FLAGS.report else studies:
             workers = FLAGS.jobs or default_workers()
-            more = dict(engine="threads" if workers > 1 else "serial", workers=workers)
-            lost |= run_studies([one], FLAGS.workdir, done=done, **more)
+            with signals.obeyed(print) as received:
+                lost |= run_studies([one], FLAGS.workdir, done=done, engine="threads", workers=workers)
             written(every)
         found = written(every)
         for system, why in lost.items():
@@ -69,6 +72,8 @@ def main(argv):
         print(f"written: {', '.join(files)}")
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
+    except Stopped:
+        sys.exit(received.status)
     except KeyboardInterrupt:
         sys.stdout.flush()
         os._exit(130)  # as experiments.sweep

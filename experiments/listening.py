@@ -14,6 +14,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run.display.base import choices, chosen
 from fusion_jax.run.followed import Followed
 from fusion_jax.run.listeners import Listener, Listeners
+from fusion_jax.training.stopping import Stopped
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +34,7 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def listening(console: Console, store: Store, **own: Callable[[Console], Listener]) -> Iterator[Listeners]:
-    """The display and the writers that are asked for, told of Ctrl-C and closed behind the block.
+    """The display and the writers that are asked for, told of an interruption and closed behind the block.
 
     Args:
         own: a command's displays by name, where it has others than the package.
@@ -47,7 +48,7 @@ def listening(console: Console, store: Store, **own: Callable[[Console], Listene
     listeners = Listeners([display(console), Followed(store), *writers])
     try:
         yield listeners
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         listeners.interrupted()
         raise
     finally:

@@ -7,13 +7,15 @@
 
 Ends with the answer and the tables that `python -m experiments.report` prints, written to the folder `report` of the
 workdir.
-Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C (finished cells stay).
+Exit status: 0 when every cell is finished, 1 when some failed; 130 after Ctrl-C and 75 after SIGTERM, which save what
+trains at the end of its chunk of epochs: the same command goes on. A second Ctrl-C ends at once.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ from fusion_jax.results import report
 from fusion_jax.results.claims import resolved
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
+from fusion_jax.run import signals
 from fusion_jax.run.display.base import described
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import load_all, run
@@ -34,6 +37,7 @@ from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Cell, Tuning
 from fusion_jax.study.claim_files import measured_of
 from fusion_jax.training.compilation import check_platform, use_cache
+from fusion_jax.training.stopping import Stopped
 
 from . import arguments, listening
 
@@ -95,7 +99,8 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         check_platform()
         use_cache()
         store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_workers()
-        with exclusive(store.root), listening.listening(console, store) as listeners:
+        say = functools.partial(console.print, highlight=False, markup=False)
+        with signals.obeyed(say) as received, exclusive(store.root), listening.listening(console, store) as listeners:
             before = rows_of(store)
 
             def begin(cells: int, waiting: int) -> None:
@@ -126,7 +131,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 published=study.published(source),
                 claims=claims,
                 measured=measured,
-                engine=FLAGS.engine or ("threads" if workers > 1 else "serial"),
+                engine=FLAGS.engine or "threads",
                 workers=workers,
                 loaded=arguments.show_conversion,
                 begin=begin,
@@ -140,6 +145,8 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 arguments.warn(f"the data set of {count} failed cells cannot be loaded: {error}")
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
+    except Stopped:
+        sys.exit(received.status)
     except KeyboardInterrupt:
         sys.stdout.flush()
         os._exit(130)  # the compiled program of a running cell cannot be interrupted: what it wrote is whole
@@ -165,7 +172,7 @@ def define() -> None:
     flags.DEFINE_bool("dry_run", False, "load the data, list the cells and stop")
     flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
     listening.define()
-    flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; serial for one cell at a time, else threads")
+    flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; by default threads")
     flags.DEFINE_bool(
         "until_decided", False, "add seeds until every claim, or comparison with the baseline, is decided"
     )

@@ -4,11 +4,14 @@
     python -m experiments.train --config=configs/base.py:fusion=gmu,placement=after --workdir=results/one
 
 What happens in order stands in `fusion_jax/run/cell.py`. Seeds that are stored already are not trained again.
+Ctrl-C (exit status 130) and SIGTERM (75) save at the end of the chunk of epochs: the same command goes on.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from absl import flags
@@ -18,11 +21,13 @@ from fusion_jax import study
 from fusion_jax.data import load as load_data
 from fusion_jax.results.lock import exclusive
 from fusion_jax.results.store import Store
+from fusion_jax.run import signals
 from fusion_jax.run.cell import run_cell
 from fusion_jax.run.engines.base import Job, Outcome, told
 from fusion_jax.run.listeners import Listener
 from fusion_jax.study import defaults
 from fusion_jax.training.compilation import check_platform, use_cache
+from fusion_jax.training.stopping import Stopped
 
 from . import arguments, listening
 
@@ -60,9 +65,12 @@ def main(argv):
         store = Store(FLAGS.workdir, create=True)
         identity = cell.identity(data)
         listed = store.listed(identity, cell, "experiments.train")
-        with exclusive(store.root), listed, listening.listening(listening.console(), store, plain=Epochs) as listeners:
+        console = listening.console()
+        heard = listening.listening(console, store, plain=Epochs)
+        with signals.obeyed(console.print) as received, exclusive(store.root), listed, heard as listeners:
             job = Job(identity, cell, store, data, tell=listeners.progress)
-            done = run_cell(cell, store, data, told(job), identity)
+            pool = ThreadPoolExecutor(1)  # signals arrive here, whatever the compiled program does
+            done = pool.submit(run_cell, cell, store, data, told(job), identity).result()
             listeners.done(Outcome(job, done))
         table = store.table(done["identity"], "metrics")
         diverged = store.diverged(done["identity"])
@@ -70,6 +78,11 @@ def main(argv):
         arguments.fail(error)
     except FloatingPointError as error:
         arguments.fail(error, status=1)
+    except Stopped:
+        sys.exit(received.status)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        os._exit(signals.INTERRUPTED)  # as experiments.sweep
     wide = table[table.part == "test"].pivot(index="seed", columns="metric", values="value")
     file, _ = study.split(str(FLAGS["config"].config_filename))
     base = " (what the study's cells start from; experiments.sweep runs the cells)"

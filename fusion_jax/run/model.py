@@ -17,13 +17,14 @@ from fusion_jax.plan import Plan
 from fusion_jax.run.begin import begin, begins
 from fusion_jax.schemes.base import Stage
 from fusion_jax.traced import Numbers
-from fusion_jax.training import loop, optimizers
+from fusion_jax.training import loop, optimizers, stopping
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import check_graph, structures_of, with_structures
 from fusion_jax.training.numbers import PENALTY, TOLD, compiled_in, exact, numbers_of, with_numbers
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
+from fusion_jax.training.state import State
 
 Build = Callable[[jax.Array], Model]  # key -> model
 
@@ -80,7 +81,7 @@ def train_models(
     loss = build_loss(plan.loss, plan.model, data.target)
     # a strength that is told may be 0 in this plan and not in another one
     penalty = build_penalty(dataclasses.replace(plan.loss, l2=1.0) if PENALTY in told else plan.loss)
-    hooks = {} if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
+    hooks = dict(at_border=_unsaved) if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     trained = loop.train(
         [model for own in groups for model in own],
         with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),
@@ -113,3 +114,9 @@ def optimizer_of(
     rate = told[place] if told else own.learning_rate * stages[place].rate
     made = dict(learning_rate=rate, options={**own.options, **numbers.options})
     return optimizers.make(**{**vars(own), **made}, epochs=epochs)
+
+
+def _unsaved(state: State, history: list) -> None:
+    """At the border of a training that is not saved, such as a trial of a tuning: it is repeated."""
+    del state, history
+    stopping.check()

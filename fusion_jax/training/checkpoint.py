@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from fusion_jax.folders import Damaged, digest, files, read_checked
+from fusion_jax.training import stopping
 
 MANIFEST = "manifest.json"
 _ORBAX = threading.Lock()
@@ -124,7 +125,8 @@ def _fit(found: dict[str, np.ndarray], like: Any) -> Any:
 class Partial:
     """The state of a cell that is being trained, saved now and then at chunk borders.
 
-    An interrupted cell goes on from the last save and ends bit for bit where it would have ended.
+    An interrupted cell goes on from the last save and ends bit for bit where it would have ended. Where it is asked to
+    stop (`stopping`), it saves at the next border and raises Stopped.
 
     Args:
         folder: where; removed by `clear` when the cell is finished.
@@ -169,7 +171,7 @@ class Partial:
     def at_border(self, state: Any, history: list[dict[str, np.ndarray]]) -> None:
         if self.progress is not None:
             self.progress(history)
-        if time.monotonic() - self.last < self.every:
+        if time.monotonic() - self.last < self.every and not stopping.is_asked():
             return
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
         old = self._steps()
@@ -180,6 +182,7 @@ class Partial:
         for path in old:
             path.rmtree()
         self.last = time.monotonic()
+        stopping.check()
 
     def _steps(self) -> list[epath.Path]:
         """Whole saves in order; one that is being written, or is set aside, has another name."""

@@ -1,10 +1,11 @@
-"""All seeds of a cell in one compiled program: `lax.scan` over a chunk of epochs, mapped over the seeds.
+"""All seeds of a cell in one compiled program: a loop over a chunk of epochs, mapped over the seeds.
 
 A scheme may divide training into stages; each has a program of its own and starts from what the one before has kept,
-or from what its `begin` makes of that. In between chunks it is the host's turn: progress, checkpoints, and whether
-every seed has stopped. The seed axis is
-`vmap` on accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and
-a stopped seed costs nothing.
+or from what its `begin` makes of that. In between chunks it is the host's turn: progress, checkpoints, whether somebody
+wants it to stop, and whether every seed has. So a chunk is no longer than `BORDER` seconds, if its epochs allow: how
+many it has is an argument of the program, and changes nothing of what each of them computes. The seed axis is `vmap` on
+accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and a stopped seed
+costs nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fusion_jax.records import Batch, Target
+from fusion_jax.records import Array, Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import programs, sharding
 from fusion_jax.training.compilation import cost_of
@@ -29,6 +30,9 @@ from fusion_jax.training.state import State, initial_state
 from fusion_jax.training.step import HISTORY, LossFn, Penalty, is_active, make_epoch
 from fusion_jax.training.trained import Trained
 from fusion_jax.training.trial import Trial, alike, scaled, whole
+
+BORDER = 10.0  # seconds between two turns of the host at most, where an epoch of all seeds takes no longer
+SLOW = 1e9  # FLOP/s that no machine has less of: whether a first chunk may be long is guessed from it
 
 
 def train(
@@ -79,15 +83,21 @@ def train(
         epoch = make_epoch(graphdef, loss, score, planned, patience, select_on_whole, select_every, penalty)
         length = max(min(chunk, planned.stage.epochs), 1)
 
-        def run_chunk(states: State, trials: Trial, batch: Batch, target: Target):
+        def run_chunk(states: State, trials: Trial, batch: Batch, target: Target, count: Array):
             def one(state: State, trial: Trial, target: Target):
                 seen = scaled(batch, trial)
                 shown = seen if alike(batch, trial) else whole(batch, trial)
-                return jax.lax.scan(lambda s, _: epoch(s, trial, seen, shown, target), state, None, length=length)
+
+                def step(i: Array, found):
+                    state, log = epoch(found[0], trial, seen, shown, target)
+                    return state, {k: v.at[i].set(log[k]) for k, v in found[1].items()}
+
+                empty = {k: jnp.full(length, jnp.nan, jnp.float32) for k in HISTORY if planned.stage.epochs}
+                return jax.lax.fori_loop(0, count, step, (state, empty))
 
             return sharding.map_seeds(one, seed_axis)(states, trials, target)
 
-        arguments = (state, trials, batch, target)
+        arguments = (state, trials, batch, target, jnp.array(1, jnp.int32))
         key = None if alike_to is None else (alike_to, planned.place, programs.form(arguments))
         return programs.compiled(key, lambda: jax.jit(run_chunk, donate_argnums=0).lower(*arguments).compile())
 
@@ -99,16 +109,22 @@ def train(
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
-    for planned, run in zip(plans, runs, strict=True):
+    costs = [cost_of(run, state.params) for run in runs]
+    counted = len(models) / sharding.counted(seed_axis, len(models))
+    for planned, run, cost in zip(plans, runs, costs, strict=True):
+        most = max(min(chunk, planned.stage.epochs), 1)
+        count = _within(BORDER, counted * cost["flops"] / SLOW, most)
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
             if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
                 state = start_stage(planned, graphdef, state, trials, batch, target, loss, penalty)
             if planned.stage.epochs == 0:
-                state, _ = run(state, trials, batch, target)
+                state, _ = run(state, trials, batch, target, jnp.array(1, jnp.int32))
         while bool(np.any(np.asarray(is_active(state, planned, patience)))):
-            state, logs = run(state, trials, batch, target)
-            left = planned.end - _length(history)
-            history.append({k: np.asarray(v)[:, :left] for k, v in logs.items()})
+            count = min(count, planned.end - _length(history))
+            begun = time.perf_counter()
+            state, logs = run(state, trials, batch, target, jnp.array(count, jnp.int32))
+            history.append({k: np.asarray(v)[:, :count] for k, v in logs.items()})
+            count = _within(BORDER, (time.perf_counter() - begun) / count, most)
             at_border(state, history)
         if planned.place + 1 < len(plans):  # by its place: a last stage without epochs ends where this one does
             _fill_up(history, planned.end)
@@ -116,7 +132,6 @@ def train(
 
     before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
     joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
-    costs = [cost_of(run, state.params) for run in runs]
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef,
@@ -146,6 +161,11 @@ def _initial(models: Sequence[nnx.Module], first: PlannedStage, trials: Trial, r
         tx = first.optimizer(jax.tree.map(lambda a, i=i: a[i], trials.numbers))
         states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
     return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
+
+
+def _within(seconds: float, an_epoch: float, most: int) -> int:
+    """How many epochs of so many seconds take no longer than that, from 1 to `most`."""
+    return max(1, min(most, int(seconds / an_epoch) if an_epoch > 0 else most))
 
 
 def _length(history: list[dict[str, np.ndarray]]) -> int:

@@ -5,7 +5,8 @@ An engine is a generator named like its file,
     def serial(jobs: Iterable[Job], *, workers: int) -> Iterator[Outcome]
 
 which calls `run_job` once a job, wherever it likes: a job and an outcome can be pickled. A failing cell is an outcome,
-and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun. Who listens to a job does
+and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun; where one was asked to stop
+(`Stopped`), the others are waited for, which stop at their own borders, and it is raised. Who listens to a job does
 so in the process it was made in: an engine that runs it in another one replaces `tell` there by what sends the records
 back, and calls the job's own here.
 """
@@ -25,6 +26,7 @@ from fusion_jax.run.cell import missing, run_cell
 from fusion_jax.run.progress import Tell, Told
 from fusion_jax.run.tuning import tuned
 from fusion_jax.study import Cell
+from fusion_jax.training import stopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,11 @@ def run_job(job: Job) -> Outcome:
     """Runs one cell, tuned first where it is to be; whatever goes wrong in it becomes the outcome.
 
     The outcome of a tuned cell is that of the cell that was chosen, under its identity.
+
+    Raises:
+        Stopped: it was asked to stop (`training.stopping`), which is no failure of the cell.
     """
+    stopping.check()
     try:
         for reason in (job.trouble, job.data):
             if isinstance(reason, Exception):
@@ -86,6 +92,8 @@ def run_job(job: Job) -> Outcome:
             job = dataclasses.replace(job, identity=cell.identity(job.data), cell=cell)
         with _alone(job.identity):
             return Outcome(job, run_cell(job.cell, job.store, job.data, told(job), identity=job.identity))
+    except stopping.Stopped:
+        raise
     except (Exception, SystemExit) as error:  # what ends the program in a mechanism's file ends this cell
         return Outcome(job, None, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 

@@ -1,12 +1,14 @@
 """Several cells at a time, in threads of this process.
 
-Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner.
+Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner. One at a time is of use
+too: the main thread, where signals arrive, then waits in Python, while the compiled program of a cell runs elsewhere.
 """
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from fusion_jax.run.engines.base import Job, Outcome, run_job
+from fusion_jax.training.stopping import Stopped
 
 
 def threads(jobs: Iterable[Job], *, workers: int = 2) -> Iterator[Outcome]:
@@ -22,5 +24,8 @@ def threads(jobs: Iterable[Job], *, workers: int = 2) -> Iterator[Outcome]:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 yield future.result()
+    except Stopped:
+        wait(running)  # they save, too
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
