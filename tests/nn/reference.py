@@ -7,6 +7,7 @@ from jax.test_util import check_grads
 from scipy.special import softmax
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn import dropout
 from tests.helpers import parameters, to_float64
 
 N = 6
@@ -88,3 +89,21 @@ def random_only_with_a_key(run, *, unbiased: bool, draws: int = 600) -> None:
     assert (spread > 0).any() and not np.array_equal(many[0], many[1])
     if unbiased:
         assert (np.abs(many.mean(0) - still) <= 5 * spread / np.sqrt(draws) + 1e-12).all()
+
+
+def dropped(monkeypatch, run, *args) -> list[tuple[tuple[int, ...], float]]:
+    """(shape, rate) of what `run(key, *args)` drops, in order, each with a key of its own; nothing is computed.
+
+    A loop over layers is traced once, and so are its places.
+    """
+    seen, own = [], dropout.keep_mask
+
+    def keep_mask(key, rate, shape):
+        seen.append((key, tuple(shape), rate))
+        return own(key, rate, shape)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dropout, "keep_mask", keep_mask)
+        jax.eval_shape(lambda key, *args: jax.tree.leaves(run(key, *args)), jax.random.key(0), *args)
+    assert len({id(key) for key, *_ in seen}) == len(seen), "two places have one key"
+    return [(shape, rate) for _, shape, rate in seen]

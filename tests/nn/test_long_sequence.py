@@ -127,3 +127,11 @@ def test_the_graphs_of_a_batch_are_the_groups():
     two = Graph.create(np.array([0, 3]), np.array([1, 4]), np.array([2, 3]))
     np.testing.assert_array_equal(graphs_of(two, 2).of, [0] * 4 + [1] * 6)
     assert graphs_of(two).count == 2 and graphs_of(None) == graphs_of(Graph.create(*np.zeros((2, 1), int), 3))
+
+
+def test_combinations_and_kernels_start_with_the_size_of_what_they_sum():
+    """A sum of n terms of size one has the size one."""
+    combine = mixers.LowRank(100, D, D, H, rank=50, rngs=nnx.Rngs(0)).combine[...]
+    kernel = mixers.Convolution(400, rngs=nnx.Rngs(0)).kernel[...]
+    assert combine.shape == (50, 100) and kernel.shape == (400,)
+    np.testing.assert_allclose([combine.std(), kernel.std()], [0.1, 0.05], rtol=0.1)
