@@ -12,7 +12,7 @@ from fusion_jax.layers.gat import GAT
 from fusion_jax.layers.gatv2 import Gatv2
 from fusion_jax.records import EVALUATION, Context
 from tests.helpers import drawn, parameters, run, small_graph
-from tests.layers.aligned import check_undone, reorder
+from tests.layers.aligned import check_undone, reorder, told
 
 N, D, OUT, H = 7, 5, 6, 2
 GRAPH = small_graph(N, 20)
@@ -117,3 +117,8 @@ def test_who_is_absent_is_weighed_by_nobody():
     (shown,) = layer.attention(spoiled, GRAPH, there, EVALUATION)
     np.testing.assert_array_equal(np.asarray(shown.valid)[:, 0], present[np.asarray(shown.senders)])
     assert not np.asarray(shown.weights)[~np.asarray(shown.valid)[:, 0]].any()
+
+
+def test_neurons_are_compared_head_by_head():
+    ((y, heads),) = told(made(), X, GRAPH)
+    assert heads == H and y.shape == (N, OUT)

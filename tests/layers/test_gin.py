@@ -13,7 +13,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.layers.gin import Gin
 from fusion_jax.records import Context
 from tests.helpers import drawn, parameters, run, small_graph
-from tests.layers.aligned import check_undone, reorder
+from tests.layers.aligned import check_undone, reorder, told
 
 N, D, H, OUT = 7, 4, 6, 5
 GRAPH = small_graph(N, 20)
@@ -99,3 +99,13 @@ def test_refusals():
 def test_what_is_not_said():
     assert zoo.options("layer", "gin") == dict(hidden=None, learn_eps=False)
     assert Gin(D, OUT, rngs=nnx.Rngs(0)).fc1.out_features == OUT
+
+
+def test_neurons_are_compared_by_what_they_are_in_the_network():
+    """The hidden ones of sums over the senders, before their norm."""
+    layer = made()
+    (hidden, _), (y, _) = told(layer, X, GRAPH)
+    adjacency = np.zeros((N, N))
+    np.add.at(adjacency, (np.asarray(GRAPH.receivers), np.asarray(GRAPH.senders)), 1)
+    np.testing.assert_allclose(hidden, layer.fc1(X + adjacency @ X), rtol=1e-10)
+    np.testing.assert_allclose(y, run(layer, X, GRAPH), rtol=1e-10)

@@ -92,18 +92,24 @@ def random_only_with_a_key(run, *, unbiased: bool, draws: int = 600) -> None:
 
 
 def dropped(monkeypatch, run, *args) -> list[tuple[tuple[int, ...], float]]:
-    """(shape, rate) of what `run(key, *args)` drops, in order, each with a key of its own; nothing is computed.
+    """(shape, rate) of what `run(key, *args)` drops, in order; no key is drawn from or split twice.
 
-    A loop over layers is traced once, and so are its places.
+    Nothing is computed. A loop over layers is traced once, and so are its places.
     """
-    seen, own = [], dropout.keep_mask
+    places, used, keep, split = [], [], dropout.keep_mask, jax.random.split
 
     def keep_mask(key, rate, shape):
-        seen.append((key, tuple(shape), rate))
-        return own(key, rate, shape)
+        places.append((tuple(shape), rate))
+        used.append(key)
+        return keep(key, rate, shape)
+
+    def splitting(key, *more):
+        used.append(key)
+        return split(key, *more)
 
     with monkeypatch.context() as patched:
         patched.setattr(dropout, "keep_mask", keep_mask)
+        patched.setattr(jax.random, "split", splitting)
         jax.eval_shape(lambda key, *args: jax.tree.leaves(run(key, *args)), jax.random.key(0), *args)
-    assert len({id(key) for key, *_ in seen}) == len(seen), "two places have one key"
-    return [(shape, rate) for _, shape, rate in seen]
+    assert len({id(key) for key in used}) == len(used), "a key is used twice"
+    return places
