@@ -73,9 +73,7 @@ def model_of(trained, i=0):
     return nnx.merge(trained.graphdef, *jax.tree.map(lambda a: a[i], (trained.params, trained.rest)))
 
 
-@pytest.mark.parametrize(
-    "data", [{}, VALUES, {"loss.class_weights": True}], ids=["classes", "values", "weights of classes"]
-)
+@pytest.mark.parametrize("data", [{}, VALUES], ids=["classes", "values"])
 def test_the_gradient_of_its_objective_is_0(data):
     """Over the training rows and no other: the trained model's own features and predictions."""
     prepared, trained = cell({"scheme.name": NAME, "scheme.options": dict(ridge=0.5), **data})
@@ -83,18 +81,35 @@ def test_the_gradient_of_its_objective_is_0(data):
     trial, target = jax.tree.map(lambda a: a[0], (prepared.trials, prepared.target))
     output = model(scaled(prepared.batch, trial))
     own, stored = (np.asarray(p) for p in (output.prediction, trained.prediction[0]))
-    if data is VALUES:  # stored in the target's own units
+    if data:  # stored in the target's own units
         own, stored = ((p - p.mean()) / p.std() for p in (own, stored))
     np.testing.assert_allclose(own, stored, rtol=1e-4, atol=1e-5)  # predictions are float32
     (phi,) = (np.asarray(s.values, float) for s in output.states if s.name.endswith(": features"))
     weight, v = np.asarray(trial.train_weight, float), np.asarray(model.fusions[-1].V_prediction[...], float)
-    assert (np.ptp(weight[weight > 0]) > 0.01) == ("loss.class_weights" in data)
     residual = np.asarray(output.prediction, float) - wanted(target)
     slope = np.einsum("n,nhj,nc->hjc", weight, phi, residual) + 0.5 * v
     assert np.abs(slope).max() < 1e-4
     assert np.abs(v).max() > 0.01
     others = np.einsum("n,nhj,nc->hjc", (weight == 0).astype(float), phi, residual)
     assert np.abs(others).max() > 0.1
+
+
+def test_rows_count_by_their_weight():
+    prepared, trained = cell({"scheme.name": NAME})
+    model = model_of(trained)
+    trial, target = jax.tree.map(lambda a: a[0], (prepared.trials, prepared.target))
+    batch, weight = scaled(prepared.batch, trial), trial.train_weight
+    weight = weight * jnp.linspace(0.5, 3, len(weight), dtype=weight.dtype)
+    RandomFeatureAttention(ridge=0.5).begin(model, batch, target, weight, None, None)
+    output, v = model(batch), np.asarray(model.fusions[-1].V_prediction[...], float)
+    (phi,) = (np.asarray(s.values, float) for s in output.states if s.name.endswith(": features"))
+    residual = np.asarray(output.prediction, float) - wanted(target)
+    slope = np.einsum("n,nhj,nc->hjc", np.asarray(weight, float), phi, residual) + 0.5 * v
+    assert np.abs(slope).max() < 1e-4 < np.abs(v).max()
+
+
+def test_what_is_not_said():
+    assert zoo.options("scheme", NAME) == dict(ridge=0.01)
 
 
 def test_w_and_what_stands_before_the_fusion_are_those_that_training_starts_from():
