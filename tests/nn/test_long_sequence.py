@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.special import erf
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn import long_sequence as mixers
@@ -135,3 +136,26 @@ def test_combinations_and_kernels_start_with_the_size_of_what_they_sum():
     kernel = mixers.Convolution(400, rngs=nnx.Rngs(0)).kernel[...]
     assert combine.shape == (50, 100) and kernel.shape == (400,)
     np.testing.assert_allclose([combine.std(), kernel.std()], [0.1, 0.05], rtol=0.1)
+
+
+def test_the_mlp_of_two_has_the_exact_gelu():
+    module = drawn(SEQUENCES["mlp of two"])
+    inner = np.asarray(X).T @ np.asarray(module.fc1.kernel[...])
+    inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
+    expected = (inner @ np.asarray(module.fc2.kernel[...])).T
+    np.testing.assert_allclose(mixed("mlp of two", X, EVERYBODY), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("groups", [(), (Groups(OF, 3),)], ids=["one", "groups"])
+def test_linear_attention_in_bfloat16_is_rounded_once_behind_its_sums(groups):
+    module = drawn(SETS["linear"])
+    graphdef, state = nnx.split(module)
+    halves = nnx.merge(graphdef, jax.tree.map(lambda a: a.astype(jnp.bfloat16), state))
+    x = X.astype(jnp.bfloat16)
+    q, k, v = (np.asarray(a, float) for a in halves.projected(x))
+    q, k = (np.asarray(jax.nn.elu(jnp.asarray(a, jnp.bfloat16)) + 1, float) for a in (q, k))
+    seen = np.asarray(MASK) & (np.asarray(OF)[:, None] == np.asarray(OF) if groups else True)
+    weights = np.einsum("lhd,mhd->hlm", q, k) * seen
+    expected = np.einsum("hlm,mhd->lhd", weights / weights.sum(-1, keepdims=True), v).reshape(L, D)
+    found = np.asarray(halves.mix(x, MASK, *groups), float)
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
