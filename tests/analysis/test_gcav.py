@@ -227,9 +227,7 @@ def test_the_legend_shows_which_lines_are_dashed():
     pytest.importorskip("matplotlib", reason="figures are an extra")
     scores = dict(tcav=0.5, tcav_std=0.1, tgcav=0.4, tgcav_std=0.1)
     table = pd.DataFrame([dict(concept=c, layer=l, **scores) for c in ("degree", RANDOM) for l in ("a", "b")])
-    summary = pd.DataFrame(
-        [dict(concept=c, score=s, mean=0.4) for c in ("degree", RANDOM) for s in ("tcav", "tgcav")]
-    )
+    summary = pd.DataFrame([dict(concept=c, score=s, mean=0.4) for c in ("degree", RANDOM) for s in ("tcav", "tgcav")])
     legend = report(table, summary, "1", 12, ()).figures["layers"]().axes[0].get_legend()
     assert legend.handlelength >= 4 and [t.get_text() for t in legend.get_texts()][:2] == [
         "degree, TCAV",
