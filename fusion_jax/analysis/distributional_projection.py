@@ -150,10 +150,16 @@ def centred_pairs(weights: np.ndarray, symbols: np.ndarray, matrix: np.ndarray) 
 
 
 def correlations(scores: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Spearman's coefficient, and the share of variance that a line explains; NaN where either is constant."""
+    """Spearman's coefficient, and the share of variance that a line explains; NaN where either is constant.
+
+    Means that were taken off leave equal values apart by rounding, and it must not rank them: ties are of ranks of
+    values in steps of 1e-12 of the largest.
+    """
     if len(scores) < 3 or np.ptp(scores) < 1e-12 or np.ptp(predicted) < 1e-12:
         return float("nan"), float("nan")
-    return float(stats.spearmanr(scores, predicted).statistic), float(np.corrcoef(scores, predicted)[0, 1] ** 2)
+    unit = 1e-12 * np.abs([scores, predicted]).max(1, keepdims=True)
+    rho = stats.spearmanr(*np.rint([scores, predicted] / unit)).statistic
+    return float(rho), float(np.corrcoef(scores, predicted)[0, 1] ** 2)
 
 
 def shuffled(matrix: np.ndarray, known: Symbols, rng: np.random.Generator) -> np.ndarray:

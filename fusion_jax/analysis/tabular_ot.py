@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax.analysis.base import Report
+from fusion_jax.arrays import spread
 from fusion_jax.model import Model
 from fusion_jax.model.given import given
 from fusion_jax.nn.transport import gaussian_distance, partners, squared_distance
@@ -131,8 +132,9 @@ def difficulty(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
-    """(x - mean) / sample deviation of every column; 0 in one that is constant."""
-    sd = x.std(0, ddof=1) if len(x) > 1 else np.zeros(x.shape[1])
+    """(x - mean) / sample deviation of every column in float64; 0 in one that is constant (see `arrays.spread`)."""
+    sd = spread(x) * np.sqrt(len(x) / max(len(x) - 1, 1))
+    x = np.asarray(x, np.float64)
     return (x - x.mean(0)) / np.where(sd > 0, sd, np.inf)
 
 
@@ -218,7 +220,7 @@ def _states(cell: Restored, model: Model, batch: Batch, context: Context) -> tup
             "in the space of its input"
         )
     first = np.asarray(output.mask) if model.placement == "interleaved" else present
-    return np.asarray(before, np.float64), np.asarray(after, np.float64), present & first
+    return np.asarray(before), np.asarray(after, np.float64), present & first
 
 
 def _row(said: Transport) -> dict[str, float]:

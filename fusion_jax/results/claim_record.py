@@ -79,10 +79,16 @@ def changes(study: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
                 f"{seeds} seeds were trained when study.json held other claims, sha256 {sha256[:12]}, which are not in "
                 "it any more"
             )
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
-        if not version["finished_seeds"]:
+    for i, (before, version) in enumerate(zip(({"claims": []}, *versions), versions, strict=False)):
+        seeds = _finished(versions, i, trained)
+        if seeds > version["finished_seeds"]:
+            said.append(
+                f"the claims of {version['written']} say that {version['finished_seeds']} seeds had finished or begun; "
+                f"{seeds} were trained with claims before them"
+            )
+        if not seeds:
             continue
-        at = f"when {version['finished_seeds']} seeds had finished or begun ({version['written']})"
+        at = f"when {seeds} seeds had finished or begun ({version['written']})"
         for verb, some, others in (("written", version, before), ("withdrawn or changed", before, version)):
             said += [f"claim {c['claim']!r} was {verb} {at}" for c in some["claims"] if c not in others["claims"]]
     return said
@@ -92,14 +98,20 @@ def late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: i
     """How many seeds had finished when the claim was first written, since it was last there without a break.
 
     At most: of a version that is not what was written, the `now` that have by now; and no fewer than were `trained`
-    when study.json held claims that it does not hold any more.
+    with versions before, or when study.json held claims that it does not hold any more.
     """
     found = 0
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
+    for i, (before, version) in enumerate(zip(({"claims": []}, *versions), versions, strict=False)):
         if claim in version["claims"] and claim not in before["claims"]:
-            found = version["finished_seeds"] if as_written(version) else now
+            found = _finished(versions, i, trained) if as_written(version) else now
     known = {version["sha256"] for version in versions}
     return max(found, sum(seeds for sha256, seeds in trained.items() if sha256 not in known))
+
+
+def _finished(versions: Sequence[Mapping[str, Any]], i: int, trained: Mapping[str, int]) -> int:
+    """How many seeds had finished when version i was written: no fewer than those before alone knew."""
+    before, since = ({version["sha256"] for version in part} for part in (versions[:i], versions[i:]))
+    return max(versions[i]["finished_seeds"], sum(trained.get(sha256, 0) for sha256 in before - since))
 
 
 def stated(study: Mapping[str, Any]) -> dict[str, str]:
