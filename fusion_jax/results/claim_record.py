@@ -38,24 +38,23 @@ def record(store: Store, claims: Sequence[Claim]) -> None:
 
 
 def trained(store: Store, study: Mapping[str, Any]) -> dict[str, int]:
-    """{sha256 of claims: how many seeds of the study's cells were trained with them in study.json}.
+    """{sha256 of claims: how many seeds of the study's cells were trained with them in study.json}; "" for no claims.
 
-    Trainings without claims, of older revisions, and of cells that are damaged do not count.
+    Trainings of older revisions, which did not say, and of cells that are damaged do not count.
 
     Args:
         study: `Store.read_study()`.
     """
-    found: collections.Counter[str] = collections.Counter()
+    found: collections.Counter[str | None] = collections.Counter()
     for cell in study["cells"]:
         try:
             if store.finished_seeds(cell["id"]):
                 parts = [seeds for _, seeds in store.parts(cell["id"])]
                 for seeds, about in zip(parts, store.environments(cell["id"]), strict=True):
-                    found[about.get(CLAIMED, "")] += len(seeds)
+                    found[about.get(CLAIMED)] += len(seeds)
         except Damaged:  # its row says so
             continue
-    found.pop("", None)
-    return dict(found)
+    return {sha256: seeds for sha256, seeds in found.items() if sha256 is not None}
 
 
 def changes(study: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
@@ -74,7 +73,7 @@ def changes(study: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
                 f"sha256 is {digest(version['claims'])[:12]}, {version['sha256'][:12]} was written"
             )
     for sha256, seeds in trained.items():
-        if sha256 not in {version["sha256"] for version in versions}:
+        if sha256 and sha256 not in {version["sha256"] for version in versions}:
             said.append(
                 f"{seeds} seeds were trained when study.json held other claims, sha256 {sha256[:12]}, which are not in "
                 "it any more"
@@ -104,13 +103,14 @@ def late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: i
     for i, (before, version) in enumerate(zip(({"claims": []}, *versions), versions, strict=False)):
         if claim in version["claims"] and claim not in before["claims"]:
             found = _finished(versions, i, trained) if as_written(version) else now
-    known = {version["sha256"] for version in versions}
+    known = {"", *(version["sha256"] for version in versions)}
     return max(found, sum(seeds for sha256, seeds in trained.items() if sha256 not in known))
 
 
 def _finished(versions: Sequence[Mapping[str, Any]], i: int, trained: Mapping[str, int]) -> int:
-    """How many seeds had finished when version i was written: no fewer than those before alone knew."""
+    """How many seeds had finished when version i was written: no fewer than those before, or none, alone knew."""
     before, since = ({version["sha256"] for version in part} for part in (versions[:i], versions[i:]))
+    before |= {""}  # of trainings before there was any
     return max(versions[i]["finished_seeds"], sum(trained.get(sha256, 0) for sha256 in before - since))
 
 

@@ -289,8 +289,33 @@ def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
     rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
     found = claims.answer(store, rows)
     assert [(a.text, a.late) for a in found] == [("first", 0), ("third", 12), ("second", 0)]
-    np.testing.assert_allclose([a.adjusted for a in found], paired.holm(np.array([a.p for a in found])))
+    p = np.array([a.p for a in found])
+    every = np.where(np.isnan(p), np.nan, paired.holm(np.where(np.isnan(p), 1.0, p)))
+    np.testing.assert_allclose([a.adjusted for a in found], every)
     assert found[0].verdict == "holds" and found[0].pairs == ((rows[0], rows[1]),) and found[0].claim.better == "a"
+
+
+def test_claims_without_results_yet_count_in_the_correction(store):
+    claim_record.record(
+        store, [Claim(name, "a", than) for name, than in (("first", "b"), ("second", "x"), ("third", "y"))]
+    )
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    first, *rest = claims.answer(store, rows)
+    assert first.adjusted == pytest.approx(3 * first.p) and "after Holm over 3 claims" in first.evidence
+    assert all(np.isnan(one.adjusted) and one.verdict == "undecided" for one in rest)
+
+
+def test_claims_that_come_behind_trainings_without_any_are_late_whatever_they_say(store):
+    for i, seeds in ((0, (0, 1, 2)), (1, (0, 1))):
+        store.write_part(f"{i:016x}", CELLS[i], seeds, {}, dict(seconds=1.0))
+    study = store.read_study()
+    assert claim_record.trained(store, study) == {"": 5} and claim_record.changes(study, {"": 5}) == []
+    held = [dataclasses.asdict(Claim("first", "a", "b"))]
+    version = dict(sha256=claim_record.digest(held), written="now", finished_seeds=0, claims=held)
+    store.amend(claims=[version])
+    assert claims.answer(store, [row("a", BASE + 0.05 + NOISE), row("b", BASE)])[0].late == 5
+    said = claim_record.changes(store.read_study(), {"": 5})
+    assert said[0].startswith("the claims of now say that 0 seeds had finished or begun; 5 were trained with")
 
 
 def test_finished_seeds_are_counted(store):
