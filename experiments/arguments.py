@@ -107,7 +107,7 @@ def show(report: Report, folder: epath.Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answers.as_json(report), indent=1))
         return
-    print(answers.markdown(report))
+    print(answers.markdown(report, answers.SHOWN))
     print(f"written: {os.fspath(folder)}/{', '.join(sorted(path.name for path in folder.iterdir()))}")
 
 

@@ -14,7 +14,8 @@ import fusion_jax as fj
 NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
 FIGURES = {
     "quickstart": 1,
-    "look_inside_a_fusion": 3,
+    "attention_and_embeddings": 3,
+    "look_inside": 4,
     "read_an_ablation": 2,
     "bring_your_own": 1,
     "merging_and_concepts": 2,
@@ -68,10 +69,23 @@ def check_quickstart(shown, folder):
     assert any(study.answer in data["text/plain"] for data in shown) and (study.workdir / "report/index.html").exists()
 
 
-def check_look_inside(shown, folder):
+def check_attention(shown, folder):
     """Rows of attention sum to 1; the four cells of right and wrong too."""
     weights, share = (table for table in tables(shown) if table.shape in ((3, 3), (2, 2)))
     assert (abs(weights.sum(axis=1) - 1) < 5e-3).all() and abs(share.to_numpy().sum() - 1) < 5e-3
+
+
+def check_look_inside(shown, folder):
+    """Four analyses of one cell, and each is in its folder."""
+    share, carried, explained, explains, summary, known, transport = tables(shown)
+    (cell,) = fj.load_study(folder / "results" / "look_inside").cells()
+    held = {path.name for path in (cell.store.cell(cell.identity) / "analyses").iterdir()}
+    assert held == {"probing_inter_modality", "causal_attention", "gcav", "tabular_ot"}
+    assert share.share.between(0, 1).all() and (share.uniform < 0.75).all() and len(share) == 4
+    assert carried.shape == (4, 4) and ((carried.sum(axis=1) > 0.99) & (carried.sum(axis=1) < 1.25)).all()
+    assert explained.nodes.item() == 60 and list(explains.modality) == list(cell.restored.data.modalities)
+    assert {"label:3", "missing:pixels", "random"} == set(summary.concept) and known.to_numpy(float).max() > 0.8
+    assert transport["class"].item() == "all" and 0 < transport.optimality.item() <= 1
 
 
 def check_bring_your_own(shown, folder):
@@ -83,7 +97,8 @@ def check_bring_your_own(shown, folder):
 
 CHECKS = {
     "quickstart": check_quickstart,
-    "look_inside_a_fusion": check_look_inside,
+    "attention_and_embeddings": check_attention,
+    "look_inside": check_look_inside,
     "bring_your_own": check_bring_your_own,
     "merging_and_concepts": lambda shown, folder: tables(shown)[-1].concept.tolist().index("degree"),
 }

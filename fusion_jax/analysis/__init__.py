@@ -10,7 +10,7 @@ from etils import epath
 from fusion_jax import zoo
 from fusion_jax.analysis.base import SUBJECTS, Report
 from fusion_jax.results import answers
-from fusion_jax.results.restore import restore
+from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store
 
 __all__ = ["analyse", "subject"]
@@ -33,7 +33,7 @@ def analyse(
     name: str,
     options: Mapping[str, Any] | None = None,
     *,
-    cell: str | None = None,
+    cell: str | Restored | None = None,
     seed: int | None = None,
 ) -> tuple[Report, epath.Path]:
     """What an analysis finds, and the folder it is written to.
@@ -43,7 +43,7 @@ def analyse(
     of the report but its tables).
 
     Args:
-        cell: identity of a finished cell; the store's only one if None.
+        cell: identity of a finished cell, or the cell restored; the store's only one if None.
         seed: whose model is looked at; the one with the best validation score if None.
     Raises:
         ValueError: unknown analysis or option, no such cell or seed, one is named for an analysis of a study, or what
@@ -58,7 +58,7 @@ def analyse(
             raise ValueError(f"analysis {name!r} is of a whole study: name neither a cell nor a seed")
         folder, report = store.root, ask(store, **options)
     else:
-        restored = restore(store, cell)
+        restored = cell if isinstance(cell, Restored) else restore(store, cell)
         place = restored.place(seed)
         about |= dict(cell=restored.identity, seed=restored.seeds[place])
         folder, report = store.cell(restored.identity), ask(restored, place, **options)

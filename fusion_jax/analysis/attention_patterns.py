@@ -84,7 +84,7 @@ def attention_patterns(cell: Restored, place: int) -> Report:
     Raises:
         ValueError: the cell shows no attention over tokens.
     """
-    output = cell.models[place](cell.batch(place), context=cell.context(place))
+    output = cell.output(place)
     found = [row for attention in output.attention for row in _rows(attention)]
     if not found:
         shown = ", ".join(sorted(a.name for a in output.attention)) or "none"
@@ -132,7 +132,8 @@ def _sentence(table: pd.DataFrame) -> str:
     uniform = least["queries"] * np.log(least["keys"])
     return (
         f"Of {len(table)} heads the most concentrated is head {least['head']} of layer {least['layer']} of "
-        f"{least['attention']!r}, with entropy {least.entropy:.3f} (uniform {uniform:.3f})."
+        f"{least['attention']!r}: the entropies of its queries sum to {least.entropy:.3f} ({uniform:.3f} if all "
+        f"weights were equal)."
     )
 
 

@@ -44,7 +44,7 @@ def among_modalities(cell: Restored, place: int, asker: str) -> list[Shown]:
     Raises:
         ValueError: there is none; in the name of the analysis that asks, with what is shown instead.
     """
-    output = cell.models[place](cell.batch(place), context=cell.context(place))
+    output = cell.output(place)
     found = [a for a in output.attention if a.name.startswith("fusion") and _is_among_modalities(a)]
     if not found:
         shown = ", ".join(f"{a.name!r} ({' x '.join(a.axes)})" for a in output.attention) or "none"

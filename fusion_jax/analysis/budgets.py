@@ -127,6 +127,7 @@ def _figure(table: pd.DataFrame, metric: str):
         ax.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize="small")
     if len(own):
         ax.plot(own.multiplications, own[metric], color="C1", marker="*", ms=12, ls="", label="chosen by the policy")
+    ax.margins(0.1)  # the numbers stand beside their dots
     ax.set_xlabel("multiplications a node, in the fusion")
     ax.set_ylabel(metrics.heading(metric))
     ax.legend(fontsize="small")

@@ -27,7 +27,7 @@ from fusion_jax.nn.projection import (
     symmetric_factors,
 )
 from fusion_jax.records import Attention, Info
-from fusion_jax.results.figures import new_figure
+from fusion_jax.results.figures import new_figure, style
 from fusion_jax.results.restore import Restored
 from fusion_jax.training.compilation import own_settings
 
@@ -150,10 +150,16 @@ def centred_pairs(weights: np.ndarray, symbols: np.ndarray, matrix: np.ndarray) 
 
 
 def correlations(scores: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Spearman's coefficient, and the share of variance that a line explains; NaN where either is constant."""
+    """Spearman's coefficient, and the share of variance that a line explains; NaN where either is constant.
+
+    Means that were taken off leave equal values apart by rounding, and it must not rank them: ties are of ranks of
+    values in steps of 1e-12 of the largest.
+    """
     if len(scores) < 3 or np.ptp(scores) < 1e-12 or np.ptp(predicted) < 1e-12:
         return float("nan"), float("nan")
-    return float(stats.spearmanr(scores, predicted).statistic), float(np.corrcoef(scores, predicted)[0, 1] ** 2)
+    unit = 1e-12 * np.abs([scores, predicted]).max(1, keepdims=True)
+    rho = stats.spearmanr(*np.rint([scores, predicted] / unit)).statistic
+    return float(rho), float(np.corrcoef(scores, predicted)[0, 1] ** 2)
 
 
 def shuffled(matrix: np.ndarray, known: Symbols, rng: np.random.Generator) -> np.ndarray:
@@ -223,10 +229,11 @@ def _best(scores: pd.DataFrame) -> pd.Series | None:
 def _sentence(scores: pd.DataFrame, best: pd.Series | None) -> str:
     if best is None:
         return "On nodes beyond training no score of a head varies with a co-occurrence that could predict it."
+    what = "no more than" if not abs(best.spearman) > best.chance else "where"
     return (
         f"Of {len(scores.drop_duplicates(['attention', 'layer', 'head']))} heads head {best['head']} of layer "
         f"{best['layer']} of {best['attention']!r} follows the co-occurrence of symbols most: rank correlation "
-        f"{best.spearman:.2f} on nodes beyond training (shuffled symbols reach {best.chance:.2f}), "
+        f"{best.spearman:.3f} on nodes beyond training, {what} shuffled symbols reach {best.chance:.3f}, and "
         f"{best.explained:.1%} of the variance of its scores."
     )
 
@@ -237,8 +244,9 @@ def _figure(scores: pd.DataFrame):
     own = scores[scores.part == "others"]
     for i, (relation, rows) in enumerate(own.groupby("relation", sort=False)):
         at = np.arange(len(rows)) + 0.2 * i
-        ax.plot(at, rows.spearman, color=f"C{i}", marker="o", ls="", label=relation)
-        ax.vlines(at, -rows.chance, rows.chance, color=f"C{i}", alpha=0.4, lw=4)
+        looks = style(i) | dict(ls="", ms=6)
+        ax.plot(at, rows.spearman, label=relation, **looks)
+        ax.vlines(at, -rows.chance, rows.chance, color=looks["color"], alpha=0.4, lw=4)
         ax.set_xticks(np.arange(len(rows)), [f"{r.layer}.{r.head}" for r in rows.itertuples()], fontsize="small")
     ax.axhline(0, color="0.6", lw=0.8)
     ax.set_xlabel("layer.head (bars: shuffled symbols)")

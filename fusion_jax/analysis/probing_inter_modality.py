@@ -162,9 +162,9 @@ def _sentence(table: pd.DataFrame, flow: pd.DataFrame, crossing: list[float]) ->
     last = last[(last.layer == last.layer.max()) & (last["to"] != last["from"])].dropna()
     most = last.loc[last.flow.idxmax()]
     return (
-        f"Carried through {len(table.groupby(['fusion', 'layer']))} layers {crossing[0]:.0%} of the attention crosses "
-        f"modalities (weights alike in all of a layer: {crossing[1]:.0%}), most from {most['from']} to {most['to']} "
-        f"({most.flow:.0%} of what {most['to']} takes)."
+        f"Carried through {len(table.groupby(['fusion', 'layer']))} layers {crossing[0]:.0%} of what tokens attend to "
+        f"comes from other modalities ({crossing[1]:.0%} if all weights of a layer were equal), most from "
+        f"{most['from']} to {most['to']} ({most.flow:.0%} of what {most['to']} takes)."
     )
 
 
@@ -176,5 +176,6 @@ def _figure(table: pd.DataFrame):
     ax.set_xticks(np.arange(len(table)), [f"{r.layer}.{r.head}" for r in table.itertuples()], fontsize="small")
     ax.set_xlabel("layer.head")
     ax.set_ylabel("share that crosses modalities")
+    ax.set_ylim(0, 1)
     ax.legend(fontsize="small")
     return fig

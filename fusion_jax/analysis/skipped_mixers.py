@@ -6,6 +6,11 @@ hybrids fall to chance without the simple layers, which are therefore not idle.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from typing import Any
+
+import jax
 import numpy as np
 import pandas as pd
 from flax import nnx
@@ -15,7 +20,7 @@ from fusion_jax.analysis.base import Report
 from fusion_jax.metrics.base import Scored
 from fusion_jax.mixers.base import PAPER
 from fusion_jax.model import skipped
-from fusion_jax.records import Info
+from fusion_jax.records import Array, Batch, Context, Info
 from fusion_jax.results.recorded import at
 from fusion_jax.results.restore import Restored
 from fusion_jax.training.compilation import own_settings
@@ -46,7 +51,7 @@ def skipped_mixers(cell: Restored, place: int) -> Report:
     Raises:
         ValueError: the cell's mixer is the standard one, or it is no cell of a model with a mixer.
     """
-    model, mixer = nnx.clone(cell.models[place]), cell.plan.model.mixer
+    model, mixer = cell.models[place], cell.plan.model.mixer
     chosen = sum(map(len, getattr(model, "mixed", ())))
     if not chosen:
         raise ValueError(
@@ -56,16 +61,22 @@ def skipped_mixers(cell: Restored, place: int) -> Report:
     rows = cell.prepared.splits[place].test
     truth = at(cell.data.target, rows)
 
-    def score() -> float:
-        told = cell.prepared.own_units(np.asarray(model(batch, context=context).prediction, np.float32), place)
+    def score(skip: bool) -> float:
+        prediction = _forward(*nnx.split(model), batch, context, skip)
+        told = cell.prepared.own_units(np.asarray(prediction, np.float32), place)
         return float(metrics.scores([Scored(truth, told[rows])])[cell.primary][0])
 
-    whole = score()
-    with skipped():
-        without = score()
+    whole, without = score(False), score(True)
     table = pd.DataFrame({"setting": ["trained", "skipped"], "left out": [0, chosen], cell.primary: [whole, without]})
     name = metrics.heading(cell.primary)
     those = "the attention that is" if chosen == 1 else f"the {chosen} attentions that are"
     sentence = f"On this seed's test rows {name} is {whole:.3f}, and {without:.3f} without {those} {mixer.name}."
     lean = {f"{name} without simple attentions": {cell.seeds[place]: without}}
     return Report({"skipped": table}, sentence, note=NOTE, columns=lean)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _forward(graphdef: Any, state: Any, batch: Batch, context: Context, skip: bool) -> Array:
+    """What the model predicts, without its simple attentions if `skip`, which is asked while the program is traced."""
+    with skipped() if skip else contextlib.nullcontext():
+        return nnx.merge(graphdef, state)(batch, context=context).prediction

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax.analysis.base import Report
+from fusion_jax.arrays import spread
 from fusion_jax.model import Model
 from fusion_jax.model.given import given
 from fusion_jax.nn.transport import gaussian_distance, partners, squared_distance
 from fusion_jax.records import Batch, Context, Info
-from fusion_jax.results.figures import new_figure
+from fusion_jax.results.figures import new_figure, style
 from fusion_jax.results.restore import Restored, snapshots
 from fusion_jax.training.compilation import own_settings
 
@@ -131,8 +132,9 @@ def difficulty(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
-    """(x - mean) / sample deviation of every column; 0 in one that is constant."""
-    sd = x.std(0, ddof=1) if len(x) > 1 else np.zeros(x.shape[1])
+    """(x - mean) / sample deviation of every column in float64; 0 in one that is constant (see `arrays.spread`)."""
+    sd = spread(x) * np.sqrt(len(x) / max(len(x) - 1, 1))
+    x = np.asarray(x, np.float64)
     return (x - x.mean(0)) / np.where(sd > 0, sd, np.inf)
 
 
@@ -192,9 +194,9 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
         )
     }
     sentence = (
-        f"From the input of {name} to its tokens points of a class go {said.optimality:.1%} of the way as the optimal "
-        f"transport would (W / D; {said.matched:.1%} of them to the place it gives them), on paths of straightness "
-        f"{said.straightness:.2f} through {len(models) - 1} stored states."
+        f"From the input of {name} to its tokens the optimal transport of each class would go {said.optimality:.1%} of "
+        f"the distance that was gone (W / D), and sends {said.matched:.1%} of the points where they went; their paths, "
+        f"through {len(models) - 1} stored states, have a straightness of {said.straightness:.2f} (1: a straight line)."
     )
     figures = {"path": functools.partial(_figure, path)}
     facts = dict(epochs=[0, *epochs[1:], best], nodes=len(rows))
@@ -218,7 +220,7 @@ def _states(cell: Restored, model: Model, batch: Batch, context: Context) -> tup
             "in the space of its input"
         )
     first = np.asarray(output.mask) if model.placement == "interleaved" else present
-    return np.asarray(before, np.float64), np.asarray(after, np.float64), present & first
+    return np.asarray(before), np.asarray(after, np.float64), present & first
 
 
 def _row(said: Transport) -> dict[str, float]:
@@ -265,8 +267,9 @@ def _path(trajectory: np.ndarray, labels: np.ndarray, epochs: list[int]) -> pd.D
 def _figure(path: pd.DataFrame):
     """Optimality, matching and straightness along training."""
     fig, ax = new_figure(5, 3.5)
-    for name in ("optimality", "matching", "straightness"):
-        ax.plot(path.epoch, path[name], marker="o", label=name)
+    for i, name in enumerate(("optimality", "matching", "straightness")):
+        ax.plot(path.epoch, path[name], label=name, **style(i))
+    ax.set_ylim(0, 1.05)
     ax.set_xlabel("epoch")
     ax.set_ylabel("share")
     ax.legend(fontsize="small")

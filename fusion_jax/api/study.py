@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from fusion_jax import folders, zoo
+from fusion_jax.analysis import Report, analyse, subject
 from fusion_jax.api import frames
 from fusion_jax.api.variant import SeedModel, Variant
 from fusion_jax.data import Dataset
@@ -166,6 +167,16 @@ class Study:
         if not able:
             raise ValueError(f"{self.workdir}: no row of a fusion is finished")
         return max(able, key=Variant.validation_score).model(seed)
+
+    def analyse(self, name: str, **options: Any) -> Report:
+        """What an analysis of a study finds: its sentence, tables and figures, also written into the study's folder.
+
+        Raises:
+            ValueError: unknown analysis or option, one of a cell (ask `cell(...).analyse`), or what it refuses.
+        """
+        if subject(name) == "cell":
+            raise ValueError(f"analysis {name!r} is of a cell: study.cell(...).analyse({name!r})")
+        return analyse(self.store, name, options)[0]
 
     def __repr__(self) -> str:
         return f"{self.answer}\n{len(self.rows)} rows in {self.workdir}"

@@ -7,21 +7,19 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
-from flax import nnx
 
 from fusion_jax import zoo
+from fusion_jax.analysis import Report, analyse
 from fusion_jax.data import Dataset
 from fusion_jax.model import Model
 from fusion_jax.records import Batch, Context, Output
 from fusion_jax.results import measured
-from fusion_jax.results.restore import Restored, restore
+from fusion_jax.results.restore import Restored, evaluated, restore
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
 from fusion_jax.study.tuning import untuned
-from fusion_jax.training.compilation import own_settings
 
 
 class Variant:
@@ -96,6 +94,18 @@ class Variant:
         place = cell.place(seed)
         return SeedModel(cell.models[place], cell.batch(place), cell.context(place), cell.seeds[place], cell)
 
+    def analyse(self, name: str, seed: int | None = None, **options: Any) -> Report:
+        """What an analysis of a cell finds here; its sentence, tables and figures, also written into the row's folder.
+
+        Args:
+            name: such as "gcav", or the path of a file of your own.
+            seed: whose model is looked at; the one with the best validation score if None.
+            options: of the analysis.
+        Raises:
+            ValueError: unknown analysis or option, one of a whole study, a control, or what the analysis refuses.
+        """
+        return analyse(self.store, name, options, cell=self.restored, seed=seed)[0]
+
     def __repr__(self) -> str:
         values = self.row.values.get(self.row.primary)
         said = self.row.error if values is None else f"{self.row.primary} {np.mean(values):.3f}, {len(values)} seeds"
@@ -122,11 +132,9 @@ class SeedModel:
     seed: int
     cell: Restored
 
-    @own_settings()
     def __call__(self, batch: Batch | None = None) -> Output:
         """What the model says of every node: prediction, attention, embeddings, hidden state, ..."""
-        graphdef, state = nnx.split(self.model)
-        return _evaluated(graphdef, state, self.batch if batch is None else batch, self.context)
+        return evaluated(self.model, self.batch if batch is None else batch, self.context)
 
     @property
     def split(self):
@@ -139,8 +147,3 @@ class SeedModel:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self.batch))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluated(graphdef: Any, state: Any, batch: Batch, context: Context) -> Output:
-    return nnx.merge(graphdef, state)(batch, context=context)

@@ -14,6 +14,8 @@ from etils import epath
 from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import replacing, write_bytes, write_json
 
+SHOWN = 30  # rows of a table on a screen
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -44,13 +46,23 @@ class Report:
             if not re.fullmatch(r"[\w-]+", name):
                 raise ValueError(f"report: {name!r} names a file, expected letters, digits, '-' and '_'")
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return markdown(self, SHOWN)
 
-def markdown(report: Report) -> str:
-    """The sentence, every table, and the note."""
+
+def markdown(report: Report, most: int | None = None) -> str:
+    """The sentence, every table, and the note.
+
+    Args:
+        most: rows of a table; a longer one ends with how many there are in all, and in which file.
+    """
     several = len(report.tables) > 1
     parts = [report.sentence]
     for name, table in report.tables.items():
-        parts += ([f"## {name}"] if several else []) + [_table(table)]
+        parts += ([f"## {name}"] if several else []) + [_table(table[:most])]
+        if most is not None and len(table) > most:
+            parts.append(f"The first {most} of {len(table)} rows; all are in {name}.csv.")
     return "\n\n".join([*parts, *filter(None, [report.note])]) + "\n"
 
 

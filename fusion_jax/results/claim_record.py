@@ -38,24 +38,23 @@ def record(store: Store, claims: Sequence[Claim]) -> None:
 
 
 def trained(store: Store, study: Mapping[str, Any]) -> dict[str, int]:
-    """{sha256 of claims: how many seeds of the study's cells were trained with them in study.json}.
+    """{sha256 of claims: how many seeds of the study's cells were trained with them in study.json}; "" for no claims.
 
-    Trainings without claims, of older revisions, and of cells that are damaged do not count.
+    Trainings of older revisions, which did not say, and of cells that are damaged do not count.
 
     Args:
         study: `Store.read_study()`.
     """
-    found: collections.Counter[str] = collections.Counter()
+    found: collections.Counter[str | None] = collections.Counter()
     for cell in study["cells"]:
         try:
             if store.finished_seeds(cell["id"]):
                 parts = [seeds for _, seeds in store.parts(cell["id"])]
                 for seeds, about in zip(parts, store.environments(cell["id"]), strict=True):
-                    found[about.get(CLAIMED, "")] += len(seeds)
+                    found[about.get(CLAIMED)] += len(seeds)
         except Damaged:  # its row says so
             continue
-    found.pop("", None)
-    return dict(found)
+    return {sha256: seeds for sha256, seeds in found.items() if sha256 is not None}
 
 
 def changes(study: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
@@ -74,15 +73,21 @@ def changes(study: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
                 f"sha256 is {digest(version['claims'])[:12]}, {version['sha256'][:12]} was written"
             )
     for sha256, seeds in trained.items():
-        if sha256 not in {version["sha256"] for version in versions}:
+        if sha256 and sha256 not in {version["sha256"] for version in versions}:
             said.append(
                 f"{seeds} seeds were trained when study.json held other claims, sha256 {sha256[:12]}, which are not in "
                 "it any more"
             )
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
-        if not version["finished_seeds"]:
+    for i, (before, version) in enumerate(zip(({"claims": []}, *versions), versions, strict=False)):
+        seeds = _finished(versions, i, trained)
+        if seeds > version["finished_seeds"]:
+            said.append(
+                f"the claims of {version['written']} say that {version['finished_seeds']} seeds had finished or begun; "
+                f"{seeds} were trained with claims before them"
+            )
+        if not seeds:
             continue
-        at = f"when {version['finished_seeds']} seeds had finished or begun ({version['written']})"
+        at = f"when {seeds} seeds had finished or begun ({version['written']})"
         for verb, some, others in (("written", version, before), ("withdrawn or changed", before, version)):
             said += [f"claim {c['claim']!r} was {verb} {at}" for c in some["claims"] if c not in others["claims"]]
     return said
@@ -92,14 +97,21 @@ def late(claim: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], now: i
     """How many seeds had finished when the claim was first written, since it was last there without a break.
 
     At most: of a version that is not what was written, the `now` that have by now; and no fewer than were `trained`
-    when study.json held claims that it does not hold any more.
+    with versions before, or when study.json held claims that it does not hold any more.
     """
     found = 0
-    for before, version in zip(({"claims": []}, *versions), versions, strict=False):
+    for i, (before, version) in enumerate(zip(({"claims": []}, *versions), versions, strict=False)):
         if claim in version["claims"] and claim not in before["claims"]:
-            found = version["finished_seeds"] if as_written(version) else now
-    known = {version["sha256"] for version in versions}
+            found = _finished(versions, i, trained) if as_written(version) else now
+    known = {"", *(version["sha256"] for version in versions)}
     return max(found, sum(seeds for sha256, seeds in trained.items() if sha256 not in known))
+
+
+def _finished(versions: Sequence[Mapping[str, Any]], i: int, trained: Mapping[str, int]) -> int:
+    """How many seeds had finished when version i was written: no fewer than those before, or none, alone knew."""
+    before, since = ({version["sha256"] for version in part} for part in (versions[:i], versions[i:]))
+    before |= {""}  # of trainings before there was any
+    return max(versions[i]["finished_seeds"], sum(trained.get(sha256, 0) for sha256 in before - since))
 
 
 def stated(study: Mapping[str, Any]) -> dict[str, str]:

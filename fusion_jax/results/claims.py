@@ -212,11 +212,17 @@ def answer_all(studies: Sequence[tuple[Store, Sequence[Row] | None]]) -> list[li
         now = 0 if all(map(claim_record.as_written, versions)) else store.count_finished()
         late.append([claim_record.late(claim, versions, now, trained) for claim in stored])
     every = [one for some in judged for one in some]
-    adjusted = iter(paired.holm(np.array([one.p for one in every])) if every else ())
+    adjusted = iter(_adjusted([one.p for one in every]))
     return [
         [one.answered(float(next(adjusted)), len(every), n) for one, n in zip(some, own, strict=True)]
         for some, own in zip(judged, late, strict=True)
     ]
+
+
+def _adjusted(p: Sequence[float]) -> np.ndarray:
+    """Holm over all claims, those of which nothing is known yet too: their results must not take a verdict back."""
+    p = np.array(p, float)
+    return np.where(np.isnan(p), np.nan, paired.holm(np.where(np.isnan(p), 1.0, p)))
 
 
 @dataclasses.dataclass(frozen=True)

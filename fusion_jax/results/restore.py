@@ -26,7 +26,7 @@ from fusion_jax.data import Dataset, Split
 from fusion_jax.data import load as load_data
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
-from fusion_jax.records import EVALUATION, Batch, Context
+from fusion_jax.records import EVALUATION, Batch, Context, Output
 from fusion_jax.results import inputs
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.training import checkpoint
@@ -109,6 +109,10 @@ class Restored:
         """[N, C], what the i-th seed's model predicts for every row; values in the target's own units, float64."""
         return self.prepared.own_units(predict(self.models[i], self.batch(i), self.context(i)), i)
 
+    def output(self, i: int) -> Output:
+        """All that the i-th seed's model says in evaluation: attention, tokens, hidden states, prediction, ..."""
+        return evaluated(self.models[i], self.batch(i), self.context(i))
+
     def best_epoch(self, i: int) -> int:
         """The epoch whose parameters the i-th seed's model has, from 0 on."""
         for (_, seeds), cost in zip(self.store.parts(self.identity), self.store.costs(self.identity), strict=True):
@@ -136,6 +140,17 @@ def predict_unsure(model: Model, batch: Batch, context: Context = EVALUATION) ->
     """What one model returns in evaluation: float32 [N, C], and how unsure it is, [N], where it says so."""
     prediction, uncertainty = _forward(*nnx.split(model), batch, context)
     return np.asarray(prediction, np.float32), None if uncertainty is None else np.asarray(uncertainty, np.float32)
+
+
+@own_settings()
+def evaluated(model: Model, batch: Batch, context: Context = EVALUATION) -> Output:
+    """All that one model returns in evaluation, as one compiled program: layer by layer it takes many times as long."""
+    return _evaluated(*nnx.split(model), batch, context)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluated(graphdef: Any, state: Any, batch: Batch, context: Context) -> Output:
+    return nnx.merge(graphdef, state)(batch, context=context)
 
 
 @functools.partial(jax.jit, static_argnums=0)  # one program for all seeds

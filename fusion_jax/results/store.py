@@ -220,10 +220,11 @@ class Store:
                 leftover.rmtree() if leftover.is_dir() else leftover.unlink()
 
     def _claimed(self) -> dict[str, str]:
-        """The hash of the claims that the study states now, {} without any."""
-        there = (self.root / "study.json").exists()
-        versions = self.read_study().get("claims", ()) if there else ()
-        return {CLAIMED: versions[-1]["sha256"]} if versions else {}
+        """The hash of the claims that the study states now, "" of one that never stated any; {} without a study."""
+        if not (self.root / "study.json").exists():
+            return {}
+        versions = self.read_study().get("claims", ())
+        return {CLAIMED: versions[-1]["sha256"] if versions else ""}
 
     def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
         folder = self.cell(identity)

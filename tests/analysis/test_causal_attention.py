@@ -10,7 +10,7 @@ from scipy import stats
 
 from fusion_jax.analysis import analyse
 from fusion_jax.analysis.base import among_modalities
-from fusion_jax.analysis.causal_attention import CHECKED_WITH, causal_attention, orientation
+from fusion_jax.analysis.causal_attention import CHECKED_WITH, causal_attention, orientation, received
 from fusion_jax.analysis.causal_attention.discovery import discover, search
 from fusion_jax.analysis.causal_attention.explanation import explanations, proposals
 from fusion_jax.analysis.causal_attention.independence import correlation, covariance, p_value, partial_correlation
@@ -293,6 +293,17 @@ def test_what_explains_a_node(flipping, graphs, expected):
 
 
 # a cell
+
+
+def test_attention_is_received_from_queries_that_are_there():
+    """A modality that is missing still has a row of weights, of whatever stands in its place."""
+    weights = np.stack([attention(seed) for seed in (4, 5)])
+    there = np.array([True, False, True, True, False])
+    weights[..., ~there] = 0
+    other = weights.copy()
+    other[:, ~there] = np.nan
+    np.testing.assert_array_equal(received(weights, there), received(other, there))
+    np.testing.assert_allclose(received(weights, there), np.mean([weights[h, q] for h in (0, 1) for q in (0, 2, 3)], 0))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fusion_jax.analysis import analyse
 from fusion_jax.analysis.distributional_projection import centred_pairs, correlations, distributional_projection
@@ -48,6 +49,29 @@ def test_uniform_weights_say_nothing():
     s, symbols, weights = made(np.random.default_rng(0))
     pairs = centred_pairs(np.where(weights > 0, 1 / 3, 0), symbols, s)
     assert np.isnan(correlations(*pairs)).all()
+
+
+def test_values_that_only_rounding_tells_apart_share_a_rank():
+    """Counts are few, so pairs tie, and the mean that is taken off leaves ties apart by the last bit."""
+    rng = np.random.default_rng(2)
+    scores, predicted = rng.normal(size=60), np.log1p(rng.integers(0, 3, 60) / 2)
+    expected = stats.spearmanr(scores, predicted).statistic
+    nearly = predicted * (1 + 1e-15 * rng.normal(size=60))
+    assert len(np.unique(nearly)) > len(np.unique(predicted))
+    assert correlations(scores, nearly)[0] == pytest.approx(expected, abs=1e-12)
+    assert correlations(1e-9 * scores, 1e6 * nearly)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_another_order_of_the_modalities_changes_no_correlation():
+    rng = np.random.default_rng(3)
+    s = np.log1p(rng.integers(0, 3, (V, V)) / 2)
+    symbols = np.stack([rng.integers(0, 2, 40), 2 + rng.integers(0, 2, 40), 4 + rng.integers(0, 2, 40)], axis=1)
+    weights = np.exp(rng.normal(size=(40, 3, 3)))
+    weights /= weights.sum(-1, keepdims=True)
+    order = [2, 0, 1]
+    moved = centred_pairs(weights[:, order][:, :, order], symbols[:, order], s)
+    one, other = correlations(*centred_pairs(weights, symbols, s)), correlations(*moved)
+    np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 def test_a_query_with_one_key_is_no_pair():

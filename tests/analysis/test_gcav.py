@@ -208,19 +208,17 @@ def test_a_report_says_which_concept_stands_out_and_what_was_looked_at(cell):
     result = gcav(cell, 0, concepts=("degree", "missing:m1"), target="1", **QUICK)
     means = result.tables["summary"].query("score == 'tgcav'").set_index("concept")["mean"]
     clearest = (means - means[RANDOM]).abs().idxmax()
-    assert f"{clearest} speaks most clearly" in result.sentence and f"{means[clearest]:.3f}" in result.sentence
+    assert f"{clearest} stands out most" in result.sentence and f"{means[clearest]:.1%}" in result.sentence
     assert result.facts == dict(target="1", examples=30, left_out=())
     assert "Class 1, 30 nodes" in result.note
 
 
-@pytest.mark.parametrize("mean,side", [(0.9, "for"), (0.2, "against")])
-def test_a_concept_speaks_for_or_against_a_class(mean, side):
+@pytest.mark.parametrize("mean,side", [(0.9, "more than"), (0.2, "less than"), (0.5, "as much as")])
+def test_a_concept_speaks_more_or_less_for_a_class_than_random_sets(mean, side):
     rows = [dict(concept=c, score=s, mean=m) for c, m in (("degree", mean), (RANDOM, 0.5)) for s in ("tcav", "tgcav")]
     found = report(pd.DataFrame(dict(layer=["fusion"])), pd.DataFrame(rows), "8", 30, ("encoder a",))
-    assert (
-        f"degree speaks most clearly, {side} class 8: its TGCAV is {mean:.3f} on average over 1 layers"
-        in found.sentence
-    )
+    assert found.sentence.startswith("Of the concepts asked for, degree stands out most")
+    assert f"class 8 at {mean:.1%} of its nodes (TGCAV), {side} random sets of nodes at 50.0%;" in found.sentence
     assert found.note.endswith("Left out, the class does not depend on them: encoder a.")
 
 
@@ -229,7 +227,7 @@ def test_the_legend_shows_which_lines_are_dashed():
     pytest.importorskip("matplotlib", reason="figures are an extra")
     scores = dict(tcav=0.5, tcav_std=0.1, tgcav=0.4, tgcav_std=0.1)
     table = pd.DataFrame([dict(concept=c, layer=l, **scores) for c in ("degree", RANDOM) for l in ("a", "b")])
-    summary = pd.DataFrame([dict(concept=c, score="tgcav", mean=0.4) for c in ("degree", RANDOM)])
+    summary = pd.DataFrame([dict(concept=c, score=s, mean=0.4) for c in ("degree", RANDOM) for s in ("tcav", "tgcav")])
     legend = report(table, summary, "1", 12, ()).figures["layers"]().axes[0].get_legend()
     assert legend.handlelength >= 4 and [t.get_text() for t in legend.get_texts()][:2] == [
         "degree, TCAV",

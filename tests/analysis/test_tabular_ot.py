@@ -119,6 +119,16 @@ def test_standardised_has_sample_deviation_1_and_a_constant_is_0(start):
     assert not found[:, D].any()
 
 
+@pytest.mark.parametrize("value", [0.1, 1e8 / 3, 0.1e-8])
+def test_a_constant_up_to_rounding_is_0_too(value):
+    """Its deviation is not exactly 0: divided by that, rounding would move every point by one."""
+    x = np.full((30, 2), value)
+    assert np.std(x, 0, ddof=1).all() and not standardised(x).any() and not standardised(x[:1]).any()
+    nearly = np.full((30, 2), value, np.float32)
+    nearly[::2] = np.nextafter(nearly[::2], np.float32(np.inf))
+    assert not standardised(nearly).any() and standardised(nearly).dtype == np.float64
+
+
 @pytest.mark.parametrize(("which", "inside"), [(0, "encoder"), (1, "stream")])
 def test_the_points_of_a_cell_are_those_of_its_training_nodes_up_to_the_best_epoch(trained, which, inside):
     cell = restore(trained[0], trained[1][which])

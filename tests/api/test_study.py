@@ -1,6 +1,7 @@
 """A study read from its folder: answer, tables, comparisons, page, rows and models."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -129,3 +130,19 @@ def test_a_notebook_shows_the_answer_and_the_table(study):
 def test_no_study_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no study"):
         fj.load_study(tmp_path)
+
+
+def test_analyses_are_asked_of_rows_and_of_the_study(study):
+    """The data lie in memory, and the row is restored once."""
+    report = study.cell("gmu", "after").analyse("attention_patterns", seed=1)
+    held = study.store.cell(study.cell("gmu", "after").identity) / "analyses" / "attention_patterns"
+    assert report.sentence and json.loads((held / "analysis.json").read_text())["seed"] == 1
+    assert report._repr_markdown_().startswith(report.sentence)
+    whole = study.analyse("cost_against_score", cost="parameters")
+    assert "both parameters and score" in whole.sentence and (study.workdir / "analyses/cost_against_score").is_dir()
+    with pytest.raises(ValueError, match=r"'gcav' is of a cell: study.cell\(...\).analyse\('gcav'\)"):
+        study.analyse("gcav")
+    with pytest.raises(ValueError, match="'cost_against_score' is of a whole study"):
+        study.cell("gmu", "after").analyse("cost_against_score")
+    with pytest.raises(ValueError, match="no option 'costs' .did you mean 'cost'"):
+        study.analyse("cost_against_score", costs="parameters")

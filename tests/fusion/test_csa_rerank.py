@@ -8,26 +8,27 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax import tasks
+from fusion_jax import tasks, zoo
 from fusion_jax.checking.inputs import planted
 from fusion_jax.fusion.csa_rerank import CSARerank, lists
 from fusion_jax.fusion.csa_rerank.lists import Lists, affinity, candidates_and_anchors
-from fusion_jax.fusion.csa_rerank.reranker import Reranker, contrastive, drop_path, similarities
+from fusion_jax.fusion.csa_rerank.reranker import Block, Reranker, contrastive, drop_path, similarities
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Context, Target
 from fusion_jax.run.model import train_model
 from fusion_jax.training.prepare import prepare
 from tests import tiny
 from tests.helpers import drawn, run, state
+from tests.nn.reference import dropped
 
 N, M, D, C = 9, 2, 4, 3
 SIZES = np.array([6, 3])  # of two graphs
 K, A = 3, 3
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2])
 TRAIN = np.array([1, 0, 1, 1, 1, 0, 1, 0, 1], bool)
-# an edge twice, a loop, and a node with more senders than candidates
-SENDERS = np.array([1, 1, 2, 3, 4, 5, 0, 0, 5, 7])
-RECEIVERS = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 6])
+# an edge twice, a loop, a node with more senders than candidates, and one to a node without any modality
+SENDERS = np.array([1, 1, 2, 3, 4, 5, 0, 0, 5, 1, 7])
+RECEIVERS = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 6])
 
 
 def graph_of(sizes=SIZES, senders=SENDERS, receivers=RECEIVERS, present=None):
@@ -373,3 +374,60 @@ def test_it_learns(readout, changes):
     assert np.isfinite(cell.prediction).all()
     loss = cell.history["train_loss"][0]
     assert np.nanmin(loss) < loss[0]
+
+
+def test_what_is_not_said():
+    wanted = dict(candidates=16, anchors=16, width=None, heads=4, blocks=2, ratio=4.0, readout="refined", edges=True)
+    wanted |= dict(joined=True, frozen=True, contrastive=1.0, alpha=0.2, rate=0.1, path_rate=0.1)
+    assert zoo.options("fusion", "csa_rerank") == wanted
+
+
+def test_where_a_list_is_dropped_and_how_much(monkeypatch):
+    """S, W S + b; of every block weights, steps, and the step of whole lists but in the first block."""
+    rates = dict(rate=0.2, path_rate=0.3)
+    module = drawn(lambda: Reranker(A, 4, heads=2, hidden=6, blocks=2, **rates, rngs=nnx.Rngs(0)))
+    s, valid = jnp.zeros((7, LENGTH, A)), jnp.ones((7, LENGTH), bool)
+    found = dropped(monkeypatch, lambda key: module(s, valid, key=key)[0])
+    step, path = ((7, LENGTH, 4), 0.2), ((7, 1, 1), 0.3)
+    weights, inner = ((7, 2, LENGTH, LENGTH), 0.2), ((7, LENGTH, 6), 0.2)
+    first, last = [weights, step, inner, step], [weights, step, path, inner, step, path]
+    assert found == [((7, LENGTH, A), 0.2), step, *first, *last]
+
+
+def test_a_block_skips_its_steps_by_the_list():
+    """One that adds ones in each of its steps adds 0, 2 or 4 to all of a list."""
+    block = drawn(lambda: Block(4, 2, 6, rate=0.0, path_rate=0.5, rngs=nnx.Rngs(0)))
+    block.attn.out.kernel[...], block.fc2.kernel[...] = jnp.zeros((4, 4)), jnp.zeros((6, 4))
+    block.attn.out.bias[...] = block.fc2.bias[...] = jnp.ones(4)
+    x, valid = jnp.zeros((400, 3, 4)), jnp.ones((400, 3), bool)
+    found = np.asarray(run(block, x, valid, key=jax.random.key(0))[0]).reshape(400, -1)
+    assert (found == found[:, :1]).all()
+    np.testing.assert_allclose([(found == v).mean() for v in (0, 2, 4)], [0.25, 0.5, 0.25], atol=0.08)
+
+
+def test_the_hidden_width_is_that_of_the_lists_width():
+    assert nnx.eval_shape(lambda: made(width=6)).reranker.blocks[0].fc1.out_features == 24
+
+
+def test_weights_start_small():
+    module = Reranker(64, 64, heads=4, hidden=64, blocks=1, rate=0.0, path_rate=0.0, rngs=nnx.Rngs(0))
+    for linear in (module.topk_proj, module.blocks[0].attn.query, module.blocks[0].fc1, module.feature_align):
+        np.testing.assert_allclose(linear.kernel[...].std(), 0.02, rtol=0.05)
+
+
+def test_of_senders_those_without_a_modality_in_common_come_last():
+    """However far the others are. One edge alone is an edge, and none are none."""
+    x = np.zeros((4, M, D))
+    x[0, 0, 0] = x[2, 1, 0] = 1.0
+    x[1, 0, 0] = x[3, 0, 0] = -1.0
+    mask = x.any(-1)
+    u, there, train = jnp.asarray(x), jnp.asarray(mask), jnp.zeros(4, bool)
+
+    def candidates(senders, count=2):
+        graph = Graph.create(senders, [0] * len(senders), 4)
+        found, _ = candidates_and_anchors(u, there, train, graph, count, 1, True)
+        return np.asarray(found.rows[0])[np.asarray(found.valid[0])].tolist()
+
+    assert candidates([1, 2]) == [0, 1, 2]
+    assert candidates([2]) == [0, 2, 1] and candidates([3], 1) == [0, 3]
+    assert candidates([]) == [0, 1, 3]

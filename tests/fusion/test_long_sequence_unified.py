@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.fusion.long_sequence_unified import ACTIVATIONS, LongSequenceUnified
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import attend
@@ -117,6 +118,8 @@ for shards in (1, 4):
     outs.append(run(drawn(lambda: LongSequenceUnified(3, 8, shards=shards, rngs=nnx.Rngs(0))), x, mask, graph).out)
     layers.append(run(drawn(lambda: Layer(8, shards=shards, rngs=nnx.Rngs(0))), x[:, 0], graph, mask[:, 0]))
 np.testing.assert_allclose(*outs, rtol=1e-11, atol=1e-12)
+whole, part = LongSequenceUnified(3, 8, shards=4, rngs=nnx.Rngs(0)).mixer, Layer(8, shards=4, rngs=nnx.Rngs(0)).mixer
+assert (whole.shards, whole.together, part.shards, part.together) == (4, 3, 4, 1)
 np.testing.assert_allclose(*layers, rtol=1e-11, atol=1e-12)
 
 with tiny.as_users_run():
@@ -158,3 +161,16 @@ def test_what_is_not_there_is_refused_by_name(options, said):
 
 def test_a_mixer_without_heads_takes_any_width():
     assert fused(X[..., :7], mixer="fourier").out.shape == (N, 7)
+
+
+def test_what_is_not_said_and_what_is_handed_on():
+    wanted = dict(mixer="softmax", heads=4, rank=2, hidden=None, kernel_size=3, activation=None, residual=False)
+    assert zoo.options("fusion", "long_sequence_unified") == wanted | dict(shards=1, block=256)
+
+    def mixer(**options):
+        return nnx.eval_shape(lambda: LongSequenceUnified(M, D, **options, rngs=nnx.Rngs(0))).mixer
+
+    assert mixer(block=7).block == 7
+    assert mixer(mixer="low_rank", rank=5).combine.shape == (5, M)
+    assert mixer(mixer="mlp", hidden=5).fc1.out_features == 5 and mixer(mixer="mlp").fc2 is None
+    assert mixer(mixer="convolution", kernel_size=2).kernel.shape == (2,)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fusion_jax import tasks
+from fusion_jax import tasks, zoo
 from fusion_jax.fusion.npt import MAB, NPT, Table
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import attend
 from fusion_jax.records import Context, Target
 from tests import tiny
 from tests.helpers import drawn, run, shown
+from tests.nn.reference import dropped
 
 N, M, D, C = 8, 3, 8, 3
 SMALL = dict(depth=2, heads=2, rate=0.0, outputs=C)
@@ -187,9 +188,10 @@ def test_a_hidden_cell_is_neither_read_nor_moved_by_what_rebuilds_it():
 
 def test_the_reconstruction_weighs_less_and_less():
     module = npt(p_feature=0.5)
-    losses = [float(call(module, context=of_training(step=step)).losses["reconstruction"]) for step in (0, 5, 10)]
+    losses = [float(call(module, context=of_training(step=step)).losses["reconstruction"]) for step in (0, 2, 5, 10)]
     assert losses[0] > 0.1
-    np.testing.assert_allclose(np.array(losses[1:]) / losses[0], [1 / 3, 0], rtol=1e-12, atol=1e-12)
+    t = (1 + np.cos(0.2 * np.pi)) / 4
+    np.testing.assert_allclose(np.array(losses[1:]) / losses[0], [t / (1 - t), 1 / 3, 0], rtol=1e-12, atol=1e-12)
     assert call(module).losses == {}
     for off in (dict(p_feature=0.0), dict(tradeoff=0.0)):
         assert call(npt(**off), context=of_training()).losses == {}
@@ -354,3 +356,68 @@ def test_it_computes_in_halves():
 def test_an_option_out_of_range_is_refused(options, match):
     with pytest.raises(ValueError, match=match):
         NPT(M, D, **{**SMALL, **options}, rngs=nnx.Rngs(0))
+
+
+def test_what_is_not_said():
+    wanted = dict(depth=8, heads=8, over="nodes", norm_first=True, p_mask=1.0, p_feature=0.15, p_zero=0.9)
+    assert zoo.options("fusion", "npt") == wanted | dict(tradeoff=0.5, rate=0.1)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_where_a_block_drops_and_how_much(monkeypatch, norm_first):
+    module = drawn(lambda: MAB(6, 5, 8, heads=2, rate=0.2, norm_first=norm_first, rngs=nnx.Rngs(0)))
+    x, y = jnp.zeros((4, 6)), jnp.zeros((3, 5))
+    found = dropped(monkeypatch, lambda key: module(x, y, key=key))
+    assert found == [((2, 4, 3), 0.2), ((4, 8), 0.2), ((4, 32), 0.2), ((4, 8), 0.2)]
+
+
+def test_embeddings_blocks_and_what_is_decoded_drop(monkeypatch):
+    """Of a stack one pair of blocks is traced; hidden cells and labels have keys of their own."""
+    module, cell = npt(rate=0.2, depth=4, p_mask=0.5), (N, M + 1, D)
+    keys = []
+    for name in ("hide", "_label"):
+        own = getattr(NPT, name)
+        monkeypatch.setattr(NPT, name, lambda self, *a, own=own: keys.append(a[-1]) or own(self, *a))
+    x, mask, graph, told = jnp.asarray(X), jnp.asarray(MASK), edgeless(), of_training()
+    found = dropped(monkeypatch, lambda key: module(x, mask, graph, dataclasses.replace(told, key=key)).out)
+    assert found[0] == found[-1] == (cell, 0.2) and {rate for _, rate in found} == {0.2}
+    rows, columns = [s for s, _ in found[1:5]], [s for s, _ in found[5:9]]
+    assert rows[1:] == [(N, 4 * D), (N, 16 * D), (N, 4 * D)] and len(found) == 10
+    assert columns == [(N, 2, M + 1, M + 1), cell, (N, M + 1, 4 * D), cell]
+    assert keys[0] is not keys[1]
+
+
+def test_pairs_of_blocks_drop_other_entries(monkeypatch):
+    """Only the keys of the two pairs differ here: blocks of zeros, and a bias that is dropped."""
+    module = drawn(lambda: Table([D + 1] * M, [0] * M, D, depth=4, heads=2, rate=0.5, rngs=nnx.Rngs(0)))
+    module.enc = jax.tree.map(jnp.zeros_like, module.enc)
+    residual = module.enc.columns.fc_res.kernel
+    residual[...] = jnp.broadcast_to(jnp.eye(D), residual.shape)
+    module.enc.columns.fc_mix_heads.bias[...] = jnp.ones((2, D))
+    module.enc.rows.fc_res.kernel[...] = jnp.broadcast_to(jnp.eye(M * D), (2, M * D, M * D))
+
+    def look(q, k, v, **drop):
+        return v, None
+
+    x = jnp.zeros((50, M, D))
+    found = np.asarray(jax.jit(lambda key: module.encode(x, look, key=key)[0])(jax.random.key(0)))
+    assert set(np.unique(found)) == {0.0, 2.0, 4.0}  # of the first pair, of the second, or of both
+    np.testing.assert_allclose([(found == v).mean() for v in (0, 2, 4)], [0.25, 0.5, 0.25], atol=0.06)
+
+
+def test_one_type_of_columns_has_no_vector_of_its_type():
+    alike = nnx.eval_shape(lambda: Table([3, 3], [0, 0], 4, depth=2, heads=2, rngs=nnx.Rngs(0)))
+    assert alike.feature_type_embedding is None
+    assert npt().table.feature_type_embedding.shape == (2, D) and npt().table.types == (0,) * M + (1,)
+
+
+def test_edges_from_who_has_nothing_are_said_not_to_be_seen():
+    graph = Graph.create([0, 1], [4, 5], N)
+    (found,) = (a for a in call(npt(over="edges"), graph=graph).attention if a.name == "between nodes")
+    np.testing.assert_array_equal(np.asarray(found.valid).ravel(), MASK.any(1)[np.asarray(graph.looped.senders)])
+
+
+def test_who_hears_of_nobody_has_zeros():
+    mask = np.where(np.arange(N)[:, None] < 3, False, MASK)
+    found = call(npt(), mask=mask, graph=edgeless(3, N - 3))
+    assert not np.asarray(found.out)[:3].any() and np.asarray(found.out)[3:].all()

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.fusion.primal_attention import PrimalAttention, sampled
 from fusion_jax.graphs import Graph
+from fusion_jax.records import Context
 from tests.helpers import drawn, run, state
+from tests.nn.reference import dropped
 
 N, M, D, H, RANK = 9, 3, 8, 2, 2
 SMALL = dict(depth=2, heads=H, rank=RANK, samples=5, rate=0.0)
@@ -265,3 +268,40 @@ def test_it_computes_in_halves():
 def test_an_option_out_of_range_is_refused(options, match):
     with pytest.raises(ValueError, match=match):
         PrimalAttention(M, D, **{**SMALL, **options}, rngs=nnx.Rngs(0))
+
+
+def test_what_is_not_said():
+    wanted = dict(depth=2, heads=8, rank=20, samples=None, hidden=None, eta=0.1, trace="weights", means="graph")
+    assert zoo.options("fusion", "primal_attention") == wanted | dict(rate=0.1)
+    module = nnx.eval_shape(lambda: PrimalAttention(M, D, heads=H, rank=3, rngs=nnx.Rngs(0)))
+    assert module.samples == 30 and module.layers.conv1.out_features == 4 * D
+
+
+def test_where_a_layer_drops_and_how_much(monkeypatch):
+    module, x, mask = primal(rate=0.2, hidden=7), jnp.asarray(X), jnp.asarray(MASK)
+    found = dropped(monkeypatch, lambda key: module(x, mask, edgeless(), Context(key=key)).out)
+    assert found == [((N, M, D), 0.2), ((N, M, 7), 0.2), ((N, M, D), 0.2)]  # layers are a loop
+
+
+def test_layers_drop_other_entries():
+    """Layers that add ones alone: with the same entries dropped in both, those of a token would have two values."""
+    module = primal(rate=0.5)
+    layers = module.layers = jax.tree.map(jnp.zeros_like, module.layers)
+    layers.conv2.bias[...] = layers.norm1.scale[...] = layers.norm2.scale[...] = jnp.ones((2, D))
+    x, mask = jnp.zeros((N, M, D)), np.ones((N, M), bool)
+    tokens = np.asarray(run(module, x, mask, edgeless(), Context(key=jax.random.key(0))).tokens).reshape(-1, D)
+    assert max(len(np.unique(np.round(token, 6))) for token in tokens) > 2
+
+
+def test_the_loss_is_the_mean_over_layers_of_the_squared_objective():
+    found = call(primal())
+    j = state(found, "objective")
+    assert j.shape == (N, 2, 1) and np.ptp(j[0]) > 1e-3
+    np.testing.assert_allclose(found.losses["ksvd"], 0.1 * (j[0] ** 2).mean(), rtol=1e-10)
+    (shown,) = found.states
+    np.testing.assert_array_equal(shown.mask, np.repeat(MASK.any(1)[:, None], 2, 1))
+
+
+def test_the_two_projections_start_from_other_numbers():
+    module = PrimalAttention(M, D, heads=H, rank=2, rngs=nnx.Rngs(0))
+    assert np.abs(module.layers.We[...] - module.layers.Wr[...]).max() > 0.1

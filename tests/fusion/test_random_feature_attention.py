@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.fusion.random_feature_attention import RandomFeatureAttention
 from tests.helpers import built, filled, parameters, run, shown, state
 
@@ -163,3 +164,21 @@ def test_other_dtypes(dtype):
     exact = run(built(made), inputs(), MASK)
     tol = 5e-2 if dtype == jnp.bfloat16 else 1e-5
     np.testing.assert_allclose(np.asarray(fused.out, float), exact.out, atol=tol)
+
+
+def test_what_is_not_said():
+    assert zoo.options("fusion", "random_feature_attention") == dict(form="rfa", heads=256)
+
+
+def test_values_start_so_that_the_sum_over_heads_is_of_size_one():
+    module = RandomFeatureAttention(M, 20, outputs=30, heads=64, rngs=nnx.Rngs(0))
+    for values in (module.V, module.V_prediction):
+        np.testing.assert_allclose(values[...].std(), 1 / 8, rtol=0.05)
+
+
+def test_what_is_shown_says_who_is_there():
+    fused = run(built(made), inputs(), MASK)
+    (attention,), (features,) = fused.attention, fused.states
+    np.testing.assert_array_equal(np.asarray(attention.valid)[:, 0], MASK)
+    np.testing.assert_array_equal(features.mask, np.repeat(MASK.any(1)[:, None], H, 1))
+    assert not attention.normalised

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.appnp import Appnp
 from fusion_jax.nn.adjacency import convolve
 from fusion_jax.records import Context
 from tests.helpers import drawn, run, small_graph
 from tests.layers.aligned import check_undone, reorder
+from tests.nn.reference import dropped
 
 N, D, OUT, H = 7, 5, 4, 6
 GRAPH = small_graph(N, 20)
@@ -80,11 +82,13 @@ def test_features_and_hidden_neurons_are_dropped():
     np.testing.assert_array_equal(run(same, X, GRAPH, context=Context(key=jax.random.key(0))), run(same, X, GRAPH))
 
 
-def test_alignment_undoes_a_permutation_of_both_sets_of_neurons():
+@pytest.mark.parametrize("present", [None, np.arange(40) % 5 != 2], ids=["all", "some"])
+def test_alignment_undoes_a_permutation_of_both_sets_of_neurons(present):
     anchor, rng = made(), np.random.default_rng(3)
     x, graph = rng.normal(size=(40, D)), small_graph(40, 90)
     p, q = np.roll(np.arange(H), 1), np.roll(np.arange(OUT), 2)
-    check_undone(anchor, reorder(anchor, fc1__kernel=[(p, 1)], fc2__kernel=[(p, 0), (q, 1)]), x, graph)
+    permuted = reorder(anchor, fc1__kernel=[(p, 1)], fc2__kernel=[(p, 0), (q, 1)])
+    check_undone(anchor, permuted, x, graph, present)
 
 
 @pytest.mark.parametrize("options", [dict(hops=0), dict(hidden=0), dict(alpha=1.5), dict(alpha=-0.1)])
@@ -92,3 +96,22 @@ def test_refusals(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=f"appnp.*{name}={value}"):
         Appnp(D, OUT, rngs=nnx.Rngs(0), **options)
+
+
+def test_what_is_not_said():
+    assert zoo.options("layer", "appnp") == dict(hidden=64, hops=10, alpha=0.1, rate=0.5, edge_rate=0.5)
+
+
+def test_where_it_drops_and_how_much(monkeypatch):
+    """Features, hidden neurons, and in every round the entries of the matrix with its loops."""
+    layer, edges = made(hops=3, rate=0.2, edge_rate=0.3), GRAPH.looped.num_edges
+    found = dropped(monkeypatch, lambda key: layer(jnp.asarray(X), GRAPH, context=Context(key=key)))
+    assert found == [((N, D), 0.2), ((N, H), 0.2), *[((edges,), 0.3)] * 3]
+
+
+def test_weights_start_as_in_the_authors_layers():
+    """Uniform between -1 / sqrt(D) and 1 / sqrt(D) of D inputs."""
+    layer = Appnp(100, 60, hidden=50, rngs=nnx.Rngs(0))
+    for linear, bound in ((layer.fc1, 0.1), (layer.fc2, 50**-0.5)):
+        assert 0.95 * bound < np.abs(linear.kernel[...]).max() <= bound * (1 + 1e-6)
+        np.testing.assert_allclose(linear.kernel[...].std(), bound / np.sqrt(3), rtol=0.05)

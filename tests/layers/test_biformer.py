@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from scipy.special import softmax
 
+from fusion_jax import zoo
 from fusion_jax.layers.biformer import Biformer, Routing, route, routed
 from fusion_jax.nn.parts import of_graphs
 from fusion_jax.records import EVALUATION
@@ -224,3 +225,21 @@ def test_it_keeps_the_dtype(dtype):
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         functools.partial(Biformer, D, rngs=nnx.Rngs(0))(**options)
+
+
+def test_what_is_not_said():
+    wanted = dict(heads=4, parts="sqrt", size=None, weighted=False, topk=4)
+    assert zoo.options("layer", "biformer") == wanted | dict(
+        soft_routing=False, diff_routing=False, local=True, rate=0.0
+    )
+
+
+def test_weights_of_edges_are_asked_for():
+    assert dict(build(weighted=True).structures[0].options)["weighted"]
+
+
+def test_the_convolutions_stand_in_starts_as_small_as_its_nine_weights_would():
+    """Uniform up to 1 / sqrt(9) has the variance 1 / 27."""
+    enhance = Biformer(512, heads=1, rngs=nnx.Rngs(0)).enhance
+    for weight in (enhance.own, enhance.neighbour):
+        np.testing.assert_allclose(weight[...].std(), 27**-0.5, rtol=0.12)

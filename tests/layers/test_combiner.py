@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from scipy.special import softmax
 
+from fusion_jax import zoo
 from fusion_jax.layers.combiner import Combiner
 from fusion_jax.records import EVALUATION, Context
 from fusion_jax.structures.base import Edges
@@ -80,6 +81,7 @@ def shown(layer, x, graph, present=None):
     parts, n = record(layer, graph), len(x)
     weights, inner, room = np.asarray(attention.weights), np.asarray(summary.weights), parts.members.shape[1]
     assert not weights[~np.broadcast_to(attention.valid, weights.shape)].any()
+    np.testing.assert_array_equal(inner > 0, np.broadcast_to(summary.valid, inner.shape))
     found = np.zeros((H, n, n + 1))
     for i in np.flatnonzero(parts.part < len(parts.size)):
         np.add.at(found, (slice(None), i, parts.members[parts.part[i]]), weights[i, :, :room])
@@ -171,3 +173,12 @@ def test_it_keeps_the_dtype(dtype):
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         functools.partial(Combiner, D, rngs=nnx.Rngs(0))(**options)
+
+
+def test_what_is_not_said():
+    wanted = dict(heads=4, parts="sqrt", size=None, weighted=False, own_summary=False, rate=0.0)
+    assert zoo.options("layer", "combiner") == wanted
+
+
+def test_weights_of_edges_are_asked_for():
+    assert dict(build(weighted=True).structures[0].options)["weighted"]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.gat import GAT
 from fusion_jax.layers.gatv2 import Gatv2
 from fusion_jax.records import EVALUATION, Context
 from tests.helpers import drawn, parameters, run, small_graph
-from tests.layers.aligned import check_undone, reorder
+from tests.layers.aligned import check_undone, reorder, told
 
 N, D, OUT, H = 7, 5, 6, 2
 GRAPH = small_graph(N, 20)
@@ -85,8 +86,39 @@ def test_alignment_undoes_a_permutation_of_heads_and_within_them(share):
 
 
 @pytest.mark.parametrize(
-    "options, match", [(dict(heads=4), "heads=4 does not divide the width D=6"), (dict(merge="avg"), "merge='avg'")]
+    "options, match",
+    [
+        (dict(heads=4), "heads=4 does not divide the width D=6"),
+        (dict(heads=0), "heads=0"),
+        (dict(heads=0, merge="mean"), "heads=0"),
+        (dict(merge="avg"), "merge='avg'"),
+    ],
 )
 def test_refusals(options, match):
     with pytest.raises(ValueError, match=f"gatv2.*{match}"):
         Gatv2(D, OUT, rngs=nnx.Rngs(0), **options)
+
+
+def test_what_is_not_said():
+    assert zoo.options("layer", "gatv2") == dict(heads=4, merge="concat", share_weights=False, rate=0.0)
+    assert not Gatv2(D, OUT, heads=H, rngs=nnx.Rngs(0)).bias[...].any()
+
+
+def test_who_is_absent_is_weighed_by_nobody():
+    """The others get what they get among themselves."""
+    layer, present = made(), np.arange(N) % 3 != 1
+    senders, receivers = np.asarray(GRAPH.senders), np.asarray(GRAPH.receivers)
+    kept, rank = present[senders] & present[receivers], np.cumsum(present) - 1
+    assert (present[receivers] & ~present[senders]).any()
+    less = Graph.create(rank[senders[kept]], rank[receivers[kept]], int(present.sum()))
+    spoiled, there = np.where(present[:, None], X, np.nan), jnp.asarray(present)
+    found = run(layer, spoiled, GRAPH, there)
+    np.testing.assert_allclose(found[present], run(layer, X[present], less), rtol=1e-10)
+    (shown,) = layer.attention(spoiled, GRAPH, there, EVALUATION)
+    np.testing.assert_array_equal(np.asarray(shown.valid)[:, 0], present[np.asarray(shown.senders)])
+    assert not np.asarray(shown.weights)[~np.asarray(shown.valid)[:, 0]].any()
+
+
+def test_neurons_are_compared_head_by_head():
+    ((y, heads),) = told(made(), X, GRAPH)
+    assert heads == H and y.shape == (N, OUT)

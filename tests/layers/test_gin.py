@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.gin import Gin
 from fusion_jax.records import Context
 from tests.helpers import drawn, parameters, run, small_graph
-from tests.layers.aligned import check_undone, reorder
+from tests.layers.aligned import check_undone, reorder, told
 
 N, D, H, OUT = 7, 4, 6, 5
 GRAPH = small_graph(N, 20)
@@ -79,16 +80,32 @@ def test_batch_statistics_are_of_those_who_are_there():
             np.testing.assert_allclose(value, first, rtol=1e-9, err_msg=name)
 
 
-def test_alignment_undoes_a_permutation_of_both_sets_of_neurons():
+@pytest.mark.parametrize("present", [None, np.arange(40) % 5 != 2], ids=["all", "some"])
+def test_alignment_undoes_a_permutation_of_both_sets_of_neurons(present):
     anchor, rng = made(), np.random.default_rng(3)
     x, graph = rng.normal(size=(40, D)), small_graph(40, 90)
     p, q = np.roll(np.arange(H), 1), np.roll(np.arange(OUT), 2)
     orders = dict(fc1__kernel=[(p, 1)], fc2__kernel=[(p, 0), (q, 1)], fc1__bias=[(p, 0)], fc2__bias=[(q, 0)])
     for norm, order in (("norm1", p), ("norm2", q)):
         orders |= {f"{norm}__{name}": [(order, 0)] for name in ("scale", "bias", "mean", "var")}
-    check_undone(anchor, reorder(anchor, **orders), x, graph)
+    check_undone(anchor, reorder(anchor, **orders), x, graph, present)
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="gin.*hidden=0"):
         Gin(D, hidden=0, rngs=nnx.Rngs(0))
+
+
+def test_what_is_not_said():
+    assert zoo.options("layer", "gin") == dict(hidden=None, learn_eps=False)
+    assert Gin(D, OUT, rngs=nnx.Rngs(0)).fc1.out_features == OUT
+
+
+def test_neurons_are_compared_by_what_they_are_in_the_network():
+    """The hidden ones of sums over the senders, before their norm."""
+    layer = made()
+    (hidden, _), (y, _) = told(layer, X, GRAPH)
+    adjacency = np.zeros((N, N))
+    np.add.at(adjacency, (np.asarray(GRAPH.receivers), np.asarray(GRAPH.senders)), 1)
+    np.testing.assert_allclose(hidden, layer.fc1(X + adjacency @ X), rtol=1e-10)
+    np.testing.assert_allclose(y, run(layer, X, GRAPH), rtol=1e-10)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.graphgps import Graphgps
 from fusion_jax.layers.graphgps.encodings import EigenvectorEncoding
 from fusion_jax.records import Context
 from fusion_jax.structures.base import derive
 from tests.helpers import drawn, parameters, run
+from tests.nn.reference import dropped
 from tests.structures import cases
 
 D, OUT = 5, 8
@@ -172,3 +174,46 @@ def test_refusals(options, match):
 
 def test_the_encoding_has_seven_sixteenths_of_the_width():
     assert nnx.eval_shape(lambda: Graphgps(D, 64, rngs=nnx.Rngs(0))).encoding.pe_encoder.out_features == 28
+
+
+def test_what_is_not_said():
+    wanted = dict(heads=4, local="gine", attention=True, norm="batch", encoding="random_walk", pe_dim=None, steps=20)
+    assert zoo.options("layer", "graphgps") == wanted | dict(frequencies=8, rate=0.0, attention_rate=0.5)
+
+
+def test_where_it_drops_and_how_much(monkeypatch):
+    layer = made(norm="none", encoding="none", rate=0.2, attention_rate=0.3)
+    graph = ready(layer, Graph.create(np.arange(N - 1), np.arange(1, N), N))
+    found = dropped(monkeypatch, lambda key: layer(jnp.asarray(X), graph, context=Context(key=key)))
+    assert found == [((N, OUT), 0.2), ((1, 2, N, N), 0.3), ((N, OUT), 0.2), ((N, 2 * OUT), 0.2), ((N, OUT), 0.2)]
+
+
+def test_signs_have_a_key_of_their_own(monkeypatch):
+    layer, keys = made(encoding="laplacian", norm="none"), []
+    graph, own = ready(layer, GRAPH), jax.random.rademacher
+    monkeypatch.setattr(jax.random, "rademacher", lambda key, *more: keys.append(key) or own(key, *more))
+    block = Graphgps.block
+    monkeypatch.setattr(Graphgps, "block", lambda self, *more: keys.append(more[-1]) or block(self, *more))
+    jax.eval_shape(lambda key: layer(jnp.asarray(X), graph, context=Context(key=key)), jax.random.key(0))
+    assert len(keys) == 2 and keys[0] is not keys[1]
+
+
+def test_returns_are_normalised_by_the_statistics_of_those_who_are_there():
+    """In training, which the running ones then follow."""
+    layer, present = made(norm="none"), np.arange(N) % 3 != 1
+    graph, norm = ready(layer, GRAPH), layer.encoding.raw_norm
+    landing = np.asarray(graph.structure(layer.structures[0]).landing, float)[present]
+    before = np.asarray(norm.mean[...])
+    key = jax.random.key(0)
+    found = run(layer, jnp.asarray(X), graph, jnp.asarray(present), key, by=Graphgps.placed)
+    held = (landing - landing.mean(0)) / np.sqrt(landing.var(0) + 1e-5) * norm.scale[...] + norm.bias[...]
+    encoded = held @ layer.encoding.pe_encoder.kernel[...] + layer.encoding.pe_encoder.bias[...]
+    np.testing.assert_allclose(found[present][:, -encoded.shape[1] :], encoded, rtol=1e-9, atol=1e-11)
+    assert not np.asarray(found)[~present].any()
+    step = np.asarray(norm.mean[...]) - before
+    np.testing.assert_allclose(step, 0.1 * (landing.mean(0) - before), rtol=1e-9, atol=1e-12)
+
+
+def test_the_feature_of_edges_starts_as_an_embedding_does():
+    layer = Graphgps(512, heads=1, attention=False, norm="none", encoding="none", rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(layer.edge[...].std(), 1, rtol=0.12)

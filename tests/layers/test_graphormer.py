@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.graphormer import Graphormer, looked_up
+from fusion_jax.records import Context
 from fusion_jax.structures.base import derive
 from tests.helpers import drawn, run
+from tests.nn.reference import dropped
 from tests.structures import cases
 
 D, OUT = 5, 6
@@ -97,6 +100,8 @@ def test_absent_nodes_are_no_keys():
     whole, less = (ready(layer, Graph.create(*np.nonzero(a), len(a))) for a in (everybody, everybody[:3, :3]))
     found = run(layer, np.where(there[:, None], X[:4], np.nan), whole, jnp.asarray(there))
     np.testing.assert_allclose(found[there], run(layer, X[:4][there], less), rtol=1e-9)
+    other = run(layer, np.where(there[:, None], 2 - X[:4], np.nan), whole, jnp.asarray(there))
+    assert np.abs(found - other)[~there].min() > 1e-6  # who is absent hears of the others
 
 
 def test_the_lookups_gradient_is_that_of_indexing():
@@ -135,3 +140,17 @@ def test_the_largest_cutoff_fits_into_bytes():
 def test_refusals(options, match):
     with pytest.raises(ValueError, match=match):
         Graphormer(D, OUT, rngs=nnx.Rngs(0), **dict(heads=2) | options)
+
+
+def test_what_is_not_said():
+    wanted = dict(heads=4, hidden=None, cutoff=20, far="hidden", degrees=512, norm_first=True, activation="gelu")
+    assert zoo.options("layer", "graphormer") == wanted | dict(rate=0.0, attention_rate=0.1, hidden_rate=0.1)
+    assert nnx.eval_shape(lambda: Graphormer(D, OUT, heads=2, rngs=nnx.Rngs(0))).fc1.out_features == OUT
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_where_it_drops_and_how_much(monkeypatch, norm_first):
+    layer = made(hidden=7, rate=0.2, attention_rate=0.3, hidden_rate=0.4, norm_first=norm_first)
+    graph = ready(layer, path(N))
+    found = dropped(monkeypatch, lambda key: layer(jnp.asarray(X), graph, context=Context(key=key)))
+    assert found == [((1, 2, N, N), 0.3), ((N, OUT), 0.2), ((N, 7), 0.4), ((N, OUT), 0.2)]

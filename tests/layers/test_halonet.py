@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.halonet import Halonet, relations
 from fusion_jax.records import EVALUATION
@@ -201,3 +202,20 @@ def test_it_keeps_the_dtype(dtype):
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         functools.partial(Halonet, D, rngs=nnx.Rngs(0))(**options)
+
+
+def test_what_is_not_said():
+    wanted = dict(heads=4, parts="sqrt", size=None, weighted=False, hops=1)
+    assert zoo.options("layer", "halonet") == wanted | dict(relative="none", scale_relative=True, rate=0.0)
+
+
+def test_weights_of_edges_are_asked_for_in_both_structures():
+    for options in (dict(size=3), dict(parts=2)):
+        found = [dict(structure.options).get("weighted") for structure in build(**options, weighted=True).structures]
+        assert found == [True, True]
+
+
+def test_vectors_of_relations_start_with_products_of_size_one():
+    """q_i . r of a q of entries of size one, as the stand-in draws them."""
+    vectors = Halonet(256, heads=1, relative="vector", rngs=nnx.Rngs(0)).vectors[...]
+    np.testing.assert_allclose(vectors.std(), 1 / 16, rtol=0.1)

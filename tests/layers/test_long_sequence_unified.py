@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.layers.long_sequence_unified import LongSequenceUnified
 from fusion_jax.nn.attention import attend
@@ -103,3 +104,9 @@ def test_features_in_large_units_have_finite_gradients_when_compiled():
     for _ in range(4):
         for leaf in jax.tree.leaves(slopes(params, jnp.asarray(1e6 * rng.normal(size=(12, 8)), jnp.float32))):
             assert np.isfinite(leaf).all()
+
+
+def test_what_is_not_said_and_what_is_handed_on():
+    wanted = dict(mixer="softmax", heads=4, residual=False, shards=1, block=256)
+    assert zoo.options("layer", "long_sequence_unified") == wanted
+    assert layer(block=7).mixer.block == 7

@@ -278,3 +278,8 @@ def test_of_many_seeds_each_is_what_it_is_alone():
     for i in range(2):
         alone = nnx.merge(graphdef, jax.tree.map(lambda a, i=i: a[i], both))(batch()).prediction
         np.testing.assert_allclose(together[i], alone, rtol=1e-10)
+
+
+def test_a_loop_of_one_layer_is_none():
+    found = model("approximate", "hybrid", fusion="late_transformer", options=dict(layers=1, heads=HEADS))
+    assert found.mixed == ((1,),)

@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from fusion_jax import zoo
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.mixing import Mixing
+from fusion_jax.nn.attention import MultiHeadAttention, attend
+from fusion_jax.nn.mixing import Building, Mixing
 from fusion_jax.nn.segment import edge_attend
+from tests.helpers import drawn
 from tests.mixers.stack import HEADS, D, M, N, mixer, qkv, weighed
 
 MASK = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)
@@ -147,3 +151,74 @@ def test_a_spread_of_random_tokens_that_is_none_is_refused(std):
 
 def test_random_tokens_have_the_spread_that_was_asked_for():
     assert np.array_equal(mixer("rnd_emb_qk", std=3.0).sequence(), 3 * mixer("rnd_emb_qk").sequence())
+
+
+def test_what_is_not_said():
+    found = {name: zoo.options("mixer", name) for name in zoo.names("mixer")}
+    assert {name: options for name, options in found.items() if options} == {
+        "approximate": dict(form="joint"),
+        "rnd_emb_qk": dict(std=1.0),
+    }
+
+
+def test_a_bias_makes_rows_of_a_gated_pooling_differ():
+    q, k, v = qkv()
+    own = (jax.nn.silu(q) * k).sum(-1) / np.sqrt(D / HEADS)
+    bias = np.random.default_rng(3).normal(size=(M, M))
+    expected = jax.nn.softmax(jnp.swapaxes(own, 1, 2)[:, :, None] + bias)
+    np.testing.assert_allclose(weighed("nonapproximate", q, k, v, bias=jnp.asarray(bias))[1], expected, rtol=1e-12)
+
+
+def test_logits_of_halves_are_not_rounded_to_them():
+    q, k, v = (a.astype(jnp.bfloat16) for a in qkv(scale=5.0))
+    exact = weighed("nonapproximate", *(a.astype(jnp.float32) for a in (q, k, v)))[1]
+    found = np.asarray(weighed("nonapproximate", q, k, v)[1], np.float32)
+    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-6)
+
+
+def attention():
+    return drawn(lambda: MultiHeadAttention(D, HEADS, rngs=nnx.Rngs(0)))
+
+
+def test_queries_of_other_tokens_are_no_keys_however_many_there_are():
+    x, y = (jnp.asarray(np.random.default_rng(seed).normal(size=(M, D))) for seed in (0, 1))
+    module = attention()
+    with Mixing("a test", mixer("nonapproximate"), {1}).inside():
+        module(x)
+    with Mixing("a test", mixer("nonapproximate"), {1}).inside(), pytest.raises(ValueError, match="its queries are no"):
+        module(x, y)
+
+
+def test_what_follows_an_attention_with_projections_is_told_from_it():
+    """One that is given queries and keys as they are has none of its own, whatever came before."""
+    q, k, v = qkv()
+    with Mixing("a test").inside() as now:
+        attention()(jnp.ones((M, D)))
+        attend(q, k, v)
+    assert (now.count, now.loose) == (2, 1)
+    with (
+        Mixing("a test", mixer("static_emb_qk"), {2}).inside(),
+        pytest.raises(ValueError, match="attention 2: it is g"),
+    ):
+        attention()(jnp.ones((M, D)))
+        attend(q, k, v)
+
+
+def test_embeddings_of_the_first_layer_are_of_no_use_to_other_tokens():
+    x, module = jnp.ones((M, D)), attention()
+    for given, what in (((x[:2], x), "queries"), ((x, x[:2]), "keys")):
+        said = rf"attention 2: {what} of the shape \(2, {D}\), those of the first attention have \({M}, {D}\)"
+        with Mixing("a test", mixer("static_emb_qk"), {2}).inside(), pytest.raises(ValueError, match=said):
+            module(x)
+            module(*given)
+
+
+def test_a_gated_mlp_is_called_in_the_place_it_was_built_for():
+    with Building({2}).inside():
+        first, second = attention(), attention()
+    assert (first.number, second.number) == (None, 2)
+    x = jnp.ones((M, D))
+    with Mixing("a test", mixer("mlp"), {2}).inside():
+        first(x), second(x)
+    with Mixing("a test", mixer("mlp"), {2}).inside(), pytest.raises(ValueError, match="1: it was built as number 2"):
+        second(x)

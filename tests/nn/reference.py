@@ -7,6 +7,7 @@ from jax.test_util import check_grads
 from scipy.special import softmax
 
 from fusion_jax.graphs import Graph
+from fusion_jax.nn import dropout
 from tests.helpers import parameters, to_float64
 
 N = 6
@@ -88,3 +89,27 @@ def random_only_with_a_key(run, *, unbiased: bool, draws: int = 600) -> None:
     assert (spread > 0).any() and not np.array_equal(many[0], many[1])
     if unbiased:
         assert (np.abs(many.mean(0) - still) <= 5 * spread / np.sqrt(draws) + 1e-12).all()
+
+
+def dropped(monkeypatch, run, *args) -> list[tuple[tuple[int, ...], float]]:
+    """(shape, rate) of what `run(key, *args)` drops, in order; no key is drawn from or split twice.
+
+    Nothing is computed. A loop over layers is traced once, and so are its places.
+    """
+    places, used, keep, split = [], [], dropout.keep_mask, jax.random.split
+
+    def keep_mask(key, rate, shape):
+        places.append((tuple(shape), rate))
+        used.append(key)
+        return keep(key, rate, shape)
+
+    def splitting(key, *more):
+        used.append(key)
+        return split(key, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dropout, "keep_mask", keep_mask)
+        patched.setattr(jax.random, "split", splitting)
+        jax.eval_shape(lambda key, *args: jax.tree.leaves(run(key, *args)), jax.random.key(0), *args)
+    assert len({id(key) for key in used}) == len(used), "a key is used twice"
+    return places

@@ -156,3 +156,11 @@ def test_logits_of_a_size_at_which_float32_tells_hundreds_apart_have_a_softmax_w
     (_, weights), slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))(q, k, v)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
     assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+def test_queries_are_scaled_before_they_meet_keys():
+    """So that the largest logit is subtracted as it was rounded; products before the scale may also be infinite."""
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(5, 2, 3)), jnp.float32) for _ in range(3))
+    large, expected = attend(1e20 * q, 1e19 * k, v, scale=1e-37)[1], attend(10 * q, 10 * k, v, scale=1.0)[1]
+    np.testing.assert_allclose(large, expected, rtol=1e-3, atol=1e-6)

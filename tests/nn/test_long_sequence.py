@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.special import erf
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn import long_sequence as mixers
@@ -127,3 +128,34 @@ def test_the_graphs_of_a_batch_are_the_groups():
     two = Graph.create(np.array([0, 3]), np.array([1, 4]), np.array([2, 3]))
     np.testing.assert_array_equal(graphs_of(two, 2).of, [0] * 4 + [1] * 6)
     assert graphs_of(two).count == 2 and graphs_of(None) == graphs_of(Graph.create(*np.zeros((2, 1), int), 3))
+
+
+def test_combinations_and_kernels_start_with_the_size_of_what_they_sum():
+    """A sum of n terms of size one has the size one."""
+    combine = mixers.LowRank(100, D, D, H, rank=50, rngs=nnx.Rngs(0)).combine[...]
+    kernel = mixers.Convolution(400, rngs=nnx.Rngs(0)).kernel[...]
+    assert combine.shape == (50, 100) and kernel.shape == (400,)
+    np.testing.assert_allclose([combine.std(), kernel.std()], [0.1, 0.05], rtol=0.1)
+
+
+def test_the_mlp_of_two_has_the_exact_gelu():
+    module = drawn(SEQUENCES["mlp of two"])
+    inner = np.asarray(X).T @ np.asarray(module.fc1.kernel[...])
+    inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
+    expected = (inner @ np.asarray(module.fc2.kernel[...])).T
+    np.testing.assert_allclose(mixed("mlp of two", X, EVERYBODY), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("groups", [(), (Groups(OF, 3),)], ids=["one", "groups"])
+def test_linear_attention_in_bfloat16_is_rounded_once_behind_its_sums(groups):
+    module = drawn(SETS["linear"])
+    graphdef, state = nnx.split(module)
+    halves = nnx.merge(graphdef, jax.tree.map(lambda a: a.astype(jnp.bfloat16), state))
+    x = X.astype(jnp.bfloat16)
+    q, k, v = (np.asarray(a, float) for a in halves.projected(x))
+    q, k = (np.asarray(jax.nn.elu(jnp.asarray(a, jnp.bfloat16)) + 1, float) for a in (q, k))
+    seen = np.asarray(MASK) & (np.asarray(OF)[:, None] == np.asarray(OF) if groups else True)
+    weights = np.einsum("lhd,mhd->hlm", q, k) * seen
+    expected = np.einsum("hlm,mhd->lhd", weights / weights.sum(-1, keepdims=True), v).reshape(L, D)
+    found = np.asarray(halves.mix(x, MASK, *groups), float)
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)

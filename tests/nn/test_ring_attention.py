@@ -118,3 +118,17 @@ def test_a_ring_of_one_device_is_plain():
     valid = jnp.arange(T) != 3
     out = attend_ring(*flat, valid, mesh=ring_mesh("test", 1), block=3)
     np.testing.assert_allclose(out, attend_all(*flat, valid), rtol=1e-12)
+
+
+def test_a_device_holds_scores_of_one_block_alone():
+    """In the gradient too: nothing of all its queries and all its keys, and no block is kept for the way back."""
+    flat = [jnp.moveaxis(a, 1, 2).reshape(T, H, D) for a in (Q, K, V)]
+    mesh, valid = ring_mesh("test", 1), jnp.ones(T, bool)
+
+    def loss(*args):
+        return attend_ring(*args, valid, mesh=mesh, block=2).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*flat))
+    assert f"f64[{H},{T},2]" in text
+    for kept in (f"{H},{T},{T}", f"4,{H},{T},2", f"1,4,{H},{T},2", f"1,4,{H},{T}", f"1,4,{H},2,{D}"):
+        assert f"f64[{kept}]" not in text, kept

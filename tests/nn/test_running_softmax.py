@@ -116,3 +116,11 @@ def test_blocks_of_other_groups_are_not_looked_at():
     np.testing.assert_array_equal(out[far], expected[far])
     for a, b in zip(back(jnp.ones_like(out)), back_expected(jnp.ones_like(out)), strict=True):
         np.testing.assert_array_equal(a[far], b[far])
+
+
+def test_scores_of_bfloat16_are_not_rounded_to_it():
+    """Scores of some tens, of which bfloat16 would keep quarters."""
+    q, k, v = (jnp.asarray(a, jnp.bfloat16) for a in (8 * Q, 4 * K, V))
+    exact = dense(*(a.astype(jnp.float64) for a in (q, k, v)))
+    found = np.asarray(attend_all(q, k, v, VALID, block=4), float)
+    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-3)

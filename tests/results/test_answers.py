@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from etils import epath
 
-from fusion_jax.results.answers import Report, as_json, markdown, write
+from fusion_jax.results.answers import SHOWN, Report, as_json, markdown, write
 from fusion_jax.results.figures import new_figure
 
 TABLE = pd.DataFrame(
@@ -30,6 +30,14 @@ def test_the_text_is_the_sentence_the_tables_and_the_note():
         "| c | - | 0.500 | 4 | 8 | a |",
     ]
     assert "##" not in text and "## rows" in markdown(report(tables={"rows": TABLE, "more": TABLE[:0]}))
+
+
+def test_a_long_table_is_cut_on_a_screen_and_says_where_the_rest_is():
+    long = pd.DataFrame(dict(row=range(SHOWN + 1)))
+    text = markdown(report(tables={"rows": long}), SHOWN)
+    assert f"| {SHOWN - 1} |\n\nThe first {SHOWN} of {SHOWN + 1} rows; all are in rows.csv." in text
+    assert f"| {SHOWN} |" in markdown(report(tables={"rows": long})) and f"| {SHOWN} |" not in text
+    assert "rows.csv" not in markdown(report(tables={"rows": long[:SHOWN]}), SHOWN)
 
 
 def test_json_has_null_for_what_is_not_there():

@@ -259,6 +259,29 @@ def test_claims_changed_together_with_their_hash_are_late_by_what_trainings_know
     assert claim_record.trained(store, store.read_study()) == {version["sha256"]: 5}, "nor are they withdrawn unseen"
 
 
+def test_a_version_that_says_fewer_seeds_had_finished_than_were_trained_before_it_is_told(store):
+    """Versions are whole and the first is what was trained with: the number of seeds alone was made up."""
+    first, second = Claim("first", "a", "b"), Claim("second", "b", "a")
+    claim_record.record(store, [first])
+    store.write_part(f"{0:016x}", CELLS[0], (0, 1, 2), {}, dict(seconds=1.0))
+    (version,) = store.read_study()["claims"]
+    later = [dataclasses.asdict(c) for c in (first, second)]
+    made_up = version | dict(claims=later, sha256=claim_record.digest(later), finished_seeds=0)
+    store.amend(claims=[version, made_up])
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    assert [one.late for one in claims.answer(store, rows)] == [0, 3]
+    study = store.read_study()
+    trained = claim_record.trained(store, study)
+    told, late = claim_record.changes(study, trained)
+    assert "say that 0 seeds had finished or begun; 3 were trained with claims before them" in told
+    assert late.startswith("claim 'second' was written when 3 seeds")
+    store.amend(claims=[version, made_up | dict(finished_seeds=3)])
+    assert len(claim_record.changes(store.read_study(), trained)) == 1, "the true number is nothing to tell of"
+    store.amend(claims=[version, made_up, version | dict(finished_seeds=3)])
+    (again,) = claim_record.changes(store.read_study(), trained)
+    assert "withdrawn or changed when 3 seeds" in again, "what was trained with it may have been trained since"
+
+
 def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
     claim_record.record(store, [Claim("first", "a", "b"), Claim("second", "a", "c")])
     monkeypatch.setattr(Store, "count_finished", lambda self: 12)
@@ -266,8 +289,33 @@ def test_a_study_answers_its_claims_with_holm_over_them(store, monkeypatch):
     rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE), row("c", BASE + 0.01 + NOISE)]
     found = claims.answer(store, rows)
     assert [(a.text, a.late) for a in found] == [("first", 0), ("third", 12), ("second", 0)]
-    np.testing.assert_allclose([a.adjusted for a in found], paired.holm(np.array([a.p for a in found])))
+    p = np.array([a.p for a in found])
+    every = np.where(np.isnan(p), np.nan, paired.holm(np.where(np.isnan(p), 1.0, p)))
+    np.testing.assert_allclose([a.adjusted for a in found], every)
     assert found[0].verdict == "holds" and found[0].pairs == ((rows[0], rows[1]),) and found[0].claim.better == "a"
+
+
+def test_claims_without_results_yet_count_in_the_correction(store):
+    claim_record.record(
+        store, [Claim(name, "a", than) for name, than in (("first", "b"), ("second", "x"), ("third", "y"))]
+    )
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    first, *rest = claims.answer(store, rows)
+    assert first.adjusted == pytest.approx(3 * first.p) and "after Holm over 3 claims" in first.evidence
+    assert all(np.isnan(one.adjusted) and one.verdict == "undecided" for one in rest)
+
+
+def test_claims_that_come_behind_trainings_without_any_are_late_whatever_they_say(store):
+    for i, seeds in ((0, (0, 1, 2)), (1, (0, 1))):
+        store.write_part(f"{i:016x}", CELLS[i], seeds, {}, dict(seconds=1.0))
+    study = store.read_study()
+    assert claim_record.trained(store, study) == {"": 5} and claim_record.changes(study, {"": 5}) == []
+    held = [dataclasses.asdict(Claim("first", "a", "b"))]
+    version = dict(sha256=claim_record.digest(held), written="now", finished_seeds=0, claims=held)
+    store.amend(claims=[version])
+    assert claims.answer(store, [row("a", BASE + 0.05 + NOISE), row("b", BASE)])[0].late == 5
+    said = claim_record.changes(store.read_study(), {"": 5})
+    assert said[0].startswith("the claims of now say that 0 seeds had finished or begun; 5 were trained with")
 
 
 def test_finished_seeds_are_counted(store):

@@ -47,6 +47,15 @@ def test_predictions_are_the_stored_ones(trained, cell):
     assert np.abs(cell.prediction(0) - cell.prediction(1)).max() > 1e-2
 
 
+def test_all_that_a_model_says_is_what_it_says_layer_by_layer(cell):
+    for i, model in enumerate(cell.models):
+        said, plain = cell.output(i), model(cell.batch(i), context=cell.context(i))
+        own, expected = jax.tree.leaves(said), jax.tree.leaves(plain)
+        assert len(own) == len(expected) > 1
+        for a, b in zip(own, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # float32, rounded in another order
+
+
 def test_training_saw_fewer_nodes_than_the_whole_batch(cell):
     assert cell.seen(0).mask.sum() < cell.batch(0).mask.sum()
 

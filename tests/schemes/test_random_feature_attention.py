@@ -94,6 +94,24 @@ def test_the_gradient_of_its_objective_is_0(data):
     assert np.abs(others).max() > 0.1
 
 
+def test_rows_count_by_their_weight():
+    prepared, trained = cell({"scheme.name": NAME})
+    model = model_of(trained)
+    trial, target = jax.tree.map(lambda a: a[0], (prepared.trials, prepared.target))
+    batch, weight = scaled(prepared.batch, trial), trial.train_weight
+    weight = weight * jnp.linspace(0.5, 3, len(weight), dtype=weight.dtype)
+    RandomFeatureAttention(ridge=0.5).begin(model, batch, target, weight, None, None)
+    output, v = model(batch), np.asarray(model.fusions[-1].V_prediction[...], float)
+    (phi,) = (np.asarray(s.values, float) for s in output.states if s.name.endswith(": features"))
+    residual = np.asarray(output.prediction, float) - wanted(target)
+    slope = np.einsum("n,nhj,nc->hjc", np.asarray(weight, float), phi, residual) + 0.5 * v
+    assert np.abs(slope).max() < 1e-4 < np.abs(v).max()
+
+
+def test_what_is_not_said():
+    assert zoo.options("scheme", NAME) == dict(ridge=0.01)
+
+
 def test_w_and_what_stands_before_the_fusion_are_those_that_training_starts_from():
     """W is no parameter of any optimiser: after an epoch with decay it is what it was."""
     _, solution = cell({"scheme.name": NAME})

@@ -69,7 +69,8 @@ def causal_attention(
         raise ValueError("causal_attention: no test node of this cell has two modalities")
     chosen = np.sort(np.random.default_rng(seed).permutation(able)[:nodes])
     graphs = [[_graph(a, np.flatnonzero(there[v]), alpha, samples) for a in weights[v]] for v in chosen]
-    looked = weights[chosen].mean((1, 2)), flips(cell, place, chosen), graphs
+    taken = [received(weights[v], there[v]) for v in chosen]
+    looked = taken, flips(cell, place, chosen), graphs
     explained = [tables.explained(*of) for of in zip(*looked, strict=True)]
     known = list(cell.data.class_names) or [str(c) for c in range(cell.data.target.num_outputs)]
     classes = [known[label] if label >= 0 else "-" for label in labels[chosen]]
@@ -91,6 +92,11 @@ def _check(cell: Restored, alpha: float, samples: int, nodes: int, m: int) -> No
             f"causal_attention: samples={samples} (the model's width, if 0 is given) leave no degree of freedom for "
             f"{m} modalities; expected at least {m + 2}"
         )
+
+
+def received(attention: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """[M], the mean of [H, M, M] over heads and the queries that are there: rows of others are no attention."""
+    return attention[:, tokens].mean((0, 1))
 
 
 def _graph(attention: np.ndarray, tokens: np.ndarray, alpha: float, samples: int) -> Found | None:

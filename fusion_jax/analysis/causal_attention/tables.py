@@ -179,14 +179,15 @@ def _sentence(tables: dict[str, pd.DataFrame], nodes: int) -> str:
         most = edges.loc[edges.joined.idxmax()]
         joined = np.average(edges.joined, weights=edges.nodes)
         start = (
-            f"In the attention of {nodes} test nodes {joined:.0%} of the pairs of modalities are joined, most often "
-            f"{most.a} and {most.b} ({most.joined:.0%}, head {most['head']})"
+            f"In the attention of {nodes} test nodes {joined:.0%} of the pairs of modalities depend on each other "
+            f"whatever is given (an edge), most often {most.a} and {most.b} ({most.joined:.0%}, head {most['head']})"
         )
     if not found.flips:
-        return f"{start}; no masking flips a class."
+        return f"{start}; no masking of modalities changes the predicted class of any of them."
     return (
-        f"{start}; masking {found['size']:.1f} modalities on average flips {found.flips:.0%} of the classes, and the "
-        f"graphs propose a set as small for {found.found:.0%} of these."
+        f"{start}; masking some modalities changes the predicted class of {found.flips:.0%} of the nodes, the fewest "
+        f"that do are {found['size']:.1f} on average, and the graphs propose a set as small for {found.found:.0%} of "
+        f"these."
     )
 
 

@@ -225,7 +225,7 @@ def effective_rank(states: np.ndarray) -> float:
 def _ranked(store: Store, point) -> dict:
     cell = restore(store, point.cell)
     place = cell.place()
-    states = cell.models[place](cell.batch(place), context=cell.context(place)).history
+    states = cell.output(place).history
     rank = effective_rank(states[-1]) if states else np.nan
     about = dict(group=point.group, cell=point.cell, depth=point.depth, width=point.width, seed=cell.seeds[place])
     return about | dict(effective_rank=rank)

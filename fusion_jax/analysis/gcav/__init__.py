@@ -85,7 +85,7 @@ def gcav(
             rule, a concept or class with too few nodes.
     """
     if cell.data.target.words != "classes of nodes":
-        raise ValueError("gcav looks at the classes of nodes; this cell's task is another")
+        raise ValueError(f"gcav looks at the classes of nodes; this cell predicts {cell.data.target.words}")
     if not concepts or len(set(concepts)) != len(concepts):
         raise ValueError(f"gcav: concepts={list(concepts)}, expected one or more different ones")
     if repeats < 2:

@@ -24,14 +24,16 @@ def report(table: pd.DataFrame, summary: pd.DataFrame, target: str, examples: in
 
 
 def _sentence(summary: pd.DataFrame, target: str, layers: int) -> str:
-    """The concept whose mean TGCAV is farthest from that of random sets, and both."""
-    means = summary[summary.score == "tgcav"].set_index("concept")["mean"]
-    chance = means.pop(RANDOM)
-    concept = (means - chance).abs().idxmax()
-    side = "for" if means[concept] >= chance else "against"
+    """The concept whose mean TGCAV is farthest from that of random sets, and both, beside their TCAV."""
+    means = summary.pivot(index="concept", columns="score", values="mean")
+    chance = means.loc[RANDOM]
+    concept = (means.tgcav.drop(RANDOM) - chance.tgcav).abs().idxmax()
+    own = means.loc[concept]
+    side = "more" if own.tgcav > chance.tgcav else "less" if own.tgcav < chance.tgcav else "as much"
     return (
-        f"Of the concepts asked for, {concept} speaks most clearly, {side} class {target}: its TGCAV is "
-        f"{means[concept]:.3f} on average over {layers} layers, that of random sets {chance:.3f}."
+        f"Of the concepts asked for, {concept} stands out most: on average over {layers} layers it speaks for class "
+        f"{target} at {own.tgcav:.1%} of its nodes (TGCAV), {side} {'as' if side == 'as much' else 'than'} random sets "
+        f"of nodes at {chance.tgcav:.1%}; layer by layer (TCAV) it is {own.tcav:.1%} and {chance.tcav:.1%}."
     )
 
 

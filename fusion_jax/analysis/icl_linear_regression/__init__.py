@@ -181,7 +181,7 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
         tables["estimators"] = _compared(cell, place, rows, found, table, noise)
         note += STEPS.format(noise=noise)
     figures = {"key_query": functools.partial(_figure, found[0])}
-    return Report(tables, _sentence(tables), figures, note=note)
+    return Report(tables, _sentence(tables, found), figures, note=note)
 
 
 class _Rows(NamedTuple):
@@ -261,11 +261,21 @@ def _compared(cell: Restored, place: int, rows: _Rows, found: list[Patterns], ta
     )
 
 
-def _sentence(tables: dict[str, pd.DataFrame]) -> str:
+def _sentence(tables: dict[str, pd.DataFrame], found: list[Patterns]) -> str:
     heads = tables["patterns"]
-    said = f"Over {len(heads)} heads the mean diagonality of key-query is {heads.diagonality.mean():.3f}"
     if "estimators" not in tables:
-        return f"{said}, and sums over heads are {heads.zero_sum.mean():.3f} of what they are of."
+        square = [1 / one.kq.shape[1] for one in found if one.kq.shape[1] == one.kq.shape[2]]
+        said = f"Over {len(heads)} heads "
+        if square:
+            said += (
+                f"{heads.diagonality.mean():.1%} of the squared mass of the key-query maps lies on their diagonals "
+                f"({np.mean(square):.1%} in a map without a pattern), and "
+            )
+        return said + (
+            f"what the output-value maps of a layer pass on adds up to {heads.zero_sum.mean():.2f} of its size "
+            "(0: heads cancel each other, 1: they agree)."
+        )
+    said = f"Over {len(heads)} heads the mean diagonality of key-query is {heads.diagonality.mean():.3f}"
     by = tables["estimators"].set_index("estimator")
     return (
         f"{said} and |sum mu| / sum |mu| {heads.zero_sum.mean():.3f}; on this seed's test rows the predictions differ "
@@ -284,5 +294,7 @@ def _figure(found: Patterns):
     for head, ax in enumerate(np.ravel(axes)):
         shown = ax.imshow(found.scale * found.kq[head], cmap="RdBu_r", vmin=-size, vmax=size)
         ax.set_title(f"head {head}", fontsize="small")
-    fig.colorbar(shown, ax=list(np.ravel(axes)))
+        ax.set_xlabel("column of the key", fontsize="small")
+    axes[0, 0].set_ylabel("column of the query", fontsize="small")
+    fig.colorbar(shown, ax=list(np.ravel(axes)), label="part in the score")
     return fig

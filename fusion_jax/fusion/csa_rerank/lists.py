@@ -55,9 +55,8 @@ def candidates_and_anchors(
     """
     n, there = len(u), mask.any(1)
     flat = u.reshape(n, -1)
-    many = 2 * candidates if edges else candidates  # as many more as neighbours can be among the nearest
     few = max(anchors - 1, 1)  # no map returns rows of nothing
-    near, others = _nearest(flat, mask, train, graph, many, few)
+    near, others = _nearest(flat, mask, train, graph, candidates, few)
     if edges and graph.num_edges:
         first = _neighbours(flat, mask, graph, candidates)
         near = _packed(first.joined(near), candidates)
