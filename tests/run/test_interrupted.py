@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ save = checkpoint.save
 def last(path, tree):
     save(path, tree)
     if path.name == "step-00000060":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ["KILL"]])
 
 if "KILL" in os.environ:
     checkpoint.save = last
@@ -64,6 +65,7 @@ class Running:
     """`python -m experiments.sweep` in a process of its own."""
 
     def __init__(self, tmp_path, **env):
+        self.read = ""
         flags = f"--config={tmp_path}/slow.py", f"--workdir={tmp_path}/results", "--jobs=1"
         plain = dict(JAX_ENABLE_X64="0", JAX_NUMPY_DTYPE_PROMOTION="standard", SCRATCH=str(tmp_path / "scratch"))
         self.process = subprocess.Popen(
@@ -80,9 +82,17 @@ class Running:
             assert self.process.poll() is None, self.process.communicate()[0]
             time.sleep(0.01)
 
+    def says(self, text):
+        """Reads on until a line with that text."""
+        for line in self.process.stdout:
+            self.read += line
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} is not in {self.read}")
+
     def end(self):
         out, _ = self.process.communicate()
-        return self.process.returncode, out
+        return self.process.returncode, self.read + out
 
 
 def test_ctrl_c_and_kill_lose_no_finished_cell_and_change_no_number(tmp_path):
@@ -94,16 +104,28 @@ def test_ctrl_c_and_kill_lose_no_finished_cell_and_change_no_number(tmp_path):
     interrupted = Running(tmp_path, WAIT=str(tmp_path / "waiting"))
     interrupted.until((tmp_path / "waiting").exists)
     interrupted.process.send_signal(signal.SIGINT)
+    interrupted.says("Ctrl-C: what trains is saved at the end of its chunk of epochs, then this stops; Ctrl-C again")
+    interrupted.process.send_signal(signal.SIGINT)
     status, out = interrupted.end()
     assert status == 130 and "interrupted; 1 of 3 cells are finished and stay" in out and "Traceback" not in out
     store, ids = cells(results)
     assert [bool(store.finished_seeds(i)) for i in ids.values()] == [True, False, False]
     first = {p: v for p, v in state(results).items() if ids["logistic_regression"] in str(p)}
 
-    status, out = Running(tmp_path, KILL="after the third save").end()
+    def saves():
+        return {p.name for p in (results / "cells" / ids["mean"]).glob(".partial-*/step-*")}
+
+    status, out = Running(tmp_path, KILL="SIGKILL").end()
     assert status == -signal.SIGKILL and "3 cells, 1 finished before" in out
-    saves = (results / "cells" / ids["mean"]).glob(".partial-*/step-*")
-    assert store.finished_seeds(ids["mean"]) == () and "step-00000060" in {p.name for p in saves}
+    assert store.finished_seeds(ids["mean"]) == () and "step-00000060" in saves()
+
+    for name, expected in (("SIGTERM", 75), ("SIGINT", 130)):
+        for path in results.glob("cells/*/.partial-*"):
+            shutil.rmtree(path)
+        status, out = Running(tmp_path, KILL=name).end()
+        assert status == expected and "interrupted; 2 of 3 cells are finished and stay" in out, out
+        assert "Traceback" not in out and "failed" not in out
+        assert store.finished_seeds(ids["mean"]) == () and max(saves()) >= "step-00000060", "behind a save"
 
     status, out = Running(tmp_path).end()
     assert status == 0 and "3 cells, 2 finished before" in out and "1 cells trained, 0 failed" in out

@@ -18,6 +18,7 @@ from fusion_jax.data.base import edge_set
 from fusion_jax.records import Batch
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
+from fusion_jax.training import loop, stopping
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.prepare import prepare
 from fusion_jax.training.sharding import map_seeds
@@ -372,3 +373,32 @@ def test_selection_at_every_third_epoch_trains_the_same_and_looks_less_often(dat
     np.testing.assert_allclose(always.history["val_score"][looked], seldom.history["val_score"][looked], rtol=1e-5)
     for s in range(2):
         assert seldom.best_epoch[s] == [2, 5, 7][int(np.argmax(seldom.history["val_score"][s, [2, 5, 7]]))]
+
+
+def test_a_chunk_is_as_long_as_its_seconds_allow_and_changes_no_number(data, base, monkeypatch):
+    hooks, seen = watcher()
+    monkeypatch.setattr(loop, "BORDER", 0.0)  # no epoch is so short
+    bounded = tiny.train(data, SEEDS, hooks)
+    assert [int(epoch.max()) for epoch, _ in seen] == list(range(1, len(seen) + 1)) and len(seen) == 6
+    assert same(bounded, base)
+    assert all(np.array_equal(bounded.history[k], base.history[k]) for k in base.history)
+
+
+def test_the_first_chunk_is_short_where_the_compiler_counts_much_to_do(data, base, monkeypatch):
+    hooks, seen = watcher()
+    monkeypatch.setattr(loop, "SLOW", 1.0)  # FLOP/s
+    assert same(tiny.train(data, SEEDS, hooks), base)
+    assert [int(epoch.max()) for epoch, _ in seen] == [1, 4, 6], "then it is known how long they take"
+
+
+def test_who_is_asked_to_stop_stops_behind_a_save(data, base, tmp_path):
+    stopping.ask()
+    try:
+        with pytest.raises(stopping.Stopped):
+            tiny.train(data, SEEDS, Partial(tmp_path, every=1e6))
+        with pytest.raises(stopping.Stopped):
+            tiny.train(data, SEEDS)
+    finally:
+        stopping.forget()
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000003"]
+    assert same(tiny.train(data, SEEDS, Partial(tmp_path, every=1e6)), base)

@@ -1,7 +1,7 @@
 """Several cells at a time, in threads of this process.
 
-Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner. One at a time is of use
-too: the main thread, where signals arrive, then waits in Python, while the compiled program of a cell runs elsewhere.
+Compilation and small steps leave cores idle, so that on a CPU two cells at a time finish sooner. One at a time is of
+use too: the main thread, where signals arrive, then waits in Python, while the program of a cell runs elsewhere.
 """
 
 from collections.abc import Iterable, Iterator
