@@ -80,7 +80,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
             training=dict(
                 epochs=200,
                 patience=50,  # epochs without a better validation score before a seed stops
-                chunk=50,  # epochs between two looks of the host: progress, checkpoints, early stop
+                chunk=50,  # epochs between two looks of the host at most: progress, checkpoints, early stop
                 select="score",  # the epoch kept, by validation rows: "score", the task's own (of classes accuracy, of
                 # equal ones the lower loss; else the loss); "loss", the lowest; "last", no row is looked at
                 select_every=1,  # epochs between two looks at the validation rows; the last one is always looked at
