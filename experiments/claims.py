@@ -16,6 +16,7 @@ and what trains is saved).
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import pathlib
 import sys
@@ -59,11 +60,11 @@ def main(argv):
             print(f"{one.system}: {outcome.job.cell.label}{f': failed: {said}' if said else ''}", flush=True)
 
         lost = {}
-        for one in () if FLAGS.report else studies:
-            workers = FLAGS.jobs or default_workers()
-            with signals.obeyed(print) as received:
+        workers = FLAGS.jobs or default_workers()
+        with signals.obeyed(functools.partial(print, flush=True)) as received:
+            for one in () if FLAGS.report else studies:
                 lost |= run_studies([one], FLAGS.workdir, done=done, engine="threads", workers=workers)
-            written(every)
+                written(every)
         found = written(every)
         for system, why in lost.items():
             arguments.warn(f"{system} was not run: {why}")
@@ -76,7 +77,7 @@ def main(argv):
         sys.exit(received.status)
     except KeyboardInterrupt:
         sys.stdout.flush()
-        os._exit(130)  # as experiments.sweep
+        os._exit(signals.INTERRUPTED)  # as experiments.sweep
     sys.exit(1 if failed or lost else 0)
 
 

@@ -6,8 +6,8 @@
 After Levine et al., "Limits to Depth Efficiencies of Self-Attention", NeurIPS 2020: depths of `DEPTHS` blocks of
 `node_token`, each at the widest width whose blocks, 12 L d^2 parameters, are within `SIZES`. The data are planted so
 that depth is of use: a node's three modalities point at one another, and the class is what stands at the end (the best
-classifier has .99, who reads one modality .50, two .75). No edges: whatever is found is found by the fusion. Minutes
-on two cores. With `digits`, real data, where little has to be followed.
+classifier has .99, who reads one modality .50, two .75). No edges: whatever is found is found by the fusion. With
+`digits`, real data, where little has to be followed.
 
 One learning rate for all: of a depth that looks bad it is open whether its own rate would have helped (tuning it with
 `experiments.tune` gives every row as many trials).

@@ -1,7 +1,7 @@
 """GCAV (He et al., 2025): one concept vector for all layers of a network.
 
 The paper says that how much a class leans on a concept, scored layer by layer, varies over the layers less with vectors
-decoded from one global vector than with a vector of each layer's own. Asked of what a model of eight states makes of
+decoded from one global vector than with a vector of each layer's own. Asked of what a model of six states makes of
 nodes that lack a modality, and of nodes with many neighbours.
 """
 

@@ -22,6 +22,7 @@ from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import run
 from fusion_jax.study import published
 from fusion_jax.study.claim_files import ClaimStudy
+from fusion_jax.training import stopping
 from fusion_jax.training.compilation import own_settings
 
 Said = Callable[[ClaimStudy, str], None]
@@ -43,9 +44,12 @@ def run_studies(
         begun: called with every study and the number of its cells that are to be run.
         done: called with every outcome, see `run.sweep.run`.
         options: engine, workers, progress, loaded of `run.sweep.run`.
+    Raises:
+        Stopped: it was asked to stop (`training.stopping`).
     """
     failed = {}
     for study in studies:
+        stopping.check()
         try:
             store = Store(epath.Path(workdir) / study.system, create=True)
             with exclusive(store.root):
@@ -60,6 +64,7 @@ def run_studies(
                     done=lambda outcome, problem, study=study: done(study, outcome, problem),
                     **options,
                 )
+                stopping.check()
                 measure(study, store)
         except (ValueError, OSError, ImportError) as error:
             failed[study.system] = " ".join(str(error).split())

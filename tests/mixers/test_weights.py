@@ -173,7 +173,7 @@ def test_logits_of_halves_are_not_rounded_to_them():
     q, k, v = (a.astype(jnp.bfloat16) for a in qkv(scale=5.0))
     exact = weighed("nonapproximate", *(a.astype(jnp.float32) for a in (q, k, v)))[1]
     found = np.asarray(weighed("nonapproximate", q, k, v)[1], np.float32)
-    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-6)
+    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-6)  # the weights themselves are bfloat16
 
 
 def attention():

@@ -158,4 +158,4 @@ def test_linear_attention_in_bfloat16_is_rounded_once_behind_its_sums(groups):
     weights = np.einsum("lhd,mhd->hlm", q, k) * seen
     expected = np.einsum("hlm,mhd->lhd", weights / weights.sum(-1, keepdims=True), v).reshape(L, D)
     found = np.asarray(halves.mix(x, MASK, *groups), float)
-    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)  # one rounding to bfloat16

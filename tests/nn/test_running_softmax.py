@@ -123,4 +123,5 @@ def test_scores_of_bfloat16_are_not_rounded_to_it():
     q, k, v = (jnp.asarray(a, jnp.bfloat16) for a in (8 * Q, 4 * K, V))
     exact = dense(*(a.astype(jnp.float64) for a in (q, k, v)))
     found = np.asarray(attend_all(q, k, v, VALID, block=4), float)
+    # the weights and the output are bfloat16, 2**-9 each; scores rounded to quarters would be off by a tenth
     np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-3)

@@ -15,6 +15,7 @@ from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import Store
 from fusion_jax.run.ledger import measure, run_studies, stores_of
 from fusion_jax.study.claim_files import claim_studies
+from fusion_jax.training import stopping
 from tests import claiming, tiny
 
 
@@ -107,6 +108,16 @@ def measuring(tmp_path_factory):
     (study,) = claim_studies(folder)
     assert run_studies([study], folder / "r", engine="serial", workers=1) == {}
     return study, folder / "r"
+
+
+def test_no_study_is_begun_where_it_was_asked_to_stop(made, tmp_path):
+    stopping.ask()
+    try:
+        with pytest.raises(stopping.Stopped):
+            run_studies(made[0], tmp_path / "r", engine="serial", workers=1)
+    finally:
+        stopping.forget()
+    assert not (tmp_path / "r").exists()
 
 
 def test_rows_that_are_measured_are_compared_like_rows_that_are_trained(measuring):
