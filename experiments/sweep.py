@@ -149,9 +149,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         sys.exit(received.status)
     except KeyboardInterrupt:
         sys.stdout.flush()
-        os._exit(
-            signals.INTERRUPTED
-        )  # a compiled program cannot be interrupted: what it wrote is whole
+        os._exit(signals.INTERRUPTED)  # a compiled program cannot be interrupted: what it wrote is whole
     sys.exit(1 if failed else 0)
 
 
