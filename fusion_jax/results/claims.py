@@ -186,8 +186,9 @@ def answer(store: Store, rows: Sequence[Row] | None = None) -> list[Answered]:
 
     A claim of better by at least b holds where the difference is significantly above b after Holm over the claims, and
     fails where it is significantly below; one of equivalence holds where both one-sided tests reject, and fails where
-    the difference lies significantly outside of the margin. One about several data sets holds where it does on all of
-    them, and fails where it does on one.
+    the difference lies significantly outside of the margin. As either may come out, p is twice that of one side, also
+    of equivalence: before Holm a claim holds where its 95 % interval lies within the margin. One about several data
+    sets holds where it does on all of them, and fails where it does on one.
 
     Raises:
         FileNotFoundError: the folder holds no study.
@@ -265,10 +266,9 @@ class Judged:
     def _evidence(self, i: int) -> str:
         a, b, found = self.parts[i]
         metric = self.claim.metric or a.primary
-        low, high = found.interval(0.90 if self.claim.equivalent else 0.95)
-        share = "90" if self.claim.equivalent else "95"
+        low, high = found.interval(0.95)
         of = f"{a.name}, {a.placement} - {b.name}, {b.placement} on {a.data}"
-        interval = "" if np.isnan(low) else f" ({share} % interval {low:+.3f} to {high:+.3f})"
+        interval = "" if np.isnan(low) else f" (95 % interval {low:+.3f} to {high:+.3f})"
         count = f"{len(found.seeds)} seeds"
         return f"{of}: {metric} {found.estimate.mean:+.3f}{interval}, {count}, {found.variance.method}"
 
@@ -280,7 +280,7 @@ class Judged:
         sign = metrics.sign(self.claim.metric or a.primary)
         far = abs(sign * found.estimate.mean - self.claim.by)
         if self.claim.equivalent:
-            far, level = abs(self.claim.equivalent - abs(found.estimate.mean)), min(1.0, 2 * level)
+            far = abs(self.claim.equivalent - abs(found.estimate.mean))
         n = power.needed(far / found.spread, found.ratio, level)
         return None if n is None else max(1, n - len(found.seeds))
 

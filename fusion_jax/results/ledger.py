@@ -22,7 +22,7 @@ class Compared:
     Attributes:
         better, than: the rows.
         metric: by which.
-        mean, low, high: the difference, and its interval: 95 %, of a claim of equivalence 90 %.
+        mean, low, high: the difference, and its 95 % interval.
     """
 
     better: Row
@@ -122,7 +122,7 @@ def _compared(one: Answered) -> tuple[Compared, ...]:
     for a, b in one.pairs:
         metric = one.claim.metric or a.primary
         between = difference(a, b, metric)
-        low, high = between.interval(0.90 if one.claim.equivalent else 0.95)
+        low, high = between.interval(0.95)
         found.append(Compared(a, b, metric, float(between.estimate.mean), float(low), float(high)))
     return tuple(found)
 

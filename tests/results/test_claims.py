@@ -110,7 +110,11 @@ def test_equivalence_holds_within_the_margin_and_fails_outside():
         assert verdict(judged(apart, equivalent=margin)).verdict == expected
     one = judged(0.001, equivalent=0.1)
     e = paired.estimate(0.001 + NOISE, 0.25)
-    assert one.holds == pytest.approx(max(e.above(-0.1), e.below(0.1))) and "90 % interval" in verdict(one).evidence
+    assert one.holds == pytest.approx(max(e.above(-0.1), e.below(0.1)))
+    low, high = e.interval(0.95)
+    assert f"(95 % interval {low:+.3f} to {high:+.3f})" in verdict(one).evidence
+    for margin, expected in ((high * 1.001, "holds"), (high * 0.999, "undecided")):  # what is shown is what decides
+        assert verdict(judged(0.001, equivalent=margin)).verdict == expected
 
 
 def test_how_many_more_seeds_decide_it():
@@ -124,7 +128,7 @@ def test_how_many_more_seeds_decide_it():
     expected = power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.01, 0.05) - 10
     assert verdict(near).more_seeds == expected
     margin = judged(0.0, train=100_000, test=1000, equivalent=0.012)
-    assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.1) - 10
+    assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.05) - 10
 
 
 def test_equal_results_on_few_rows_decide_nothing():

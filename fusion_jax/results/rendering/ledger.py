@@ -19,10 +19,9 @@ HEAD = ("system", "claim", "result", "difference [interval]", "p (Holm)", "param
 FOOT = (
     "A claim holds where the difference of its two rows, paired by seed, is significantly on its side of what it says "
     "(5 %, after Holm's correction over all claims here), fails where it is significantly on the other, and is "
-    "undecided else. Intervals are of that claim alone: 95 %, of claims of equivalence 90 %. Parameters and seconds of "
-    "a trial (training, without compilation) are those of the row that is claimed to be better or as good, and of the "
-    "other; min is what the whole study took. Every claim was hashed into its study before the first epoch unless its "
-    "line says otherwise."
+    "undecided else. Intervals are 95 %, of that claim alone. Parameters and seconds of a trial (training, without "
+    "compilation) are those of the row that is claimed to be better or as good, and of the other; min is what the "
+    "whole study took. Every claim was hashed into its study before the first epoch unless its line says otherwise."
 )
 
 
