@@ -82,6 +82,12 @@ def warn(text: str) -> None:
     print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
+def named(default: str) -> list[str]:
+    """What the command line says of the config: its file, unless it is the default one, and the keys it sets."""
+    file = str(FLAGS["config"].config_filename)
+    return [f"--config={file}"] * (file != default) + [f"--config.{key}" for key in _StudyFile.keys]
+
+
 def set_in_vain(by_all: Iterable[str]) -> list[str]:
     """The `--config.key` of the command line that do nothing, since every cell sets them itself."""
     by_all = set(by_all)

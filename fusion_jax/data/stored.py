@@ -91,7 +91,7 @@ def unpack(content: bytes) -> Dataset:
         mask=arrays["mask"],
         graphs={name: _graph(arrays, f"graphs/{i}", how) for i, (name, how) in enumerate(about["graphs"].items())},
         target=tasks.restored(about["target"], {f: arrays[f"target/{i}"] for i, f in enumerate(about["fields"])}),
-        splits=Splits(_Kept({0: own}), **about["splits"]),
+        splits=Splits(Kept({0: own}), **about["splits"]),
         provenance=Provenance(**about["provenance"]),
         class_names=tuple(about["class_names"]),
         setting=about["setting"],
@@ -105,7 +105,7 @@ def unpack(content: bytes) -> Dataset:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
+class Kept:
     """Draws the splits that are known."""
 
     splits: Mapping[int, Split]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
@@ -23,6 +24,7 @@ _PACKAGES = (
     "scipy",
     "scikit-learn",
 )
+_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION")  # decide numbers
 
 
 def _git(*args: str) -> str | None:
@@ -54,7 +56,8 @@ def revision() -> str | None:
 
 @functools.cache
 def environment() -> dict[str, Any]:
-    """Versions of the packages, git revision and whether it is dirty (None outside a checkout), device, platform."""
+    """Versions of the packages, git revision and whether it is dirty (None outside a checkout), devices, platform, and
+    the variables that decide how numbers are computed ("" where not set)."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -70,4 +73,5 @@ def environment() -> dict[str, Any]:
         git_dirty=None if status is None else bool(status),
         backend=jax.default_backend(),
         devices=[d.device_kind for d in jax.devices()],
+        flags={name: os.environ.get(name, "") for name in _FLAGS},
     )

@@ -243,16 +243,8 @@ def restore(
             f"cell {identity} was stored under schema {schema}, this revision restores schema {study.SCHEMA}: what its "
             f"model was trained on can't be made again, train it anew"
         )
-    if data is None and stored.plan.data.name.startswith(zoo.MEMORY):
-        data, splits = _kept(store, identity, stored)
-    elif data is None:
-        data = load_data(stored.plan.data.name, **stored.plan.data.options)
-    if stored.identity(data) != identity:
-        raise ValueError(
-            f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
-            f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
-            f"edge set or setting is (or a mechanism of it computes other numbers since: its version is another)"
-        )
+    data, kept = data_of(store, identity, stored, data)
+    splits = kept if splits is None else splits
     try:
         found = study.resolve(stored.config).plan  # options that mechanisms have gained since
     except ValueError as error:
@@ -282,6 +274,30 @@ def restore(
         store.table(identity, "metrics"),
         store,
     )
+
+
+def data_of(
+    store: Store, identity: str, stored: study.Cell, data: Dataset | None = None
+) -> tuple[Dataset, Mapping[int, Split] | None]:
+    """The data set that a finished cell was trained on; of one that lay in memory also the seeds' splits, else None.
+
+    Args:
+        data: the data set, if it is loaded already.
+    Raises:
+        ValueError: it is not the one the cell was trained on, or lay in memory and was too large to be kept.
+    """
+    splits = None
+    if data is None and stored.plan.data.name.startswith(zoo.MEMORY):
+        data, splits = _kept(store, identity, stored)
+    elif data is None:
+        data = load_data(stored.plan.data.name, **stored.plan.data.options)
+    if stored.identity(data) != identity:
+        raise ValueError(
+            f"cell {identity} was trained on other data than data set {data.name!r} holds now (fingerprint "
+            f"{data.fingerprint[:16]}...): its features, mask, edges, targets or splits are others, or its default "
+            f"edge set or setting is (or a mechanism of it computes other numbers since: its version is another)"
+        )
+    return data, splits
 
 
 def _kept(store: Store, identity: str, stored: study.Cell) -> tuple[Dataset, Mapping[int, Split]]:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,12 @@ Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, 
 @own_settings()
 @zoo.held()
 def run_cell(
-    cell: Cell, store: Store, data: Dataset, progress: Progress | None = None, identity: str = ""
+    cell: Cell,
+    store: Store,
+    data: Dataset,
+    progress: Progress | None = None,
+    identity: str = "",
+    only: Collection[int] | None = None,
 ) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
@@ -47,6 +52,7 @@ def run_cell(
 
     Args:
         identity: under which the cell stands in its study; what it has now if "".
+        only: of the missing seeds those; all if None.
     Raises:
         ValueError: the cell has another identity by now; the plan does not fit the data set, or stored seeds were
             trained on another split than the data set draws now; whatever training raises. Nothing is stored then.
@@ -62,7 +68,7 @@ def run_cell(
         )
     done = store.finished_seeds(identity)
     check_splits(plan, data, store, identity)
-    seeds = missing(cell, store, identity)
+    seeds = tuple(s for s in missing(cell, store, identity) if only is None or s in only)
     if not seeds:
         return dict(identity=identity, seeds=(), seconds=0.0)
     if not plan.control.name:
