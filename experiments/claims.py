@@ -9,8 +9,9 @@
 A file is a study with `claims()`, `OF` and `SETTING` (see `fusion_jax/study/claim_files.py`); its claims are hashed
 into its folder before anything is trained. The ledger, README.md and ledger.json in the workdir, is written again
 whenever a study ends, of all studies that were begun, whatever --only says, and Holm's correction is over their claims.
-Exit status: 0 when every cell is finished, 1 when some failed, 130 after Ctrl-C, 75 after SIGTERM (finished cells stay,
-and what trains is saved).
+Several of these commands may run at once, each cell is trained by one of them.
+Exit status: 0 when every cell is finished, or another process trains it, 1 when some failed, 130 after Ctrl-C, 75 after
+SIGTERM (finished cells stay, and what trains is saved).
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import pathlib
 import sys
 
 from absl import flags
+from etils import epath
 
 from fusion_jax.results import ledger
+from fusion_jax.results.lock import briefly
 from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import write_bytes
 from fusion_jax.run import signals
@@ -59,11 +62,16 @@ def main(argv):
             said = problem or outcome.error
             print(f"{one.system}: {outcome.job.cell.label}{f': failed: {said}' if said else ''}", flush=True)
 
+        def elsewhere(one, outcomes):
+            for outcome in outcomes:
+                print(f"{one.system}: {outcome.job.cell.label}: {outcome.held} trains it", flush=True)
+
         lost = {}
         workers = FLAGS.jobs or default_workers()
         with signals.obeyed(functools.partial(print, flush=True)) as received:
             for one in () if FLAGS.report else studies:
-                lost |= run_studies([one], FLAGS.workdir, done=done, engine="threads", workers=workers)
+                how = dict(done=done, elsewhere=elsewhere, engine="threads", workers=workers)
+                lost |= run_studies([one], FLAGS.workdir, **how)
                 written(every)
         found = written(every)
         for system, why in lost.items():
@@ -83,6 +91,11 @@ def main(argv):
 
 def written(studies) -> ledger.Ledger:
     """The ledger as it is now, written into the workdir, and where --page says."""
+    with briefly(epath.Path(FLAGS.workdir)):
+        return _written(studies)
+
+
+def _written(studies) -> ledger.Ledger:
     found = ledger.ledger(studies, stores_of(studies, FLAGS.workdir))
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     quick = "quick" in FLAGS.argument.split(",")

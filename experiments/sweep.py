@@ -7,8 +7,15 @@
 
 Ends with the answer and the tables that `python -m experiments.report` prints, written to the folder `report` of the
 workdir.
-Exit status: 0 when every cell is finished, 1 when some failed; 130 after Ctrl-C and 75 after SIGTERM, which save what
-trains at the end of its chunk of epochs: the same command goes on. A second Ctrl-C ends at once.
+
+The same command may run several times at once, on machines that share the folder too: each cell is trained by one of
+them, and one that is killed loses its cell to another, which goes on from its save. One that ends while others train
+says so, and reports what is there; the report of the last is whole. Another study is refused as long as they run, and
+--until_decided wants the folder for itself.
+
+Exit status: 0 when every cell is finished, or another process trains it; 1 when some failed; 130 after Ctrl-C and 75
+after SIGTERM, which save what trains at the end of its chunk of epochs: the same command goes on. A second Ctrl-C ends
+at once.
 """
 
 from __future__ import annotations
@@ -26,10 +33,11 @@ from absl import flags
 from fusion_jax import study
 from fusion_jax.results import report
 from fusion_jax.results.claims import resolved
-from fusion_jax.results.lock import exclusive
+from fusion_jax.results.joint import Joint
+from fusion_jax.results.lock import briefly, exclusive
 from fusion_jax.results.store import Store
 from fusion_jax.run import signals
-from fusion_jax.run.display.base import described
+from fusion_jax.run.display.base import described, named
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import load_all, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
@@ -63,7 +71,7 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         by: the flags that say so, which are a mistake where no cell is tuned by them.
     """
     console = listening.console()
-    failed, lost = 0, []
+    failed, lost, others = 0, [], []
     try:
         path = str(FLAGS["config"].config_filename)
         file, argument = study.split(path)
@@ -100,7 +108,10 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         use_cache()
         store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_workers()
         say = functools.partial(console.print, highlight=False, markup=False)
-        with signals.obeyed(say) as received, exclusive(store.root), listening.listening(console, store) as listeners:
+        held = exclusive(store.root, "--until_decided looks at all cells, which one process does alone")
+        place = held if FLAGS.until_decided else Joint(store.root)
+        heard = listening.listening(console, store)
+        with signals.obeyed(say) as received, place as joint, heard as listeners:
             before = rows_of(store)
 
             def begin(cells: int, waiting: int) -> None:
@@ -137,10 +148,16 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 begin=begin,
                 progress=listeners.progress,
                 done=done,
+                joint=joint,
+                elsewhere=others.extend,
                 **more,
             )
             listeners.end()
-            print(report.written(store).printed, flush=True)
+            with briefly(store.root):  # of two that end together the one that writes last has seen all
+                written = report.written(store)
+            print(written.printed, flush=True)
+            if others:
+                arguments.warn(told_of(others))
             for error, count in collections.Counter(lost).items():
                 arguments.warn(f"the data set of {count} failed cells cannot be loaded: {error}")
     except (ValueError, OSError, ImportError) as error:
@@ -151,6 +168,12 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
         sys.stdout.flush()
         os._exit(signals.INTERRUPTED)  # a compiled program cannot be interrupted: what it wrote is whole
     sys.exit(1 if failed else 0)
+
+
+def told_of(others: Sequence[Outcome]) -> str:
+    """One line on the cells that other processes train still."""
+    rows = ", ".join(f"{named(outcome.job.cell)} ({outcome.held})" for outcome in others)
+    return f"{len(others)} cells are not in this report, since other processes train them: {rows}"
 
 
 def tuned_by(cell: Cell, given: Tuning) -> bool:

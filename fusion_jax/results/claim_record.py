@@ -29,12 +29,18 @@ def digest(claims: Sequence[Mapping[str, Any]]) -> str:
 def record(store: Store, claims: Sequence[Claim]) -> None:
     """Writes the resolved claims of a study into its study.json, as a further version if they are not those there."""
     study = store.read_study()
-    versions, plain = list(study.get("claims", ())), [dataclasses.asdict(claim) for claim in claims]
-    if (versions[-1]["claims"] if versions else []) == plain:
+    if states(study, claims):
         return
+    versions, plain = list(study.get("claims", ())), [dataclasses.asdict(claim) for claim in claims]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     versions.append(dict(sha256=digest(plain), written=now, finished_seeds=store.count_finished(), claims=plain))
     store.amend(claims=versions)
+
+
+def states(study: Mapping[str, Any], claims: Sequence[Claim]) -> bool:
+    """Whether a study, `Store.read_study()`, states these claims now."""
+    versions = study.get("claims", ())
+    return (versions[-1]["claims"] if versions else []) == [dataclasses.asdict(claim) for claim in claims]
 
 
 def trained(store: Store, study: Mapping[str, Any]) -> dict[str, int]:

@@ -21,6 +21,7 @@ import numpy as np
 from fusion_jax import folders
 from fusion_jax.data import stored
 from fusion_jax.data.base import Dataset, Split
+from fusion_jax.results.lock import briefly
 from fusion_jax.results.store import Store, write_bytes
 from fusion_jax.training.prepare import Prepared
 
@@ -33,8 +34,10 @@ def keep(store: Store, data: Dataset, prepared: Prepared) -> dict[str, Any]:
     if held["bytes"] <= LIMIT:
         path = store.root / "data" / f"{stored.key(data)}.npz"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, stored.pack(data))
+            with briefly(store.root):  # one writes it, whose digest all keep
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_bytes(path, stored.pack(data))
         held |= dict(file=f"data/{path.name}", sha256=folders.digest(path.read_bytes()))
     widths = [[name, int(x.shape[1])] for name, x in prepared.batch.features.items()]
     return dict(modalities=widths, classes=list(data.class_names), data=held)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.folders import Damaged
-from fusion_jax.results import running
+from fusion_jax.results import lock, running
 from fusion_jax.results.store import Store
 from fusion_jax.study import flatten
 
@@ -53,7 +52,7 @@ def _same(config: Mapping[str, Any], key: str, value: Any) -> bool:
 
 def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """{cell: state, finished seeds, error and traceback of the last attempt}; reads no result."""
-    trained = running.read(store)
+    trained, held = running.read(store), lock.held(store.root)
     found = {}
     for entry in study["cells"]:
         identity = entry["id"]
@@ -63,7 +62,7 @@ def state(store: Store, study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         except Damaged as error:
             seeds, failure = [], dict(error=str(error))
         now = DONE if len(seeds) >= entry["seeds"] else FAILED if failure else WAITING
-        if now != DONE and trained is not None and (identity in trained or _begun(store, identity)):
+        if now != DONE and trained is not None and (identity in trained or identity in held):
             now = RUNNING
         found[identity] = dict(state=now, finished=seeds)
         if now == RUNNING:
@@ -77,13 +76,6 @@ def counts(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """How many cells are in each state."""
     states = [cell["state"] for cell in cells.values()]
     return {name: states.count(name) for name in (DONE, FAILED, RUNNING, WAITING)}
-
-
-def _begun(store: Store, identity: str) -> bool:
-    """Whether something is being written for the cell."""
-    with contextlib.suppress(OSError):
-        return any(path.name.startswith((".partial-", ".tmp-seeds")) for path in store.cell(identity).iterdir())
-    return False
 
 
 def _finished(store: Store, identity: str, environments: dict[str, int]) -> dict[str, Any]:

@@ -22,6 +22,7 @@
                                               where the model states one
         checkpoint/                           Orbax: best parameters and statistics, [S, ...]; scalers and units
         snapshots/                            Orbax: {epoch: the same along training}, where some were asked for
+    <workdir>/.lock, .locks/                  who writes to the folder now (`results.lock`)
     <workdir>/data/<key>.npz                  the data set, once for all cells that were trained on it
 
 Paths are local or object storage (`gs://`, ...), through etils.epath. A file replaces another at once on both; a
@@ -35,6 +36,7 @@ cell is added to its study and none of its models is restored. Files without one
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import os
@@ -139,6 +141,16 @@ class Store:
         if failed.exists() and not (failed / "record.json").exists():
             failed.rmtree()
 
+    def lists(self, cells: list[tuple[str, Cell]], published: Sequence[dict[str, Any]] = ()) -> bool:
+        """Whether the folder's study is of these cells, with their labels and seeds, and rows of others.
+
+        Raises: as `read_study`.
+        """
+        study = self.read_study()
+        ours = [(i, c.label, c.seeds, c.tuned.get("name")) for i, c in cells]
+        theirs = [(e["id"], e["label"], e["seeds"], e.get("tuned", {}).get("name")) for e in study["cells"]]
+        return ours == theirs and json.loads(json.dumps(list(published), default=_plain)) == study.get("published", [])
+
     def _check_schema(self, study: Mapping[str, Any]) -> None:
         if (schema := study.get("schema", 1)) != SCHEMA:
             raise ValueError(
@@ -230,7 +242,8 @@ class Store:
         folder = self.cell(identity)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", cell.config)
-        write_json(folder / "failure.json", dict(label=cell.label, error=error, traceback=trace))
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        write_json(folder / "failure.json", dict(label=cell.label, error=error, traceback=trace, time=now))
 
     def failure(self, identity: str) -> dict[str, str] | None:
         path = self.cell(identity) / "failure.json"

@@ -44,6 +44,7 @@ def run_cell(
     progress: Progress | None = None,
     identity: str = "",
     only: Collection[int] | None = None,
+    still: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Trains the missing seeds of a cell and stores them. Returns identity, seeds trained, seconds.
 
@@ -53,6 +54,8 @@ def run_cell(
     Args:
         identity: under which the cell stands in its study; what it has now if "".
         only: of the missing seeds those; all if None.
+        still: called before anything is saved or stored; raises where the cell is another process's by now
+            (`results.lock.holding`).
     Raises:
         ValueError: the cell has another identity by now; the plan does not fit the data set, or stored seeds were
             trained on another split than the data set draws now; whatever training raises. Nothing is stored then.
@@ -79,7 +82,7 @@ def run_cell(
     if plan.control.name:
         prediction, used = fit_control(plan, data, prepared)
     else:
-        used, partial = prepared, _partial(plan, store, identity, seeds, progress)
+        used, partial = prepared, _partial(plan, store, identity, seeds, _both(still, progress))
         trained = train_model(plan, data, prepared, partial)
         diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
         if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
@@ -104,6 +107,7 @@ def run_cell(
         diverged=list(diverged.values()),
         splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
     )
+    still()
     store.write_part(identity, cell, seeds, tables, cost, saved)
     if partial is not None:
         partial.clear()
@@ -125,6 +129,17 @@ def _partial(plan: Plan, store: Store, identity: str, seeds: tuple[int, ...], pr
     """Where the state of the cell is saved while it trains; another revision of the code does not go on from it."""
     name = f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}"
     return Partial(store.cell(identity) / name, plan.training.checkpoint_seconds, progress)
+
+
+def _both(still: Callable[[], None], progress: Progress | None) -> Progress:
+    """Asks whether the cell is still ours, then tells how far it is."""
+
+    def at_border(history: list[dict[str, np.ndarray]]) -> None:
+        still()
+        if progress is not None:
+            progress(history)
+
+    return at_border
 
 
 def _plain(params: Any, rest: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from etils import epath
 from fusion_jax import metrics
 from fusion_jax.folders import digest
 from fusion_jax.results import measured_rows
-from fusion_jax.results.lock import exclusive
+from fusion_jax.results.joint import Joint
+from fusion_jax.results.lock import holding
 from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store
 from fusion_jax.run.engines.base import Outcome
@@ -34,15 +35,17 @@ def run_studies(
     *,
     begun: Callable[[ClaimStudy, int], None] = lambda study, waiting: None,
     done: Callable[[ClaimStudy, Outcome, str], None] = lambda study, outcome, problem: None,
+    elsewhere: Callable[[ClaimStudy, Sequence[Outcome]], None] = lambda study, outcomes: None,
     **options: Any,
 ) -> dict[str, str]:
     """Runs what is not finished; returns {system: why it could not be run} of those that could not.
 
-    A study that cannot be run (its data set is not there, say) stops no other.
+    A study that cannot be run (its data set is not there, say) stops no other. Several processes may run the same
+    studies: who trains the last cell of one measures on it.
 
     Args:
         begun: called with every study and the number of its cells that are to be run.
-        done: called with every outcome, see `run.sweep.run`.
+        done, elsewhere: called with every outcome, and with those that are left to others, see `run.sweep.run`.
         options: engine, workers, progress, loaded of `run.sweep.run`.
     Raises:
         Stopped: it was asked to stop (`training.stopping`).
@@ -52,7 +55,7 @@ def run_studies(
         stopping.check()
         try:
             store = Store(epath.Path(workdir) / study.system, create=True)
-            with exclusive(store.root):
+            with Joint(store.root) as joint:
                 run(
                     study.cells,
                     store,
@@ -60,12 +63,15 @@ def run_studies(
                     published=published(study.module),
                     claims=study.claims,
                     measured=study.measured,
+                    joint=joint,
                     begin=lambda cells, waiting, study=study: begun(study, waiting),
                     done=lambda outcome, problem, study=study: done(study, outcome, problem),
+                    elsewhere=lambda outcomes, study=study: elsewhere(study, outcomes),
                     **options,
                 )
                 stopping.check()
-                measure(study, store)
+                with holding(store.root, "measured", wait=True):
+                    measure(study, store)
         except (ValueError, OSError, ImportError) as error:
             failed[study.system] = " ".join(str(error).split())
     return failed

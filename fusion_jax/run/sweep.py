@@ -1,8 +1,13 @@
-"""Runs or resumes a study: every cell of it, finished ones skipped, failing ones recorded."""
+"""Runs or resumes a study: every cell of it, finished ones skipped, failing ones recorded.
+
+Several processes may run one study (`results.joint`): each takes cells that nobody holds, those that others hold last.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +16,11 @@ from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
-from fusion_jax.results.claim_record import record
+from fusion_jax.results.claim_record import record, states
 from fusion_jax.results.claims import resolved
+from fusion_jax.results.joint import Joint
+from fusion_jax.results.lease import Held
+from fusion_jax.results.lock import briefly, holders
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import check_splits, missing
 from fusion_jax.run.engines.base import Job, Outcome
@@ -145,12 +153,14 @@ def run(
     engine: str = "serial",
     workers: int = 1,
     datasets: Mapping[str, Dataset] | None = None,
+    joint: Joint | None = None,
     loaded: Callable[[Dataset], None] = lambda data: None,
     begin: Callable[[int, int], None] = lambda cells, waiting: None,
     progress: Tell | None = None,
     done: Callable[[Outcome, str], None] = lambda outcome, problem: None,
+    elsewhere: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
 ) -> int:
-    """Runs the cells that are not finished; returns how many failed.
+    """Runs the cells that are not finished; returns how many failed, here or meanwhile in another process.
 
     A mechanism in a file outside is what it is when the run begins; what is written to it later is for the next run.
     Cells that differ only in numbers that a program is told share their program.
@@ -163,12 +173,16 @@ def run(
         looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
         engine, workers: a file of `run/engines`, and how many cells it runs at a time.
         datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
+        joint: the folder as it is shared with other processes that run the same study, from the time that it is written
+            or found to be the same; None where the caller has the folder alone.
         loaded: called with every data set.
         begin: called with the number of cells and how many of them are to be run.
         progress: called with how far a cell is, when it begins and at the end of every chunk of epochs, and before that
             with how far its tuning is, in whichever thread trains it; what it raises fails the cell.
         done: called with every outcome, and with why a failure could not be recorded ("" where it was).
+        elsewhere: called at the end with the outcomes of cells that other processes hold still, if there are any.
     Raises:
+        Held: another process works on another study in the folder.
         ImportError: a cell is to be tuned, and Optuna is not installed.
         OSError, ImportError, ValueError: no data set can be loaded, and the folder holds no study yet: why the first
             cannot. Where some can, the cells of the others fail.
@@ -179,36 +193,67 @@ def run(
     for data in datasets.values():
         if isinstance(data, Dataset):
             loaded(data)
-    there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
-    if not there and all(isinstance(data, Exception) for data in datasets.values()):
-        raise next(iter(datasets.values()))
-    identified = grown(identify(cells, datasets, there), store)
-    stated = resolved(claims, [cell for _, cell in identified], source, measured)
-    check_tuning_seeds(identified, datasets)
-    broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
-    store.write_study(identified, source, published)
-    record(store, stated)
-    if looks:
-        store.amend(looks={**store.read_study().get("looks", {}), "plan": list(looks)})
-    jobs = {
-        i: Job(i, c, store, datasets[data_key(c)], broken[i], progress)
-        for i, c in reversed(identified)  # of rows that are one cell the first
-        if broken[i] or missing(c, store, i)
-    }
-    waiting = list(reversed(jobs.values()))
-    if any(job.cell.tuning is not None for job in waiting):
-        open_storage(store)  # before workers of any kind would make it twice
+    with contextlib.nullcontext(True) if joint is None else joint.begun() as alone:
+        there = store.read_study()["cells"] if (store.root / "study.json").exists() else []
+        if not there and all(isinstance(data, Exception) for data in datasets.values()):
+            raise next(iter(datasets.values()))
+        identified = grown(identify(cells, datasets, there), store)
+        stated = resolved(claims, [cell for _, cell in identified], source, measured)
+        check_tuning_seeds(identified, datasets)
+        broken = {i: trouble(i, c, store, datasets[data_key(c)]) for i, c in identified}
+        if not alone:
+            _check_same(store, identified, published, stated)
+        else:
+            store.write_study(identified, source, published)
+            record(store, stated)
+            if looks:
+                store.amend(looks={**store.read_study().get("looks", {}), "plan": list(looks)})
+        jobs = {
+            i: Job(i, c, store, datasets[data_key(c)], broken[i], progress, _failure(store, i))
+            for i, c in reversed(identified)  # of rows that are one cell the first
+            if broken[i] or missing(c, store, i)
+        }
+        waiting = list(reversed(jobs.values()))
+        if any(job.cell.tuning is not None for job in waiting):
+            open_storage(store)  # before workers of any kind would make it twice
     begin(len(identified), len(waiting))
     failed = 0
-    for outcome in zoo.get("engine", engine)(waiting, workers=workers):
-        problem = ""
-        if outcome.job.cell.tuned:
-            store.choose(outcome.job.cell.tuned["name"], outcome.job.identity, outcome.job.cell)
-        if outcome.result is None:
-            failed += 1
-            try:
-                store.write_failure(outcome.job.identity, outcome.job.cell, outcome.error, outcome.trace)
-            except OSError as error:
-                problem = str(error)
-        done(outcome, problem)
+    while waiting:
+        held = []
+        for outcome in zoo.get("engine", engine)(waiting, workers=workers):
+            if outcome.held:
+                held.append(outcome)
+                continue
+            if outcome.job.cell.tuned:
+                with briefly(store.root):
+                    store.choose(outcome.job.cell.tuned["name"], outcome.job.identity, outcome.job.cell)
+            outcome = outcome.recorded()
+            failed += outcome.result is None
+            done(outcome, outcome.problem or "")
+        if len(held) == len(waiting):
+            elsewhere(held)
+            break
+        waiting = [outcome.job for outcome in held]  # while others were trained they may have become free
     return failed
+
+
+def _check_same(
+    store: Store, identified: Sequence[tuple[str, Cell]], published: Sequence[dict], stated: Sequence[Claim]
+) -> None:
+    """Raises Held where the study that others work on is not of these cells, rows and claims."""
+    if store.lists(list(identified), published) and states(store.read_study(), stated):
+        return
+    who = ", ".join(holders(store.root)) or "another process"
+    raise Held(
+        errno.EAGAIN,
+        f"{who} works on another study here, of other cells, seeds, published rows or claims; wait for it, or name "
+        "another folder",
+        os.fspath(store.root),
+    )
+
+
+def _failure(store: Store, identity: str) -> dict[str, str] | None:
+    """How the cell has failed, {} where it has not; None where that cannot be read."""
+    with contextlib.suppress(Damaged):
+        return store.failure(identity) or {}
+    return None

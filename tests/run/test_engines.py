@@ -68,7 +68,7 @@ def test_serial_and_threads_give_the_same_outcomes(data, tmp_path):
 
 @pytest.mark.parametrize(("engine", "workers"), ENGINES)
 def test_a_failing_job_is_an_outcome_and_stops_no_other(data, tmp_path, engine, workers, monkeypatch):
-    def run_cell(cell, store, data, progress, *, identity):
+    def run_cell(cell, store, data, progress, *, identity, still):
         if cell.plan.control.name == "rbf_svm":
             raise RuntimeError("line one\nline two")
         return dict(identity="", seeds=(0,), seconds=0.0)

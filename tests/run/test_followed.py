@@ -1,6 +1,7 @@
 """What another process can know of a study that runs."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_cells_are_running_from_their_beginning_to_their_end(store, monkeypatch)
         heard.done(Outcome(Job("a", cell, store, ValueError()), None, "ValueError: no"))
         assert states() == dict(a="waiting", b="running")
         heard.close()
-        assert states() == dict(a="waiting", b="waiting") and not (store.root / running.NAME).exists()
+        assert states() == dict(a="waiting", b="waiting") and not running.path(store, os.getpid()).exists()
 
 
 def test_a_cell_that_is_tuned_first_runs_under_the_name_it_is_listed_by(store, monkeypatch):

@@ -52,8 +52,8 @@ def data_of(cell: Cell) -> str:
 
 
 def became(outcome: Outcome) -> str:
-    """Of a finished cell its score on test rows, its seconds, which seeds were lost and what was chosen by tuning;
-    else the error."""
+    """Of a finished cell its score on test rows, its seconds if it was trained here, which seeds were lost and what was
+    chosen by tuning; else the error."""
     if outcome.result is None:
         return f"FAILED {outcome.error}"
     store, identity = outcome.job.store, outcome.job.identity
@@ -62,7 +62,18 @@ def became(outcome: Outcome) -> str:
     gone = store.diverged(identity)
     lost = f"  ({len(gone)} of {outcome.job.cell.seeds} seeds diverged)" if gone else ""
     chosen = ", ".join(f"{key}={value}" for key, value in outcome.job.cell.tuned.get("chosen", {}).items())
-    return f"{metric} {values.mean():.3f}{spread}  {outcome.result['seconds']:5.1f} s{lost}  {chosen}".rstrip()
+    took = f"{outcome.result['seconds']:5.1f} s" if is_ours(outcome) else "found finished"
+    return f"{metric} {values.mean():.3f}{spread}  {took}{lost}  {chosen}".rstrip()
+
+
+def is_ours(outcome: Outcome) -> bool:
+    """Whether the cell was trained here; what another process, or row, had trained meanwhile is found finished."""
+    return outcome.result is not None and bool(outcome.result["seeds"])
+
+
+def summed(trained: int, failed: int, others: int) -> str:
+    """How many cells were trained, failed and were found finished."""
+    return f"{trained} cells trained, {failed} failed{f', {others} found finished' if others else ''}"
 
 
 def tried(progress: TuningProgress) -> str:

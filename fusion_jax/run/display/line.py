@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from fusion_jax.run.display.base import became, named, tried
+from fusion_jax.run.display.base import became, is_ours, named, summed, tried
 from fusion_jax.run.listeners import Listener
 
 
@@ -15,7 +15,7 @@ class Line(Listener):
 
     def __init__(self, console: Console):
         self.file, self.start = console.file, time.perf_counter()
-        self.cells = self.waiting = self.count = self.failed = self.width = 0
+        self.cells = self.waiting = self.count = self.failed = self.ours = self.width = 0
 
     def begin(self, cells, waiting):
         self.cells, self.waiting = cells, self.count + waiting
@@ -31,6 +31,7 @@ class Line(Listener):
         self.count += 1
         failed = outcome.result is None
         self.failed += failed
+        self.ours += is_ours(outcome)
         more = f" (and its failure could not be recorded: {problem})" if problem else ""
         text = f"[{self.count}/{self.waiting}] {named(outcome.job.cell)}: {became(outcome)}{more}"
         self._write(" ".join(text.split()), stays=failed)
@@ -43,9 +44,8 @@ class Line(Listener):
 
     def end(self):
         if self.waiting:
-            seconds = time.perf_counter() - self.start
-            trained = self.count - self.failed
-            self._write(f"{trained} cells trained, {self.failed} failed, {seconds:.0f} s", stays=True)
+            seconds, others = time.perf_counter() - self.start, self.count - self.failed - self.ours
+            self._write(f"{summed(self.ours, self.failed, others)}, {seconds:.0f} s", stays=True)
 
     def _write(self, text: str, stays: bool = False) -> None:
         print("\r" + text.ljust(self.width), end="\n" if stays else "", file=self.file, flush=True)

@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from fusion_jax.run.display.base import became, named, tried
+from fusion_jax.run.display.base import became, is_ours, named, summed, tried
 from fusion_jax.run.listeners import Listener
 
 INTERVAL = 10.0  # seconds between two lines on the epochs of one cell
@@ -17,7 +17,7 @@ class Log(Listener):
 
     def __init__(self, console: Console):
         self.console, self.said = console, {}
-        self.cells = self.waiting = self.count = self.failed = 0
+        self.cells = self.waiting = self.count = self.failed = self.ours = 0
 
     def _print(self, text: str) -> None:
         stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(text.split())}"
@@ -45,6 +45,7 @@ class Log(Listener):
     def done(self, outcome, problem=""):
         self.count += 1
         self.failed += outcome.result is None
+        self.ours += is_ours(outcome)
         more = f"; and its failure could not be recorded: {problem}" if problem else ""
         self._print(f"{self.count} of {self.waiting}: {named(outcome.job.cell)}: {became(outcome)}{more}")
 
@@ -52,4 +53,4 @@ class Log(Listener):
         self._print("interrupted; finished cells stay, run again to go on")
 
     def end(self):
-        self._print(f"{self.count - self.failed} cells trained, {self.failed} failed")
+        self._print(summed(self.ours, self.failed, self.count - self.failed - self.ours))

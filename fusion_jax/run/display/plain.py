@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from fusion_jax.run.display.base import became, described
+from fusion_jax.run.display.base import became, described, is_ours, summed
 from fusion_jax.run.listeners import Listener
 
 
@@ -15,7 +15,7 @@ class Plain(Listener):
 
     def __init__(self, console: Console):
         self.console, self.start = console, time.perf_counter()
-        self.cells = self.waiting = self.count = self.failed = 0
+        self.cells = self.waiting = self.count = self.failed = self.ours = 0
 
     def begin(self, cells, waiting):
         self.cells, self.waiting = cells, self.count + waiting  # a study may begin again, with more seeds
@@ -24,6 +24,7 @@ class Plain(Listener):
     def done(self, outcome, problem=""):
         self.count += 1
         self.failed += outcome.result is None
+        self.ours += is_ours(outcome)
         style = "red" if outcome.result is None else None
         line = f"[{self.count:>3}/{self.waiting}] {described(outcome.job.cell)} {became(outcome)}"
         self.console.print(line, style=style, highlight=False, markup=False)
@@ -36,5 +37,5 @@ class Plain(Listener):
 
     def end(self):
         if self.waiting:
-            seconds = time.perf_counter() - self.start
-            self.console.print(f"{self.count - self.failed} cells trained, {self.failed} failed, {seconds:.0f} s")
+            seconds, others = time.perf_counter() - self.start, self.count - self.failed - self.ours
+            self.console.print(f"{summed(self.ours, self.failed, others)}, {seconds:.0f} s")
