@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 import sys
@@ -161,6 +162,25 @@ def options(kind: str, name: str, given: Iterable[str]) -> dict[str, Any]:
     return {k: _option(text, zoo.options(kind, name)[k], f"{zoo.short(name)}.{k}") for k, text in texts.items()}
 
 
+def engine_options(engine: str, given: Iterable[str]) -> dict[str, Any]:
+    """{option: value} of texts "option=value", for an engine.
+
+    Raises:
+        ValueError: no "=", no such engine, or no such option of it; names the nearest.
+    """
+    taken = inspect.signature(zoo.get("engine", engine)).parameters
+    own = [name for name, one in taken.items() if one.kind is one.KEYWORD_ONLY and name != "workers"]
+    found = {name: _value(text) for name, text in (_assignment(one, "engine_option") for one in given)}
+    if not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        for name in found:
+            if name not in own:
+                raise ValueError(
+                    f"--engine_option={name}: engine {engine!r} has no such option{zoo.nearest(name, own)}; "
+                    f"it has: {', '.join(own) or 'none'}"
+                )
+    return found
+
+
 def space(given: Iterable[str]) -> dict[str, tuple]:
     """{key: values} of texts "key=value,value,..." or "key=low,high,log", the space of a tuning.
 
@@ -176,10 +196,10 @@ def space(given: Iterable[str]) -> dict[str, tuple]:
     return found
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def _assignment(text: str, flag: str = "option") -> tuple[str, str]:
     option, is_set, value = text.partition("=")
     if not is_set:
-        raise ValueError(f"--option={text}: expected NAME=VALUE")
+        raise ValueError(f"--{flag}={text}: expected NAME=VALUE")
     return option, value
 
 

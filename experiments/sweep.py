@@ -41,7 +41,6 @@ from fusion_jax.run.display.base import described, named
 from fusion_jax.run.engines.base import Outcome
 from fusion_jax.run.sweep import load_all, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
-from fusion_jax.run.workers import default_workers
 from fusion_jax.study import Cell, Tuning
 from fusion_jax.study.claim_files import measured_of
 from fusion_jax.training.compilation import check_platform, use_cache
@@ -106,7 +105,8 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
             return
         check_platform()
         use_cache()
-        store, workers = Store(FLAGS.workdir, create=True), FLAGS.jobs or default_workers()
+        store, engine = Store(FLAGS.workdir, create=True), FLAGS.engine or "threads"
+        engine_options = arguments.engine_options(engine, FLAGS.engine_option)
         say = functools.partial(console.print, highlight=False, markup=False)
         held = exclusive(store.root, "--until_decided looks at all cells, which one process does alone")
         place = held if FLAGS.until_decided else Joint(store.root)
@@ -142,8 +142,9 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
                 published=study.published(source),
                 claims=claims,
                 measured=measured,
-                engine=FLAGS.engine or "threads",
-                workers=workers,
+                engine=engine,
+                workers=FLAGS.jobs,
+                engine_options=engine_options,
                 loaded=arguments.show_conversion,
                 begin=begin,
                 progress=listeners.progress,
@@ -193,9 +194,11 @@ def define() -> None:
     arguments.define_study("the study file, FILE or FILE:argument")
     flags.DEFINE_string("workdir", None, "the results folder", required=True)
     flags.DEFINE_bool("dry_run", False, "load the data, list the cells and stop")
-    flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
+    shown = "cells at a time; by default two on a CPU, one elsewhere, as many as there is room for on a cluster"
+    flags.DEFINE_integer("jobs", None, shown, lower_bound=1)
     listening.define()
-    flags.DEFINE_string("engine", "", "a file of fusion_jax/run/engines; by default threads")
+    flags.DEFINE_string("engine", "", "what runs the cells, a file of fusion_jax/run/engines; by default threads")
+    flags.DEFINE_multi_string("engine_option", [], "NAME=VALUE, an option of the engine; may be given several times")
     flags.DEFINE_bool(
         "until_decided", False, "add seeds until every claim, or comparison with the baseline, is decided"
     )

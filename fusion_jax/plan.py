@@ -113,6 +113,22 @@ class TrainingPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Resources:
+    """What an engine asks a cluster for, for one cell; 0 for what the cluster gives.
+
+    Attributes:
+        cpus, gpus: how many.
+        memory_gb: gigabytes of memory.
+        minutes: how long the cell may take; it is saved and queued again behind that.
+    """
+
+    cpus: int = 0
+    gpus: int = 0
+    memory_gb: float = 0.0
+    minutes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """All of a cell but its seeds.
 
@@ -120,6 +136,7 @@ class Plan:
         per_seed: what differs from seed to seed, of "init", "dropout" and "split".
         protocol: "honest" or "paper".
         control: a control that stands in the place of the model; the name "" where there is a model.
+        resources: what it is given, by engines that ask a cluster for it.
     """
 
     data: DataPlan
@@ -132,6 +149,7 @@ class Plan:
     control: Named
     per_seed: tuple[str, ...]
     protocol: str
+    resources: Resources = Resources()
 
     @property
     def uses_edges(self) -> bool:
@@ -169,6 +187,7 @@ def of(config: Mapping[str, Any]) -> Plan:
         control=_record(Named, config["control"]),
         per_seed=tuple(config["per_seed"]),
         protocol=config["protocol"],
+        resources=_record(Resources, config["resources"]),
     )
 
 

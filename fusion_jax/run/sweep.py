@@ -10,7 +10,9 @@ import dataclasses
 import errno
 import json
 import os
+import types
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
@@ -151,7 +153,8 @@ def run(
     measured: Mapping[str, str] | None = None,
     looks: Sequence[int] = (),
     engine: str = "serial",
-    workers: int = 1,
+    workers: int | None = None,
+    engine_options: Mapping[str, Any] = types.MappingProxyType({}),
     datasets: Mapping[str, Dataset] | None = None,
     joint: Joint | None = None,
     loaded: Callable[[Dataset], None] = lambda data: None,
@@ -171,7 +174,8 @@ def run(
         claims: what the study says beforehand, written down before anything is trained.
         measured: rows that claims may name though nothing trains them, see `claims.resolved`.
         looks: at how many seeds it will be looked at (`run.until`), likewise; () for a fixed number.
-        engine, workers: a file of `run/engines`, and how many cells it runs at a time.
+        engine, workers: a file of `run/engines`, and how many cells it runs at a time; its own number if None.
+        engine_options: what else the engine takes.
         datasets: {name: data set} of those in memory (`memory:...`), which no file makes.
         joint: the folder as it is shared with other processes that run the same study, from the time that it is written
             or found to be the same; None where the caller has the folder alone.
@@ -220,7 +224,7 @@ def run(
     failed = 0
     while waiting:
         held = []
-        for outcome in zoo.get("engine", engine)(waiting, workers=workers):
+        for outcome in zoo.get("engine", engine)(waiting, workers=workers, **engine_options):
             if outcome.held:
                 held.append(outcome)
                 continue

@@ -92,6 +92,12 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 like="",  # a fusion: as many as with that one, placed before the layers; "" for model.dim as it is
                 parameters=0,  # so many; 0 for model.dim as it is
             ),
+            resources=dict(  # of a cell, for engines that ask a cluster for them (slurm, ray); 0 for what that gives
+                cpus=0,
+                gpus=0,
+                memory_gb=0.0,
+                minutes=0,  # behind which a cell is saved and queued again
+            ),
         )
     )
     config.lock()

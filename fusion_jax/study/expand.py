@@ -152,7 +152,7 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
     for group in groups.values():
         flat = [flatten(c.config) for c in group]
         differing = {k for f in flat for k in f if any(f.get(k) != g.get(k) for g in flat)}
-        keys = sorted(differing - set(NOT_IDENTITY))
+        keys = sorted(key for key in differing if key.partition(".")[0] not in NOT_IDENTITY)
         for cell, own in zip(group, flat, strict=True):
             told = [key for key in keys if _tells(key, own, flat)]
             told += [key for key in beside[id(cell)] if key not in keys]

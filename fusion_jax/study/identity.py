@@ -7,13 +7,13 @@ distribution's version too, `zoo.version`): of what the task or the fusion bring
 fusion that a size is taken from, and of what a mechanism's file takes from another's, as of what the config names.
 
 Not counted: the number of seeds, the label, where files of data lie (`data.places`), what only concerns running
-(chunks, checkpoints), for a control what only models read, and what came later: a key or an option that schema 2 had
-not counts only where it differs from the default it was introduced with (`frozen.json`; the mechanism's own for one
-that does not stand there yet). So a new key or option leaves every stored result valid, and a new default of an old one
-does not pass for the old. Of a mechanism outside the package no default is written down, so that every option counts.
-Not known without building a model, and not counted, are the structures it declares: see `structures.base`. Splits of
-seeds other than 0 do not count, since seeds may be added later: each stored seed keeps the digest of its own
-(`Store.check_splits`).
+(chunks, checkpoints, resources), for a control what only models read, and what came later: a key or an option that
+schema 2 had not counts only where it differs from the default it was introduced with (`frozen.json`; the mechanism's
+own for one that does not stand there yet). So a new key or option leaves every stored result valid, and a new default
+of an old one does not pass for the old. Of a mechanism outside the package no default is written down, so that every
+option counts. Not known without building a model, and not counted, are the structures it declares: see
+`structures.base`. Splits of seeds other than 0 do not count, since seeds may be added later: each stored seed keeps the
+digest of its own (`Store.check_splits`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fusion_jax.training.build import usual_loss
 
 SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
-NOT_IDENTITY = ("label", "seeds")  # how a row is told from the others, and how often it is tried
+NOT_IDENTITY = ("label", "seeds", "resources")  # how a row is told from others, how often it is tried, and on what
 _RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "size")
 SECTIONS = {  # key: kind of the mechanism that it names

@@ -28,6 +28,10 @@ LATER = {  # keys that schema 2 had not; the value that is as it was then
     "model.mixer.options": {},
     "model.mixer.layers": "uniform",
     "model.mixer.part": "fusion",
+    "resources.cpus": 0,
+    "resources.gpus": 0,
+    "resources.memory_gb": 0.0,
+    "resources.minutes": 0,
 }
 
 

@@ -55,6 +55,10 @@ LEAST = {
     "loss.l2": 0,
     "size.parameters": 0,
     "training.snapshots": 0,
+    "resources.cpus": 0,
+    "resources.gpus": 0,
+    "resources.memory_gb": 0,
+    "resources.minutes": 0,
 }
 MOST = {"seeds": 10_000}  # and the greatest: a part of a cell is named by seeds of four digits
 

@@ -26,7 +26,9 @@ def settings():
 
 
 FROZEN = json.loads(PATH.read_text())
-NOT_IDENTITY = {"label", "seeds", "training.chunk", "training.seed_axis", "training.checkpoint_seconds"}
+RUNNING = {"training.chunk", "training.seed_axis", "training.checkpoint_seconds"}
+RESOURCES = {f"resources.{name}" for name in ("cpus", "gpus", "memory_gb", "minutes")}
+NOT_IDENTITY = {"label", "seeds", *RUNNING, *RESOURCES}
 
 
 def reverse_keys(tree):
@@ -39,7 +41,9 @@ def test_identity_does_not_depend_on_order_label_seeds_or_how_it_is_run():
     assert re.fullmatch("[0-9a-f]{16}", identity)
     assert Cell(reverse_keys(cell.config), "another label", 99).identity("data") == identity
     assert Cell(json.loads(json.dumps(cell.config)), cell.label, 2).identity("data") == identity
-    run_otherwise = dict(training__chunk=5, training__seed_axis="vmap", training__checkpoint_seconds=1.0)
+    run_otherwise = dict(
+        training__chunk=5, training__seed_axis="vmap", training__checkpoint_seconds=1.0, resources__gpus=2
+    )
     same = tiny.cell(label="x", seeds=7, **run_otherwise)
     assert same.identity("data") == identity and same.label == "x" and same.seeds == 7
     assert tiny.cell().identity("data") == identity, "the same in another call"

@@ -2,7 +2,9 @@
 
 An engine is a generator named like its file,
 
-    def serial(jobs: Iterable[Job], *, workers: int) -> Iterator[Outcome]
+    def serial(jobs: Iterable[Job], *, workers: int | None) -> Iterator[Outcome]
+
+(`workers` None for as many as suit it; what else it takes has defaults),
 
 which calls `run_job` once a job, wherever it likes: a job and an outcome can be pickled. A failing cell is an outcome,
 and stops no other. When the consumer leaves off (Ctrl-C, `close`), no further job is begun; where one was asked to stop

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from fusion_jax.run.engines.base import Job, Outcome, run_job
+from fusion_jax.run.workers import default_workers
 from fusion_jax.training.stopping import Stopped
 
 
-def threads(jobs: Iterable[Job], *, workers: int = 2) -> Iterator[Outcome]:
-    """Runs the jobs, at most `workers` at a time."""
+def threads(jobs: Iterable[Job], *, workers: int | None = None) -> Iterator[Outcome]:
+    """Runs the jobs, at most `workers` at a time; as many as suit the platform if None."""
+    workers = workers or default_workers()
     queue, running = iter(jobs), set()
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
