@@ -86,8 +86,8 @@ def ray(
         if own:
             quiet = {} if address else dict(include_dashboard=False)
             cluster.init(address=address or "local", log_to_driver=False, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ValueError(f"engine 'ray': no cluster at {address!r} ({' '.join(str(error).split())[:300]})") from error
+    except Exception as error:  # it is a plain one where a machine does not answer in time
+        raise ValueError(f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})") from error
     running: dict[Any, int] = {}
     try:
         _check_room(cluster, jobs)

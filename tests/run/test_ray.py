@@ -1,0 +1,91 @@
+"""A study on a cluster of two machines, of which one is lost in the middle."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fusion_jax import zoo
+from fusion_jax.results.store import Store
+from fusion_jax.run.cell import run_cell
+from fusion_jax.run.engines.base import Job
+from fusion_jax.run.sweep import run
+from fusion_jax.training import stopping
+from tests import tiny
+
+ray = pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'fusion_jax[ray]'")
+utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = pytest.mark.xdist_group("ray")
+LONG = dict(training__epochs=1500, training__patience=1500, training__chunk=20, training__checkpoint_seconds=0.0)
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two machines with a processor each; the first has nothing to do but lead."""
+    monkeypatch.setenv("JAX_ENABLE_X64", "0")
+    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "standard")
+    cluster = utils.Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, include_dashboard=False))
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster, nodes
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def trainings(store):
+    """(cell, seeds) of every part that was stored."""
+    return sorted(
+        (entry["id"], *seeds) for entry in store.read_study()["cells"] for _, seeds in store.parts(entry["id"])
+    )
+
+
+def test_a_machine_that_is_lost(two, tmp_path):
+    cluster, nodes = two
+    store, data, heard = Store(tmp_path / "r", create=True), tiny.dataset(), []
+    cells = [tiny.cell(model__fusion__name=name, seeds=1, **LONG) for name in ("mean", "gmu", "concat_mlp")]
+
+    def lose_one():
+        while not list(store.root.glob("cells/*/.partial-*/step-*")):
+            time.sleep(0.1)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    watch = threading.Thread(target=lose_one, daemon=True)
+    watch.start()
+    failed = run(cells, store, "test", progress=heard.append, engine="ray", engine_options=dict(poll=0.2))
+    watch.join(60)
+    assert failed == 0 and not watch.is_alive()
+    assert trainings(store) == sorted((cell.identity(data), 0) for cell in cells), "each once"
+    assert {one.identity for one in heard} == {cell.identity(data) for cell in cells}
+    assert max(one.epoch for one in heard) == 1500, "how far they are is told where the study runs"
+    here = Store(tmp_path / "here", create=True)
+    for cell in cells:
+        run_cell(cell, here, data)
+        for name in ("metrics", "history"):
+            own, other = (s.table(cell.identity(data), name).select_dtypes("number") for s in (store, here))
+            np.testing.assert_array_equal(own, other)
+
+
+def test_what_no_machine_has_is_said_at_once(two, tmp_path):
+    data, store = tiny.dataset(), Store(tmp_path, create=True)
+    cell = tiny.cell(resources__gpus=3)
+    jobs = [Job(cell.identity(data), cell, store, data)]
+    with pytest.raises(ValueError, match=r"asks for CPU 1, GPU 3, memory 0; no machine has that"):
+        next(zoo.get("engine", "ray")(jobs))
+
+
+def test_it_stops_behind_a_save(two, tmp_path):
+    store = Store(tmp_path / "r", create=True)
+    cell = tiny.cell(seeds=1, **{**LONG, "training__epochs": 100_000, "training__patience": 100_000})
+
+    def told(progress):
+        if progress.epoch >= 40:
+            stopping.ask()
+
+    try:
+        with pytest.raises(stopping.Stopped):
+            run([cell], store, "test", progress=told, engine="ray", engine_options=dict(poll=0.2))
+    finally:
+        stopping.forget()
+    identity = cell.identity(tiny.dataset())
+    assert list(store.root.glob(f"cells/{identity}/.partial-*/step-*")) and not store.finished_seeds(identity)
