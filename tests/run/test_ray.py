@@ -35,9 +35,8 @@ def two(monkeypatch):
 
 def trainings(store):
     """(cell, seeds) of every part that was stored."""
-    return sorted(
-        (entry["id"], *seeds) for entry in store.read_study()["cells"] for _, seeds in store.parts(entry["id"])
-    )
+    cells = [entry["id"] for entry in store.read_study()["cells"]]
+    return sorted((cell, *seeds) for cell in cells for _, seeds in store.parts(cell))
 
 
 def test_a_machine_that_is_lost(two, tmp_path):

@@ -87,11 +87,13 @@ def ray(
             quiet = {} if address else dict(include_dashboard=False)
             cluster.init(address=address or "local", log_to_driver=False, **quiet)
     except Exception as error:  # it is a plain one where a machine does not answer in time
-        raise ValueError(f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})") from error
+        raise ValueError(
+            f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})"
+        ) from error
     running: dict[Any, int] = {}
     try:
         _check_room(cluster, jobs)
-        heard = cluster.remote(num_cpus=0)(_Heard).remote()
+        heard = cluster.remote(num_cpus=0, scheduling_strategy=_here(cluster))(_Heard).remote()
         data: dict[int, Any] = {}  # each data set is sent once
         waiting = list(range(len(jobs)))
         while running or waiting:
@@ -121,6 +123,13 @@ def ray(
                 cluster.cancel(one)
         if own:
             cluster.shutdown()
+
+
+def _here(cluster: Any) -> Any:
+    """On the machine that this runs on: it is not lost before this is."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(cluster.get_runtime_context().get_node_id(), soft=True)
 
 
 def _asked(resources: Resources) -> dict[str, Any]:
