@@ -28,7 +28,6 @@ class Bucket(MemoryFileSystem):
 
 @pytest.fixture
 def bucket():
-    before = dict(fsspec.registry)
     for name in Bucket.protocol:
         fsspec.register_implementation(name, Bucket, clobber=True)
     Bucket.store.clear()
