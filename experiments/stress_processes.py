@@ -17,6 +17,7 @@ import collections
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from fusion_jax.study import defaults
 def get_config(arg=""):
     config = defaults.get_config()
     config.data.name, config.seeds = "synthetic", SEEDS
-    config.data.options = dict(nodes=120, modalities=2, dim=6)
+    config.data.options = dict(nodes=120, modalities=2, dim=12)
     config.model.dim, config.model.layers = 8, 1
     config.training.epochs, config.training.chunk = 40, 20
     return config
@@ -44,7 +45,7 @@ def sweep(add, arg=""):
             add({"model.fusion.name": fusion, "optimizer.learning_rate": rate}, label=f"{fusion} {rate}")
     for seed in range(3):
         for name in ("label_propagation", "logistic_regression"):
-            options = dict(nodes=120, modalities=2, dim=6, seed=seed)
+            options = dict(nodes=120, modalities=2, dim=12, seed=seed)
             add({"control.name": name, "data.options": options}, label=f"{name} {seed}")
 """
 
@@ -132,7 +133,8 @@ def timed(run: Run, count: int, kills: int, draw: random.Random) -> float:
         process.kill()
         print(f"killed one of {count} after {time.perf_counter() - start:.1f} s")
     for process in processes:
-        process.wait()
+        if process.wait() not in (0, -signal.SIGKILL):
+            raise SystemExit(f"a process ended with status {process.returncode}")
     if kills and count > 1:
         run.begin().wait()
     return time.perf_counter() - start

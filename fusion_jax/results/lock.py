@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import stat
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -96,7 +96,7 @@ def joined(folder: epath.Path) -> Iterator[bool]:
         except Held:
             alone = False
         if able and alone:
-            file.truncate(0)  # what a killed process has left
+            _clear(folder, file)
         try:
             able = able and _lock(file, fcntl.LOCK_SH)
         except Held as error:
@@ -203,6 +203,15 @@ def _hold(path: str) -> Iterator[Callable[[], None]]:
         yield lease.check
 
 
+def _clear(folder: epath.Path, file: BinaryIO) -> None:
+    """Removes what killed processes have left, where nobody else is at work."""
+    file.truncate(0)
+    for name in _kept(folder):
+        if name.startswith(_AT):
+            with contextlib.suppress(OSError):
+                os.unlink(_path(folder, name))
+
+
 def _lock(file: BinaryIO, how: int) -> bool:
     """Whether the file system has locks; the file is locked then. Raises Held where another has it."""
     try:
@@ -243,7 +252,7 @@ def _path(folder: epath.Path, name: str) -> str:
 
 
 def _own(kind: str) -> str:
-    return f"{kind}{os.getpid()}-{socket.gethostname()}"
+    return kind + uuid.uuid4().hex[:12]
 
 
 def _leases(folder: epath.Path, *kinds: str) -> list[str]:

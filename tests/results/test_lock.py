@@ -179,9 +179,10 @@ def test_a_process_that_shares_it_finds_the_others_and_frees_it_when_it_is_kille
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert holders(folder) == [] and can(exclusive, folder)
+    assert holders(folder) == [] and can(exclusive, folder) and len(os.listdir(folder / ".locks")) == 1
     with joined(folder) as alone:
         assert alone
+    assert os.listdir(folder / ".locks") == [], "what the killed one has left is removed"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
