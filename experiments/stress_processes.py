@@ -1,10 +1,11 @@
 """Several processes at one study: is each trial trained once, and are the results those of one process?
 
-    python -m experiments.stress_processes [--processes=2,4] [--kills=0] [--seed=0]
+    python -m experiments.stress_processes [--processes=2,4] [--kills=0] [--seed=0] [--no_locks]
 
 A study of 12 cells with 3 seeds each (6 models, 6 controls, on planted nodes) is run by one process, then by as many at
 once as asked for, each time in a new folder. With --kills so many of them are killed (SIGKILL) after times that are
-drawn from --seed, and one more process trains what they left. At last one value of one cell is changed and the study
+drawn from --seed, and one more process trains what they left. With --no_locks the processes find a file system without
+locks. At last one value of one cell is changed and the study
 run again. Of every run a line is printed: seconds, how many trials were trained by how many processes, which of them
 more than once, and how many Parquet files have other bytes than those of the one process. Exit status 1 where a trial
 was trained twice, is missing, or came out otherwise.
@@ -50,7 +51,7 @@ def sweep(add, arg=""):
 """
 
 WORKER = """
-import os, runpy
+import errno, fcntl, os, runpy, warnings
 from fusion_jax.run.engines import base
 
 real = base.run_cell
@@ -61,7 +62,13 @@ def run_cell(*args, **how):
         file.write("".join(f"{done['identity']} {seed} {os.getpid()}\\n" for seed in done["seeds"]))
     return done
 
+def refuse(*args):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
 base.run_cell = run_cell
+if "NO_LOCKS" in os.environ:
+    fcntl.flock = refuse
+    warnings.filterwarnings("ignore", ".*lies on a file system without locks")
 runpy.run_module("experiments.sweep", run_name="__main__", alter_sys=True)
 """
 
@@ -99,7 +106,10 @@ def main() -> int:
     parser.add_argument("--processes", default="2,4", help="how many at once, one run each")
     parser.add_argument("--kills", type=int, default=0, help="how many of them are killed, fewer than there are")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--no_locks", action="store_true", help="as on a file system without locks")
     args = parser.parse_args()
+    if args.no_locks:
+        os.environ["NO_LOCKS"] = "1"
     draw = random.Random(args.seed)
     print(f"seed {args.seed}")
     wrong = 0

@@ -110,6 +110,19 @@ def test_of_many_that_find_it_stale_one_takes_it_over(path, attempt):
     assert len(taken) == 1
 
 
+def test_one_that_another_took_over_meanwhile_is_left_alone(path, monkeypatch):
+    mark, real = f"{path}.{digest(ELSEWHERE.encode())[:8]}", os.open
+    write(path, ELSEWHERE, lease.STALE + 60)
+
+    def opened(name, *args, **how):
+        if name == mark:
+            write(path, "process 13 on another-machine\n4567\n")
+        return real(name, *args, **how)
+
+    monkeypatch.setattr(os, "open", opened)
+    assert not is_taken(path) and held_by(path) == "process 13 on another-machine"
+
+
 def test_who_ended_while_it_took_one_over_keeps_it_from_nobody_for_long(path):
     mark = f"{path}.{digest(ELSEWHERE.encode())[:8]}"
     write(path, ELSEWHERE, lease.STALE + 60)

@@ -130,6 +130,21 @@ def test_who_waits_gets_it_one_after_another(folder, monkeypatch):
     assert len(most) == 120 and max(most) == 1
 
 
+def test_the_lock_of_a_file_that_was_removed_since_it_was_opened_is_none(tmp_path, monkeypatch):
+    """By who had it before, so that others lock another file of the name."""
+    folder, real, removed = epath.Path(tmp_path), fcntl.flock, []
+
+    def flock(file, how):
+        if not removed:
+            removed.append(file.name)
+            os.unlink(file.name)
+        return real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with holding(folder, "a"):
+        assert not can(holding, folder, "a")
+
+
 def test_who_waits_stops_when_it_is_asked_to(folder):
     with holding(folder, "a"):
         stopping.ask()
@@ -146,8 +161,8 @@ def test_a_folder_is_shared_or_somebody_s_alone(folder):
         assert not can(joined, folder) and not can(exclusive, folder)
         assert holders(folder) == [f"process {os.getpid()} on {os.uname().nodename}"]
     assert holders(folder) == []
-    with joined(folder) as alone:
-        assert alone
+    with joined(folder) as first, joined(folder) as second:
+        assert first and not second
         with pytest.raises(Held, match=f"process {os.getpid()} on .* is writing results here; .*: it is to be alone"):
             with exclusive(folder, "it is to be alone"):
                 pass
