@@ -57,7 +57,7 @@ def exclusive(folder: epath.Path, why: str = "") -> Iterator[None]:
     if not _is_lockable(folder):
         yield
         return
-    with open(_open(os.fspath(folder / ".lock")), "r+b") as file:
+    with _opened(os.fspath(folder / ".lock")) as file:
         try:
             able = _lock(file, fcntl.LOCK_EX)
         except Held as error:
@@ -89,7 +89,7 @@ def joined(folder: epath.Path) -> Iterator[bool]:
     if not _is_lockable(folder):
         yield True
         return
-    with open(_open(os.fspath(folder / ".lock")), "r+b") as file:
+    with _opened(os.fspath(folder / ".lock")) as file:
         able, alone = True, True
         try:
             able = _lock(file, fcntl.LOCK_EX)
@@ -181,7 +181,7 @@ def _written(path: str | os.PathLike) -> str:
 def _hold(path: str) -> Iterator[Callable[[], None]]:
     """Holds a file of its own, which is gone behind the block. Raises Held."""
     while True:
-        with open(_open(path), "r+b") as file:
+        with _opened(path) as file:
             try:
                 able = _lock(file, fcntl.LOCK_EX)
             except Held as error:
@@ -276,8 +276,12 @@ def _warn(folder: epath.Path) -> None:
     )
 
 
-def _open(path: str) -> int:
+def _opened(path: str) -> BinaryIO:
     """The lock file, made where there is none; a link is not followed, and another file is not written to."""
+    return open(path, "r+b", opener=lambda path, flags: _open(path))
+
+
+def _open(path: str) -> int:
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
