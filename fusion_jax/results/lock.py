@@ -96,7 +96,8 @@ def joined(folder: epath.Path) -> Iterator[bool]:
         except Held:
             alone = False
         if able and alone:
-            _clear(folder, file)
+            file.truncate(0)
+            _clear(folder, leases=False)
         try:
             able = able and _lock(file, fcntl.LOCK_SH)
         except Held as error:
@@ -108,7 +109,8 @@ def joined(folder: epath.Path) -> Iterator[bool]:
     _warn(folder)
     if names := _leases(folder, _ALONE):
         raise _refused(folder, "is writing results here", "", ", ".join(names))
-    alone = not _leases(folder, _AT)
+    if alone := not _leases(folder, _AT):
+        _clear(folder, leases=True)
     with leased(_path(folder, _own(_AT)) + _LEASE):
         yield alone
 
@@ -203,13 +205,13 @@ def _hold(path: str) -> Iterator[Callable[[], None]]:
         yield lease.check
 
 
-def _clear(folder: epath.Path, file: BinaryIO) -> None:
+def _clear(folder: epath.Path, leases: bool) -> None:
     """Removes what killed processes have left, where nobody else is at work."""
-    file.truncate(0)
-    for name in _kept(folder):
-        if name.startswith(_AT):
+    place = os.path.dirname(_path(folder, ""))
+    for name in os.listdir(place):
+        if name.startswith(_AT) and name.endswith(_LEASE) is leases:
             with contextlib.suppress(OSError):
-                os.unlink(_path(folder, name))
+                os.unlink(os.path.join(place, name))
 
 
 def _lock(file: BinaryIO, how: int) -> bool:

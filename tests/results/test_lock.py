@@ -200,6 +200,20 @@ def test_a_process_that_shares_it_finds_the_others_and_frees_it_when_it_is_kille
     assert os.listdir(folder / ".locks") == [], "what the killed one has left is removed"
 
 
+def test_without_locks_too_a_killed_process_leaves_no_file_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
+    left = tmp_path / ".locks" / "at-left.lease"
+    left.parent.mkdir()
+    left.write_text(f"process {os.getppid()} on {os.uname().nodename}\n0123\n")
+    with pytest.warns(UserWarning, match="without locks"), joined(epath.Path(tmp_path)) as alone:
+        assert not alone and left.exists()
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    left.write_text(f"process {ended.pid} on {os.uname().nodename}\n0123\n")
+    with pytest.warns(UserWarning, match="without locks"), joined(epath.Path(tmp_path)) as alone:
+        assert alone and not left.exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", refusing(number))
