@@ -3,8 +3,8 @@
     python -m experiments.stress_processes [--processes=2,4] [--kills=0] [--seed=0] [--no_locks]
 
 A study of 12 cells with 3 seeds each (6 models, 6 controls, on planted nodes) is run by one process, then by as many at
-once as asked for, each time in a new folder. With --kills so many of them are killed (SIGKILL) after times that are
-drawn from --seed, and one more process trains what they left. With --no_locks the processes find a file system without
+once as asked for, each time in a new folder. With --kills so many of them are killed (SIGKILL), when numbers of trials
+have been trained that are drawn from --seed, and one more process trains what they left. With --no_locks the processes find a file system without
 locks. At last one value of one cell is changed and the study
 run again. Of every run a line is printed: seconds, how many trials were trained by how many processes, which of them
 more than once, and how many Parquet files have other bytes than those of the one process. Exit status 1 where a trial
@@ -105,13 +105,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", default="2,4", help="how many at once, one run each")
     parser.add_argument("--kills", type=int, default=0, help="how many of them are killed, fewer than there are")
-    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--seed", type=int, default=0, help="of when they are killed")
     parser.add_argument("--no_locks", action="store_true", help="as on a file system without locks")
     args = parser.parse_args()
     if args.no_locks:
         os.environ["NO_LOCKS"] = "1"
     draw = random.Random(args.seed)
-    print(f"seed {args.seed}")
+    print(f"seed {args.seed}", flush=True)
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="stress-") as folder:
         place = pathlib.Path(folder)
@@ -139,9 +139,12 @@ def timed(run: Run, count: int, kills: int, draw: random.Random) -> float:
     start = time.perf_counter()
     processes = [run.begin() for _ in range(count)]
     for process in processes[: min(kills, count - 1)]:
-        time.sleep(draw.uniform(0.5, 10.0))
+        after = draw.randint(0, CELLS * SEEDS // 2)
+        while len(run.trained()) < after and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 2))
         process.kill()
-        print(f"killed one of {count} after {time.perf_counter() - start:.1f} s")
+        print(f"killed one of {count} behind {len(run.trained())} trials", flush=True)
     for process in processes:
         if process.wait() not in (0, -signal.SIGKILL):
             raise SystemExit(f"a process ended with status {process.returncode}")
