@@ -4,11 +4,11 @@
 
 A study of 12 cells with 3 seeds each (6 models, 6 controls, on planted nodes) is run by one process, then by as many at
 once as asked for, each time in a new folder. With --kills so many of them are killed (SIGKILL), when numbers of trials
-have been trained that are drawn from --seed, and one more process trains what they left. With --no_locks the processes find a file system without
-locks. At last one value of one cell is changed and the study
-run again. Of every run a line is printed: seconds, how many trials were trained by how many processes, which of them
-more than once, and how many Parquet files have other bytes than those of the one process. Exit status 1 where a trial
-was trained twice, is missing, or came out otherwise.
+have been trained that are drawn from --seed, and one more process trains what they left. With --no_locks the processes
+find a file system without locks. At last one value of one cell is changed and the study run again. Of every run a line
+is printed: seconds, how many trials were trained by how many processes, which of them more than once, and how many
+Parquet files have other bytes than those of the one process. Exit status 1 where a trial was trained twice, is missing,
+or came out otherwise.
 """
 
 from __future__ import annotations
