@@ -1,9 +1,11 @@
 """`experiments.claims`: runs or resumes the studies of a folder and writes the ledger."""
 
 import json
+import os
 
 import pytest
 
+from fusion_jax.results.lock import holding
 from fusion_jax.results.store import Store
 from tests import claiming, tiny
 
@@ -30,6 +32,22 @@ def test_the_command_runs_what_is_missing_and_writes_the_ledger(tmp_path):
     assert [one["system"] for one in held["claims"]] == ["alpha", "beta"]
     said = tiny.command("experiments.claims", *flags, "--report", "--only=beta")[1]
     assert "Of 2 claims of 2 papers" in said, "the correction is not over those that are asked for alone"
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(tmp_path):
+    (tmp_path / "mine").mkdir()
+    claiming.write(tmp_path / "mine", "alpha")
+    flags = f"--folder={tmp_path}/mine", f"--workdir={tmp_path}/r", "--jobs=1"
+    assert tiny.command("experiments.claims", *flags)[0] == 0
+    store = Store(tmp_path / "r" / "alpha")
+    graph = next(cell["id"] for cell in store.read_study()["cells"] if cell["label"] == "graph")
+    store.cell(graph).rmtree()
+    with holding(store.root, graph):
+        status, said = tiny.command("experiments.claims", *flags)
+    assert status == 0 and f"alpha: graph: process {os.getpid()} on" in said and "trains it" in said
+    assert store.finished_seeds(graph) == ()
+    status, said = tiny.command("experiments.claims", *flags)
+    assert status == 0 and "alpha: graph\n" in said and store.finished_seeds(graph)
 
 
 def test_claims_are_listed_without_a_run_and_mistakes_are_one_line(tmp_path):

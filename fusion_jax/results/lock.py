@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import stat
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -57,7 +57,7 @@ def exclusive(folder: epath.Path, why: str = "") -> Iterator[None]:
     if not _is_lockable(folder):
         yield
         return
-    with open(_open(os.fspath(folder / ".lock")), "r+b") as file:
+    with _opened(os.fspath(folder / ".lock")) as file:
         try:
             able = _lock(file, fcntl.LOCK_EX)
         except Held as error:
@@ -89,14 +89,15 @@ def joined(folder: epath.Path) -> Iterator[bool]:
     if not _is_lockable(folder):
         yield True
         return
-    with open(_open(os.fspath(folder / ".lock")), "r+b") as file:
+    with _opened(os.fspath(folder / ".lock")) as file:
         able, alone = True, True
         try:
             able = _lock(file, fcntl.LOCK_EX)
         except Held:
             alone = False
         if able and alone:
-            file.truncate(0)  # what a killed process has left
+            file.truncate(0)
+            _clear(folder, leases=False)
         try:
             able = able and _lock(file, fcntl.LOCK_SH)
         except Held as error:
@@ -108,7 +109,8 @@ def joined(folder: epath.Path) -> Iterator[bool]:
     _warn(folder)
     if names := _leases(folder, _ALONE):
         raise _refused(folder, "is writing results here", "", ", ".join(names))
-    alone = not _leases(folder, _AT)
+    if alone := not _leases(folder, _AT):
+        _clear(folder, leases=True)
     with leased(_path(folder, _own(_AT)) + _LEASE):
         yield alone
 
@@ -181,7 +183,7 @@ def _written(path: str | os.PathLike) -> str:
 def _hold(path: str) -> Iterator[Callable[[], None]]:
     """Holds a file of its own, which is gone behind the block. Raises Held."""
     while True:
-        with open(_open(path), "r+b") as file:
+        with _opened(path) as file:
             try:
                 able = _lock(file, fcntl.LOCK_EX)
             except Held as error:
@@ -201,6 +203,15 @@ def _hold(path: str) -> Iterator[Callable[[], None]]:
         os.unlink(path)
     with leased(path + _LEASE) as lease:
         yield lease.check
+
+
+def _clear(folder: epath.Path, leases: bool) -> None:
+    """Removes what killed processes have left, where nobody else is at work."""
+    place = os.path.dirname(_path(folder, ""))
+    for name in os.listdir(place):
+        if name.startswith(_AT) and name.endswith(_LEASE) is leases:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
 
 
 def _lock(file: BinaryIO, how: int) -> bool:
@@ -243,7 +254,7 @@ def _path(folder: epath.Path, name: str) -> str:
 
 
 def _own(kind: str) -> str:
-    return f"{kind}{os.getpid()}-{socket.gethostname()}"
+    return kind + uuid.uuid4().hex[:12]
 
 
 def _leases(folder: epath.Path, *kinds: str) -> list[str]:
@@ -267,8 +278,12 @@ def _warn(folder: epath.Path) -> None:
     )
 
 
-def _open(path: str) -> int:
+def _opened(path: str) -> BinaryIO:
     """The lock file, made where there is none; a link is not followed, and another file is not written to."""
+    return open(path, "r+b", opener=lambda path, flags: _open(path))
+
+
+def _open(path: str) -> int:
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:

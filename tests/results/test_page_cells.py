@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.results import page_cells
+from fusion_jax.results.lock import exclusive, holding
 from fusion_jax.study import flatten
 from tests import pages
 
@@ -57,6 +58,21 @@ def test_curves_are_thinned_to_epochs_that_were_looked_at():
     np.testing.assert_allclose(found["val_loss"][0], 1 / (1 + found["epochs"]), rtol=1e-3)
     assert np.isnan(found["val_loss"][1][found["epochs"] > 100]).all() and "val_score" not in found
     assert page_cells.curves(dict(seed=np.array([]), epoch=np.array([]))) == {}
+
+
+def test_a_cell_that_a_process_holds_runs_and_what_a_killed_one_left_waits(made):
+    made.add("lmf", seeds=0)
+    made.add("gmu", seeds=0, model__placement="before")
+    held, left = (identity for identity, _ in made.cells[-2:])
+    (made.store.cell(left) / ".partial-0000-0001-none").mkdir(parents=True)
+
+    def states():
+        found = page_cells.state(made.store, made.store.read_study())
+        return found[held]["state"], found[left]["state"]
+
+    with exclusive(made.store.root), holding(made.store.root, held):
+        assert states() == ("running", "waiting")
+    assert states() == ("waiting", "waiting")
 
 
 def test_four_digits_are_kept():

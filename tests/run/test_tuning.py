@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from fusion_jax.data import load, splits
 from fusion_jax.data.base import Split
 from fusion_jax.folders import Damaged
 from fusion_jax.results import mixture, report, tables
+from fusion_jax.results.lock import holding
 from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
+from fusion_jax.run.engines.base import Job, run_job
 from fusion_jax.run.model import train_model
 from fusion_jax.run.sweep import run
 from fusion_jax.run.tuning import FILE, Tried, batches, open_study, try_out, tuned, values_of
@@ -330,3 +333,21 @@ def test_a_cell_of_which_no_trial_has_a_score_fails_and_says_why(data, tmp_path)
     asked = to_tune({"optimizer.learning_rate": (1e29, 1e30)}, 2, sampler="grid", seeds=1, training__epochs=2)
     with pytest.raises(FloatingPointError, match=r"mean \(tuned, 2 trials\): no tuning trial has a score, seed 10000"):
         tuned(asked, Store(tmp_path, create=True), data)
+
+
+def test_a_cell_is_tuned_by_one_process_and_what_it_chose_is_waited_for(data, tmp_path):
+    store, asked = Store(tmp_path, create=True), to_tune()
+    job = Job(asked.identity(data), asked, store, data, failed={})
+    with holding(store.root, job.identity):
+        assert run_job(job).held and not (tmp_path / FILE).exists()
+    chosen = tuned(asked, store, data).identity(data)
+    with ThreadPoolExecutor(1) as pool:
+        with holding(store.root, chosen):
+            begun = pool.submit(run_job, job)
+            with pytest.raises(TimeoutError):
+                begun.result(timeout=1)
+            assert store.finished_seeds(chosen) == ()
+        outcome = begun.result()
+    assert outcome.job.identity == chosen and outcome.result["seeds"] == (0, 1)
+    assert len(open_study(store, job.identity).get_trials()) == 5
+    assert run_job(job).result["seeds"] == (), "another process finds it finished"
