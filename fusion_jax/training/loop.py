@@ -5,7 +5,7 @@ or from what its `begin` makes of that. In between chunks it is the host's turn:
 wants it to stop, and whether every seed has. So a chunk is no longer than `BORDER` seconds, if its epochs allow: how
 many it has is an argument of the program, and changes nothing of what each of them computes. The seed axis is `vmap` on
 accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and a stopped seed
-costs nothing.
+costs nothing. Seeds are shared out to all devices (`sharding.Seats`); what leaves this file is of the seeds alone.
 """
 
 from __future__ import annotations
