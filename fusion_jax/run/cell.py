@@ -2,12 +2,14 @@
 
 1. find which seeds are still missing;
 2. split, fit scalers, hide labels (`fusion_jax.training.prepare`);
-3. train all missing seeds in one compiled program (`run.model`, `fusion_jax.training.loop`), or fit a control;
+3. train all missing seeds in one compiled program (`run.model`, `fusion_jax.training.loop`), in as many at a time as
+   fit into memory (`run.memory`), or fit a control;
 4. record predictions and metrics, write everything by atomic rename, the record last (`fusion_jax.results.store`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -24,13 +26,14 @@ from fusion_jax.results.environment import revision
 from fusion_jax.results.recorded import history_table, metric_table, prediction_table
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
+from fusion_jax.run.memory import in_parts
 from fusion_jax.run.model import train_model
 from fusion_jax.run.size import at_its_size
 from fusion_jax.study import Cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.divergence import all_diverged
-from fusion_jax.training.prepare import prepare, split_of
+from fusion_jax.training.prepare import Prepared, prepare, split_of
 
 Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, at the end of every chunk of epochs
 
@@ -76,23 +79,60 @@ def run_cell(
         return dict(identity=identity, seeds=(), seconds=0.0)
     if not plan.control.name:
         plan = at_its_size(plan, data)
+    gone, held = set(store.diverged(identity)) == set(done), []
+
+    def train(own: tuple[int, ...]) -> Part:
+        return _trained(plan, data, own, _partial(plan, store, identity, own, _both(still, progress)))
+
+    for own, part in in_parts(train, seeds, cell.label, "seed"):
+        held.append((own, part))
+        gone = gone and len(part.diverged) == len(own)
+        while held and not gone:  # else the cell may have no result at all
+            own, part = held.pop(0)
+            if part.prepared is not None:
+                part.cost["inputs"] = inputs.keep(store, data, part.prepared)
+            still()
+            store.write_part(identity, cell, own, part.tables, part.cost, part.saved)
+            part.partial.clear()
+    if held:
+        for _, part in held:
+            part.partial.clear()  # else the next attempt would go on from the diverged state
+        raise FloatingPointError(all_diverged(cell.label, [line for _, part in held for line in part.diverged]))
+    return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one training of some seeds leaves, as `Store.write_part` takes it.
+
+    Attributes:
+        diverged: [seed, epoch, cause] of the seeds that have no result.
+        partial: what was saved while it trained.
+        prepared: what a model was trained on; None of a control.
+    """
+
+    tables: dict[str, Any]
+    cost: dict[str, Any]
+    saved: dict[str, Any]
+    diverged: list[list]
+    partial: Partial
+    prepared: Prepared | None
+
+
+def _trained(plan: Plan, data: Dataset, seeds: tuple[int, ...], partial: Partial) -> Part:
+    start = time.perf_counter()
     prepared = prepare(plan.data, data, seeds, **plan.preparing)
     cost: dict[str, Any] = dict(parameters=0)
-    tables, saved, uncertainty, diverged, partial = {}, {}, None, {}, None
+    tables, saved, uncertainty, diverged = {}, {}, None, {}
     if plan.control.name:
         prediction, used = fit_control(plan, data, prepared)
     else:
-        used, partial = prepared, _partial(plan, store, identity, seeds, _both(still, progress))
-        trained = train_model(plan, data, prepared, partial)
+        used, trained = prepared, train_model(plan, data, prepared, partial)
         diverged = {seeds[i]: [seeds[i], *why] for i, why in trained.diverged.items()}
-        if set(done) | set(seeds) == set(store.diverged(identity)) | set(diverged):
-            partial.clear()  # else the next attempt would go on from the diverged state
-            raise FloatingPointError(all_diverged(cell.label, list(diverged.values())))
         prediction, uncertainty = trained.prediction, trained.uncertainty
         tables["history"] = history_table(trained.history, seeds)
         trained.cost["train_seconds"] += partial.before
         cost = dict(trained.cost, best_epoch=trained.best_epoch.tolist(), dim=plan.model.dim)
-        cost["inputs"] = inputs.keep(store, data, prepared)
         saved["checkpoint"] = _plain(trained.params, trained.rest) | dict(inputs=inputs.fitted(prepared))
         if trained.snapshots:
             saved["snapshots"] = {str(epoch): _plain(*kept) for epoch, kept in trained.snapshots.items()}
@@ -107,11 +147,8 @@ def run_cell(
         diverged=list(diverged.values()),
         splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
     )
-    still()
-    store.write_part(identity, cell, seeds, tables, cost, saved)
-    if partial is not None:
-        partial.clear()
-    return dict(identity=identity, seeds=seeds, seconds=time.perf_counter() - start)
+    model = None if plan.control.name else prepared
+    return Part(tables, cost, saved, cost["diverged"], partial, model)
 
 
 def missing(cell: Cell, store: Store, identity: str) -> tuple[int, ...]:

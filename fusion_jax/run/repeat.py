@@ -118,7 +118,9 @@ def repeat(
             raise ValueError(f"{place} is there already; name a folder without a repetition")
         new = Store(place, create=True)
         run_cell(dataclasses.replace(cell, seeds=max(seeds) + 1), new, data, progress, identity, tuple(seeds))
-        [(again, _)] = new.parts(identity)
+        if len(found := new.parts(identity)) > 1:
+            raise ValueError(f"{identity}: its {len(seeds)} seeds trained together, and do not fit into memory here")
+        [(again, _)] = found
         for what, first, then, now in _both(store, new, identity, number, part, again):
             compared[what] = compared.get(what, 0) + np.size(then)
             if (found := _apart(what, first, np.asarray(then), np.asarray(now))) is not None:

@@ -26,6 +26,7 @@ from fusion_jax.plan import Plan
 from fusion_jax.results.recorded import scores
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
+from fusion_jax.run.memory import in_parts
 from fusion_jax.run.model import train_models
 from fusion_jax.run.progress import Tell, TuningProgress
 from fusion_jax.run.size import at_its_size
@@ -160,8 +161,11 @@ def _validated(plans: list[Plan], data: Dataset, seeds: Sequence[int], told: Seq
     else:
         width = at_its_size(plans[0], data).model.dim
         plans = [dataclasses.replace(p, model=dataclasses.replace(p.model, dim=width)) for p in plans]
-        trained = train_models(plans, data, prepared, told=told)
-        predictions, diverged = np.split(trained.prediction, len(plans)), trained.diverged
+        predictions, diverged = [], {}
+        what = f"tuning on {data.name} ({len(seeds)} seeds a trial)"
+        for some, trained in in_parts(lambda some: train_models(some, data, prepared, told=told), plans, what, "trial"):
+            diverged |= {len(predictions) * len(seeds) + i: why for i, why in trained.diverged.items()}
+            predictions += np.split(trained.prediction, len(some))
     found = []
     for t, prediction in enumerate(predictions):
         gone = [(seed, *diverged[i]) for i, seed in enumerate(seeds, t * len(seeds)) if i in diverged]

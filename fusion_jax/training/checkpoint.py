@@ -163,7 +163,6 @@ class Partial:
                 moved = _fit(saved["state"], state)
             except ValueError as error:
                 raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
-            moved = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), moved, state)
             self.before = float(saved["seconds"])
             return moved, [dict(saved["history"])]
         return None

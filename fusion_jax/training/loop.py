@@ -5,11 +5,12 @@ or from what its `begin` makes of that. In between chunks it is the host's turn:
 wants it to stop, and whether every seed has. So a chunk is no longer than `BORDER` seconds, if its epochs allow: how
 many it has is an argument of the program, and changes nothing of what each of them computes. The seed axis is `vmap` on
 accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and a stopped seed
-costs nothing.
+costs nothing. Seeds are shared out to all devices (`sharding.Seats`); what leaves this file is of the seeds alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
 
@@ -77,7 +78,12 @@ def train(
     kept = epochs_of([planned.slots for planned in plans])
     rows, outputs = len(trials.val_weight[0]), target.num_outputs
     graphdef, state = _initial(models, plans[0], trials, rows, outputs, len(kept))
-    state, trials, target = sharding.shard_seeds((state, trials, target))
+    restored = restore(state)
+    state, history = restored if restored is not None else (state, [])
+    seats = sharding.seats(len(models), 1 if sharding.spread(models[0]) else None)
+    state, trials, target = seats.taken((state, trials, target))
+    # a seed that has diverged trains no further: neither does a row that is idle
+    state = dataclasses.replace(state, diverged=seats.laid(jnp.where(seats.idle, 0, state.diverged)))
 
     def compile_stage(planned: PlannedStage):
         epoch = make_epoch(graphdef, loss, score, planned, patience, select_on_whole, select_every, penalty)
@@ -95,7 +101,7 @@ def train(
                 empty = {k: jnp.full(length, jnp.nan, jnp.float32) for k in HISTORY if planned.stage.epochs}
                 return jax.lax.fori_loop(0, count, step, (state, empty))
 
-            return sharding.map_seeds(one, seed_axis)(states, trials, target)
+            return seats.mapped(one, seed_axis)(states, trials, target)
 
         arguments = (state, trials, batch, target, jnp.array(1, jnp.int32))
         key = None if alike_to is None else (alike_to, planned.place, programs.form(arguments))
@@ -106,29 +112,27 @@ def train(
     runs = [compile_stage(planned) for planned in plans]
     compile_seconds = time.perf_counter() - start
 
-    restored = restore(state)
-    state, history = restored if restored is not None else (state, [])
     start = time.perf_counter()
-    costs = [cost_of(run, state.params) for run in runs]
-    counted = len(models) / sharding.counted(seed_axis, len(models))
+    costs, counted = [cost_of(run, state.params) for run in runs], seats.counted(seed_axis)
     for planned, run, cost in zip(plans, runs, costs, strict=True):
         most = max(min(chunk, planned.stage.epochs), 1)
-        count = _within(BORDER, counted * cost["flops"] / SLOW, most)
+        count = _within(BORDER, seats.each / counted * cost["flops"] / SLOW, most)
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
             if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
-                state = start_stage(planned, graphdef, state, trials, batch, target, loss, penalty)
+                state = seats.laid(start_stage(planned, graphdef, state, trials, batch, target, loss, penalty))
             if planned.stage.epochs == 0:
                 state, _ = run(state, trials, batch, target, jnp.array(1, jnp.int32))
         while bool(np.any(np.asarray(is_active(state, planned, patience)))):
             count = min(count, planned.end - _length(history))
             begun = time.perf_counter()
             state, logs = run(state, trials, batch, target, jnp.array(count, jnp.int32))
-            history.append({k: np.asarray(v)[:, :count] for k, v in logs.items()})
+            history.append({k: np.asarray(v)[seats.own, :count] for k, v in logs.items()})
             count = _within(BORDER, (time.perf_counter() - begun) / count, most)
-            at_border(state, history)
+            at_border(seats.of_seeds(state), history)
         if planned.place + 1 < len(plans):  # by its place: a last stage without epochs ends where this one does
             _fill_up(history, planned.end)
     train_seconds = time.perf_counter() - start
+    state = seats.of_seeds(state)
 
     before = np.zeros((len(models), 0), np.float32)  # so that there is something to join where no stage has epochs
     joined = {k: np.concatenate([before, *(h[k] for h in history)], axis=1) for k in HISTORY}
@@ -143,7 +147,7 @@ def train(
         None if np.isnan(uncertainty).all() else uncertainty,
         dict(
             {k: max(c[k] for c in costs) for k in costs[0]},
-            flops_seeds=sharding.counted(seed_axis, len(models)),
+            flops_seeds=counted,
             compile_seconds=compile_seconds,
             train_seconds=train_seconds,
         ),

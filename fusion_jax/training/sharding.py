@@ -1,49 +1,99 @@
-"""The seed axis: one seed after another or all at once, laid out over the devices as the mesh axis `seed`."""
+"""The seed axis: seeds laid over the devices, and gone through by each device for itself, as suits the backend."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-
-def seed_mesh(seeds: int) -> Mesh | None:
-    """A mesh over the largest number of devices that divides the number of seeds; None if that is one."""
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if seeds % n == 0)
-    return None if count == 1 else Mesh(np.array(devices[:count]), ("seed",))
+SEED = PartitionSpec("seed")
 
 
-def shard_seeds(tree: Any) -> Any:
-    """Every leaf [S, ...] laid over the devices along its seed axis; unchanged on one device."""
-    leaves = jax.tree.leaves(tree)
-    mesh = seed_mesh(leaves[0].shape[0])
-    if mesh is None:
-        return tree
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec("seed")))
+@dataclasses.dataclass(frozen=True)
+class Seats:
+    """Where the seeds of a training lie: rows, as many on each device, and a seed in each.
+
+    Every device has its share of the seeds, one more or less than another has. One that has less repeats its last:
+    such a row is idle, and nothing of it leaves the training.
+
+    Attributes:
+        rows: int [R], the seed of each row, device after device.
+        own: int [S], the row of each seed.
+        mesh: the devices as the axis `seed`; None where it is one.
+    """
+
+    rows: np.ndarray
+    own: np.ndarray
+    mesh: Mesh | None
+
+    @property
+    def idle(self) -> np.ndarray:
+        """bool [R], rows that repeat a seed."""
+        idle = np.ones(len(self.rows), bool)
+        idle[self.own] = False
+        return idle
+
+    @property
+    def each(self) -> int:
+        """The rows of one device."""
+        return len(self.rows) // (1 if self.mesh is None else self.mesh.size)
+
+    def taken(self, tree: Any) -> Any:
+        """Leaves of seeds, [S, ...], as those of rows on their devices, [R, ...]."""
+        return self.laid(jax.tree.map(lambda a: a[self.rows], tree) if self.idle.any() else tree)
+
+    def laid(self, tree: Any) -> Any:
+        """Leaves of rows, on their devices; unchanged on one device."""
+        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, SEED))
+
+    def of_seeds(self, tree: Any) -> Any:
+        """Leaves of seeds, of those of rows; on the host where some are idle."""
+        return jax.tree.map(lambda a: np.asarray(a)[self.own], tree) if self.idle.any() else tree
+
+    def mapped(self, fn: Callable, axis: str) -> Callable:
+        """fn(*args of one seed) lifted to rows, which each device goes through for itself.
+
+        Args:
+            axis: "vmap", or "map" (one after another), or "auto", which is what the backend runs faster.
+        """
+        axis = suited(axis)
+        if axis == "vmap":
+            run = jax.vmap(fn)
+        elif axis == "map":
+
+            def run(*args):
+                return jax.lax.map(lambda own: fn(*own), args)
+        else:
+            raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
+        if self.mesh is None:
+            return run
+        # left to itself the compiler would gather what lies on the devices, where it goes through rows in a loop
+        return jax.shard_map(run, mesh=self.mesh, in_specs=SEED, out_specs=SEED, check_vma=False)
+
+    def counted(self, axis: str) -> int:
+        """How many seeds the compiler counts in a program: the body of a loop once, of a batch a device's rows."""
+        return 1 if suited(axis) == "map" else self.each
 
 
-def map_seeds(fn: Callable, axis: str) -> Callable:
-    """fn(*args of one seed) lifted to a leading seed axis, by "vmap" or by "map" (one seed after another)."""
-    axis = suited(axis)
-    if axis == "vmap":
-        return jax.vmap(fn)
-    if axis == "map":
-        return lambda *args: jax.lax.map(lambda t: fn(*t), args)
-    raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
+def seats(seeds: int, devices: int | None = None) -> Seats:
+    """Seats of so many seeds on so many devices, on all there are if None; where there are fewer seeds, on as many."""
+    found = jax.devices()[:devices][:seeds]
+    shares, each = np.array_split(np.arange(seeds), len(found)), -(-seeds // len(found))
+    rows = np.concatenate([np.pad(share, (0, each - len(share)), mode="edge") for share in shares])
+    own = np.concatenate([d * each + np.arange(len(share)) for d, share in enumerate(shares)])
+    return Seats(rows, own, Mesh(np.array(found), ("seed",)) if len(found) > 1 else None)
+
+
+def spread(model: nnx.Module) -> bool:
+    """Whether a model lies over several devices by itself (`shards` of one of its parts): its seeds do not then."""
+    return any(getattr(part, "shards", 1) > 1 for _, part in nnx.iter_modules(model))
 
 
 def suited(axis: str) -> str:
     """The axis that is taken: of "auto" the one that the backend runs faster."""
-    if axis != "auto":
-        return axis
-    return "map" if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else "vmap"
-
-
-def counted(axis: str, seeds: int) -> int:
-    """How many seeds the compiler counts in a program: the body of a loop once, of a batch all that one device has."""
-    mesh = seed_mesh(seeds)
-    return 1 if suited(axis) == "map" else seeds // (1 if mesh is None else mesh.size)
+    return axis if axis != "auto" else "map" if jax.default_backend() == "cpu" else "vmap"

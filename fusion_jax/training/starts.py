@@ -11,7 +11,6 @@ from flax import nnx
 
 from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
-from fusion_jax.training import sharding
 from fusion_jax.training.snapshots import fill
 from fusion_jax.training.stages import PlannedStage, begun
 from fusion_jax.training.state import State, initial_state
@@ -52,7 +51,7 @@ def start_stage(
     if stage.same_optimizer:
         new = dataclasses.replace(new, opt_state=state.opt_state)
     # copies: the parameters stand in the state twice, and its buffers are given to the program
-    return sharding.shard_seeds(jax.tree.map(jnp.copy, new))
+    return jax.tree.map(jnp.copy, new)
 
 
 def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch: Batch, loss, penalty):

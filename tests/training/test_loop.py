@@ -1,10 +1,7 @@
 """Training as users run it: what may influence a trained seed, and what may not."""
 
 import dataclasses
-import os
 import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -21,7 +18,6 @@ from fusion_jax.run.cell import run_cell
 from fusion_jax.training import loop, stopping
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.prepare import prepare
-from fusion_jax.training.sharding import map_seeds
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("training-loop")
@@ -87,8 +83,6 @@ def test_vmap_gives_the_same_numbers_as_one_seed_after_another(data, base):
     assert (base.cost["flops_seeds"], batched.cost["flops_seeds"]) == (1, len(SEEDS)), "the compiler counts a loop once"
     each = [cost["flops"] / cost["flops_seeds"] for cost in (base.cost, batched.cost)]
     assert 0.5 < each[0] / each[1] < 2
-    with pytest.raises(ValueError, match="expected 'auto', 'vmap' or 'map'"):
-        map_seeds(lambda x: x, "vmpa")
 
 
 def test_the_chunk_changes_nothing(data, base):
@@ -327,39 +321,6 @@ def test_a_data_set_without_a_graph_needs_layer_none():
         tiny.train(bare, (0,))
     trained = tiny.train(bare, (0,), model__layer__name="none", model__placement="after")
     assert np.isfinite(trained.prediction).all()
-
-
-SHARDED = """
-import sys, jax, numpy as np
-from tests import tiny
-from fusion_jax.training import sharding
-assert jax.device_count() == 4
-data = tiny.dataset()
-places = []
-shard = sharding.shard_seeds
-def spy(tree):
-    out = shard(tree)
-    places.append({len(a.sharding.device_set) for a in jax.tree.leaves(out)})
-    return out
-sharding.shard_seeds = spy
-trained = tiny.train(data, (0, 1, 2, 3), training__seed_axis="auto", training__chunk=2)
-np.savez(sys.argv[1], prediction=trained.prediction, best=trained.best_epoch, loss=trained.history["train_loss"])
-assert places == [{4}], places
-sizes = [getattr(sharding.seed_mesh(seeds), "size", None) for seeds in (1, 2, 3, 5, 6, 8)]
-assert sizes == [None, 2, 3, None, 3, 4], sizes
-"""
-
-
-def test_seeds_over_four_devices_give_the_numbers_of_one_device(base, tmp_path):
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-    env = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "0", "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
-    code = [sys.executable, "-c", SHARDED, str(tmp_path / "four.npz")]
-    done = subprocess.run(code, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "four.npz")
-    np.testing.assert_array_equal(found["best"], base.best_epoch)
-    np.testing.assert_allclose(found["loss"], base.history["train_loss"], rtol=1e-4)
-    np.testing.assert_allclose(found["prediction"], base.prediction, rtol=1e-3, atol=1e-4)
 
 
 def test_selection_at_every_third_epoch_trains_the_same_and_looks_less_often(data):
