@@ -28,6 +28,28 @@ def expand(path: str | os.PathLike) -> str:
     return text
 
 
+def is_name(value: Any) -> bool:
+    """Whether that is the name of something in a folder, and leads nowhere else."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\\0")
+
+
+def is_inside(value: Any) -> bool:
+    """Whether that is a path from a folder to something below it: names joined by "/"."""
+    return isinstance(value, str) and all(map(is_name, value.split("/")))
+
+
+def made(folder: epath.Path) -> epath.Path:
+    """The folder, made where it is not there.
+
+    Raises:
+        OSError: it is a link: what is written or cleared there may be somebody else's. Or it cannot be made.
+    """
+    if os.path.islink(folder):
+        raise OSError(errno.EEXIST, "is a link, expected a folder: remove it, or name what it leads to", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def user_cache() -> pathlib.Path | None:
     """`fusion_jax` in $XDG_CACHE_HOME, or in ~/.cache; None where no home is known."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -56,6 +78,19 @@ def digests(folder: Any) -> dict[str, str]:
     return {name: digest(path.read_bytes()) for name, path in files(folder).items()}
 
 
+def read(path: epath.Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Damaged: it is something else: a folder, or what would be waited for (a pipe, a device).
+        FileNotFoundError: it is not there.
+    """
+    name = os.fspath(path)
+    if "://" not in name and os.path.exists(name) and not stat.S_ISREG(os.stat(name).st_mode):
+        raise Damaged(f"{name} is no plain file")
+    return path.read_bytes()
+
+
 def read_checked(path: epath.Path, expected: str) -> bytes:
     """The bytes of a file that has that sha256.
 
@@ -63,7 +98,7 @@ def read_checked(path: epath.Path, expected: str) -> bytes:
         Damaged: it has another one, or is not there.
     """
     try:
-        content = path.read_bytes()
+        content = read(path)
     except FileNotFoundError as error:
         raise Damaged(f"{os.fspath(path)} is missing") from error
     if (found := digest(content)) != expected:

@@ -18,7 +18,7 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from fusion_jax import tasks
+from fusion_jax import tasks, unpacked
 from fusion_jax.data.base import Dataset, Neighbours, Provenance, Split, Splits, arrays_of
 from fusion_jax.data.graphs import FromFeatures
 
@@ -76,9 +76,12 @@ def unpack(content: bytes) -> Dataset:
         ValueError: no such file.
     """
     try:
+        unpacked.check_npz(content, "it")
         with np.load(io.BytesIO(content), allow_pickle=False) as held:
             arrays = dict(held)
         about = json.loads(arrays["about"].tobytes())
+    except unpacked.TooLarge:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy have errors of their own
         raise ValueError(f"no data set as fusion_jax stores it: {error}") from error
     own = Split(*(arrays[f"split/{part}"] for part in PARTS))

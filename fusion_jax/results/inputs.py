@@ -36,7 +36,7 @@ def keep(store: Store, data: Dataset, prepared: Prepared) -> dict[str, Any]:
         if not path.exists():
             with briefly(store.root):  # one writes it, whose digest all keep
                 if not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
+                    folders.made(path.parent)
                     write_bytes(path, stored.pack(data))
         held |= dict(file=f"data/{path.name}", sha256=folders.digest(path.read_bytes()))
     widths = [[name, int(x.shape[1])] for name, x in prepared.batch.features.items()]
@@ -71,6 +71,8 @@ def data_of(store: Store, inputs: Mapping[str, Any]) -> Dataset | None:
     held = inputs["data"]
     if "file" not in held:
         return None
+    if not folders.is_inside(held["file"]):
+        raise folders.Damaged(f"{os.fspath(store.root)}: data set {held['file']!r}; expected a file of that folder")
     path = store.root / held["file"]
     try:
         return stored.unpack(folders.read_checked(path, held["sha256"]))

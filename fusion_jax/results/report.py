@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from etils import epath
 
-from fusion_jax import metrics
+from fusion_jax import folders, metrics
 from fusion_jax.results import answer, calibration_study, claims, families, mixture, page, tables
 from fusion_jax.results.calibration_study import Calibrated
 from fusion_jax.results.claim_record import changes, stated, trained
@@ -217,9 +217,9 @@ def _only(table: Table, asked: Sequence[str] | None) -> Table:
 
 
 def _write(folder: epath.Path, files: Mapping[str, bytes]) -> tuple[epath.Path, ...]:
-    folder.mkdir(parents=True, exist_ok=True)
+    folders.made(folder)
     for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        folders.made((folder / name).parent)
         write_bytes(folder / name, content)
     return tuple(folder / name for name in files)
 

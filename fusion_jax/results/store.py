@@ -50,7 +50,7 @@ import pyarrow
 from etils import epath
 from pyarrow import parquet
 
-from fusion_jax import folders
+from fusion_jax import folders, unpacked
 from fusion_jax.data.base import Split
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results import study_file
@@ -77,7 +77,7 @@ class Store:
         self.root = epath.Path(folders.expand(workdir))
         if create:
             try:
-                (self.root / "cells").mkdir(parents=True, exist_ok=True)
+                folders.made(self.root / "cells")
                 probe = self.root / f".probe-{uuid.uuid4().hex}"
                 probe.write_text("")
                 probe.unlink()
@@ -209,8 +209,7 @@ class Store:
         Args:
             saved: {name of a folder: pytree of arrays}, kept as Orbax checkpoints.
         """
-        folder = self.cell(identity)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folders.made(self.cell(identity))
         part = f"seeds-{seeds[0]:04d}-{seeds[-1]:04d}"
         with replacing(folder / part) as temporary:
             for name, table in tables.items():
@@ -239,8 +238,7 @@ class Store:
         return {CLAIMED: versions[-1]["sha256"] if versions else ""}
 
     def write_failure(self, identity: str, cell: Cell, error: str, trace: str) -> None:
-        folder = self.cell(identity)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folders.made(self.cell(identity))
         write_json(folder / "config.json", cell.config)
         now = datetime.datetime.now(datetime.UTC).isoformat()
         write_json(folder / "failure.json", dict(label=cell.label, error=error, traceback=trace, time=now))
@@ -266,15 +264,15 @@ class Store:
             Damaged: a file is not what was written; names it.
         """
         found = self._read(identity, f"{name}.parquet")
-        return pd.concat([pd.read_parquet(io.BytesIO(content)) for _, content in found], ignore_index=True)
+        return pd.concat([pd.read_parquet(_fits(content, path)) for path, content in found], ignore_index=True)
 
     def columns(self, identity: str, name: str) -> Iterator[dict[str, np.ndarray]]:
         """The same table by its columns, of one training after another: [n], or [n, K] of lists of one length.
 
         A `predictions` table that pandas reads has an object a row; of a study that takes longer than all else.
         """
-        for _, content in self._read(identity, f"{name}.parquet"):
-            table = parquet.read_table(io.BytesIO(content))
+        for path, content in self._read(identity, f"{name}.parquet"):
+            table = parquet.read_table(_fits(content, path))
             yield {column: _array(table[column].combine_chunks()) for column in table.column_names}
 
     def environments(self, identity: str) -> list[dict[str, Any]]:
@@ -292,7 +290,7 @@ class Store:
         """
         for part in self._record(identity):
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
-            yield path, path.read_bytes() if expected is None else folders.read_checked(path, expected.get(name, ""))
+            yield path, folders.read(path) if expected is None else folders.read_checked(path, expected.get(name, ""))
 
     def _record(self, identity: str) -> list[dict[str, Any]]:
         """The parts a cell's record names: part, seeds, and but for older revisions sha256.
@@ -305,6 +303,9 @@ class Store:
         parts = held.get("parts") if isinstance(held, dict) else None
         if not isinstance(parts, list) or not all(isinstance(p, dict) and {"part", "seeds"} <= set(p) for p in parts):
             raise folders.Damaged(f"{os.fspath(path)}: expected a list of parts, each with part and seeds")
+        for p in parts:
+            if not folders.is_name(p["part"]):
+                raise folders.Damaged(f"{os.fspath(path)}: part {p['part']!r}; expected the name of a folder beside it")
         return parts
 
     def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
@@ -365,6 +366,12 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
         raise
 
 
+def _fits(content: bytes, path: epath.Path) -> io.BytesIO:
+    """The content of a Parquet file, open; raises ValueError where it unpacks to more than fits into memory."""
+    unpacked.check_parquet(content, os.fspath(path))
+    return io.BytesIO(content)
+
+
 def _array(column: pyarrow.Array) -> np.ndarray:
     """[n] of a column, or [n, K] where its entries are lists of one length."""
     if pyarrow.types.is_list(column.type):
@@ -388,7 +395,7 @@ def write_json(path: epath.Path, value: Any) -> None:
 
 def read_json(path: epath.Path) -> Any:
     """Raises Damaged naming the file where it is not valid JSON."""
-    return _parsed(path, path.read_bytes())
+    return _parsed(path, folders.read(path))
 
 
 def _parsed(path: epath.Path, content: bytes) -> Any:

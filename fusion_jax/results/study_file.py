@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fusion_jax import plan
-from fusion_jax.folders import Damaged
+from fusion_jax.folders import Damaged, is_name
 from fusion_jax.study import OPEN, claim_of, defaults
 from fusion_jax.study.claims import is_number
 from fusion_jax.study.layout import of_today
@@ -51,7 +51,7 @@ def _checked(study: Any) -> dict[str, Any]:
 
 def _cell(cell: Any, at: str) -> dict[str, Any]:
     held = _Fields(cell, at)
-    held.has("id", _folder, "the name of a folder")
+    held.has("id", is_name, "the name of a folder")
     held.has("label", _text, "a text")
     held.has("seeds", _whole(1, MOST["seeds"]), f"a whole number from 1 to {MOST['seeds']}")
     held.has("config", _record, "a dictionary")
@@ -161,10 +161,6 @@ def _text(value: Any) -> bool:
 
 def _record(value: Any) -> bool:
     return isinstance(value, dict)
-
-
-def _folder(value: Any) -> bool:
-    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\\0")
 
 
 def _whole(least: int, most: int = 10**9) -> Known:

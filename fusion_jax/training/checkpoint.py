@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from fusion_jax.folders import Damaged, digest, files, read_checked
+from fusion_jax.folders import Damaged, digest, files, is_inside, made, read, read_checked
 from fusion_jax.training import stopping
 
 MANIFEST = "manifest.json"
@@ -94,12 +94,12 @@ def _manifest(digests: dict[str, str]) -> bytes:
 
 def _read_manifest(path: epath.Path) -> dict[str, str]:
     try:
-        content = path.read_bytes()
+        content = read(path)
     except FileNotFoundError as error:
         raise Damaged(f"{os.fspath(path)} is missing: the checkpoint was cut off or has no digests") from error
     try:
         digests = json.loads(content)
-        whole = _manifest(digests) == content and all(".." not in pathlib.PurePath(name).parts for name in digests)
+        whole = _manifest(digests) == content and all(map(is_inside, digests))
     except (ValueError, TypeError):
         whole = False
     if not whole:
@@ -175,11 +175,11 @@ class Partial:
             return
         joined = {k: np.concatenate([h[k] for h in history], axis=1) for k in history[0]}
         old = self._steps()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made(self.folder)
         seconds = self.before + time.monotonic() - self.started
         name = f"step-{next(iter(joined.values())).shape[1]:08d}"
         save(self.folder / name, dict(state=flat(state), history=joined, seconds=np.array(seconds)))
-        for path in old:
+        for path in old[:-1]:  # two are kept: where the new one turns out to be damaged, the one before it is there
             path.rmtree()
         self.last = time.monotonic()
         stopping.check()

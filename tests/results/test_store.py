@@ -313,3 +313,28 @@ def test_a_file_that_was_written_and_is_lost_is_an_error_and_not_a_cell_without(
     assert store.has(ID, "metrics.parquet")
     with pytest.raises(Damaged, match="metrics.parquet is missing"):
         store.table(ID, "metrics")
+
+
+@pytest.mark.parametrize("part", ["../../../elsewhere", "/etc", "..", ""])
+def test_a_part_that_leads_out_of_its_cell_is_refused(store, part):
+    write(store, (0,))
+    path = store.cell(ID) / "record.json"
+    record = read_json(path)
+    record["parts"][0]["part"] = part
+    write_json(path, record)
+    with pytest.raises(Damaged, match="record.json: part .*; expected the name of a folder beside it"):
+        store.table(ID, "metrics")
+
+
+@pytest.mark.parametrize("place", ["cells", f"cells/{ID}"])
+def test_nothing_is_written_through_a_link(tmp_path, place):
+    """It may lead to somebody else's results."""
+    foreign, root = tmp_path / "foreign", tmp_path / "r"
+    foreign.mkdir()
+    (root / place).parent.mkdir(parents=True)
+    (root / place).symlink_to(foreign)
+    with pytest.raises(OSError, match="is a link, expected a folder"):
+        write(Store(root, create=True), (0,))
+    with pytest.raises(OSError, match="is a link, expected a folder"):
+        Store(root, create=True).write_failure(ID, CELL, "no", "no")
+    assert not list(foreign.iterdir())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from fusion_jax import folders
+from fusion_jax import folders, unpacked
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.making.ids import check, texts
 from fusion_jax.data.making.reading import Table
@@ -80,7 +80,10 @@ def _read(source: str | os.PathLike) -> Any:
     except ImportError as error:
         raise ImportError(f"{path.name} is read by {error.name}, which is not installed: {NEEDS}") from error
     try:
+        unpacked.check_hdf5(path, path.name)
         return read(path)
+    except unpacked.TooLarge:
+        raise
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path.name}: it cannot be read ({str(error).splitlines()[0][:200]})") from error
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from fusion_jax import folders
+from fusion_jax import folders, unpacked
 from fusion_jax.data.making import headers, ids
 from fusion_jax.data.making.delimited import COMMA, LOOK, MISSING, WHOLE, first_line, first_rows, from_text
 from fusion_jax.data.making.report import some
@@ -123,12 +123,16 @@ def not_names(table: Table, why: str) -> ValueError:
 
 def _from_file(path: pathlib.Path, text: bool, id: str | None, by: str, header: bool | None) -> Table:
     kind = path.suffix.lower()
+    unpacked.check(path.stat().st_size, path.name, "has")
     if kind in TEXT:
         frame, how = from_text(path, text, id, by, header)
         return Table(path.name, frame, **how)
     if kind == ".parquet":
         try:
+            unpacked.check_parquet(path, path.name)
             return Table(path.name, pd.read_parquet(path))
+        except unpacked.TooLarge:
+            raise
         except (ValueError, OSError) as error:
             raise ValueError(f"{path.name}: it cannot be read as Parquet ({first_line(error)})") from error
     if kind == ".npz":
@@ -160,10 +164,13 @@ def _from_npz(path: pathlib.Path) -> pd.DataFrame | sp.csr_matrix:
     try:
         if not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("File is not a zip file")
+        unpacked.check_npz(path, path.name)
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
         if other := [name for name, array in held.items() if not isinstance(array, np.ndarray)]:
             raise ValueError(f"{other[0]} is no array")  # a file of a zip that NumPy hands over as bytes
+    except unpacked.TooLarge:
+        raise
     # damaged, encrypted, packed in another way, or larger than the memory
     except (ValueError, OSError, EOFError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
         what = "it holds Python objects, which are not loaded: save ids as an array of strings"
