@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 from etils import epath
 
-from fusion_jax.folders import read_small
+from fusion_jax.folders import made, read_small
 from fusion_jax.results import process
 from fusion_jax.results.lease import BEAT, STALE, Held, held_by, leased
 from fusion_jax.training import stopping
@@ -248,9 +248,7 @@ def _is_lockable(folder: epath.Path) -> bool:
 
 
 def _path(folder: epath.Path, name: str) -> str:
-    place = os.path.join(os.fspath(folder), _FOLDER)
-    os.makedirs(place, exist_ok=True)
-    return os.path.join(place, name)
+    return os.path.join(os.fspath(made(epath.Path(folder) / _FOLDER)), name)
 
 
 def _own(kind: str) -> str:

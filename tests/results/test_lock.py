@@ -60,6 +60,15 @@ def test_a_link_is_refused_and_its_target_left_alone(tmp_path, target):
     assert precious.read_text() == "process of years" if target == "there" else not precious.exists()
 
 
+def test_a_link_in_the_place_of_the_folder_of_locks_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".locks").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="is a link, expected a folder.*\\.locks"):
+        with holding(epath.Path(tmp_path), "a"):
+            pass
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
 def test_a_file_that_is_no_lock_is_refused_and_left_alone(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("years of work")
