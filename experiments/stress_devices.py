@@ -28,7 +28,6 @@ FLAGS = flags.FLAGS
 TRAINING = """
 import json, sys
 import jax, numpy as np
-from etils import epath
 from fusion_jax import study
 from fusion_jax.data import load
 from fusion_jax.run.model import train_model

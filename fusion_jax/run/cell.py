@@ -63,6 +63,7 @@ def run_cell(
         ValueError: the cell has another identity by now; the plan does not fit the data set, or stored seeds were
             trained on another split than the data set draws now; whatever training raises. Nothing is stored then.
         FloatingPointError: every seed of the cell diverged; says at which epoch and why. Nothing is stored then.
+        MemoryError: a seed by itself does not fit into memory; those before it that did are stored.
     """
     start = time.perf_counter()
     metrics.check(data.target)
@@ -120,6 +121,7 @@ class Part:
 
 
 def _trained(plan: Plan, data: Dataset, seeds: tuple[int, ...], partial: Partial) -> Part:
+    """Some seeds trained together; nothing but saves on the way is stored."""
     start = time.perf_counter()
     prepared = prepare(plan.data, data, seeds, **plan.preparing)
     cost: dict[str, Any] = dict(parameters=0)

@@ -101,7 +101,8 @@ def repeat(
         data: the data set, if it is loaded already.
     Raises:
         ValueError: no such cell; its data set is not the one it was trained on; it lay in memory, and its seeds' splits
-            cannot be handed over under protocol `paper`; `folder` holds a repetition.
+            cannot be handed over under protocol `paper`; `folder` holds a repetition; seeds of one training
+            do not fit into memory together.
         FloatingPointError: every seed diverges now.
     """
     identity = restore.whole_identity(store, identity)

@@ -1,5 +1,7 @@
 """Out of memory: seeds go by as many as fit, what has finished is stored, and one that does not fit says so."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -41,17 +43,16 @@ def memory(monkeypatch):
     """memory(n): compiled programs run out of memory above n seeds, as on a device that has only so much."""
     real, asked = programs.compiled, []
 
-    def limited(most, from_call=0):
+    def limited(most):
         def compiled(key, make):
-            program, calls = real(key, make), []
+            program = real(key, make)
 
             class Limited:
                 cost_analysis, memory_analysis = program.cost_analysis, program.memory_analysis
 
                 def __call__(self, states, *args):
-                    calls.append(1)
                     asked.append(len(states.epoch))
-                    if len(states.epoch) > most and len(calls) > from_call:
+                    if len(states.epoch) > most:
                         raise jax.errors.JaxRuntimeError(SAID)
                     return program(states, *args)
 
@@ -89,7 +90,7 @@ def test_what_has_finished_stays_where_a_seed_does_not_fit(memory, tmp_path, mon
         assert asked[0] == 2 and set(asked[1:]) == {1}
         memory(0)
         more = tiny.cell(seeds=3)
-        with pytest.raises(MemoryError, match=f"{more.label}: one seed by itself does not fit into the memory"):
+        with pytest.raises(MemoryError, match=re.escape(f"{more.label}: one seed by itself does not fit into")):
             run_cell(more, store, data)
     [identity] = [p.name for p in (store.root / "cells").iterdir()]
     assert store.finished_seeds(identity) == (0, 1)

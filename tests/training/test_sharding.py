@@ -10,10 +10,10 @@ import pytest
 from fusion_jax.training.sharding import seats
 
 BEGIN = """
-import dataclasses, sys
+import sys
 import jax, numpy as np
 from fusion_jax.training import sharding
-from fusion_jax.training.sharding import seats, Seats
+from fusion_jax.training.sharding import Seats
 from fusion_jax.schemes.base import Stage
 from tests import staged, tiny
 
@@ -31,14 +31,6 @@ def seen(self, state):
 
 Seats.of_seeds = seen
 data = tiny.dataset()
-every, ready = staged.prepared(data, range(11)), {}
-for count in (3, 5, 8, 11):
-    own = every.trials, every.target, every.init_keys
-    own = jax.jit(lambda tree: jax.tree.map(lambda a: a[:count], tree))(own)
-    ready[count] = dataclasses.replace(every, **dict(zip(("trials", "target", "init_keys"), own)))
-
-def train(count, hooks=None, axis="auto"):
-    return staged.train(ready[count], [Stage(6)], hooks, seed_axis=axis, chunk=2)
 
 def same(found, whole, tol=1e-5):
     count = len(found.prediction)
@@ -53,19 +45,19 @@ def same(found, whole, tol=1e-5):
 
 COUNTS = """
 on(1)
-whole = train(11)
+whole = tiny.train(data, range(11))
 assert whole.cost["flops_seeds"] == 1
 for count in (3, 5, 8, 11):
     on(8)
     outputs.clear()
-    found = train(count)
+    found = tiny.train(data, range(count), training__seed_axis="auto")
     each = -(-count // 8)
     assert outputs and all(o == (each * min(count, 8), min(count, 8), {each}) for o in outputs), (count, outputs)
     same(found, whole)
     assert found.cost["flops_seeds"] == 1
     np.testing.assert_allclose(found.cost["flops"], whole.cost["flops"], rtol=0.2)
-batched = train(11, axis="vmap")
-same(batched, whole)
+batched = tiny.train(data, range(11), training__seed_axis="vmap")
+same(batched, whole, 1e-3)
 assert batched.cost["flops_seeds"] == 2, "of the rows of one device"
 """
 
@@ -86,7 +78,7 @@ folder = epath.Path(sys.argv[1])
 for devices, epochs in ((8, 2), (1, 4)):
     on(devices)
     try:
-        train(11, Interrupted(folder, 0.0))
+        tiny.train(data, range(11), Interrupted(folder, 0.0), training__chunk=2)
     except stopping.Stopped:
         pass
     saved = checkpoint.restore(folder / f"step-{epochs:08d}")
@@ -94,7 +86,7 @@ for devices, epochs in ((8, 2), (1, 4)):
     assert {v.shape for v in saved["history"].values()} == {(11, epochs)}
 on(4)
 outputs.clear()
-same(train(11, Partial(folder, 0.0)), whole)
+same(tiny.train(data, range(11), Partial(folder, 0.0), training__chunk=2), whole)
 assert outputs and all(o == (12, 4, {3}) for o in outputs)
 """
 
@@ -105,11 +97,11 @@ def begin(model, *args):
     return model
 
 stages = [Stage(2, snapshots=(1,)), Stage(0, begin=begin), Stage(3, begin=begin, start="last")]
-found = {}
+ready, found = staged.prepared(data, (0, 1, 2)), {}
 for devices in (1, 2):
     on(devices)
     begun.clear()
-    found[devices] = staged.train(ready[3], stages, snapshots=2)
+    found[devices] = staged.train(ready, stages, snapshots=2)
     assert len(begun) == 6, "an idle row begins nothing"
 same(found[2], found[1])
 assert found[2].snapshots.keys() == found[1].snapshots.keys() and len(found[1].snapshots) == 3
@@ -123,7 +115,7 @@ kinds = [nnx.List([Softmax(4, 4, 1, shards=shards, rngs=nnx.Rngs(0))]) for shard
 assert [sharding.spread(kind) for kind in kinds] == [False, True]
 sharding.seats, sharding.spread = made, lambda model: True
 outputs.clear()
-same(staged.train(ready[3], stages, snapshots=2), found[1])
+same(staged.train(ready, stages, snapshots=2), found[1])
 assert outputs and {o[1] for o in outputs} == {1}, "what lies over the devices by itself leaves no room for seeds"
 """
 
