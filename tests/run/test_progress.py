@@ -1,5 +1,6 @@
 """Records of how far a cell is: every epoch once, with the best validation so far; they can be sent elsewhere."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -101,4 +102,6 @@ def test_records_can_be_pickled_and_a_listener_stays_where_it_is(tmp_path):
     found, job = recorded(tmp_path)
     again = pickle.loads(pickle.dumps(found[-1]))
     assert isinstance(again, Progress) and again.cell == found[-1].cell and again.epoch == 6
+    assert told(job) is None, "nothing is left to be trained"
+    job = dataclasses.replace(job, store=Store(tmp_path / "new", create=True))
     assert told(pickle.loads(pickle.dumps(job))) is None and told(job) is not None
