@@ -143,6 +143,7 @@ class Partial:
         self.folder, self.every, self.progress = epath.Path(folder), every, progress
         self.started = self.last = time.monotonic()
         self.before = 0.0  # seconds that attempts before this one have trained
+        self.mine = ""  # the save that was made last, or gone on from; others are of attempts that were given up
 
     def restore(self, state: Any) -> tuple[Any, list[dict[str, np.ndarray]]] | None:
         """The newest saved state in the form of `state`, with its history; None where there is none.
@@ -163,7 +164,7 @@ class Partial:
                 moved = _fit(saved["state"], state)
             except ValueError as error:
                 raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
-            self.before = float(saved["seconds"])
+            self.before, self.mine = float(saved["seconds"]), path.name
             return moved, [dict(saved["history"])]
         return None
 
@@ -178,8 +179,10 @@ class Partial:
         seconds = self.before + time.monotonic() - self.started
         name = f"step-{next(iter(joined.values())).shape[1]:08d}"
         save(self.folder / name, dict(state=flat(state), history=joined, seconds=np.array(seconds)))
-        for path in old[:-1]:  # two are kept: where the new one turns out to be damaged, the one before it is there
-            path.rmtree()
+        for path in old:  # the one before stays, for where the new one turns out to be damaged
+            if path.name != self.mine:
+                path.rmtree()
+        self.mine = name
         self.last = time.monotonic()
         stopping.check()
 

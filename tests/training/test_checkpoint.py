@@ -106,12 +106,27 @@ def test_a_save_of_another_folder_is_neither_taken_nor_removed(tmp_path):
     for i, name in enumerate(("run1", "run[1]", "run?")):
         place, states[name] = epath.Path(tmp_path) / name, {"a": jnp.full(2, float(i))}
         assert Partial(place, 0.0).restore(states[name]) is None
-        for epochs in (4, 8, 12):
+        for epochs in (4, 8):
             Partial(place, 0.0).at_border(states[name], [{"train_loss": np.zeros((1, epochs))}])
     for name, state in states.items():
-        assert sorted(os.listdir(tmp_path / name)) == ["step-00000008", "step-00000012"], "the last two"
+        assert os.listdir(tmp_path / name) == ["step-00000008"], "who goes on from no save has given the others up"
         found, history = Partial(epath.Path(tmp_path) / name, 0.0).restore(state)
-        assert np.array_equal(found["a"], state["a"]) and history[0]["train_loss"].shape == (1, 12)
+        assert np.array_equal(found["a"], state["a"]) and history[0]["train_loss"].shape == (1, 8)
+
+
+def test_the_last_two_saves_are_kept(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+
+    def save(partial, *steps):
+        for epochs in steps:
+            partial.at_border(state, [{"train_loss": np.zeros((1, epochs))}])
+        return sorted(int(name.removeprefix("step-")) for name in os.listdir(folder))
+
+    assert save(Partial(folder, 0.0), 2, 4, 6) == [4, 6]
+    again = Partial(folder, 0.0)
+    assert again.restore(state)[1][0]["train_loss"].shape == (1, 6)
+    assert save(again, 8) == [6, 8], "the one that it went on from, too"
+    assert save(again, 10) == [8, 10]
 
 
 def test_a_temporary_folder_with_brackets_in_its_name(tmp_path, monkeypatch):
