@@ -98,7 +98,7 @@ def _made(path: str, text: str) -> bool:
     try:
         with open(opened, "w") as file:
             file.write(text)
-    except BaseException:
+    except BaseException:  # raised again: an empty lease would keep others out
         os.unlink(path)
         raise
     return True

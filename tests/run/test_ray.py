@@ -15,7 +15,7 @@ from fusion_jax.training import stopping
 from tests import tiny
 
 ray = pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'fusion_jax[ray]'")
-utils = pytest.importorskip("ray.cluster_utils")
+utils = pytest.importorskip("ray.cluster_utils", reason="several machines on one are a part of Ray's own tests")
 pytestmark = pytest.mark.xdist_group("ray")
 LONG = dict(training__epochs=1500, training__patience=1500, training__chunk=20, training__checkpoint_seconds=0.0)
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fusion_jax.plan import Resources
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.engines.tasks import Task, lost, whole
+from fusion_jax.run.engines.tasks import Task, check_shared, lost, whole
 from fusion_jax.training import stopping
 
 NEEDS = "pip install 'fusion_jax[ray]'"
@@ -78,9 +77,7 @@ def ray(
     jobs = list(jobs)
     if not jobs:
         return
-    root = os.fspath(jobs[0].store.root)
-    if "://" in root:
-        raise ValueError(f"engine 'ray': {root} is no folder that machines share; expected a path")
+    check_shared(jobs, "ray")
     own = not cluster.is_initialized()
     try:
         if own:

@@ -4,7 +4,8 @@
         --engine_option partition=gpu --engine_option account=mine --config.resources.gpus=1
 
 Cells that ask for equal resources (`config.resources`) are one job array, of which at most `--jobs` run at a time. The
-command waits for them and reports; it may be ended and started again, here or on another machine. A job that is
+command waits for them and reports. Where it is ended it cancels them; started again, here or on another machine, it
+goes on from their last saves. A job that is
 preempted or reaches its time limit saves what it trains, and is queued again. The results folder has to be one that
 all machines see; what submitit keeps (scripts, logs, the jobs as they were sent) lies in its folder `slurm`.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 from fusion_jax.plan import Resources
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.engines.tasks import Task, lost, together, whole
+from fusion_jax.run.engines.tasks import Task, check_shared, lost, whole
 from fusion_jax.run.workers import default_workers
 from fusion_jax.training import stopping
 
@@ -67,13 +68,11 @@ def slurm(
     jobs = list(jobs)
     if not jobs:
         return
-    root = os.fspath(jobs[0].store.root)
-    if "://" in root:
-        raise ValueError(f"engine 'slurm': {root} is no folder that machines share; expected a path")
+    root = check_shared(jobs, "slurm")
     sent: dict[Any, Job] = {}
     waiting = [] if cluster == "slurm" else jobs
     try:
-        for group in together(jobs, lambda job: job.cell.plan.resources) if cluster == "slurm" else ():
+        for group in _groups(jobs) if cluster == "slurm" else ():
             executor = _executor(submitit, root, cluster, requeues, group[0].cell.plan.resources, workers, options)
             sent |= dict(zip(executor.map_array(_Requeued(), group), group, strict=True))
         while sent or waiting:
@@ -91,6 +90,14 @@ def slurm(
         for job in sent:  # those that have ended are not in it any more
             with contextlib.suppress(Exception):
                 job.cancel(check=False)
+
+
+def _groups(jobs: list[Job]) -> list[list[Job]]:
+    """The jobs that ask for equal resources together, in their order."""
+    groups: dict[Resources, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.cell.plan.resources, []).append(job)
+    return list(groups.values())
 
 
 def _executor(

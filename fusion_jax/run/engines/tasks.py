@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from fusion_jax.run.engines.base import Job, Outcome, run_job
 from fusion_jax.run.followed import Followed
+from fusion_jax.run.listeners import Listeners
 from fusion_jax.run.progress import Progress, Tell, TuningProgress
 from fusion_jax.training import programs, stopping
 from fusion_jax.training.compilation import check_platform, use_cache
+
+
+def check_shared(jobs: Sequence[Job], engine: str) -> str:
+    """The folder of the jobs. Raises ValueError where it is none that several machines see."""
+    root = os.fspath(jobs[0].store.root)
+    if "://" in root:
+        raise ValueError(f"engine {engine!r}: {root} is no folder that machines share; expected a path")
+    return root
 
 
 class Task:
@@ -22,18 +32,27 @@ class Task:
     """
 
     def __init__(self) -> None:
-        self.running = None
+        self.running: Future | None = None
 
     def __call__(self, job: Job, tell: Tell = lambda progress: None) -> Outcome:
-        """The outcome, without the data set, which whoever made the job has.
+        """The outcome, without the data set, which whoever made the job has; the page of the study is told as well.
 
         Raises:
             Stopped: it was asked to stop.
         """
         check_platform()
         use_cache()
-        with programs.held(), _followed(job) as followed, ThreadPoolExecutor(1) as pool:
-            self.running = pool.submit(run_job, dataclasses.replace(job, tell=_both(followed.progress_of, tell)))
+        with (
+            programs.held(),
+            contextlib.closing(Listeners([Followed(job.store)])) as page,
+            ThreadPoolExecutor(1) as pool,
+        ):
+
+            def told(progress: Progress | TuningProgress) -> None:
+                page.progress(progress)
+                tell(progress)
+
+            self.running = pool.submit(run_job, dataclasses.replace(job, tell=told))
             try:
                 return slim(self.running.result())
             except KeyboardInterrupt:  # as Ray asks a task to end
@@ -41,34 +60,13 @@ class Task:
                 raise
 
     def stop(self) -> None:
-        """Asks the job to save and stop, and waits until it has."""
+        """Asks the job to save and stop, and waits until it has ended, however it does."""
         stopping.ask()
-        with contextlib.suppress(BaseException):
-            self.running.result()
+        if self.running is not None:
+            wait([self.running])
 
     def __getstate__(self) -> dict:
         return {"running": None}
-
-
-class _Followed(Followed):
-    """Tells the page of a study how far the job is."""
-
-    def progress_of(self, progress: Progress | TuningProgress) -> None:
-        (self.tuning if isinstance(progress, TuningProgress) else self.progress)(progress)
-
-
-@contextlib.contextmanager
-def _followed(job: Job) -> Iterator[_Followed]:
-    with contextlib.closing(_Followed(job.store)) as followed:
-        yield followed
-
-
-def _both(first: Tell, second: Tell) -> Tell:
-    def tell(progress: Progress | TuningProgress) -> None:
-        first(progress)
-        second(progress)
-
-    return tell
 
 
 def slim(outcome: Outcome) -> Outcome:
@@ -87,11 +85,3 @@ def lost(job: Job, error: BaseException, where: str) -> Outcome:
     said = " ".join(str(error).split())
     trace = "".join(traceback.format_exception(error))
     return Outcome(job, None, f"{where} ended without a result: {type(error).__name__}: {said[:2000]}", trace)
-
-
-def together(jobs: Sequence[Job], key: Callable[[Job], object]) -> list[list[Job]]:
-    """The jobs in groups of an equal key, in their order."""
-    groups: dict[object, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(key(job), []).append(job)
-    return list(groups.values())
