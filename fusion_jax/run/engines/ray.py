@@ -90,7 +90,7 @@ def ray(
     running: dict[Any, int] = {}
     try:
         _check_room(cluster, jobs)
-        heard = cluster.remote(num_cpus=0, scheduling_strategy=_here(cluster))(_Heard).remote()
+        heard = cluster.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_here(cluster))(_Heard).remote()
         data: dict[int, Any] = {}  # each data set is sent once
         waiting = list(range(len(jobs)))
         while running or waiting:
@@ -104,7 +104,7 @@ def ray(
                 sent = dataclasses.replace(job, data=ValueError("sent by itself"))
                 running[task.remote(number, sent, data[id(job.data)], heard)] = number
             ended, _ = cluster.wait(list(running), timeout=poll)
-            for number, progress in cluster.get(heard.take.remote()):
+            for number, progress in _said(cluster, heard):
                 if jobs[number].tell is not None:
                     jobs[number].tell(progress)
             for one in ended:
@@ -122,8 +122,19 @@ def ray(
             cluster.shutdown()
 
 
+def _said(cluster: Any, heard: Any) -> list[tuple[int, Any]]:
+    """How far the tasks are; nothing while the machine that has heard it is lost and another takes over.
+
+    What is shown is no result: it must not end what trains.
+    """
+    try:
+        return cluster.get(heard.take.remote())
+    except cluster.exceptions.RayError:
+        return []
+
+
 def _here(cluster: Any) -> Any:
-    """On the machine that this runs on: it is not lost before this is."""
+    """On the machine that this runs on, while it is there."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(cluster.get_runtime_context().get_node_id(), soft=True)
