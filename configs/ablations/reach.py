@@ -41,6 +41,12 @@ edges .524, label propagation .499. Attention over many nodes costs accuracy the
 .466, combiner .422, graphormer .417, biformer .341 and graphgps .325; as fusions long_sequence_unified .565,
 random_feature_attention .533, csa_rerank .437, primal_attention .238 and npt .193, little above chance (.167). Nine
 rows are significantly below gcn after Holm: these six, gin, primal_attention and npt.
+
+On `cora`, ten seeds, 140 labels, untuned, likewise: gat .764, sage .759, sgc .757, gcn .751, gatv2 .749, appnp .736 and
+logistic regression .743 are not shown to differ, gin .650; label propagation .713; without edges .632. halonet .678,
+long_sequence_unified .641, combiner .625, graphgps .473, graphormer .436 and biformer .423 are significantly below gcn,
+and so are the fusions: long_sequence_unified .666, random_feature_attention .554, csa_rerank .445, primal_attention
+.292 and npt .268. With so few labels attention over all nodes has to find what the edges say.
 """
 
 from fusion_jax.data.synthetic_reach import bayes_accuracy
