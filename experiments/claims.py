@@ -36,13 +36,18 @@ from fusion_jax.study.claim_files import claim_studies
 from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.training.stopping import Stopped
 
-from . import arguments
+from . import arguments, pod
 
 FLAGS = flags.FLAGS
 
 
 def main(argv):
     del argv
+    pod.run(claims)
+
+
+def claims() -> None:
+    """Runs the studies and writes the ledger."""
     failed = 0
     try:
         studies = claim_studies(FLAGS.folder, FLAGS.argument, FLAGS.only or ())
@@ -116,4 +121,5 @@ if __name__ == "__main__":
     flags.DEFINE_bool("report", False, "write the ledger of what there is; run nothing")
     flags.DEFINE_bool("dry_run", False, "list the claims and stop")
     flags.DEFINE_integer("jobs", None, "cells at a time; by default two on a CPU, one elsewhere", lower_bound=1)
+    pod.define()
     arguments.run(main)

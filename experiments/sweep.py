@@ -46,7 +46,7 @@ from fusion_jax.study.claim_files import measured_of
 from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.training.stopping import Stopped
 
-from . import arguments, listening
+from . import arguments, listening, pod
 
 FLAGS = flags.FLAGS
 
@@ -59,7 +59,7 @@ def told(look: Look) -> str:
 
 def main(argv):
     del argv
-    sweep()
+    pod.run(sweep)
 
 
 def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -> None:
@@ -197,6 +197,7 @@ def define() -> None:
     shown = "cells at a time; by default two on a CPU, one elsewhere, as many as there is room for on a cluster"
     flags.DEFINE_integer("jobs", None, shown, lower_bound=1)
     listening.define()
+    pod.define()
     flags.DEFINE_string("engine", "", "what runs the cells, a file of fusion_jax/run/engines; by default threads")
     flags.DEFINE_multi_string("engine_option", [], "NAME=VALUE, an option of the engine; may be given several times")
     flags.DEFINE_bool(

@@ -39,7 +39,7 @@ from fusion_jax.study import defaults
 from fusion_jax.training.compilation import check_platform, use_cache
 from fusion_jax.training.stopping import Stopped
 
-from . import arguments, listening
+from . import arguments, listening, pod
 
 FLAGS = flags.FLAGS
 
@@ -90,6 +90,11 @@ def repeated(cell: str) -> int:
 
 def main(argv):
     del argv
+    pod.run(train)
+
+
+def train() -> None:
+    """Trains the cell, or repeats one."""
     try:
         if FLAGS["from"].value:
             if said := arguments.named(defaults.__file__):

@@ -17,7 +17,7 @@ from absl import flags
 
 from fusion_jax.study import Tuning, tuning
 
-from . import arguments, sweep
+from . import arguments, pod, sweep
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +27,8 @@ BUDGET = dict(space="space", trials="trials", sampler="sampler", seeds="tuning_s
 
 def main(argv):
     del argv
-    sweep.sweep(asked, [f"--{flag}" for flag in BUDGET.values() if FLAGS[flag].present])
+    by = [f"--{flag}" for flag in BUDGET.values() if FLAGS[flag].present]
+    pod.run(lambda: sweep.sweep(asked, by))
 
 
 def asked(own: Any) -> Tuning:

@@ -25,7 +25,7 @@ def ring_mesh(who: str, shards: int) -> Mesh:
     Raises:
         ValueError: there are not so many, or fewer than one; begins with `who`.
     """
-    devices = jax.devices()
+    devices = jax.local_devices()  # where JAX runs in several processes, one trains such a model by itself
     if not 1 <= shards <= len(devices):
         raise ValueError(f"{who}: shards={shards}, expected 1 to {len(devices)}, the number of devices here")
     return Mesh(np.array(devices[:shards]), (AXIS,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from fusion_jax.data.base import Dataset
 from fusion_jax.model import Model
 from fusion_jax.plan import Plan
 from fusion_jax.run.begin import begin, begins
+from fusion_jax.run.pod import together
 from fusion_jax.schemes.base import Stage
 from fusion_jax.traced import Numbers
 from fusion_jax.training import loop, optimizers, stopping
@@ -24,6 +26,7 @@ from fusion_jax.training.derived import check_graph, structures_of, with_structu
 from fusion_jax.training.numbers import PENALTY, TOLD, compiled_in, exact, numbers_of, with_numbers
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
+from fusion_jax.training.sharding import spread
 from fusion_jax.training.state import State
 
 Build = Callable[[jax.Array], Model]  # key -> model
@@ -82,25 +85,27 @@ def train_models(
     # a strength that is told may be 0 in this plan and not in another one
     penalty = build_penalty(dataclasses.replace(plan.loss, l2=1.0) if PENALTY in told else plan.loss)
     hooks = dict(at_border=_unsaved) if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
-    trained = loop.train(
-        [model for own in groups for model in own],
-        with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),
-        prepared.batch,
-        jax.tree.map(lambda x: jnp.concatenate([x] * len(plans)), prepared.target),
-        stages,
-        functools.partial(optimizer_of, plan, stages),
-        loss,
-        selection(training.select, data.target, loss),
-        patience=training.patience,
-        chunk=training.chunk,
-        select_on_whole=plan.protocol == "paper",
-        select_every=training.select_every,
-        penalty=penalty,
-        seed_axis=training.seed_axis,
-        snapshots=training.snapshots,
-        alike_to=None if build else (repr(static), tuple(told), data.fingerprint),
-        **hooks,
-    )
+    alone = build is not None or spread(models[0])
+    with nullcontext(hooks) if alone else together(plans, data, prepared.seeds, told, partial, hooks) as hooks:
+        trained = loop.train(
+            [model for own in groups for model in own],
+            with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),
+            prepared.batch,
+            jax.tree.map(lambda x: jnp.concatenate([x] * len(plans)), prepared.target),
+            stages,
+            functools.partial(optimizer_of, plan, stages),
+            loss,
+            selection(training.select, data.target, loss),
+            patience=training.patience,
+            chunk=training.chunk,
+            select_on_whole=plan.protocol == "paper",
+            select_every=training.select_every,
+            penalty=penalty,
+            seed_axis=training.seed_axis,
+            snapshots=training.snapshots,
+            alike_to=None if build else (repr(static), tuple(told), data.fingerprint),
+            **hooks,
+        )
     seeds = len(prepared.seeds)
     own = [prepared.own_units(prediction, i % seeds) for i, prediction in enumerate(trained.prediction)]
     return dataclasses.replace(trained, prediction=np.stack(own))

@@ -41,7 +41,7 @@ def save(path: epath.Path, tree: Any) -> None:
     part = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
     try:
         with _plain_folder() as folder:
-            with _ORBAX, ocp.StandardCheckpointer() as checkpointer:
+            with _ORBAX, _checkpointer() as checkpointer:
                 checkpointer.save(epath.Path(folder / "save"), jax.tree.map(np.asarray, tree))
             manifest = {}
             for name, source in files(folder / "save").items():
@@ -70,12 +70,19 @@ def restore(path: epath.Path, like: Any = None) -> Any:
             target = folder / "save" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(read_checked(path / name, expected))
-        with _ORBAX, ocp.StandardCheckpointer() as checkpointer:
+        with _ORBAX, _checkpointer() as checkpointer:
             found = checkpointer.restore(epath.Path(folder / "save"))
     found = jax.tree.map(np.asarray, found)
     if like is None:
         return found
     return _fit(found, like)
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """One that saves and reads for this process; of several JAX processes (`run.pod`) it would wait for the others."""
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(own, {own}, f"fusion_jax-{own}")
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 @contextlib.contextmanager
@@ -122,6 +129,19 @@ def _fit(found: dict[str, np.ndarray], like: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+def saved_state(path: epath.Path, like: Any) -> tuple[Any, list[dict[str, np.ndarray]], float]:
+    """The state of a save in the form of `like`, its history, and the seconds that training had taken.
+
+    Raises:
+        Damaged: a file is not what was written; names it. ValueError: the save is of another version.
+    """
+    saved = restore(path)
+    try:
+        return _fit(saved["state"], like), [dict(saved["history"])], float(saved["seconds"])
+    except ValueError as error:
+        raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
+
+
 class Partial:
     """The state of a cell that is being trained, saved now and then at chunk borders.
 
@@ -152,7 +172,7 @@ class Partial:
         """
         for path in reversed(self._steps()):
             try:
-                saved = restore(path)
+                *found, self.before = saved_state(path, state)
             except Damaged as error:
                 aside = path.parent / f"damaged-{path.name}"
                 if aside.exists():
@@ -160,12 +180,8 @@ class Partial:
                 path.rename(aside)
                 warnings.warn(f"{error}; this save is set aside as {aside.name}", stacklevel=2)
                 continue
-            try:
-                moved = _fit(saved["state"], state)
-            except ValueError as error:
-                raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
-            self.before, self.mine = float(saved["seconds"]), path.name
-            return moved, [dict(saved["history"])]
+            self.mine = path.name
+            return tuple(found)
         return None
 
     def at_border(self, state: Any, history: list[dict[str, np.ndarray]]) -> None:

@@ -54,6 +54,8 @@ def train(
     seed_axis: str = "auto",
     snapshots: int = 0,
     alike_to: Hashable = None,
+    devices: Sequence[jax.Device] | None = None,
+    agreed: Callable[[int], int] = lambda count: count,
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
 ) -> Trained:
@@ -71,6 +73,9 @@ def train(
             for.
         alike_to: all that is compiled in, the forms of arrays aside: trainings that are alike share their programs
             (`programs.held`); None for a training that shares with none.
+        devices: on which the seeds lie; this process's if None. Of several processes (`run.pod`) each calls this alike.
+        agreed: given how many epochs a chunk should have by this process's clock, how many it has in all of them; 0
+            once, when everything is compiled.
         restore: given a fresh state, the state and history of an interrupted run, or None.
         at_border: called after each chunk with the state and the history chunks so far.
     """
@@ -80,10 +85,15 @@ def train(
     graphdef, state = _initial(models, plans[0], trials, rows, outputs, len(kept))
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
-    seats = sharding.seats(len(models), 1 if sharding.spread(models[0]) else None)
+    seats = sharding.seats(len(models), jax.local_devices()[:1] if sharding.spread(models[0]) else devices)
     state, trials, target = seats.taken((state, trials, target))
     # a seed that has diverged trains no further: neither does a row that is idle
-    state = dataclasses.replace(state, diverged=seats.laid(jnp.where(seats.idle, 0, state.diverged)))
+    state = dataclasses.replace(state, diverged=jnp.where(seats.idle, 0, state.diverged))
+    state, trials, target = seats.laid((state, trials, target))
+    shared = seats.everywhere(batch)
+
+    def epochs_to_run(count: int) -> Array:
+        return seats.everywhere(jnp.array(count, jnp.int32))
 
     def compile_stage(planned: PlannedStage):
         epoch = make_epoch(graphdef, loss, score, planned, patience, select_on_whole, select_every, penalty)
@@ -103,13 +113,14 @@ def train(
 
             return seats.mapped(one, seed_axis)(states, trials, target)
 
-        arguments = (state, trials, batch, target, jnp.array(1, jnp.int32))
+        arguments = (state, trials, shared, target, epochs_to_run(1))
         key = None if alike_to is None else (alike_to, planned.place, programs.form(arguments))
         return programs.compiled(key, lambda: jax.jit(run_chunk, donate_argnums=0).lower(*arguments).compile())
 
     patience = max(patience, select_every)  # else every seed stopped before it is looked at for the first time
     start = time.perf_counter()
     runs = [compile_stage(planned) for planned in plans]
+    agreed(0)
     compile_seconds = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -119,14 +130,15 @@ def train(
         count = _within(BORDER, seats.each / counted * cost["flops"] / SLOW, most)
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
             if planned.place > 0 or planned.stage.begin is not None or kept:  # else the initial state is its start
-                state = seats.laid(start_stage(planned, graphdef, state, trials, batch, target, loss, penalty))
+                own = seats.here((state, trials, target))
+                state = seats.laid(start_stage(planned, graphdef, *own[:2], batch, own[2], loss, penalty))
             if planned.stage.epochs == 0:
-                state, _ = run(state, trials, batch, target, jnp.array(1, jnp.int32))
-        while bool(np.any(np.asarray(is_active(state, planned, patience)))):
-            count = min(count, planned.end - _length(history))
+                state, _ = run(state, trials, shared, target, epochs_to_run(1))
+        while bool(np.any(np.asarray(seats.here(is_active(state, planned, patience))))):
+            count = agreed(min(count, planned.end - _length(history)))
             begun = time.perf_counter()
-            state, logs = run(state, trials, batch, target, jnp.array(count, jnp.int32))
-            history.append({k: np.asarray(v)[seats.own, :count] for k, v in logs.items()})
+            state, logs = run(state, trials, shared, target, epochs_to_run(count))
+            history.append({k: np.asarray(v)[seats.own, :count] for k, v in seats.here(logs).items()})
             count = _within(BORDER, (time.perf_counter() - begun) / count, most)
             at_border(seats.of_seeds(state), history)
         if planned.place + 1 < len(plans):  # by its place: a last stage without epochs ends where this one does

@@ -1,9 +1,14 @@
-"""The seed axis: seeds laid over the devices, and gone through by each device for itself, as suits the backend."""
+"""The seed axis: seeds laid over the devices, and gone through by each device for itself, as suits the backend.
+
+The devices may be those of several JAX processes (`run.pod`): each then holds the rows of its own devices, and all of
+them come to the host of each where the host looks.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-SEED = PartitionSpec("seed")
+SEED, ALL = PartitionSpec("seed"), PartitionSpec()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +49,39 @@ class Seats:
         return len(self.rows) // (1 if self.mesh is None else self.mesh.size)
 
     def taken(self, tree: Any) -> Any:
-        """Leaves of seeds, [S, ...], as those of rows on their devices, [R, ...]."""
-        return self.laid(jax.tree.map(lambda a: a[self.rows], tree) if self.idle.any() else tree)
+        """Leaves of seeds, [S, ...], as those of rows, [R, ...]."""
+        return jax.tree.map(lambda a: a[self.rows], tree) if self.idle.any() else tree
+
+    @property
+    def abroad(self) -> bool:
+        """Whether some of the devices are another process's."""
+        return self.mesh is not None and any(d.process_index != jax.process_index() for d in self.mesh.devices)
 
     def laid(self, tree: Any) -> Any:
         """Leaves of rows, on their devices; unchanged on one device."""
-        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, SEED))
+        return self._put(tree, SEED)
+
+    def everywhere(self, tree: Any) -> Any:
+        """What all seeds share, on every device; unchanged on one device."""
+        return self._put(tree, ALL)
+
+    def _put(self, tree: Any, spec: PartitionSpec) -> Any:
+        if self.mesh is None:
+            return tree
+        to = NamedSharding(self.mesh, spec)
+        return jax.tree.map(lambda a: _global(a, to), tree) if self.abroad else jax.device_put(tree, to)
+
+    def here(self, tree: Any) -> Any:
+        """Leaves of rows with all rows in this process; unchanged where they are. Every process asks at a time."""
+        if not self.abroad:
+            return tree
+        return jax.tree.map(lambda a: a.addressable_data(0), _gathered(NamedSharding(self.mesh, ALL))(tree))
 
     def of_seeds(self, tree: Any) -> Any:
-        """Leaves of seeds, of those of rows; on the host where some are idle."""
-        return jax.tree.map(lambda a: np.asarray(a)[self.own], tree) if self.idle.any() else tree
+        """Leaves of seeds, of those of rows; on the host where some are idle, or lie in another process."""
+        if not (self.abroad or self.idle.any()):
+            return tree
+        return jax.tree.map(lambda a: np.asarray(a)[self.own], self.here(tree))
 
     def mapped(self, fn: Callable, axis: str) -> Callable:
         """fn(*args of one seed) lifted to rows, which each device goes through for itself.
@@ -80,13 +108,26 @@ class Seats:
         return 1 if suited(axis) == "map" else self.each
 
 
-def seats(seeds: int, devices: int | None = None) -> Seats:
-    """Seats of so many seeds on so many devices, on all there are if None; where there are fewer seeds, on as many."""
-    found = jax.devices()[:devices][:seeds]
+def seats(seeds: int, devices: Sequence[jax.Device] | None = None) -> Seats:
+    """Seats of so many seeds on those devices, this process's if None; where there are fewer seeds, on as many."""
+    found = list(jax.local_devices() if devices is None else devices)[:seeds]
     shares, each = np.array_split(np.arange(seeds), len(found)), -(-seeds // len(found))
     rows = np.concatenate([np.pad(share, (0, each - len(share)), mode="edge") for share in shares])
     own = np.concatenate([d * each + np.arange(len(share)) for d, share in enumerate(shares)])
     return Seats(rows, own, Mesh(np.array(found), ("seed",)) if len(found) > 1 else None)
+
+
+def _global(leaf: Any, to: NamedSharding) -> jax.Array:
+    """An array that every process has, as one over the devices of all: each lays down what is its own."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_global(jax.random.key_data(leaf), to), impl=jax.random.key_impl(leaf))
+    held = np.asarray(leaf)
+    return jax.make_array_from_callback(held.shape, to, lambda part: held[part])
+
+
+@functools.cache
+def _gathered(to: NamedSharding) -> Callable[[Any], Any]:
+    return jax.jit(lambda tree: tree, out_shardings=to)
 
 
 def spread(model: nnx.Module) -> bool:
