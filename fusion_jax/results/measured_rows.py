@@ -24,7 +24,7 @@ Values = Mapping[str, Mapping[int, float]]  # {metric: {seed: value}}
 
 def digest(store: Store, cells: Sequence[str]) -> str:
     """sha256 of all that the records of cells say of their results."""
-    held = [[cell, read_json(store.cell(cell) / "record.json")] for cell in cells]
+    held = [[cell, store.record(cell)] for cell in cells]
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 

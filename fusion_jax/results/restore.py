@@ -28,7 +28,7 @@ from fusion_jax.model import Model
 from fusion_jax.plan import Plan
 from fusion_jax.records import EVALUATION, Batch, Context, Output
 from fusion_jax.results import inputs
-from fusion_jax.results.store import Store, read_json
+from fusion_jax.results.store import Store
 from fusion_jax.training import checkpoint
 from fusion_jax.training.build import build_model, build_scheme
 from fusion_jax.training.compilation import own_settings
@@ -237,7 +237,7 @@ def restore(
     stored = study.Cell(store.config(identity), "", 0)
     if control := stored.plan.control.name:
         raise ValueError(f"cell {identity} is the control {control!r}: it has no parameters")
-    record = read_json(store.cell(identity) / "record.json")
+    record = store.record(identity)
     if (schema := record.get("schema", 1)) != study.SCHEMA:
         raise ValueError(
             f"cell {identity} was stored under schema {schema}, this revision restores schema {study.SCHEMA}: what its "

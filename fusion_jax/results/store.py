@@ -224,7 +224,8 @@ class Store:
         parts = [p for p in parts if p["part"] != part]
         parts += [dict(part=part, seeds=list(seeds), sha256=written)]
         done = sorted({s for p in parts for s in p["seeds"]})
-        write_json(folder / "record.json", dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts))
+        record = dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts)
+        write_json(folder / "record.json", record | dict(sha256=_seal(record)))
         (folder / "failure.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what interrupted runs left behind
             for leftover in (p for p in folder.iterdir() if p.name.startswith((".tmp-", ".partial-"))):
@@ -292,11 +293,11 @@ class Store:
             path, expected = self.cell(identity) / part["part"] / name, part.get("sha256")
             yield path, folders.read(path) if expected is None else folders.read_checked(path, expected.get(name, ""))
 
-    def _record(self, identity: str) -> list[dict[str, Any]]:
-        """The parts a cell's record names: part, seeds, and but for older revisions sha256.
+    def record(self, identity: str) -> dict[str, Any]:
+        """What was written last of a finished cell: label, seeds, parts, and but for older revisions schema and sha256.
 
         Raises:
-            Damaged: it is no record; names the file and what was expected.
+            Damaged: it is no record, or not the one that was written; names the file and what was expected.
         """
         path = self.cell(identity) / "record.json"
         held = read_json(path)
@@ -306,7 +307,13 @@ class Store:
         for p in parts:
             if not folders.is_name(p["part"]):
                 raise folders.Damaged(f"{os.fspath(path)}: part {p['part']!r}; expected the name of a folder beside it")
-        return parts
+        if "sha256" in held and held["sha256"] != _seal({k: v for k, v in held.items() if k != "sha256"}):
+            raise folders.Damaged(f"{os.fspath(path)} is damaged: it is not what was written, by its own digest")
+        return held
+
+    def _record(self, identity: str) -> list[dict[str, Any]]:
+        """The parts a cell's record names: part, seeds, and but for older revisions sha256. Raises as `record`."""
+        return self.record(identity)["parts"]
 
     def check_splits(self, identity: str, splits: Mapping[int, Split]) -> None:
         """Compares the splits of stored seeds, as they are drawn now, with those the seeds were trained on.
@@ -387,6 +394,11 @@ def _plain(value):
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"cannot store a {type(value).__name__} as JSON")
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """The digest of a record, of whatever order and layout its file has."""
+    return folders.digest(json.dumps(record, sort_keys=True, default=_plain).encode())
 
 
 def write_json(path: epath.Path, value: Any) -> None:

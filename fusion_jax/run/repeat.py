@@ -19,7 +19,7 @@ from fusion_jax.data.base import Splits
 from fusion_jax.data.stored import Kept
 from fusion_jax.results import restore
 from fusion_jax.results.environment import environment
-from fusion_jax.results.store import Store, read_json
+from fusion_jax.results.store import Store
 from fusion_jax.run.cell import Progress, run_cell
 from fusion_jax.study import Cell
 from fusion_jax.training import checkpoint
@@ -128,7 +128,7 @@ def repeat(
                 apart.setdefault(what, []).append(found)
     return Repeated(
         identity,
-        read_json(store.cell(identity) / "record.json")["label"],
+        store.record(identity)["label"],
         tuple(itertools.chain.from_iterable(seeds for _, seeds in parts)),
         compared,
         tuple(_joined(what, some, compared[what]) for what, some in apart.items()),

@@ -275,7 +275,7 @@ def test_a_record_without_digests_is_read(store):
     """As older revisions wrote them."""
     write(store, (0,))
     record = read_json(store.cell(ID) / "record.json")
-    del record["parts"][0]["sha256"]
+    del record["parts"][0]["sha256"], record["sha256"]
     write_json(store.cell(ID) / "record.json", record)
     assert len(store.table(ID, "metrics")) == 3 and len(store.costs(ID)) == 1
 
@@ -302,7 +302,23 @@ def test_a_tilde_is_the_home_folder_and_every_other_character_itself(tmp_path, m
 def test_the_seeds_of_a_record_are_those_of_its_parts(store):
     write(store, (0, 1))
     record = read_json(store.cell(ID) / "record.json")
+    del record["sha256"]  # as older revisions wrote it
     write_json(store.cell(ID) / "record.json", {**record, "seeds": [0]})
+    assert store.finished_seeds(ID) == (0, 1)
+
+
+@pytest.mark.parametrize("key", ["label", "schema", "seeds", "parts", "sha256"])
+def test_a_record_that_is_not_the_one_that_was_written_is_named(store, key):
+    write(store, (0, 1))
+    path = store.cell(ID) / "record.json"
+    record = read_json(path)
+    changed = {"label": "b", "schema": 99, "seeds": [0], "sha256": "0" * 64}
+    changed["parts"] = [{**record["parts"][0], "seeds": [0, 2]}]
+    write_json(path, {**record, key: changed[key]})
+    for ask in (store.finished_seeds, lambda cell: store.table(cell, "metrics"), store.record):
+        with pytest.raises(Damaged, match="record.json is damaged: it is not what was written"):
+            ask(ID)
+    write_json(path, dict(reversed(record.items())))
     assert store.finished_seeds(ID) == (0, 1)
 
 
