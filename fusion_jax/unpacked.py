@@ -14,7 +14,8 @@ import zipfile
 from typing import Any, BinaryIO
 
 import numpy as np
-from pyarrow import parquet
+import pyarrow
+from pyarrow import compute, parquet
 
 
 class TooLarge(ValueError):
@@ -71,15 +72,38 @@ def _claimed(file: BinaryIO) -> int:
 def check_parquet(file: Any, where: str) -> None:
     """Checks a Parquet file (a path, bytes or an open file) by its footer: rows times columns, and what is packed.
 
+    Texts that are stored once and named in many rows count as often as they are named.
+
     Raises:
         TooLarge: it does not fit; names the file. pyarrow's own errors, which are ValueErrors, where it is no Parquet.
     """
     with parquet.ParquetFile(io.BytesIO(file) if isinstance(file, bytes) else file) as held:
         about = held.metadata
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        packed = sum(g.column(c).total_uncompressed_size for g in groups for c in range(g.num_columns))
-        values = sum(max(g.column(c).num_values, g.num_rows) for g in groups for c in range(g.num_columns))
-    check(max(packed, 0) + 8 * max(values, about.num_rows), where)  # a number or the place of a text has 8 bytes
+        columns = [(i, g.column(c), g.num_rows) for i, g in enumerate(groups) for c in range(g.num_columns)]
+    packed = sum(max(column.total_uncompressed_size, 0) for _, column, _ in columns)
+    values = sum(max(column.num_values, rows) for _, column, rows in columns)
+    size = packed + 8 * max(values, about.num_rows)  # a number or the place of a text has 8 bytes
+    check(size, where)
+    texts = [(group, column) for group, column, _ in columns if column.physical_type == "BYTE_ARRAY"]
+    most = sum(column.num_values * max(column.total_uncompressed_size, 0) for _, column in texts)
+    if size + most > room():  # else no text can be long enough
+        check(size + sum(_named(file, group, column) for group, column in texts), where)
+
+
+def _named(file: Any, group: int, column: Any) -> int:
+    """Bytes of the texts of a column's chunk, each as often as it is named."""
+    name = column.path_in_schema
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    with parquet.ParquetFile(source, read_dictionary=[name]) as held:
+        read = held.read_row_group(group, columns=[name]).column(0).combine_chunks()
+    while pyarrow.types.is_nested(read.type) and not pyarrow.types.is_dictionary(read.type):
+        read = read.flatten()
+    if not pyarrow.types.is_dictionary(read.type):
+        return read.nbytes
+    lengths = compute.fill_null(compute.binary_length(read.dictionary), 0).to_numpy(zero_copy_only=False)
+    named = compute.drop_null(read.indices).to_numpy()
+    return int(np.bincount(named, minlength=len(lengths)) @ lengths.astype(np.int64))
 
 
 def check_hdf5(path: os.PathLike, where: str) -> None:

@@ -131,3 +131,20 @@ def test_predictions_of_a_store_are_counted_as_well(monkeypatch, tmp_path):
     for read in (store.table, lambda *a: list(store.columns(*a))):
         with pytest.raises(unpacked.TooLarge, match=re.escape("metrics.parquet: unpacks to")):
             read("a" * 16, "metrics")
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary", "list"])
+def test_a_long_text_that_many_rows_name(small, tmp_path, kind):
+    """It is stored once, and would be there once a row."""
+    text = b"x" * 2_000 if kind == "binary" else "x" * 2_000
+    types = dict(string=pyarrow.string(), large_string=pyarrow.large_string(), binary=pyarrow.binary())
+    types["list"] = pyarrow.list_(pyarrow.string())
+    held = [[text], None] if kind == "list" else [text, None]
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table({"a b.c": pyarrow.array(held * 600, types[kind])}), path)
+    assert path.stat().st_size < 20_000
+    for file in (path, path.read_bytes()):
+        with pytest.raises(unpacked.TooLarge, match=r"x\.parquet: unpacks to"):
+            unpacked.check_parquet(file, "x.parquet")
+    parquet.write_table(pyarrow.table({"a b.c": pyarrow.array(held * 400, types[kind])}), path)
+    unpacked.check_parquet(path, "x.parquet")
