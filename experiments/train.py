@@ -142,4 +142,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "the results folder; with --from where the repetition is kept, if anywhere")
     flags.DEFINE_string("from", "", "a finished cell, RESULTS/cells/ID, to be trained again and compared")
     listening.define()
+    pod.define()
     arguments.run(main, default=defaults.__file__)

@@ -35,11 +35,11 @@ def test_two_threads_save_and_restore_at_a_time(tmp_path, monkeypatch):
     usual = checkpoint.ocp.StandardCheckpointer
 
     class Watched:
-        def __init__(self):
+        def __init__(self, **options):
             inside.append(self)
             most.append(len(inside))
             time.sleep(0.02)  # long enough for another to come in
-            self.own = usual()
+            self.own = usual(**options)
 
         def __enter__(self):
             return self.own
