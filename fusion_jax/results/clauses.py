@@ -218,13 +218,19 @@ def unbeaten(question: Question) -> Row | None:
     return top if sign * mean(top, question.metric) >= sign * mean(fusions[0], question.metric) else None
 
 
+def kind(question: Question) -> str:
+    """What the rows that fuse are called: "fusion", or "model" where rows of one fusion have other names."""
+    rows = question.fusions()
+    return "fusion" if len({row.fusion for row in rows}) == len({row.name for row in rows}) else "model"
+
+
 def against_simple(question: Question) -> Clause | None:
     """That a row without fusion is as good as the best fusion, where one is."""
     top = unbeaten(question)
     if top is None:
         return None
     return Clause(
-        f"no fusion has a better mean than {name(top)}, which has {tables.cell_text(top, question.metric)}", 8
+        f"no {kind(question)} has a better mean than {name(top)}, which has {tables.cell_text(top, question.metric)}", 8
     )
 
 
@@ -282,7 +288,7 @@ def scores(question: Question) -> Clause | None:
     first, *rest = told
     parts = [f"{first} reach{'' if first.endswith('s alone') else 'es'}{told[first]}", *(w + told[w] for w in rest)]
     listed = " and ".join([*[", ".join(parts[:-1])] * bool(rest), parts[-1]])
-    return Clause(f"{listed}, the best fusion {mean(fusions[0], metric):.{digits}f}", 6)
+    return Clause(f"{listed}, the best {kind(question)} {mean(fusions[0], metric):.{digits}f}", 6)
 
 
 def ceiling(question: Question) -> Clause | None:

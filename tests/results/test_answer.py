@@ -66,6 +66,10 @@ def test_where_the_baseline_has_no_graph_fusions_without_it_are_fusions_too():
 def test_rows_of_one_fusion_are_variants():
     said = answer.sentence([BASE, dataclasses.replace(row("wide", same(0.7)), fusion="concat_mlp")])
     assert "between concat_mlp (before) and the one other variant" in said
+    rows = [on_graph(), dataclasses.replace(row("gat", same(0.72, 3)), fusion="concat_mlp"), without(0.5)]
+    assert "features alone reach 0.500, the best model 0.720" in answer.sentence(rows)
+    control = row("svm", same(0.9, 2), "-", role="control", fusion="")
+    assert "no model has a better mean than svm" in answer.sentence([*rows, control])
 
 
 def on_graph(values=BASE.values["accuracy"], **fields):
