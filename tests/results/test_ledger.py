@@ -14,6 +14,7 @@ from fusion_jax.results.claims import answer
 from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import Store
 from fusion_jax.run.ledger import measure, run_studies, stores_of
+from fusion_jax.study import Claim
 from fusion_jax.study.claim_files import claim_studies
 from fusion_jax.training import stopping
 from tests import claiming, tiny
@@ -67,6 +68,26 @@ def test_the_page_says_what_was_not_run_and_links_the_studies_beside_it(made, fo
     rows = [row for row in page.split("\n") if row.startswith("| ")]
     assert len(rows) == 4 and len({row.count(" | ") for row in rows}) == 1
     assert found.lines[0].sha256[:12] in page
+
+
+@pytest.mark.parametrize(
+    "claim, metric, shown",
+    [
+        (dict(equivalent=0.03), "accuracy", "±0.03"),
+        (dict(), "accuracy", "> 0"),
+        (dict(by=0.02), "accuracy", "> +0.02"),
+        (dict(by=-0.02), "accuracy", "> -0.02"),
+        (dict(), "rmse", "< 0"),
+        (dict(by=0.5), "rmse", "< -0.5"),
+    ],
+)
+def test_the_page_says_what_a_difference_is_held_against(found, claim, metric, shown):
+    line, asked = found.lines[0], Claim("c", "a", "b", **claim)
+    compared = tuple(dataclasses.replace(one, metric=metric) for one in line.compared)
+    changed = dataclasses.replace(line, answered=dataclasses.replace(line.answered, claim=asked), compared=compared)
+    page = form.markdown(dataclasses.replace(found, lines=(changed,)))
+    head, row = (text for text in page.split("\n") if text.startswith(("| system", f"| {line.study.system}")))
+    assert dict(zip(head.split(" | "), row.split(" | "), strict=True))["asked"] == shown
 
 
 def test_the_page_for_programs_is_strict_json(found):
@@ -148,6 +169,7 @@ def test_they_are_measured_once_and_again_where_file_or_results_are_others(measu
     record = store.cell(rows[0].cell) / "record.json"
     held = json.loads(record.read_text())
     held["parts"][0]["sha256"]["history.parquet"] = "0" * 64
+    del held["sha256"]
     record.write_text(json.dumps(held))
     assert measured_rows.rows(store, rows) == [], "they were measured on other results"
     assert measured_anew(study) and len(measured_rows.rows(store, rows)) == 2

@@ -14,12 +14,25 @@ from fusion_jax.results.claims import UNDECIDED, p_text
 from fusion_jax.results.ledger import Compared, Ledger, Line
 from fusion_jax.results.rendering.claims import as_dict
 from fusion_jax.results.rendering.markdown import plain
+from fusion_jax.study import Claim
 
-HEAD = ("system", "claim", "result", "difference [interval]", "p (Holm)", "parameters", "s a trial", "seeds", "min")
+HEAD = (
+    "system",
+    "claim",
+    "result",
+    "asked",
+    "difference [interval]",
+    "p (Holm)",
+    "parameters",
+    "s a trial",
+    "seeds",
+    "min",
+)
 FOOT = (
     "A claim holds where the difference of its two rows, paired by seed, is significantly on its side of what it says "
     "(5 %, after Holm's correction over all claims here), fails where it is significantly on the other, and is "
-    "undecided else. Intervals are 95 %, of that claim alone. Parameters and seconds of a trial (training, without "
+    "undecided else. Asked is how far the difference has to be to one side, or how near to 0. Intervals are 95 %, of "
+    "that claim alone. Parameters and seconds of a trial (training, without "
     "compilation) are those of the row that is claimed to be better or as good, and of the other; min is what the "
     "whole study took. Every claim was hashed into its study before the first epoch unless its line says otherwise."
 )
@@ -75,6 +88,7 @@ def _row(line: Line) -> str:
         plain(line.study.system),
         plain(one.text) + late,
         f"**{one.verdict}**",
+        "; ".join(dict.fromkeys(_asked(one.claim, c.metric) for c in line.compared)) or "-",
         "; ".join(map(_difference, line.compared)) or "-",
         "-" if np.isnan(one.adjusted) else p_text(one.adjusted).removeprefix("= "),
         _both(line, lambda row: row.parameters, "{:,}"),
@@ -83,6 +97,14 @@ def _row(line: Line) -> str:
         f"{line.seconds / 60:.1f}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _asked(claim: Claim, metric: str) -> str:
+    """What the difference has to be where the claim holds."""
+    if claim.equivalent:
+        return f"±{claim.equivalent:g}"
+    sign = metrics.sign(metric)
+    return f"{'>' if sign > 0 else '<'} " + (f"{sign * claim.by:+g}" if claim.by else "0")
 
 
 def _difference(one: Compared) -> str:
