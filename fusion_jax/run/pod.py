@@ -30,6 +30,7 @@ from fusion_jax import plan as plans_of_config
 from fusion_jax import zoo
 from fusion_jax.data import load
 from fusion_jax.plan import Plan
+from fusion_jax.results.environment import environment
 from fusion_jax.training import programs, stopping
 from fusion_jax.training.checkpoint import Partial, saved_state
 from fusion_jax.training.compilation import own_settings
@@ -190,7 +191,7 @@ def together(
         return
     with pod.busy:
         own = [dataclasses.asdict(plan) for plan in plans]
-        pod.say(plans=own, seeds=list(seeds), data=data.fingerprint, told=list(told))
+        pod.say(plans=own, seeds=list(seeds), data=data.fingerprint, told=list(told), made_with=_made_with())
         try:
             yield devices | dict(_led(pod, partial, **hooks))
         except BaseException:
@@ -275,7 +276,23 @@ def follow(pod: Pod, train: Follow) -> int:
             signal.signal(number, handler)
 
 
+def _made_with() -> dict[str, str]:
+    """What decides how numbers are computed besides the plan and the devices."""
+    found = environment()
+    flat = {f"{key}.{name}": v for key in ("versions", "flags") for name, v in found[key].items()}
+    return {name: str(value) for name, value in {**flat, "revision": found["git_revision"]}.items()}
+
+
 def _train(message: dict[str, Any], held: dict[str, Any], train: Follow) -> None:
+    """Trains along.
+
+    Raises:
+        ValueError: packages, flags, revision or data are not those of process 0; names them. Whatever training raises.
+    """
+    here = _made_with()
+    for name, value in message["made_with"].items():
+        if value != here.get(name):
+            raise ValueError(f"{name}: {here.get(name)!r} here, {value!r} in process 0; expected the same")
     plans = [plans_of_config.of(config) for config in message["plans"]]
     part = plans[0].data
     if message["data"] not in held:

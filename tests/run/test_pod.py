@@ -1,5 +1,8 @@
 """Several JAX processes as one machine: the seeds lie on the devices of all, and come out as on one."""
 
+import contextlib
+import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -128,6 +131,28 @@ def test_a_signal_to_any_process_stops_all_and_one_goes_on(study, tmp_path):
     results = ended([again, only])
     assert [status for status, _ in results] == [0, 0], results
     compared(own, alone, "", 1e-4)
+
+
+@pytest.mark.parametrize(
+    "key, said",
+    [
+        ("versions.jax", "versions.jax: '.*' here, 'other'"),
+        ("revision", "revision: '.*' here, 'other'"),
+        ("", ""),
+    ],
+)
+def test_what_computes_other_numbers_does_not_train_along(key, said):
+    data, trained = tiny.dataset(), []
+    plan = tiny.cell().plan
+    message = dict(plans=[dataclasses.asdict(plan)], seeds=[0, 2], data=data.fingerprint, told=["loss.l2"])
+    message |= dict(made_with=pod._made_with() | ({key: "other"} if key else {}))
+    message = json.loads(json.dumps(message))
+    with pytest.raises(ValueError, match=said) if key else contextlib.nullcontext():
+        pod._train(message, {}, lambda *given: trained.append(given))
+    if not key:
+        ((plans, found, prepared, told),) = trained
+        assert plans == [plan] and found.fingerprint == data.fingerprint
+        assert prepared.seeds == (0, 2) and told == ["loss.l2"]
 
 
 def test_devices_are_shared_out_among_processes(monkeypatch):
