@@ -19,7 +19,7 @@ from fusion_jax.run.begin import begin, begins
 from fusion_jax.run.pod import together
 from fusion_jax.schemes.base import Stage
 from fusion_jax.traced import Numbers
-from fusion_jax.training import loop, optimizers, stopping
+from fusion_jax.training import loop, optimizers, programs, stopping
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import check_graph, structures_of, with_structures
@@ -61,6 +61,7 @@ def train_models(
     Raises:
         ValueError: as `train_model`; the plans differ in more than the numbers that a program is told.
     """
+    programs.spare()
     plan, scheme = plans[0], build_scheme(plans[0].scheme)
     static = compiled_in(plan, told)
     if any(compiled_in(other, told) != static for other in plans):

@@ -1,9 +1,16 @@
-"""Compiled programs that trainings share: one is compiled once, for all that are alike in what is compiled in."""
+"""Compiled programs that trainings share: one is compiled once, for all that are alike in what is compiled in.
+
+On Linux a process may have so many memory mappings and no more, and every program on the CPU takes some hundred of
+them, those of single operations too, which JAX keeps: a study of hundreds of cells would end in the compiler. `spare`
+lets go of all of them in time.
+"""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import gc
+import pathlib
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
@@ -11,6 +18,7 @@ from typing import Any
 
 import jax
 
+MAPS, LIMIT = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/sys/vm/max_map_count")
 MOST = 16  # programs that are kept at a time: cells that share one stand beside each other in a study
 
 
@@ -32,6 +40,11 @@ class Programs:
                 self.holders -= 1
                 if not self.holders:
                     self.found.clear()
+
+    def forget(self) -> None:
+        """Lets go of those that are not being compiled or run."""
+        with self.lock:
+            self.found.clear()
 
     def compiled(self, key: Hashable, make: Callable[[], Any]) -> Any:
         with self.lock:
@@ -80,3 +93,22 @@ def form(tree: Any) -> Hashable:
     """What a program depends on of its arguments: structure, and shapes, dtypes and placement of the leaves."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((x.shape, x.dtype, x.sharding) for x in map(jax.numpy.asarray, leaves))
+
+
+def spare() -> bool:
+    """Lets go of all compiled programs where the process has more than half of the mappings that it may have.
+
+    What runs goes on; what is needed again is compiled again, or read from the cache on disk. Returns whether it did.
+    """
+    try:
+        with MAPS.open("rb") as file:
+            count = sum(1 for _ in file)
+        most = int(LIMIT.read_text())
+    except (OSError, ValueError):
+        return False  # another system, which has no such limit
+    if count <= most // 2:
+        return False
+    _PROGRAMS.forget()
+    jax.clear_caches()
+    gc.collect()
+    return True

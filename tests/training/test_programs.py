@@ -3,10 +3,12 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from fusion_jax.training import programs
+from tests import tiny
 
 
 def counting(made):
@@ -71,3 +73,38 @@ def test_the_form_of_arguments_is_their_structure_shapes_and_types():
     assert same == programs.form({"a": x + 1, "b": None}) and hash(same) == hash(programs.form({"a": x, "b": None}))
     for other in ({"a": x}, {"a": x, "b": x}, {"a": x[:2], "b": None}, {"a": x.astype(jnp.int32), "b": None}):
         assert programs.form(other) != same
+
+
+@pytest.mark.skipif(not programs.MAPS.exists(), reason="mappings are counted on Linux alone, where they are limited")
+def test_programs_are_let_go_of_before_a_process_has_no_mappings_left(tmp_path, monkeypatch):
+    """Else a study of some hundred cells ends in the compiler: a program of a CPU takes some hundred of them."""
+    limit, made = tmp_path / "max_map_count", []
+    monkeypatch.setattr(programs, "LIMIT", limit)
+
+    def count():
+        return len(programs.MAPS.read_text().splitlines())
+
+    def fill():
+        jax.clear_caches()
+        before = count()
+        for n in range(2, 14):
+            jax.jit(lambda x: jnp.sin(x @ x).sum() + x)(jnp.ones((n, n)))
+        return count() - before
+
+    limit.write_text(str(4 * count()))
+    with programs.held():
+        assert programs.compiled("a", counting(made)) == 0
+        assert fill() > 10 and not programs.spare()
+        assert programs.compiled("a", counting(made)) == 0
+        full = count()
+        limit.write_text(str(2 * full - 2))
+        assert programs.spare() and count() < full - 10
+        assert programs.compiled("a", counting(made)) == 1
+    limit.unlink()
+    assert not programs.spare()
+
+
+def test_every_training_looks_for_mappings_first(monkeypatch):
+    monkeypatch.setattr(programs, "spare", lambda: pytest.fail("asked"))
+    with pytest.raises(pytest.fail.Exception, match="asked"):
+        tiny.train(tiny.dataset(), (0,))
