@@ -146,6 +146,23 @@ def test_a_study_is_read_by_depth_and_width(asked):
     assert one.width_shallow == pytest.approx(np.sqrt(one.block_parameters / 12)) and one.inside == 1
     assert "in 2, at the largest sizes only in 1 and not even at the largest in 0" in found.sentence
     assert found.tables["fit"].a.isna().tolist() == [True, False]
+    assert found.tables["fit"][["a_low", "a_high", "b_low", "b_high"]].isna().all(axis=None)
+    expected = {width: depth if (depth := (np.log(width) - rule.A) / rule.B) >= 1 else np.nan for _, width in STUDY}
+    np.testing.assert_allclose(points.fit_depth, points.width.map(expected))
+    assert points.fit_depth.isna().any() and points.fit_depth.notna().any()
+
+
+def test_without_a_fit_there_is_no_interval_of_one(asked, monkeypatch):
+    """A few resamples may have one."""
+    drawn = crossings.resampled
+
+    def resampled(*args):
+        first, *others = drawn(*args)
+        return [first._replace(fit=(4.5, 0.9)), *others]
+
+    monkeypatch.setattr(crossings, "resampled", resampled)
+    own, paper = asked(STUDY, resamples=3).tables["fit"].to_dict("records")
+    assert all(np.isnan(own[key]) for key in ("a", "a_low", "a_high", "b", "b_low", "b_high")) and paper["a"] == rule.A
 
 
 def test_cells_that_differ_in_more_than_depth_and_width_are_not_compared(asked):

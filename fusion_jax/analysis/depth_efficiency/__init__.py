@@ -42,12 +42,12 @@ OPTIONS = ("layers", "blocks", "depth")  # what mechanisms call their depth
 BELOW, ABOVE, APART = "below the sizes", "above the sizes", "no common sizes"
 NOTE = (
     "N = 12 L d^2 counts the blocks alone, theory_depth is log_3 d and fit_depth the depth the paper's fit gives a "
-    "width. Scores are means over seeds on test rows, read along straight lines in log N, and nowhere outside the "
-    "sizes that both depths have. A crossing is where the deeper network is better from there on; its interval is that "
-    "of 95 % of resamples of the seeds, of which the share inside has a crossing there. The fit ln d = a + b L is to "
-    "the crossings of neighbouring depths, d the width of the shallower. The paper's sizes are far above these and its "
-    "sequences longer: that both regimes exist can be compared, a and b cannot be expected to agree. A depth looks bad "
-    "too where its training was too short or its learning rate not its own."
+    "width, if it gives one. Scores are means over seeds on test rows, read along straight lines in log N, and nowhere "
+    "outside the sizes that both depths have. A crossing is where the deeper network is better from there on; its "
+    "interval is that of 95 % of resamples of the seeds, of which the share inside has a crossing there. The fit ln d "
+    "= a + b L is to the crossings of neighbouring depths, d the width of the shallower. The paper's sizes are far "
+    "above these and its sequences longer: that both regimes exist can be compared, a and b cannot be expected to "
+    "agree. A depth looks bad too where its training was too short or its learning rate not its own."
 )
 
 
@@ -140,10 +140,16 @@ def _point(store: Store, row: Row, config: dict[str, Any], option: str, metric: 
         score=float(values.mean()),
         std=float(values.std(ddof=1)) if len(values) > 1 else np.nan,
         theory_depth=float(rule.theory_depth(width)),
-        fit_depth=float(rule.transition_depth(width)),
+        fit_depth=_depth_of(width),
         by_seed=row.by_seed(metric),
         rest=_rest(config, given),
     )
+
+
+def _depth_of(width: int) -> float:
+    """The depth that the paper's fit gives a width; NaN below 1, for widths smaller than any of the fit."""
+    depth = float(rule.transition_depth(width))
+    return depth if depth >= 1 else np.nan
 
 
 def _rest(config: dict[str, Any], options: dict[str, Any]) -> str:
@@ -195,7 +201,8 @@ def _compared(curves: dict, resamples: int) -> tuple[list[dict], dict]:
             )
         )
     a, b = ([one.fit[i] for one in drawn] for i in range(2))
-    (a_low, a_high), (b_low, b_high) = crossings.interval(a), crossings.interval(b)
+    fitted = np.isfinite(whole.fit[0])  # else the few resamples that have a fit say nothing of how it varies
+    (a_low, a_high), (b_low, b_high) = (crossings.interval(v if fitted else []) for v in (a, b))
     depths = sorted(curves)
     used = sum(line["where"] == "inside" and line["deep"] == _next(depths, line["shallow"]) for line in lines)
     return lines, dict(
