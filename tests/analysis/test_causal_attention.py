@@ -179,6 +179,38 @@ def test_with_a_perfect_test_the_graph_is_the_known_one(n, parents, edges):
     assert (found == pag(n, *edges).array()).all(), found
 
 
+def drawn_parents(rng, n, unseen):
+    """{child: parents} of an acyclic graph of n variables that are seen, and of unseen ones that two have in common."""
+    order, parents = rng.permutation(n), {v: [] for v in range(n)}
+    for i, j in itertools.combinations(range(n), 2):
+        if rng.random() < 0.3:
+            parents[int(order[j])].append(int(order[i]))
+    for u in range(n, n + unseen):
+        for v in rng.choice(n, 2, replace=False):
+            parents[int(v)].append(u)
+    return parents
+
+
+def causes(parents, v):
+    found = set(parents.get(v, ()))
+    return found.union(*(causes(parents, p) for p in found))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_with_a_perfect_test_no_mark_is_wrong(seed):
+    """An edge where nothing separates, a tail at causes alone and an arrow at none."""
+    n, parents = 6, drawn_parents(np.random.default_rng(seed), 6, unseen=3)
+    independent = separated(parents)
+    graph = search(n, independent)
+    for a, b in itertools.combinations(range(n), 2):
+        rest = [z for z in range(n) if z not in (a, b)]
+        sets = itertools.chain.from_iterable(itertools.combinations(rest, k) for k in range(n - 1))
+        assert graph.joined(a, b) != any(independent(a, b, given) for given in sets)
+    marks = [(a, b, graph.marks[a][b]) for a, b in itertools.permutations(range(n), 2)]
+    assert all(b in causes(parents, a) for a, b, mark in marks if mark == TAIL)
+    assert not any(b in causes(parents, a) for a, b, mark in marks if mark == ARROW)
+
+
 def test_a_way_against_an_arrow_makes_no_cause():
     """2 and 1 have 7 in common and neither causes the other, though 2 -> 5 <-> 3 -> 1 and 2 o-o 4 -> 1."""
     parents = {0: (3, 4, 6, 8), 1: (3, 7, 9), 2: (4, 7), 3: (4, 6, 10), 5: (2, 6, 10), 6: (4, 8, 9)}  # 7 on: not seen
