@@ -179,6 +179,46 @@ def test_with_a_perfect_test_the_graph_is_the_known_one(n, parents, edges):
     assert (found == pag(n, *edges).array()).all(), found
 
 
+def drawn_parents(rng, n, unseen):
+    """{child: parents} of an acyclic graph of n variables that are seen, and of unseen ones that two have in common."""
+    order, parents = rng.permutation(n), {v: [] for v in range(n)}
+    for i, j in itertools.combinations(range(n), 2):
+        if rng.random() < 0.3:
+            parents[int(order[j])].append(int(order[i]))
+    for u in range(n, n + unseen):
+        for v in rng.choice(n, 2, replace=False):
+            parents[int(v)].append(u)
+    return parents
+
+
+def causes(parents, v):
+    found = set(parents.get(v, ()))
+    return found.union(*(causes(parents, p) for p in found))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_with_a_perfect_test_no_mark_is_wrong(seed):
+    """An edge where nothing separates, a tail at causes alone and an arrow at none."""
+    n, parents = 6, drawn_parents(np.random.default_rng(seed), 6, unseen=3)
+    independent = separated(parents)
+    graph = search(n, independent)
+    for a, b in itertools.combinations(range(n), 2):
+        rest = [z for z in range(n) if z not in (a, b)]
+        sets = itertools.chain.from_iterable(itertools.combinations(rest, k) for k in range(n - 1))
+        assert graph.joined(a, b) != any(independent(a, b, given) for given in sets)
+    marks = [(a, b, graph.marks[a][b]) for a, b in itertools.permutations(range(n), 2)]
+    assert all(b in causes(parents, a) for a, b, mark in marks if mark == TAIL)
+    assert not any(b in causes(parents, a) for a, b, mark in marks if mark == ARROW)
+
+
+def test_a_way_against_an_arrow_makes_no_cause():
+    """2 and 1 have 7 in common and neither causes the other, though 2 -> 5 <-> 3 -> 1 and 2 o-o 4 -> 1."""
+    parents = {0: (3, 4, 6, 8), 1: (3, 7, 9), 2: (4, 7), 3: (4, 6, 10), 5: (2, 6, 10), 6: (4, 8, 9)}  # 7 on: not seen
+    graph = search(7, separated(parents))
+    assert graph.parent(2, 5) and graph.edge(5, 3, ARROW, ARROW) and graph.parent(3, 1) and graph.parent(4, 1)
+    assert graph.edge(2, 1, CIRCLE, ARROW), graph.array()
+
+
 def test_what_is_seen_by_selection_has_tails():
     """A ring without any direction: both pairs of opposite variables are separated by the two others."""
     ring = {frozenset((k, (k + 1) % 4)) for k in range(4)}
@@ -220,6 +260,17 @@ def test_a_rule_orients_what_it_says_and_nothing_else(rule, before, after):
     graph = pag(4, *before)
     assert getattr(orientation, rule)(graph) == (after is not None)
     assert (graph.array() == pag(4, *(before if after is None else after)).array()).all(), graph.array()
+
+
+def test_both_of_two_ways_are_possibly_directed_and_may_pass_beside_what_they_tell_of():
+    """0 o-> 4 with ways 0, 1, 2 to 2 -> 4 and 0, 3 to 3 -> 4; what stands between 1 and 4 has no say."""
+    rest = ["0o>4", "0oo1", "0oo3", "2->4", "3->4"]
+    for beside in ([], ["1o>4"]):
+        for way, told in (("1oo2", True), ("1o>2", True), ("1<>2", False), ("1<o2", False)):
+            graph = pag(5, *rest, way, *beside)
+            assert orientation.two_ways(graph) == told == graph.parent(0, 4), (way, beside)
+    covered = pag(5, *rest, "1oo2", "0oo2", "2oo3")
+    assert not orientation.two_ways(covered)
 
 
 def test_the_discriminated_one_that_separated_is_a_cause():

@@ -113,6 +113,19 @@ class PAG:
                     return [first, *rest]
         return None
 
+    def uncovered_steps(self, a: int, b: int, condition: Callable[[int, int], bool]) -> list[int]:
+        """The second nodes of paths from a to b whose edges keep the condition, no three in a row with ends joined."""
+
+        def arrives(path: tuple[int, ...]) -> bool:
+            before, here = path[-2:]
+            return here == b or any(
+                arrives((*path, c))
+                for c in self.neighbours(here)
+                if c not in path and condition(here, c) and not self.joined(before, c)
+            )
+
+        return [e for e in self.neighbours(a) if condition(a, e) and arrives((a, e))]
+
     def discriminated(self, a: int, b: int, c: int) -> int | None:
         """d at the start of a discriminating path d *-> ... <-> a <-* b *-* c for b; all between are parents of c."""
         ends, seen, frontier = {a, b, c}, {a, b, c}, [a]
