@@ -383,6 +383,7 @@ def test_explanations_are_told_for_all_and_by_class(report):
     [
         (dict(alpha=1.0), "alpha=1.0, expected a number between 0 and 1"),
         (dict(nodes=0), "nodes=0, expected at least 1"),
+        (dict(seed=-1), "seed=-1, expected at least 0"),
         (dict(samples=4), "samples=4 .* leave no degree of freedom for 3 modalities; expected at least 5"),
     ],
 )

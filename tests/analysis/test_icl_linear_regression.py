@@ -123,8 +123,9 @@ def test_heads_of_any_attention_are_read(trained):
     assert "no off_label" in report.note
 
 
-def test_a_cell_without_attention_and_a_negative_noise_are_refused(trained):
+def test_a_cell_without_attention_and_a_noise_that_is_no_variance_are_refused(trained):
     with pytest.raises(ValueError, match="icl_linear_regression: fusion 'concat_mlp' of this cell has no attention"):
         analyse(trained[0], "icl_linear_regression", cell=trained[1][2])
-    with pytest.raises(ValueError, match="noise=-1"):
-        analyse(trained[0], "icl_linear_regression", dict(noise=-1.0), cell=trained[1][0])
+    for noise in (-1.0, "nan", True, (0.1, 0.2)):
+        with pytest.raises(ValueError, match=r"icl_linear_regression: noise=.*; expected a variance, at least 0"):
+            analyse(trained[0], "icl_linear_regression", dict(noise=noise), cell=trained[1][0])
