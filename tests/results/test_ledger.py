@@ -89,6 +89,40 @@ def test_a_claim_that_was_reworded_behind_its_results_says_so(made, tmp_path):
     )
 
 
+def test_claims_that_were_taken_out_behind_their_results_are_told_of(made, tmp_path):
+    studies = made[0][:2]
+    for name in ("alpha", "beta"):
+        shutil.copytree(made[1] / name, tmp_path / name)
+    Store(tmp_path / "alpha").amend(claims=[])
+    found = ledger.ledger(studies, stores_of(studies, tmp_path))
+    assert [line.study.system for line in found.lines] == ["beta"]
+    said = "its folder states no claims; 12 seeds were trained when study.json held other claims, sha256 "
+    assert found.lacking["alpha"].startswith(said) and found.lacking["alpha"] in form.markdown(found)
+
+
+def test_a_file_whose_claims_are_not_those_of_its_folder_is_told_of(made, tmp_path):
+    studies, workdir = made
+    turned = 'better="graph", than="features"', 'better="features", than="graph"'
+    gone = (
+        '[dict(claim="beta the graph',
+        '[dict(claim="beta x", better="graph", than="features"), dict(claim="beta the graph',
+    )
+    for name, change in (("alpha", turned), ("beta", gone)):
+        claiming.write(tmp_path, name, change)
+        (study,) = claim_studies(tmp_path, only=[name])
+        (line,) = ledger.ledger([study], stores_of([study], workdir)).lines
+        assert line.changed == ("its file states other claims than its folder, whose claims these are",)
+        assert line.answered.claim.better == "graph, -" and line.answered.late == 0
+
+
+def test_seeds_are_those_that_both_rows_have(found):
+    line = found.lines[0]
+    (one,) = line.compared
+    few = dataclasses.replace(line, compared=(dataclasses.replace(one, seeds=4),))
+    page = form.markdown(dataclasses.replace(found, lines=(few,)))
+    assert one.seeds == 6 and next(r for r in page.split("\n") if r.startswith("| alpha")).split(" | ")[-2] == "4"
+
+
 def test_a_study_that_cannot_be_run_stops_no_other(tmp_path):
     claiming.write(tmp_path, "alpha", ("seeds=6", 'seeds=6, data__name="tables", data__options={"folder": "/nowhere"}'))
     claiming.write(tmp_path, "beta")
@@ -182,11 +216,33 @@ def test_a_file_of_measured_rows_that_is_none_is_named(measuring, tmp_path):
     store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
     rows, path = tables.rows(store), store.root / measured_rows.FILE
     held = json.loads(path.read_text())
+    cell = held["rows"]["whole"]["cell"]
     for broken in (
         [],
         held | dict(rows={"whole": 1}),
         held | dict(rows={"whole": dict(cell="../x", values={"a": {}})}),
+        held | dict(rows={"whole": dict(cell=cell, values={"accuracy": {"0": float("nan")}})}),
+        held | dict(rows=held["rows"] | {"whole": held["rows"]["half"]}),
+        held | dict(seconds="1.0"),
+        held | dict(seconds=float("nan")),
     ):
         path.write_text(json.dumps(broken))
         with pytest.raises(Damaged, match=f"{measured_rows.FILE} is damaged"):
             measured_rows.rows(store, rows)
+    measure(measuring[0], store)
+    assert len(measured_rows.rows(store, rows)) == 2, "it is made of what is there, and made anew"
+
+
+def test_rows_of_some_seeds_say_so_and_have_those_that_their_cell_has(measuring, tmp_path):
+    _, workdir = measuring
+    store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
+    rows = tables.rows(store)
+    (model,) = (row for row in rows if row.name == "model")
+    values = {"whole": {s: 0.9 - s / 100 for s in range(4)} | {99: 1.0}, "half": {s: 0.5 for s in range(6)}}
+    found = {name: (model.cell, {"accuracy": held}) for name, held in values.items()}
+    measured_rows.write(store, found, by="a test", seconds=1.0)
+    whole, half = measured_rows.rows(store, rows)
+    assert (whole.label, whole.name, whole.seeds) == ("whole (4 of 6 seeds)", "whole", (0, 1, 2, 3))
+    assert (half.label, half.name, half.seeds) == ("half", "half", model.seeds)
+    assert whole.values["accuracy"].tolist() == [0.9, 0.89, 0.88, 0.87] and whole.splits == model.splits[:4]
+    assert "; whole (4 of 6 seeds)" in answer(store, rows)[0].evidence
