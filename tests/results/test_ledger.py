@@ -29,8 +29,9 @@ def settings():
 def made(tmp_path_factory):
     """Two studies that were run, and one that was not."""
     files, workdir = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("results")
-    for name in ("alpha", "beta"):
-        claiming.write(files, name, ("seeds=6", "seeds=6, data__options=tiny.DATA | dict(homophily=0.95)"))
+    data = "seeds=6", "seeds=6, data__options=tiny.DATA | dict(homophily=0.95)"
+    claiming.write(files, "alpha", data)
+    claiming.write(files, "beta", data, ('than="features"', 'than="features", metric="macro_f1"'))
     claiming.write(files, "gamma")
     studies = claim_studies(files)
     assert run_studies(studies[:2], workdir, engine="serial", workers=1) == {}
@@ -56,6 +57,10 @@ def test_a_line_has_the_difference_of_its_rows_and_what_the_study_took(made, fou
     (one,) = line.compared
     assert one.mean == pytest.approx(np.mean(one.better.values["accuracy"]) - np.mean(one.than.values["accuracy"]))
     assert one.low < one.mean < one.high and line.seconds > 0
+    assert f"(95 % interval {one.low:+.3f} to {one.high:+.3f})" in line.answered.evidence
+    (other,) = found.lines[1].compared
+    assert (one.metric, other.metric) == ("accuracy", "macro_f1")
+    assert other.mean == pytest.approx(np.mean(other.better.values["macro_f1"] - other.than.values["macro_f1"]))
     version = Store(made[1] / "alpha").read_study()["claims"][-1]
     assert (line.sha256, line.written) == (version["sha256"], version["written"]) and line.changed == ()
 
@@ -115,12 +120,18 @@ def test_a_file_whose_claims_are_not_those_of_its_folder_is_told_of(made, tmp_pa
         assert line.answered.claim.better == "graph, -" and line.answered.late == 0
 
 
-def test_seeds_are_those_that_both_rows_have(found):
+def test_a_row_of_the_page_has_first_what_is_claimed_to_be_better_and_the_seeds_that_both_have(found):
     line = found.lines[0]
     (one,) = line.compared
-    few = dataclasses.replace(line, compared=(dataclasses.replace(one, seeds=4),))
-    page = form.markdown(dataclasses.replace(found, lines=(few,)))
-    assert one.seeds == 6 and next(r for r in page.split("\n") if r.startswith("| alpha")).split(" | ")[-2] == "4"
+    assert one.seeds == 6
+    better = dataclasses.replace(one.better, parameters=7000, seconds=1.0)
+    than = dataclasses.replace(one.than, parameters=5, seconds=2.5)
+    compared = (dataclasses.replace(one, better=better, than=than, seeds=4),)
+    answered = dataclasses.replace(line.answered, p=0.001, adjusted=0.012)
+    line = dataclasses.replace(line, compared=compared, answered=answered, seconds=90.0)
+    page = form.markdown(dataclasses.replace(found, lines=(line,)))
+    (row,) = (row for row in page.split("\n") if row.startswith("| alpha"))
+    assert row.removesuffix(" |").split(" | ")[4:] == [".012", "7,000 / 5", "1.00 / 2.50", "4", "1.5"]
 
 
 def test_a_study_that_cannot_be_run_stops_no_other(tmp_path):
@@ -163,8 +174,10 @@ def test_rows_that_are_measured_are_compared_like_rows_that_are_trained(measurin
     assert (one.better.seeds, one.better.splits, one.better.train_rows) == (model.seeds, model.splits, model.train_rows)
     assert one.better.cell == "" and one.better.parameters is None and answered.late == 0
     assert "Nadeau-Bengio" in answered.evidence, "splits are those of the model"
-    trained = sum(cost["seconds"] for cost in Store(workdir / "alpha").costs(model.cell))
-    assert found.lines[0].seconds > trained
+    store = Store(workdir / "alpha")
+    trained = sum(cost["seconds"] for cell in store.read_study()["cells"] for cost in store.costs(cell["id"]))
+    assert found.lines[0].seconds == pytest.approx(trained + measured_rows.seconds(store)) and trained > 0
+    assert measured_rows.seconds(store) > 0
 
 
 def test_they_are_measured_once_and_again_where_file_or_results_are_others(measuring, tmp_path):
