@@ -25,7 +25,9 @@ import sys
 from absl import flags
 from etils import epath
 
+from fusion_jax.folders import Damaged
 from fusion_jax.results import ledger
+from fusion_jax.results.claims import resolved
 from fusion_jax.results.lock import briefly
 from fusion_jax.results.rendering import ledger as form
 from fusion_jax.results.store import write_bytes
@@ -54,12 +56,14 @@ def claims() -> None:
         every = claim_studies(FLAGS.folder, FLAGS.argument)  # the ledger is of all that were begun, whatever is run now
         if FLAGS.dry_run:
             for one in studies:
+                resolved(one.claims, one.cells, one.path, one.measured)
                 for claim in one.claims:
                     print(f"{one.system}: {claim.claim}")
             return
         check_platform()
         use_cache()
         pathlib.Path(FLAGS.workdir).mkdir(parents=True, exist_ok=True)
+        check_pages()
 
         def done(one, outcome, problem):
             nonlocal failed
@@ -77,13 +81,15 @@ def claims() -> None:
             for one in () if FLAGS.report else studies:
                 how = dict(done=done, elsewhere=elsewhere, engine="threads", workers=workers)
                 lost |= run_studies([one], FLAGS.workdir, **how)
-                written(every)
+                try:
+                    written(every)
+                except Damaged as error:  # it stops no other study; the last ledger fails by it
+                    arguments.warn(f"no ledger after {one.system}: {error}")
         found = written(every)
         for system, why in lost.items():
             arguments.warn(f"{system} was not run: {why}")
         print(found.sentence)
-        files = [os.fspath(pathlib.Path(FLAGS.workdir) / "README.md"), *filter(None, [FLAGS.page])]
-        print(f"written: {', '.join(files)}")
+        print(f"written: {', '.join(map(os.fspath, pages()))}")
     except (ValueError, OSError, ImportError) as error:
         arguments.fail(error)
     except Stopped:
@@ -92,6 +98,21 @@ def claims() -> None:
         sys.stdout.flush()
         os._exit(signals.INTERRUPTED)  # as experiments.sweep
     sys.exit(1 if failed or lost else 0)
+
+
+def pages() -> list[pathlib.Path]:
+    """The files that the ledger is written to for readers."""
+    return [pathlib.Path(FLAGS.workdir) / "README.md", *([pathlib.Path(FLAGS.page)] if FLAGS.page else [])]
+
+
+def check_pages() -> None:
+    """Raises ValueError, before hours of training and not behind them, where a page cannot be written."""
+    for page in (pathlib.Path(FLAGS.workdir) / "ledger.json", *pages()):
+        if page.is_dir() or not page.parent.is_dir():
+            what = "a folder" if page.is_dir() else "in no folder that there is"
+            raise ValueError(f"the ledger's page {page} is {what}; expected a file in a folder")
+        if not os.access(page.parent, os.W_OK):
+            raise ValueError(f"the ledger's page {page}: nothing can be written in {page.parent}")
 
 
 def written(studies) -> ledger.Ledger:
@@ -107,7 +128,7 @@ def _written(studies) -> ledger.Ledger:
     title = "The ledger of claims" + (", quick: whether it runs, no results" if quick else "")
     folder = pathlib.Path(FLAGS.workdir)
     write_bytes(folder / "ledger.json", form.as_json(found, date=date).encode())
-    for page in [folder / "README.md", *([pathlib.Path(FLAGS.page)] if FLAGS.page else [])]:
+    for page in pages():
         write_bytes(page, form.markdown(found, title=title, date=date, beside=os.fspath(page.parent)).encode())
     return found
 

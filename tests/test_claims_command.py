@@ -50,6 +50,33 @@ def test_a_cell_that_another_process_trains_is_left_to_it(tmp_path):
     assert status == 0 and "alpha: graph\n" in said and store.finished_seeds(graph)
 
 
+def test_a_page_that_cannot_be_written_is_named_before_anything_runs(tmp_path):
+    claiming.write(tmp_path, "alpha")
+    flags = f"--folder={tmp_path}", f"--workdir={tmp_path}/r"
+    (tmp_path / "taken").mkdir()
+    for page, what in (("taken", "a folder"), ("nowhere/page.md", "in no folder that there is")):
+        status, said = tiny.command("experiments.claims", *flags, f"--page={tmp_path}/{page}")
+        assert (status, said) == (
+            2,
+            f"error: the ledger's page {tmp_path}/{page} is {what}; expected a file in a folder\n",
+        )
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_a_damaged_study_stops_no_other_and_no_ledger_is_written_without_it(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("alpha", "beta"):
+        claiming.write(tmp_path / "mine", name)
+    (tmp_path / "r" / "alpha" / "cells").mkdir(parents=True)
+    damaged = tmp_path / "r" / "alpha" / "study.json"
+    damaged.write_text("{")
+    flags = f"--folder={tmp_path}/mine", f"--workdir={tmp_path}/r", "--jobs=1"
+    status, said = tiny.command("experiments.claims", *flags)
+    assert status == 2 and said.splitlines()[-1].startswith(f"error: {damaged} is not valid JSON")
+    assert "warning: no ledger after beta" in said and len(Store(tmp_path / "r" / "beta").read_study()["cells"]) == 2
+    assert not (tmp_path / "r" / "README.md").exists()
+
+
 def test_claims_are_listed_without_a_run_and_mistakes_are_one_line(tmp_path):
     claiming.write(tmp_path, "alpha")
     flags = f"--folder={tmp_path}", f"--workdir={tmp_path}/r"
@@ -58,3 +85,6 @@ def test_claims_are_listed_without_a_run_and_mistakes_are_one_line(tmp_path):
     assert not (tmp_path / "r").exists()
     status, said = tiny.command("experiments.claims", *flags, "--only=alpah")
     assert status == 2 and said.count("\n") == 1 and "did you mean 'alpha'" in said
+    path = claiming.write(tmp_path, "alpha", ('than="features"', 'than="featurse"'))
+    status, said = tiny.command("experiments.claims", *flags, "--dry_run")
+    assert status == 2 and said.startswith(f"error: {path}: claim") and "did you mean 'features'" in said

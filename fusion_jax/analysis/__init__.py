@@ -12,6 +12,7 @@ from fusion_jax.analysis.base import SUBJECTS, Report
 from fusion_jax.results import answers
 from fusion_jax.results.restore import Restored, restore
 from fusion_jax.results.store import Store
+from fusion_jax.study import ranges
 
 __all__ = ["analyse", "subject"]
 
@@ -46,12 +47,11 @@ def analyse(
         cell: identity of a finished cell, or the cell restored; the store's only one if None.
         seed: whose model is looked at; the one with the best validation score if None.
     Raises:
-        ValueError: unknown analysis or option, no such cell or seed, one is named for an analysis of a study, or what
-            the analysis refuses.
+        ValueError: unknown analysis or option, an option of another type, no such cell or seed, one is named for an
+            analysis of a study, or what the analysis refuses.
         ImportError: there are figures, and matplotlib is not installed.
     """
-    of, options = subject(name), dict(options or {})
-    zoo.check_options("analysis", name, options)
+    of, options = subject(name), _checked(name, options or {})
     ask, about = zoo.get("analysis", name), dict(analysis=name, options={**zoo.options("analysis", name), **options})
     if of == "study":
         if cell is not None or seed is not None:
@@ -65,3 +65,15 @@ def analyse(
     folder = folder / "analyses" / zoo.short(name)
     answers.write(folder, report, about, "report.md", "analysis.json")
     return report, folder
+
+
+def _checked(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the form of their defaults, as those of a mechanism in a study."""
+    zoo.check_options("analysis", name, given)
+    known, whole = zoo.options("analysis", name), zoo.whole("analysis", name)
+    keys = {option: f"{zoo.short(name)}.{option}" for option in given}
+    found = {option: ranges.option(value, known[option], keys[option]) for option, value in given.items()}
+    for option, value in found.items():
+        if isinstance(known[option], float) and value is not None:  # "0.1,0.2" is a tuple
+            ranges.alike(value, known[option], keys[option])
+    return found | {k: ranges.whole(found[k], none, keys[k]) for k, none in whole.items() if k in found}

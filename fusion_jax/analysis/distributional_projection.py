@@ -116,7 +116,7 @@ def distributional_projection(cell: Restored, place: int, *, prototypes: int = 3
         columns=["maps", "layer", "relation", "rank", "distance", "cosine"],
     )
     tables = {"scores": scores} | ({"maps": maps} if len(maps) else {})
-    best = _best(scores)
+    best = most_followed(scores)
     lean = {} if best is None else {"rank correlation with co-occurrence": {cell.seeds[place]: float(best.spearman)}}
     facts = dict(symbols=known.size)
     figures = {"scores": functools.partial(_figure, scores)}
@@ -220,7 +220,7 @@ def _map_rows(name: str, fusion, c: np.ndarray, relation: str, matrix: np.ndarra
     return rows
 
 
-def _best(scores: pd.DataFrame) -> pd.Series | None:
+def most_followed(scores: pd.DataFrame) -> pd.Series | None:
     """The head that follows S the most on nodes that S was not counted on; None where nothing can be said."""
     own = scores[(scores.part == "others") & (scores.relation == "symmetric") & scores.spearman.notna()]
     return None if own.empty else own.loc[own.spearman.abs().idxmax()]

@@ -233,7 +233,8 @@ class Judged:
     Attributes:
         parts: the rows and their difference.
         holds: one-sided p against the claim's failing, the largest of all parts; NaN where a part is not known.
-        fails: one-sided p against its holding, of the part that says so most clearly, corrected for their number.
+        fails: one-sided p against its holding, of the part that says so most clearly, corrected for the number of all,
+            those that are not known yet too: their results must not take a verdict back.
         lacking: what keeps a part from being known, or "".
     """
 
@@ -251,9 +252,10 @@ class Judged:
     def answered(self, adjusted: float, claims: int, late: int) -> Answered:
         verdict = UNDECIDED
         if adjusted < LEVEL:
-            verdict = HOLDS if self.holds < self.fails or np.isnan(self.fails) else FAILS
+            verdict = HOLDS if self.holds < self.fails else FAILS
         level = LEVEL * self.p / adjusted if 0 < adjusted < 1 else LEVEL / claims
-        wanted = [self._seeds(i, level) for i in range(len(self.parts))] if verdict == UNDECIDED else []
+        asked = verdict == UNDECIDED and not self.lacking  # what is lacking is no seeds of those that are there
+        wanted = [self._seeds(i, level) for i in range(len(self.parts))] if asked else []
         more = None if None in wanted else max(wanted, default=None)
         evidence = "; ".join([*filter(None, [self.lacking]), *map(self._evidence, range(len(self.parts)))])
         if self.parts and not np.isnan(adjusted):
@@ -270,7 +272,8 @@ class Judged:
         of = f"{a.name}, {a.placement} - {b.name}, {b.placement} on {a.data}"
         interval = "" if np.isnan(low) else f" (95 % interval {low:+.3f} to {high:+.3f})"
         count = f"{len(found.seeds)} seeds"
-        return f"{of}: {metric} {found.estimate.mean:+.3f}{interval}, {count}, {found.variance.method}"
+        told = [f"; {row.label}" for row in (a, b) if row.label != row.name]  # which seeds have no result, and why
+        return f"{of}: {metric} {found.estimate.mean:+.3f}{interval}, {count}, {found.variance.method}{''.join(told)}"
 
     def _seeds(self, i: int, level: float) -> int | None:
         """More seeds until one part is decided, if its difference stays as it is."""
@@ -292,7 +295,8 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
     one looks.
     """
     parts, tests, lacking = [], [], []
-    for a, b in _pairs(claim, rows):
+    pairs = _pairs(claim, rows)
+    for a, b in pairs:
         metric = claim.metric or a.primary
         short = [r.label for r in (a, b) if not usable(r, metric) or (r.error and not r.limit)]
         if short:
@@ -304,7 +308,7 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
     if not parts:
         return Judged(claim, (), np.nan, np.nan, "; ".join(lacking) or "its rows are not among those of the study now")
     holds, fails = np.array(tests).T
-    fail = np.fmin.reduce(fails) * len(fails)
+    fail = np.fmin.reduce(fails) * len(pairs)
     return Judged(claim, tuple(parts), np.nan if lacking else float(holds.max()), float(fail), "; ".join(lacking))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fusion_jax.results import measured_rows, tables
-from fusion_jax.results.claim_record import changes, stated, trained
-from fusion_jax.results.claims import Answered, answer_all
+from fusion_jax.results.claim_record import changes, stated, states, trained
+from fusion_jax.results.claims import Answered, answer_all, resolved
 from fusion_jax.results.differences import difference
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store
@@ -23,6 +24,7 @@ class Compared:
         better, than: the rows.
         metric: by which.
         mean, low, high: the difference, and its 95 % interval.
+        seeds: how many both have.
     """
 
     better: Row
@@ -31,6 +33,7 @@ class Compared:
     mean: float
     low: float
     high: float
+    seeds: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +111,22 @@ def ledger(studies: Sequence[ClaimStudy], stores: Mapping[str, Store]) -> Ledger
             for found in store.environments(cell["id"]) if store.finished_seeds(cell["id"]) else ():
                 revisions[found.get("git_revision")] = None
                 machines[f"{found['platform']}, {', '.join(dict.fromkeys(found['devices']))}"] = None
-        took = _seconds(store)
+        took, told = _seconds(store), changes(about, trained(store, about))
         if not some:
-            lacking[study.system] = "its folder states no claims"
+            lacking[study.system] = "; ".join(["its folder states no claims", *told])
+        told = (*_other(study, about), *told)
         for one in some:
-            told = tuple(changes(about, trained(store, about)))
             lines.append(Line(study, one, _compared(one), **stated(about), changed=told, seconds=took))
     return Ledger(tuple(lines), lacking, tuple(revisions), tuple(machines))
+
+
+def _other(study: ClaimStudy, about: Mapping[str, Any]) -> list[str]:
+    """Whether its file has other claims than its folder, which are those that were answered."""
+    try:
+        same = states(about, resolved(study.claims, study.cells, study.path, study.measured))
+    except ValueError:  # they name rows that the file does not have any more
+        same = False
+    return [] if same else ["its file states other claims than its folder, whose claims these are"]
 
 
 def _compared(one: Answered) -> tuple[Compared, ...]:
@@ -123,7 +135,7 @@ def _compared(one: Answered) -> tuple[Compared, ...]:
         metric = one.claim.metric or a.primary
         between = difference(a, b, metric)
         low, high = between.interval(0.95)
-        found.append(Compared(a, b, metric, float(between.estimate.mean), float(low), float(high)))
+        found.append(Compared(a, b, metric, float(between.estimate.mean), float(low), float(high), len(between.seeds)))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,7 @@ import numpy as np
 from fusion_jax.folders import Damaged
 from fusion_jax.results.row import Row
 from fusion_jax.results.store import Store, read_json, write_json
+from fusion_jax.study.claims import is_number
 
 FILE = "measured.json"
 Values = Mapping[str, Mapping[int, float]]  # {metric: {seed: value}}
@@ -40,8 +42,14 @@ def write(store: Store, found: Mapping[str, tuple[str, Values]], *, by: str, sec
         name: dict(cell=cell, values={m: {str(s): float(v) for s, v in v.items()} for m, v in values.items()})
         for name, (cell, values) in found.items()
     }
+    for name, one in rows.items():
+        one["sha256"] = _digest(name, one)
     on = digest(store, [cell for cell, _ in found.values()])
     write_json(store.root / FILE, dict(rows=rows, results=on, by=by, seconds=seconds))
+
+
+def _digest(name: str, one: Mapping) -> str:
+    return hashlib.sha256(json.dumps([name, one["cell"], one["values"]], sort_keys=True).encode()).hexdigest()
 
 
 def is_current(store: Store, by: str) -> bool:
@@ -59,6 +67,8 @@ def seconds(store: Store) -> float:
 def rows(store: Store, found: Sequence[Row]) -> list[Row]:
     """The measured rows, each of the data set, protocol and splits of its cell's row among those `found`.
 
+    Seeds that its cell's row does not have are left out, as they are there; what is lacking beside it is said.
+
     Raises:
         Damaged: the file is not what was written; names it.
     """
@@ -66,20 +76,22 @@ def rows(store: Store, found: Sequence[Row]) -> list[Row]:
     if held is None or not _fits(store, held):
         return []
     by_cell = {row.cell: row for row in found if row.cell}
-    return [
+    made = [
         _row(name, one["values"], by_cell[one["cell"]])
         for name, one in held["rows"].items()
         if one["cell"] in by_cell and by_cell[one["cell"]].values
     ]
+    return [row for row in made if row.seeds]
 
 
 def _row(name: str, values: Mapping[str, Mapping[str, float]], of: Row) -> Row:
-    seeds = tuple(sorted({int(s) for v in values.values() for s in v}))
-    at = [of.seeds.index(s) if of.seeds else s for s in seeds]
+    there = of.seeds or range(len(next(iter(of.values.values()))))
+    seeds = tuple(sorted({int(s) for v in values.values() for s in v} & set(there)))
+    at = [there.index(s) for s in seeds]
     return dataclasses.replace(
         of,
-        label=name,
-        variant="",
+        label=name if len(seeds) == len(there) else f"{name} ({len(seeds)} of {len(there)} seeds)",
+        variant=name,
         values={m: np.array([v.get(str(s), np.nan) for s in seeds]) for m, v in values.items()},
         primary=next(iter(values)),
         seeds=seeds,
@@ -112,6 +124,11 @@ def _read(store: Store) -> dict | None:
     whole = isinstance(held, dict) and set(held) == {"rows", "results", "by", "seconds"}
     if not whole or not isinstance(held["rows"], dict) or not all(map(_is_row, held["rows"].values())):
         raise Damaged(f"{os.fspath(path)} is damaged: expected rows, results, by and seconds")
+    if not is_number(held["seconds"]) or not math.isfinite(held["seconds"]):
+        raise Damaged(f"{os.fspath(path)} is damaged: seconds is {held['seconds']!r}; expected a number")
+    for name, one in held["rows"].items():
+        if "sha256" in one and one["sha256"] != _digest(name, one):  # older ones have none
+            raise Damaged(f"{os.fspath(path)} is damaged: the values of {name!r} are not those that were written")
     return held
 
 
@@ -119,6 +136,7 @@ def _is_row(one: object) -> bool:
     if not isinstance(one, dict) or not str(one.get("cell", "/")).isalnum() or not isinstance(one.get("values"), dict):
         return False
     return bool(one["values"]) and all(
-        isinstance(by_seed, dict) and all(s.isdigit() and isinstance(v, float) for s, v in by_seed.items())
+        isinstance(by_seed, dict)
+        and all(s.isdigit() and isinstance(v, float) and math.isfinite(v) for s, v in by_seed.items())
         for by_seed in one["values"].values()
     )

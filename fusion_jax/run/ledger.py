@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import os
@@ -13,7 +14,7 @@ from typing import Any
 from etils import epath
 
 from fusion_jax import metrics
-from fusion_jax.folders import digest
+from fusion_jax.folders import Damaged, digest
 from fusion_jax.results import measured_rows
 from fusion_jax.results.joint import Joint
 from fusion_jax.results.lock import holding
@@ -89,8 +90,9 @@ def measure(study: ClaimStudy, store: Store) -> None:
     if not wanted or any(len(store.finished_seeds(e["id"])) < e["seeds"] for e in wanted.values()):
         return
     by = digest(pathlib.Path(study.path).read_bytes())
-    if measured_rows.is_current(store, by):
-        return
+    with contextlib.suppress(Damaged):  # it is written anew
+        if measured_rows.is_current(store, by):
+            return
     start = time.perf_counter()
     cells = {label: restore(store, entry["id"]) for label, entry in wanted.items()}
     try:

@@ -96,7 +96,7 @@ def claim_studies(folder: str = "", argument: str = "", only: Sequence[str] = ()
             executed, has no claims, or does not say what it is about; names file, field, value and what was expected.
     """
     at = pathlib.Path(folders.expand(folder or claim_folder()))
-    paths = {path.stem: path for path in sorted(at.glob("[!_]*.py"))}
+    paths = {path.stem: path for path in sorted(at.glob("[!_.]*.py"))}
     if not paths:
         raise FileNotFoundError(f"{at} holds no study of a claim; expected files with get_config, sweep and claims")
     for system in only:

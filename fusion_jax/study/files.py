@@ -74,16 +74,17 @@ def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
     """Runs code of a study file, which is the user's: whatever is wrong there is a mistake to be named.
 
     Raises:
-        ValueError: for any exception but ValueError and OSError, which say themselves what is wrong, and for an exit
-            of the program; names file, line.
+        ValueError: for any exception, and for an exit of the program; names file, line. A ValueError or OSError of ours
+            says itself what is wrong and stays as it is.
     """
     try:
         yield
-    except (ValueError, OSError):
-        raise
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if f.filename == os.fspath(file)]
+        ours = frames[-1] not in own and frames[-1].filename.startswith(os.path.dirname(fusion_jax.__file__) + os.sep)
+        if isinstance(error, ValueError | OSError) and ours:
+            raise
         line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else "?"
         said = _said(error, own[-1].line if own else "", frames[-1].filename)
         raise ValueError(f"{os.fspath(file)}, line {line}: {said}") from error

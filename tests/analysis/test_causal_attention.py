@@ -5,6 +5,7 @@ import functools
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -171,8 +172,20 @@ def separated(parents):
         (4, {1: (0, 2), 3: (1,)}, ["0o>1", "2o>1", "1->3"]),
         (4, {1: (0, 4), 2: (3, 4)}, ["0o>1", "3o>2", "1<>2"]),  # 4 is not seen
         (4, {2: (0, 1), 3: (0, 1)}, ["0o>2", "1o>2", "0o>3", "1o>3"]),
+        (5, {1: (0,), 2: (0,), 3: (0,), 4: (1, 2, 3)}, ["0oo1", "0oo2", "0oo3", "1->4", "2->4", "3->4"]),
+        (6, {1: (0, 3), 2: (0, 4), 5: (1, 2)}, ["0o>1", "3o>1", "0o>2", "4o>2", "1->5", "2->5"]),
+        (6, {1: (5, 3), 2: (5, 4), 0: (1, 2)}, ["5o>1", "3o>1", "5o>2", "4o>2", "1->0", "2->0"]),
     ],
-    ids=["chain", "collider", "behind_a_collider", "latent", "two_colliders"],
+    ids=[
+        "chain",
+        "collider",
+        "behind_a_collider",
+        "latent",
+        "two_colliders",
+        "three_separate",
+        "ancestors_of_the_second",
+        "ancestors_of_the_first",
+    ],
 )
 def test_with_a_perfect_test_the_graph_is_the_known_one(n, parents, edges):
     found = search(n, separated(parents)).array()
@@ -311,6 +324,16 @@ def test_the_nearest_of_a_size_comes_first_and_farther_ones_need_what_lies_betwe
     assert explanations(graph, 0, lambda s: 2 in s, depth=1) == []
 
 
+def test_a_tail_at_the_second_says_that_the_first_is_no_parent_of_it():
+    assert not pag(2, "0o-1").may_be_parent(0, 1) and pag(2, "0o-1").may_be_parent(1, 0)
+    assert not pag(2, "0<o1").may_be_parent(0, 1) and pag(2, "0<o1").may_be_parent(1, 0)
+
+
+def test_a_proposal_is_as_far_as_from_the_nearest_of_its_tokens():
+    graph = pag(6, "0o>1", "2o>1", "3oo4", "4oo5", "5oo3")
+    assert proposals(graph, 3) == [(0, 1, 2), (3, 4, 5)], "both are 2 from 1 and from any"
+
+
 def test_a_graph_proposes_every_token_and_pairs_that_are_joined():
     graph = pag(4, "0oo1", "1oo2")
     assert proposals(graph, 1) == [(0,), (1,), (2,), (3,)] and proposals(graph, 2) == [(0, 1), (1, 2)]
@@ -412,6 +435,18 @@ def test_graphs_are_of_one_head_of_the_last_layer_without_the_masked(cell, repor
     assert report.facts["samples"] == cell.plan.model.dim and report.facts["nodes"] == len(nodes)
 
 
+def test_it_is_the_last_layer_of_the_last_fusion(cell, report, monkeypatch):
+    (shown,) = among_modalities(cell, 0, "a test")
+    turned = shown.weights[:, :, ::-1]
+    both = shown._replace(weights=np.concatenate([turned, shown.weights], 1))
+    monkeypatch.setattr(
+        "fusion_jax.analysis.causal_attention.among_modalities", lambda *asked: [shown._replace(weights=turned), both]
+    )
+    again = causal_attention(cell, 0, nodes=6, alpha=0.2)
+    pd.testing.assert_frame_equal(again.tables["edges"], report.tables["edges"])
+    assert report.tables["edges"].correlation.nunique() > 3, "heads differ"
+
+
 def test_shares_of_marks_are_shares_and_agree_with_the_edges(report):
     marks, edges = report.tables["marks"], report.tables["edges"]
     shares = marks[marks.nodes > 0][["none", "circle", "arrow", "tail"]]
@@ -434,6 +469,7 @@ def test_explanations_are_told_for_all_and_by_class(report):
     [
         (dict(alpha=1.0), "alpha=1.0, expected a number between 0 and 1"),
         (dict(nodes=0), "nodes=0, expected at least 1"),
+        (dict(seed=-1), "seed=-1, expected at least 0"),
         (dict(samples=4), "samples=4 .* leave no degree of freedom for 3 modalities; expected at least 5"),
     ],
 )

@@ -95,11 +95,13 @@ def test_effective_rank():
 def asked(monkeypatch, tmp_path):
     """A study of cells {(depth, width): accuracy by seed}."""
 
-    def ask(scores, fusion="node_token", primary="accuracy", rates=None, **options):
+    def ask(scores, fusion="node_token", primary="accuracy", rates=None, trials=None, **options):
         rows, cells, widths = [], [], {}
         for i, ((depth, width), values) in enumerate(scores.items()):
             row = Row(f"{depth} {width}", "before", "d", "honest", "t", {primary: np.array(values)}, 1000, 1.0)
-            rows.append(dataclasses.replace(row, cell=f"c{i}", fusion=fusion, primary=primary, seeds=(0, 1)))
+            tried = (trials or {}).get((depth, width), 0)
+            row = dataclasses.replace(row, cell=f"c{i}", fusion=fusion, primary=primary, seeds=(0, 1), trials=tried)
+            rows.append(row)
             about = dict(model=dict(fusion=dict(name=fusion, options=dict(blocks=depth, heads=2)), dim=width))
             about |= dict(label=row.label, optimizer=dict(learning_rate=1 / width))
             about["model"]["rate"] = (rates or {}).get((depth, width), 0)
@@ -171,6 +173,25 @@ def test_cells_that_differ_in_more_than_depth_and_width_are_not_compared(asked):
     assert len(asked(few, resamples=1).tables["crossings"]) == 1
     with pytest.raises(ValueError, match="two depths or more of one fusion"):
         asked(few, rates={(2, 14): 0.5, (2, 28): 0.5})
+
+
+def test_cells_that_are_tuned_or_have_no_number_of_every_seed_are_left_out(asked):
+    left = [k for k in STUDY if k != (4, 10)]
+    for given in (dict(trials={(4, 10): 3}), dict(scores=STUDY | {(4, 10): [0.6, np.nan]})):
+        points = asked(**dict(dict(scores=STUDY, resamples=1), **given)).tables["points"]
+        assert list(zip(points.depth, points.width, strict=True)) == left
+
+
+def test_the_fit_is_to_crossings_of_neighbouring_depths_alone(asked):
+    """All three pairs cross within their sizes."""
+    scores = {1: (0.5, 0.5, 0.5), 2: (0.4, 0.5, 0.9), 3: (0.3, 0.45, 0.95)}
+    widths = {1: (20, 40, 80), 2: (14, 28, 56), 3: (11, 23, 46)}
+    study = {(d, w): [v, v] for d in widths for w, v in zip(widths[d], scores[d], strict=True)}
+    found = asked(study, resamples=2)
+    pairs, fit = found.tables["crossings"], found.tables["fit"].iloc[0]
+    assert pairs["where"].tolist() == ["inside"] * 3 and fit.crossings == 2
+    near = np.log(pairs.width_shallow[pairs.deep - pairs.shallow == 1].to_numpy())
+    assert (fit.a + fit.b, fit.a + 2 * fit.b) == pytest.approx(tuple(near))
 
 
 def test_of_errors_less_is_better(asked):

@@ -1,13 +1,22 @@
 """Scores against co-occurrence: known where scores are made of it, whatever constant a query has, and of a cell."""
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from fusion_jax.analysis import analyse
-from fusion_jax.analysis.distributional_projection import centred_pairs, correlations, distributional_projection
+from fusion_jax.analysis.distributional_projection import (
+    centred_pairs,
+    correlations,
+    distributional_projection,
+    most_followed,
+    shuffled,
+)
 from fusion_jax.nn.attention import masked_softmax
-from fusion_jax.nn.projection import ABSENT
+from fusion_jax.nn.projection import ABSENT, Symbols
 from fusion_jax.results.restore import restore
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run
@@ -72,6 +81,25 @@ def test_another_order_of_the_modalities_changes_no_correlation():
     moved = centred_pairs(weights[:, order][:, :, order], symbols[:, order], s)
     one, other = correlations(*centred_pairs(weights, symbols, s)), correlations(*moved)
     np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_symbols_are_shuffled_within_their_modality():
+    known = Symbols({"a": np.zeros((3, 1)), "b": np.zeros((9, 1))})
+    matrix = np.arange(144.0).reshape(12, 12)
+    other = shuffled(matrix, known, np.random.default_rng(0))
+    assert (other != matrix).any()
+    for rows, columns in itertools.product((slice(3), slice(3, 12)), repeat=2):
+        assert sorted(other[rows, columns].ravel()) == sorted(matrix[rows, columns].ravel())
+    row, column = np.argwhere(other == 15.0)[0]  # 15 is of the rows and columns 1 and 3
+    assert np.argwhere(other == 37.0).tolist() == [[column, row]], "rows and columns alike"
+
+
+def test_the_head_that_is_named_follows_the_most_whichever_its_sign():
+    about = dict(relation="symmetric", part="others")
+    rows = [dict(about, head=h, spearman=rho) for h, rho in enumerate((0.2, -0.9, 0.5, np.nan))]
+    rows += [dict(about, head=4, spearman=1.0, part="train"), dict(about, head=5, spearman=1.0, relation="directed")]
+    assert most_followed(pd.DataFrame(rows))["head"] == 1
+    assert most_followed(pd.DataFrame(rows[3:])) is None
 
 
 def test_a_query_with_one_key_is_no_pair():

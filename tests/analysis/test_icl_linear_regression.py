@@ -1,5 +1,7 @@
 """Heads that are planted are read as such; the estimators' identities; who is refused."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,6 +116,28 @@ def test_planted_heads_are_what_the_model_predicts(trained):
     assert by.mse[MODEL] == pytest.approx(error, rel=1e-6)
 
 
+def test_targets_of_test_rows_have_no_part_in_the_steps(trained):
+    cell = restore(trained[0], trained[1][0])
+    values = np.array(cell.data.target.values)
+    values[cell.prepared.splits[0].test] *= -10
+    data = dataclasses.replace(cell.data, target=dataclasses.replace(cell.data.target, values=values))
+    one, two = (icl_linear_regression(c, 0).tables["estimators"] for c in (cell, dataclasses.replace(cell, data=data)))
+    np.testing.assert_array_equal(one.distance, two.distance)
+    assert (one.mse != two.mse).all()
+
+
+def test_the_best_single_head_is_that_of_the_width_and_the_context(trained):
+    cell = restore(trained[0], trained[1][0])
+    batch, found = cell.batch(0), icl_linear_regression(cell, 0, noise=0.3).tables["estimators"].set_index("estimator")
+    x, y = (np.asarray(cell.data.features[name], np.float64) for name in batch.names)
+    senders, ptr, tests = np.asarray(batch.graph.senders), np.asarray(batch.graph.row_ptr), cell.prepared.splits[0].test
+    omega, mu = estimators.single_head(3, 6, 0.3)
+    near = [senders[ptr[i] : ptr[i + 1]] for i in tests]
+    told = [estimators.multi_head(x[n], y[n, 0], x[i], [omega], [mu]) for i, n in zip(tests, near, strict=True)]
+    error = ((np.array(told) - np.asarray(cell.data.target.values)[tests, 0]) ** 2).mean()
+    assert found.mse["best single head"] == pytest.approx(error)
+
+
 def test_heads_of_any_attention_are_read(trained):
     cell = restore(trained[0], trained[1][1])
     found = list(patterns(cell.models[0]))
@@ -123,8 +147,9 @@ def test_heads_of_any_attention_are_read(trained):
     assert "no off_label" in report.note
 
 
-def test_a_cell_without_attention_and_a_negative_noise_are_refused(trained):
+def test_a_cell_without_attention_and_a_noise_that_is_no_variance_are_refused(trained):
     with pytest.raises(ValueError, match="icl_linear_regression: fusion 'concat_mlp' of this cell has no attention"):
         analyse(trained[0], "icl_linear_regression", cell=trained[1][2])
-    with pytest.raises(ValueError, match="noise=-1"):
-        analyse(trained[0], "icl_linear_regression", dict(noise=-1.0), cell=trained[1][0])
+    for noise in (-1.0, "nan", True, (0.1, 0.2)):
+        with pytest.raises(ValueError, match=r"icl_linear_regression: noise=.*; expected a variance, at least 0"):
+            analyse(trained[0], "icl_linear_regression", dict(noise=noise), cell=trained[1][0])

@@ -31,6 +31,7 @@ def trained(tmp_path_factory):
     with as_users_run():
         cells = [cell(CHECKED_WITH), cell(CHECKED_WITH | after), tiny_cell(seeds=1, training__snapshots=2)]
         cells += [tiny_cell(seeds=1), cell(dummy), tiny_cell(seeds=1, data__name="synthetic_values", data__options={})]
+        cells += [cell(CHECKED_WITH | after | {"model.placement": "interleaved"})]
         yield train_cells(tmp_path_factory.mktemp("transport"), cells)
 
 
@@ -162,6 +163,13 @@ def test_the_points_of_a_cell_are_those_of_its_training_nodes_up_to_the_best_epo
     assert table.difficulty["all"] == pytest.approx(difficulty(path[0], labels), rel=1e-4)
     assert report.columns["optimality"] == {1: pytest.approx(said.optimality, rel=1e-4)}
     assert report.tables["path"].epoch.tolist() == report.facts["epochs"][1:]
+
+
+def test_a_modality_that_a_node_first_hears_of_on_the_way_has_no_start(trained):
+    cell = restore(trained[0], trained[1][6])
+    rows = cell.prepared.splits[0].train
+    own, at_the_end = np.asarray(cell.batch(0).mask)[rows], np.asarray(cell.output(0).present)[rows]
+    assert (at_the_end & ~own).any() and tabular_ot(cell, 0).tables["transport"].points.iloc[-1] == own.sum()
 
 
 def test_labels_of_test_rows_say_nothing(trained):

@@ -28,6 +28,15 @@ def test_a_group_is_the_seed_and_those_it_attends_to_most(seed):
     np.testing.assert_array_equal(ours, expected_groups(seeds, guide, GRAPH, count))
 
 
+def test_who_is_no_candidate_is_in_no_group_however_large_it_may_be():
+    receivers = np.asarray(GRAPH.receivers)
+    own, seeds, count = receivers == receivers[0], np.arange(N) == receivers[0], np.full(N, GRAPH.num_edges)
+    guide = np.where(own & (np.cumsum(own) > 1), -np.inf, 0.5)  # one candidate of several
+    ours = groups(jnp.asarray(seeds), jnp.asarray(guide), GRAPH, jnp.asarray(count, jnp.int32))
+    assert own.sum() > 1
+    np.testing.assert_array_equal(ours, expected_groups(seeds, guide, GRAPH, count))
+
+
 def test_marks_are_counted_where_they_are_received():
     marks = np.arange(GRAPH.num_edges) % 3 == 0
     expected = np.bincount(np.asarray(GRAPH.receivers)[marks], minlength=N)

@@ -1,6 +1,7 @@
 """Claims: resolved to rows, written down beforehand, and answered by results."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_a_row_is_not_compared_with_itself(than):
         resolve("gmu, after", than)
 
 
+def test_the_best_single_modality_is_the_best_of_several_of_one_protocol():
+    def resolve_single(cells):
+        return claims.resolved([Claim("c", "concat_mlp", SINGLE)], cells)
+
+    paper = cell("paper: m1", data__modalities=("m1",), protocol="paper")
+    for cells in (CELLS[:-1], [*CELLS[:-1], paper]):
+        with pytest.raises(ValueError, match=re.escape(f"than='{SINGLE}' names no row")):
+            resolve_single(cells)
+
+
+def test_a_sequence_of_a_config_is_the_same_as_list_and_as_tuple():
+    for modalities in (("m0",), ["m0"]):
+        assert resolve("logistic", {"data.modalities": modalities}).than == "single: m0, before"
+
+
 def test_rows_of_two_settings_are_not_compared():
     other = cell("x", data__setting="inductive")
     with pytest.raises(ValueError, match="no data set has both 'x' and 'logistic' in one protocol and setting"):
@@ -98,6 +114,41 @@ def test_a_claim_of_better_holds_or_fails_by_the_comparisons_own_p():
     assert found.more_seeds is None and found.late == 0
 
 
+def test_what_is_as_likely_as_the_level_decides_nothing():
+    one = judged(0.1)
+    assert verdict(one, claims.LEVEL).verdict == "undecided" and verdict(one, 0.0499).verdict == "holds"
+
+
+def test_the_metric_that_a_claim_names_decides_and_not_the_primary_one():
+    a, b = row("a", BASE + 0.1 + NOISE), row("b", BASE)
+    a, b = (dataclasses.replace(r, values={**r.values, "auc": v}) for r, v in ((a, BASE), (b, BASE + 0.1 + NOISE)))
+    for metric, expected in (("", "holds"), ("accuracy", "holds"), ("auc", "fails")):
+        found = verdict(claims.judge(Claim("c", "a", "b", metric=metric), [a, b]))
+        assert found.verdict == expected and f": {metric or 'accuracy'} " in found.evidence
+    missing = verdict(claims.judge(Claim("c", "a", "b", metric="auc"), [a, row("b", BASE)]))
+    assert missing.verdict == "undecided" and "b on d: no results yet, or no auc" in missing.evidence
+
+
+def test_rows_of_others_of_another_protocol_or_of_another_data_set_are_no_part_of_it():
+    a, b = row("a", BASE + 0.1 + NOISE), row("b", BASE)
+    printed = dataclasses.replace(b, values={}, published={"accuracy": (0.9, None)})
+    assert verdict(claims.judge(Claim("c", "a", "b"), [printed, a, b])).verdict == "holds"
+    for field, value in (("protocol", "paper"), ("setting", "inductive")):
+        other = dataclasses.replace(b, **{field: value})
+        assert "not among those of the study now" in verdict(claims.judge(Claim("c", "a", "b"), [a, other])).evidence
+    longer = [dataclasses.replace(r, data="d0 (k=1)") for r in (a, b)]
+    assert not claims.judge(Claim("c", "a", "b", data="d"), longer).parts
+    assert len(claims.judge(Claim("c", "a", "b", data="d0"), longer).parts) == 1
+
+
+def test_seeds_that_have_no_result_are_told_and_left_out_of_both_rows():
+    a = row("a", BASE[1:] + 0.1 + NOISE[1:], seeds=tuple(range(1, 10)))
+    a = dataclasses.replace(a, variant="a", label="a (9 of 10 seeds; 0 diverged at epoch 2)")
+    found = verdict(claims.judge(Claim("c", "a", "b"), [a, row("b", BASE)]))
+    assert found.verdict == "holds" and ", 9 seeds, " in found.evidence
+    assert "; a (9 of 10 seeds; 0 diverged at epoch 2); p " in found.evidence
+
+
 def test_less_is_better_where_it_is():
     a, b = row("a", BASE - 0.1 + NOISE, "rmse", primary="rmse"), row("b", BASE, "rmse", primary="rmse")
     for better, by, expected in (("a", 0, "holds"), ("b", 0, "fails"), ("a", 0.2, "fails"), ("a", 0.05, "holds")):
@@ -108,6 +159,8 @@ def test_less_is_better_where_it_is():
 def test_equivalence_holds_within_the_margin_and_fails_outside():
     for apart, margin, expected in ((0.001, 0.1, "holds"), (0.2, 0.1, "fails"), (0.1, 0.1, "undecided")):
         assert verdict(judged(apart, equivalent=margin)).verdict == expected
+    outer = paired.estimate(-0.13 + NOISE, 0.25)
+    assert judged(-0.13, equivalent=0.1).fails == pytest.approx(2 * outer.below(-0.1)), "on either side"
     one = judged(0.001, equivalent=0.1)
     e = paired.estimate(0.001 + NOISE, 0.25)
     assert one.holds == pytest.approx(max(e.above(-0.1), e.below(0.1)))
@@ -127,6 +180,9 @@ def test_how_many_more_seeds_decide_it():
     near = judged(0.012, train=100_000, test=1000, by=0.02)
     expected = power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.01, 0.05) - 10
     assert verdict(near).more_seeds == expected
+    less = [row("a", BASE - 0.012 + NOISE, "rmse", primary="rmse"), row("b", BASE, "rmse", primary="rmse")]
+    of_error = claims.judge(Claim("c", "a", "b", by=0.02), less)
+    assert verdict(of_error, 1.0).more_seeds == power.needed((0.02 - 0.012) / NOISE.std(ddof=1), 0.0, 0.05) - 10
     margin = judged(0.0, train=100_000, test=1000, equivalent=0.012)
     assert verdict(margin).more_seeds == power.needed(0.012 / NOISE.std(ddof=1), 0.01, 0.05) - 10
 
@@ -178,6 +234,24 @@ def test_a_claim_about_several_data_sets_is_about_all_of_them():
     assert said(0.1, -0.2, data="d0") == "holds" and said(0.1, -0.2, data="d1 (k=1)") == "fails"
     one = claims.judge(Claim("c", "a", "b"), [*rows("x", 0.01), *rows("y", -0.02), *rows("z", -0.01)])
     assert one.fails == pytest.approx(3 * paired.estimate(-0.02 + NOISE).below(0)), "the clearest, corrected for three"
+
+
+def test_the_data_set_that_needs_most_seeds_says_how_many():
+    table = [r for d, shift in (("x", 0.012), ("y", 0.008)) for r in (row("a", BASE + shift + NOISE, data=d),)]
+    table += [row("b", BASE, data=d) for d in "xy"]
+    found = verdict(claims.judge(Claim("c", "a", "b", by=0.001), table), 0.9)
+    needed = [power.needed((shift - 0.001) / NOISE.std(ddof=1), 0.0, found.p / 0.9 / 20) for shift in (0.012, 0.008)]
+    assert needed[1] > needed[0] and found.more_seeds == max(1, needed[1] - 10)
+
+
+def test_a_data_set_without_results_counts_and_more_seeds_are_not_what_is_missing():
+    """Else one verdict would fall while data sets come in, and be taken back."""
+    known = [row("a", BASE - 0.013 + NOISE, data="x"), row("b", BASE, data="x")]
+    later = [row(name, None, data=d, error="not run") for d in "yz" for name in "ab"]
+    one = claims.judge(Claim("c", "a", "b"), [*known, *later])
+    assert one.fails == pytest.approx(3 * paired.estimate(-0.013 + NOISE).below(0)) and np.isnan(one.holds)
+    found = verdict(one, 0.9)
+    assert found.verdict == "undecided" and found.more_seeds is None and "a and b on z: no results" in found.evidence
 
 
 def test_what_is_not_finished_decides_nothing():
@@ -243,6 +317,27 @@ def test_a_claim_that_was_changed_by_hand_is_no_older_than_the_results(store, mo
     versions[0]["claims"][1]["better"] = "a"
     store.amend(claims=versions)
     assert [a.late for a in claims.answer(store, rows)] == [0, 0]
+
+
+def test_a_first_version_that_was_changed_by_hand_tells_of_claims_that_a_later_one_kept(store, monkeypatch):
+    claim_record.record(store, [Claim("first", "a", "b")])
+    claim_record.record(store, [Claim("first", "a", "b"), Claim("second", "a", "b")])
+    versions = store.read_study()["claims"]
+    versions[0]["sha256"] = "0" * 64
+    store.amend(claims=versions)
+    monkeypatch.setattr(Store, "count_finished", lambda self: 30)
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    assert [(a.text, a.late) for a in claims.answer(store, rows)] == [("first", 30), ("second", 0)]
+
+
+def test_a_claim_that_came_back_is_as_old_as_its_return(store, monkeypatch):
+    for finished, stated in ((5, [Claim("first", "a", "b")]), (7, [Claim("other", "a", "b")])):
+        monkeypatch.setattr(Store, "count_finished", lambda self, n=finished: n)
+        claim_record.record(store, stated)
+    monkeypatch.setattr(Store, "count_finished", lambda self: 9)
+    claim_record.record(store, [Claim("first", "a", "b"), Claim("other", "a", "b")])
+    rows = [row("a", BASE + 0.05 + NOISE), row("b", BASE)]
+    assert [(a.text, a.late) for a in claims.answer(store, rows)] == [("first", 9), ("other", 7)]
 
 
 def test_claims_changed_together_with_their_hash_are_late_by_what_trainings_know(store):

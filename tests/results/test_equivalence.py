@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.weightstats import ttost_paired
 
+from fusion_jax.results import paired
 from fusion_jax.results.equivalence import equivalent
 from tests.results.compared import drawn, row
 
@@ -16,6 +17,7 @@ def test_it_is_that_of_statsmodels(margin):
     found = equivalent(row("a", A), row("b", B), "accuracy", margin)
     np.testing.assert_allclose(found.p, ttost_paired(A, B, -margin, margin)[0])
     assert found.equivalent == (-margin < found.low and found.high < margin), "its interval lies within the margin"
+    assert (found.low, found.high) == pytest.approx(paired.estimate(A - B).interval(0.90))
 
 
 def test_overlapping_splits_make_it_harder():

@@ -30,8 +30,9 @@ def settings():
 def made(tmp_path_factory):
     """Two studies that were run, and one that was not."""
     files, workdir = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("results")
-    for name in ("alpha", "beta"):
-        claiming.write(files, name, ("seeds=6", "seeds=6, data__options=tiny.DATA | dict(homophily=0.95)"))
+    data = "seeds=6", "seeds=6, data__options=tiny.DATA | dict(homophily=0.95)"
+    claiming.write(files, "alpha", data)
+    claiming.write(files, "beta", data, ('than="features"', 'than="features", metric="macro_f1"'))
     claiming.write(files, "gamma")
     studies = claim_studies(files)
     assert run_studies(studies[:2], workdir, engine="serial", workers=1) == {}
@@ -57,6 +58,10 @@ def test_a_line_has_the_difference_of_its_rows_and_what_the_study_took(made, fou
     (one,) = line.compared
     assert one.mean == pytest.approx(np.mean(one.better.values["accuracy"]) - np.mean(one.than.values["accuracy"]))
     assert one.low < one.mean < one.high and line.seconds > 0
+    assert f"(95 % interval {one.low:+.3f} to {one.high:+.3f})" in line.answered.evidence
+    (other,) = found.lines[1].compared
+    assert (one.metric, other.metric) == ("accuracy", "macro_f1")
+    assert other.mean == pytest.approx(np.mean(other.better.values["macro_f1"] - other.than.values["macro_f1"]))
     version = Store(made[1] / "alpha").read_study()["claims"][-1]
     assert (line.sha256, line.written) == (version["sha256"], version["written"]) and line.changed == ()
 
@@ -110,6 +115,46 @@ def test_a_claim_that_was_reworded_behind_its_results_says_so(made, tmp_path):
     )
 
 
+def test_claims_that_were_taken_out_behind_their_results_are_told_of(made, tmp_path):
+    studies = made[0][:2]
+    for name in ("alpha", "beta"):
+        shutil.copytree(made[1] / name, tmp_path / name)
+    Store(tmp_path / "alpha").amend(claims=[])
+    found = ledger.ledger(studies, stores_of(studies, tmp_path))
+    assert [line.study.system for line in found.lines] == ["beta"]
+    said = "its folder states no claims; 12 seeds were trained when study.json held other claims, sha256 "
+    assert found.lacking["alpha"].startswith(said) and found.lacking["alpha"] in form.markdown(found)
+
+
+def test_a_file_whose_claims_are_not_those_of_its_folder_is_told_of(made, tmp_path):
+    studies, workdir = made
+    turned = 'better="graph", than="features"', 'better="features", than="graph"'
+    gone = (
+        '[dict(claim="beta the graph',
+        '[dict(claim="beta x", better="graph", than="features"), dict(claim="beta the graph',
+    )
+    for name, change in (("alpha", turned), ("beta", gone)):
+        claiming.write(tmp_path, name, change)
+        (study,) = claim_studies(tmp_path, only=[name])
+        (line,) = ledger.ledger([study], stores_of([study], workdir)).lines
+        assert line.changed == ("its file states other claims than its folder, whose claims these are",)
+        assert line.answered.claim.better == "graph, -" and line.answered.late == 0
+
+
+def test_a_row_of_the_page_has_first_what_is_claimed_to_be_better_and_the_seeds_that_both_have(found):
+    line = found.lines[0]
+    (one,) = line.compared
+    assert one.seeds == 6
+    better = dataclasses.replace(one.better, parameters=7000, seconds=1.0)
+    than = dataclasses.replace(one.than, parameters=5, seconds=2.5)
+    compared = (dataclasses.replace(one, better=better, than=than, seeds=4),)
+    answered = dataclasses.replace(line.answered, p=0.001, adjusted=0.012)
+    line = dataclasses.replace(line, compared=compared, answered=answered, seconds=90.0)
+    page = form.markdown(dataclasses.replace(found, lines=(line,)))
+    (row,) = (row for row in page.split("\n") if row.startswith("| alpha"))
+    assert row.removesuffix(" |").split(" | ")[4:] == [".012", "7,000 / 5", "1.00 / 2.50", "4", "1.5"]
+
+
 def test_a_study_that_cannot_be_run_stops_no_other(tmp_path):
     claiming.write(tmp_path, "alpha", ("seeds=6", 'seeds=6, data__name="tables", data__options={"folder": "/nowhere"}'))
     claiming.write(tmp_path, "beta")
@@ -150,8 +195,10 @@ def test_rows_that_are_measured_are_compared_like_rows_that_are_trained(measurin
     assert (one.better.seeds, one.better.splits, one.better.train_rows) == (model.seeds, model.splits, model.train_rows)
     assert one.better.cell == "" and one.better.parameters is None and answered.late == 0
     assert "Nadeau-Bengio" in answered.evidence, "splits are those of the model"
-    trained = sum(cost["seconds"] for cost in Store(workdir / "alpha").costs(model.cell))
-    assert found.lines[0].seconds > trained
+    store = Store(workdir / "alpha")
+    trained = sum(cost["seconds"] for cell in store.read_study()["cells"] for cost in store.costs(cell["id"]))
+    assert found.lines[0].seconds == pytest.approx(trained + measured_rows.seconds(store)) and trained > 0
+    assert measured_rows.seconds(store) > 0
 
 
 def test_they_are_measured_once_and_again_where_file_or_results_are_others(measuring, tmp_path):
@@ -204,11 +251,33 @@ def test_a_file_of_measured_rows_that_is_none_is_named(measuring, tmp_path):
     store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
     rows, path = tables.rows(store), store.root / measured_rows.FILE
     held = json.loads(path.read_text())
+    cell = held["rows"]["whole"]["cell"]
     for broken in (
         [],
         held | dict(rows={"whole": 1}),
         held | dict(rows={"whole": dict(cell="../x", values={"a": {}})}),
+        held | dict(rows={"whole": dict(cell=cell, values={"accuracy": {"0": float("nan")}})}),
+        held | dict(rows=held["rows"] | {"whole": held["rows"]["half"]}),
+        held | dict(seconds="1.0"),
+        held | dict(seconds=float("nan")),
     ):
         path.write_text(json.dumps(broken))
         with pytest.raises(Damaged, match=f"{measured_rows.FILE} is damaged"):
             measured_rows.rows(store, rows)
+    measure(measuring[0], store)
+    assert len(measured_rows.rows(store, rows)) == 2, "it is made of what is there, and made anew"
+
+
+def test_rows_of_some_seeds_say_so_and_have_those_that_their_cell_has(measuring, tmp_path):
+    _, workdir = measuring
+    store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))
+    rows = tables.rows(store)
+    (model,) = (row for row in rows if row.name == "model")
+    values = {"whole": {s: 0.9 - s / 100 for s in range(4)} | {99: 1.0}, "half": {s: 0.5 for s in range(6)}}
+    found = {name: (model.cell, {"accuracy": held}) for name, held in values.items()}
+    measured_rows.write(store, found, by="a test", seconds=1.0)
+    whole, half = measured_rows.rows(store, rows)
+    assert (whole.label, whole.name, whole.seeds) == ("whole (4 of 6 seeds)", "whole", (0, 1, 2, 3))
+    assert (half.label, half.name, half.seeds) == ("half", "half", model.seeds)
+    assert whole.values["accuracy"].tolist() == [0.9, 0.89, 0.88, 0.87] and whole.splits == model.splits[:4]
+    assert "; whole (4 of 6 seeds)" in answer(store, rows)[0].evidence

@@ -7,6 +7,7 @@ from tests import claiming
 
 
 def test_those_of_a_folder_come_in_the_order_of_their_names(tmp_path):
+    (tmp_path / "._alpha.py").write_bytes(b"\0 what a file system leaves beside a file")
     for name in ("zebra", "alpha", "_helper"):
         claiming.write(tmp_path, name)
     found = claim_studies(tmp_path, "quick")
@@ -25,6 +26,7 @@ def test_those_of_a_folder_come_in_the_order_of_their_names(tmp_path):
         ('("control", "label_propagation")', '("control", "label_propagatoin")', "did you mean 'label_propagation'"),
         ('("control", "label_propagation")', '("controll", "x")', "OF has the kind 'controll'.*did you mean 'control'"),
         ("def claims", "def claim", "no claims"),
+        ("    return [dict(", "    return int('x') or [dict(", r"mine\.py, line \d+: ValueError: invalid literal"),
         ("def claims", "MEASURED = ['a']\n\ndef claims", r"MEASURED=\['a'\]; expected"),
         (
             "def claims",

@@ -20,7 +20,10 @@ def test_claims_are_dicts_or_records():
     made = claims(GOOD, dict(GOOD, claim="the same", equivalent=0.01, metric="auc", data="digits"))
     assert made[0] == Claim("gmu beats concat_mlp", "gmu", "concat_mlp, before")
     assert made[1].equivalent == 0.01 and made[1].metric == "auc" and claims(*made) == made
-    assert claims(dict(GOOD, by=1))[0].by == 1.0 and isinstance(claims(dict(GOOD, by=1))[0].by, float)
+    for margin in ("by", "equivalent"):
+        value = getattr(claims({**GOOD, margin: 1})[0], margin)
+        assert value == 1.0 and isinstance(value, float)
+    assert claims(dict(GOOD, metric="colour: accuracy"))[0].metric == "colour: accuracy"
     assert study.claims_of(types.SimpleNamespace()) == []
     by_argument = types.SimpleNamespace(claims=lambda arg: [dict(GOOD, claim=arg)])
     assert study.claims_of(by_argument, "mine.py", "quick")[0].claim == "quick"
@@ -31,7 +34,10 @@ def test_claims_are_dicts_or_records():
     [
         (dict(metrik="auc"), r"no field 'metrik' \(did you mean 'metric'\?\)"),
         (dict(metric="acuracy"), r"metric='acuracy', no such metric \(did you mean 'accuracy'\?\)"),
+        (dict(metric="accuracy: acuracy"), r"metric='accuracy: acuracy', no such metric"),
         (dict(by=-0.1), "by=-0.1; expected a number, 0 or more"),
+        (dict(equivalent=-0.1), "equivalent=-0.1; expected a number, 0 or more"),
+        (dict(by=True), "by=True; expected a number"),
         (dict(by="0.1"), "by='0.1'; expected a number"),
         (dict(by=float("nan")), "by=nan; expected a number"),
         (dict(by=0.1, equivalent=0.1), "by=0.1 and equivalent=0.1; expected one of them"),
@@ -51,7 +57,7 @@ def test_what_is_no_list_of_claims_is_an_error():
         ([3], r"claims\(\)\[0\] is 3; expected a dict"),
         ([dict(GOOD, claim="two\nlines")], "expected a sentence on one line"),
         ([{k: v for k, v in GOOD.items() if k != "than"}], "no field 'than'; a claim has claim, better and than"),
-        ([GOOD, GOOD], "two claims say 'gmu beats concat_mlp'"),
+        ([GOOD, GOOD | dict(than="mean")], "two claims say 'gmu beats concat_mlp'"),
     ):
         with pytest.raises(ValueError, match=said):
             study.claims_of(types.SimpleNamespace(claims=functools.partial(copy.copy, given)), "mine.py")

@@ -1,5 +1,7 @@
 """Study files: loaded, or refused by name."""
 
+import types
+
 import pytest
 
 from fusion_jax import study
@@ -26,6 +28,17 @@ def test_the_file_of_a_study_is_the_one_that_exists(tmp_path, monkeypatch):
     assert study.split("study.py:y:z") == ("study.py", "y:z")
     assert study.split("~/study.py:y") == (f"{tmp_path}/study.py", "y")
     assert study.split("absent.py:y") == ("absent.py", "y")
+
+
+def test_what_is_no_text_of_a_program_is_named(tmp_path):
+    (tmp_path / "mine.py").write_bytes(b"x = 1\0\n")
+    with pytest.raises(ValueError, match=r"mine\.py, line .*: .*null bytes"):
+        study.load(str(tmp_path / "mine.py"))
+
+
+def test_what_we_say_ourselves_is_left_as_it_is():
+    with pytest.raises(ValueError, match=r"^claims\(\) returned 3; expected a list"), study.mistakes_in("mine.py"):
+        study.claims_of(types.SimpleNamespace(claims=lambda: 3))
 
 
 @pytest.mark.parametrize("status", ["", "0", "'no such folder'"])
@@ -55,6 +68,9 @@ def test_a_study_that_ends_the_program_is_a_mistake(tmp_path, status):
             "ModuleNotFoundError: No module named 'configs.bsae' (the keys a study starts from are in",
         ),
         ("{}['model']", "KeyError: 'model'"),
+        ("int('many')", "ValueError: invalid literal for int() with base 10: 'many'"),
+        ("open('/nowhere/x')", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/x'"),
+        ("__import__('numpy').zeros(-1)", "ValueError: negative dimensions"),
     ],
 )
 def test_a_mistake_in_get_config_is_named_with_its_line(tmp_path, line, message):

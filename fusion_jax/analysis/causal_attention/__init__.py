@@ -60,7 +60,7 @@ def causal_attention(
             modalities, or too few samples for them; no test node with two modalities.
     """
     names, samples = list(cell.prepared.batch.names), samples or cell.plan.model.dim
-    _check(cell, alpha, samples, nodes, len(names))
+    _check(cell, alpha, samples, nodes, seed, len(names))
     name, weights, there = among_modalities(cell, place, "causal_attention")[-1]
     weights = weights[:, -1]  # [N, H, M, M], of the last layer
     labels, test = known_labels(cell), np.asarray(cell.prepared.splits[place].test)
@@ -78,13 +78,15 @@ def causal_attention(
     return tables.report(graphs, explained, names, classes, facts)
 
 
-def _check(cell: Restored, alpha: float, samples: int, nodes: int, m: int) -> None:
+def _check(cell: Restored, alpha: float, samples: int, nodes: int, seed: int, m: int) -> None:
     if cell.data.target.words != "classes of nodes":
         raise ValueError(f"causal_attention looks at the classes of nodes; this cell predicts {cell.data.target.words}")
     if not 0 < alpha < 1:
         raise ValueError(f"causal_attention: alpha={alpha}, expected a number between 0 and 1")
     if nodes < 1:
         raise ValueError(f"causal_attention: nodes={nodes}, expected at least 1")
+    if seed < 0:
+        raise ValueError(f"causal_attention: seed={seed}, expected at least 0")
     if not 2 <= m <= MOST:
         raise ValueError(f"causal_attention: {m} modalities, expected 2 to {MOST}: every set of them is masked once")
     if samples < m + 2:

@@ -160,9 +160,10 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
         noise: the variance of the noise on the values, for ridge regression and the single head; None for that of the
             data set `icl_linear_regression`, 0.1 for others.
     Raises:
-        ValueError: the cell has no attention with four such maps; a negative noise.
+        ValueError: the cell has no attention with four such maps; a noise that is no variance.
     """
-    if noise is not None and not noise >= 0:
+    number = isinstance(noise, int | float) and not isinstance(noise, bool)
+    if noise is not None and not (number and 0 <= noise < math.inf):
         raise ValueError(f"icl_linear_regression: noise={noise!r}; expected a variance, at least 0")
     model = cell.models[place]
     found = list(patterns(model))

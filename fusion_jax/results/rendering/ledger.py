@@ -93,7 +93,7 @@ def _row(line: Line) -> str:
         "-" if np.isnan(one.adjusted) else p_text(one.adjusted).removeprefix("= "),
         _both(line, lambda row: row.parameters, "{:,}"),
         _both(line, lambda row: row.seconds, "{:.2f}"),
-        ", ".join(dict.fromkeys(str(min(len(c.better.seeds), len(c.than.seeds))) for c in line.compared)) or "-",
+        ", ".join(dict.fromkeys(str(c.seeds) for c in line.compared)) or "-",
         f"{line.seconds / 60:.1f}",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -141,7 +141,7 @@ def _link(path: str, beside: str) -> str:
 
 
 def _plain(one: Compared) -> dict[str, Any]:
-    ends = dict(mean=one.mean, low=one.low, high=one.high)
+    ends = dict(mean=one.mean, low=one.low, high=one.high, seeds=one.seeds)
     return dict(data=one.better.data, better=one.better.name, than=one.than.name, metric=one.metric) | ends
 
 
