@@ -51,7 +51,8 @@ def save_and_read(folder: pathlib.Path, name: str, saves: int, said: list[str]) 
     """So many saves of one thread; what goes wrong is said."""
     for i in range(saves):
         rng = np.random.default_rng(i)
-        tree = dict(params=dict(w=rng.normal(size=(17, 5)), b={"0": rng.normal(size=3)}), step=np.array(i))
+        w, b = (rng.normal(size=shape).astype(np.float32) for shape in ((17, 5), 3))
+        tree = dict(params=dict(w=w, b={"0": b}), step=np.array(i, np.int32))
         path = epath.Path(folder) / f"{name}-{i:04d}"
         try:
             checkpoint.save(path, checkpoint.flat(tree))

@@ -46,6 +46,7 @@ class Answered:
         late: how many seeds had finished or begun when it was written; 0 where it was written beforehand.
         claim: as it is stored.
         pairs: (better, than) of every data set that it is about.
+        alone: the verdict before Holm, as if this were the only claim.
     """
 
     text: str
@@ -57,6 +58,7 @@ class Answered:
     late: int
     claim: Claim
     pairs: tuple[tuple[Row, Row], ...]
+    alone: str = UNDECIDED
 
 
 def resolved(
@@ -250,9 +252,8 @@ class Judged:
         return float(np.minimum(1, 2 * np.fmin(self.holds, self.fails)))
 
     def answered(self, adjusted: float, claims: int, late: int) -> Answered:
-        verdict = UNDECIDED
-        if adjusted < LEVEL:
-            verdict = HOLDS if self.holds < self.fails else FAILS
+        side = HOLDS if self.holds < self.fails else FAILS
+        verdict, alone = (side if p < LEVEL else UNDECIDED for p in (adjusted, self.p))
         level = LEVEL * self.p / adjusted if 0 < adjusted < 1 else LEVEL / claims
         asked = verdict == UNDECIDED and not self.lacking  # what is lacking is no seeds of those that are there
         wanted = [self._seeds(i, level) for i in range(len(self.parts))] if asked else []
@@ -263,7 +264,7 @@ class Judged:
         if verdict == UNDECIDED and not self.lacking and more is None:
             evidence += "; no number of seeds is likely to decide it"
         pairs = tuple((a, b) for a, b, _ in self.parts)
-        return Answered(self.claim.claim, verdict, evidence, more, self.p, adjusted, late, self.claim, pairs)
+        return Answered(self.claim.claim, verdict, evidence, more, self.p, adjusted, late, self.claim, pairs, alone)
 
     def _evidence(self, i: int) -> str:
         a, b, found = self.parts[i]

@@ -76,15 +76,23 @@ class Ledger:
 
     @property
     def sentence(self) -> str:
-        """How many claims hold, fail and are undecided."""
+        """How many claims hold, fail and are undecided, and how many would by themselves."""
+        if not self.lines:
+            return "No claim was tested."
         counts = collections.Counter(line.answered.verdict for line in self.lines)
-        told = ", ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
+        alone = collections.Counter(line.answered.alone for line in self.lines)
+        told = ", ".join(_told(verdict, counts[verdict]) for verdict in WORDS if counts[verdict])
         systems = len({line.study.system for line in self.lines})
-        claims, papers = _many(len(self.lines), "claim"), _many(systems, "paper")
-        return f"Of {claims} of {papers} {told} (5 % after Holm over all of them)." if told else "No claim was tested."
+        said = f"Of {_many(len(self.lines), 'claim')} of {_many(systems, 'paper')} {told}"
+        before = f"; before it {_told('holds', alone['holds'])} and {_told('fails', alone['fails'])}"
+        return f"{said} (5 % after Holm over all of them{before if alone != counts else ''})."
 
 
-WORDS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
+WORDS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
+
+
+def _told(verdict: str, count: int) -> str:
+    return f"{count} {WORDS[verdict][count != 1]}"
 
 
 def _many(count: int, what: str) -> str:

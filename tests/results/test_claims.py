@@ -100,6 +100,16 @@ def judged(difference, seeds=10, train=8000, test=2000, **claim):
     return claims.judge(Claim("c", "a", "b, before", **claim), [a, drawn("b", BASE[:seeds], train, test)])
 
 
+@pytest.mark.parametrize("side, wanted", [(1, "holds"), (-1, "fails")])
+def test_the_verdict_of_a_claim_alone_is_the_one_before_holm(side, wanted):
+    one = claims.Judged(Claim("c", "a", "b"), (), 0.02 if side > 0 else 0.98, 0.98 if side > 0 else 0.02)
+    found = one.answered(0.2, 5, 0)
+    assert (found.verdict, found.alone) == ("undecided", wanted)
+    assert one.answered(0.04, 1, 0).verdict == one.answered(0.04, 1, 0).alone == wanted
+    unsure = dataclasses.replace(one, holds=0.03, fails=0.97) if side > 0 else dataclasses.replace(one, fails=0.03)
+    assert unsure.answered(0.06, 1, 0).alone == "undecided"
+
+
 def verdict(one, adjusted=None, number=1, late=0):
     return one.answered(one.p if adjusted is None else adjusted, number, late)
 

@@ -53,6 +53,21 @@ def test_p_is_corrected_over_all_claims_of_the_ledger(made, found):
     assert "after Holm over 2 claims" in found.lines[0].answered.evidence
 
 
+def test_the_sentence_says_what_the_correction_takes_back(found):
+    def line(verdict, alone):
+        own = dataclasses.replace(found.lines[0].answered, verdict=verdict, alone=alone)
+        return dataclasses.replace(found.lines[0], answered=own)
+
+    lines = [line("holds", "holds"), line("undecided", "holds"), line("undecided", "fails"), line("fails", "fails")]
+    said = dataclasses.replace(found, lines=tuple(lines)).sentence
+    assert said == (
+        "Of 4 claims of 1 paper 1 holds, 1 fails, 2 are undecided (5 % after Holm over all of them; before it 2 hold "
+        "and 2 fail)."
+    )
+    assert dataclasses.replace(found, lines=(lines[0],)).sentence.endswith("(5 % after Holm over all of them).")
+    assert dataclasses.replace(found, lines=()).sentence == "No claim was tested."
+
+
 def test_a_line_has_the_difference_of_its_rows_and_what_the_study_took(made, found):
     line = found.lines[0]
     (one,) = line.compared
@@ -152,7 +167,7 @@ def test_a_row_of_the_page_has_first_what_is_claimed_to_be_better_and_the_seeds_
     line = dataclasses.replace(line, compared=compared, answered=answered, seconds=90.0)
     page = form.markdown(dataclasses.replace(found, lines=(line,)))
     (row,) = (row for row in page.split("\n") if row.startswith("| alpha"))
-    assert row.removesuffix(" |").split(" | ")[4:] == [".012", "7,000 / 5", "1.00 / 2.50", "4", "1.5"]
+    assert row.removesuffix(" |").split(" | ")[5:] == [".001", ".012", "7,000 / 5", "1.00 / 2.50", "4", "1.5"]
 
 
 def test_a_study_that_cannot_be_run_stops_no_other(tmp_path):

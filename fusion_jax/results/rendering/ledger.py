@@ -17,24 +17,16 @@ from fusion_jax.results.rendering.markdown import plain
 from fusion_jax.study import Claim
 
 HEAD = (
-    "system",
-    "claim",
-    "result",
-    "asked",
-    "difference [interval]",
-    "p (Holm)",
-    "parameters",
-    "s a trial",
-    "seeds",
-    "min",
+    *("system", "claim", "result", "asked", "difference [interval]", "p", "p (Holm)"),
+    *("parameters", "s a trial", "seeds", "min"),
 )
 FOOT = (
     "A claim holds where the difference of its two rows, paired by seed, is significantly on its side of what it says "
     "(5 %, after Holm's correction over all claims here), fails where it is significantly on the other, and is "
-    "undecided else. Asked is how far the difference has to be to one side, or how near to 0. Intervals are 95 %, of "
-    "that claim alone. Parameters and seconds of a trial (training, without "
-    "compilation) are those of the row that is claimed to be better or as good, and of the other; min is what the "
-    "whole study took. Every claim was hashed into its study before the first epoch unless its line says otherwise."
+    "undecided else: the data say neither. Asked is how far the difference has to be to one side, or how near to 0. "
+    "Intervals are 95 %, of that claim alone, and so is the first p. Parameters and seconds of a trial (training, "
+    "without compilation) are those of the row that is claimed to be better or as good, and of the other; min is what "
+    "the whole study took. Every claim was hashed into its study before the first epoch unless its line says otherwise."
 )
 
 
@@ -90,6 +82,7 @@ def _row(line: Line) -> str:
         f"**{one.verdict}**",
         "; ".join(dict.fromkeys(_asked(one.claim, c.metric) for c in line.compared)) or "-",
         "; ".join(map(_difference, line.compared)) or "-",
+        "-" if np.isnan(one.p) else p_text(one.p).removeprefix("= "),
         "-" if np.isnan(one.adjusted) else p_text(one.adjusted).removeprefix("= "),
         _both(line, lambda row: row.parameters, "{:,}"),
         _both(line, lambda row: row.seconds, "{:.2f}"),
