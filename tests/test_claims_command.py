@@ -50,6 +50,19 @@ def test_a_cell_that_another_process_trains_is_left_to_it(tmp_path):
     assert status == 0 and "alpha: graph\n" in said and store.finished_seeds(graph)
 
 
+def test_the_exit_status_tells_of_cells_that_failed_and_of_studies_that_could_not_be_run(tmp_path):
+    gone = '{"control.name": "label_propagation", "data.name": "tables", "data.options": {"folder": "/nowhere"}}'
+    sweep = "def sweep(add):\n", f'def sweep(add):\n    add({gone}, label="gone")\n'
+    lost = "seeds=6", 'seeds=6, data__name="tables", data__options={"folder": "/nowhere"}'
+    cases = ("alpha", sweep, "alpha: gone: failed: "), ("beta", lost, "warning: beta was not run: ")
+    for name, change, told in cases:
+        (tmp_path / name).mkdir()
+        claiming.write(tmp_path / name, name, change)
+        flags = f"--folder={tmp_path}/{name}", f"--workdir={tmp_path}/r_{name}", "--jobs=1"
+        status, said = tiny.command("experiments.claims", *flags)
+        assert status == 1 and told in said and "/nowhere" in said, said
+
+
 def test_a_page_that_cannot_be_written_is_named_before_anything_runs(tmp_path):
     claiming.write(tmp_path, "alpha")
     flags = f"--folder={tmp_path}", f"--workdir={tmp_path}/r"

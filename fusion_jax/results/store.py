@@ -56,7 +56,6 @@ from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results import study_file
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
-from fusion_jax.study.layout import of_today
 from fusion_jax.training.checkpoint import save
 
 CLAIMED = "claims_sha256"  # field of environment.json: the claims that study.json held then
@@ -333,8 +332,13 @@ class Store:
                 )
 
     def config(self, identity: str) -> dict[str, Any]:
-        """The full config of a cell, in the layout of today."""
-        return of_today(read_json(self.cell(identity) / "config.json"))
+        """The full config of a cell, in the layout of today.
+
+        Raises:
+            Damaged: the file is none, or a key is missing or of another type; names file and key.
+        """
+        path = self.cell(identity) / "config.json"
+        return study_file.checked_config(read_json(path), os.fspath(path))
 
 
 def entry_of(identity: str, cell: Cell) -> dict[str, Any]:

@@ -34,6 +34,15 @@ def checked(study: Any, file: str) -> dict[str, Any]:
         raise Damaged(f"{file}: {error}") from error
 
 
+def checked_config(config: Any, file: str) -> dict[str, Any]:
+    """The config of a cell's own file, in the layout of today. Raises as `checked`."""
+    try:
+        _expect(isinstance(config, dict), "the file", config, "the config of a cell")
+        return _config(config, "the config")
+    except ValueError as error:
+        raise Damaged(f"{file}: {error}") from error
+
+
 def _checked(study: Any) -> dict[str, Any]:
     _expect(isinstance(study, dict), "the file", study, "a dictionary with a list of cells")
     held = _Fields(study)

@@ -296,3 +296,5 @@ def test_rows_of_some_seeds_say_so_and_have_those_that_their_cell_has(measuring,
     assert (half.label, half.name, half.seeds) == ("half", "half", model.seeds)
     assert whole.values["accuracy"].tolist() == [0.9, 0.89, 0.88, 0.87] and whole.splits == model.splits[:4]
     assert "; whole (4 of 6 seeds)" in answer(store, rows)[0].evidence
+    measured_rows.write(store, {"half": (model.cell, {"macro_f1": {0: 0.5}})}, by="a test", seconds=1.0)
+    assert [row.primary for row in measured_rows.rows(store, rows)] == ["macro_f1"] != [model.primary]

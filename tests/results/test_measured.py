@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_jax import metrics, zoo
+from fusion_jax import metrics, tasks, zoo
 from fusion_jax.results.measured import about, measured, primary_values, validation
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
@@ -39,6 +39,9 @@ def test_what_is_measured_is_what_was_recorded(finished):
     values = measured(store, identity, "test", SEEDS).values
     for metric, value in values.items():
         np.testing.assert_allclose(value, recorded(store, identity, "test", metric), rtol=1e-12)
+    (columns,) = store.columns(identity, "predictions")
+    rows = [int(((columns["seed"] == seed) & (columns["part"] == "train")).sum()) for seed in SEEDS]
+    assert list(measured(store, identity, "test", SEEDS).trained) == rows and rows[0] > 0
     metric, value = primary_values(store, identity)
     assert metric == "accuracy"
     np.testing.assert_array_equal(value, recorded(store, identity, "test", "accuracy"))
@@ -74,5 +77,10 @@ def test_without_predictions_what_was_recorded_is_read_by_seed(tmp_path):
         np.testing.assert_array_equal(found.values[name], [own[0], own[2]])
     ranks = validation(store, "0" * 16, SEEDS)
     assert sorted(ranks, key=ranks.get) == [0, 1, 2], "of equal accuracies the lower log-loss is better"
+    error = tasks.of("values").primary
+    table = pd.DataFrame([(s, "val", error, 0.5 - s / 10) for s in SEEDS], columns=["seed", "part", "metric", "value"])
+    store.write_part("2" * 16, cell, SEEDS, dict(metrics=table), cost)
+    ranks = validation(store, "2" * 16, SEEDS)
+    assert metrics.sign(error) < 0 and sorted(ranks, key=ranks.get) == [0, 1, 2], "the lower error is better"
     with pytest.raises(ValueError, match=r"none of its metrics \(speed\) tells what it predicts"):
         about(store, "1" * 16)

@@ -100,3 +100,23 @@ def test_the_store_says_which_file_it_is(tmp_path):
     (tmp_path / "study.json").write_text("[1, 2]")
     with pytest.raises(Damaged, match=r"study\.json: the file is \[1, 2\]; expected a dictionary with a list of cells"):
         Store(tmp_path).read_study()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, r"the config: the key '.*' is missing; expected the keys of a cell's config"),
+        ([], r"the file is \[\]; expected the config of a cell"),
+        ({**STUDY["cells"][0]["config"], "seeds": "2"}, "the config.seeds is '2'; expected int"),
+    ],
+)
+def test_the_config_of_a_cell_s_own_file_is_held_to_the_same(tmp_path, config, said):
+    store = Store(tmp_path, create=True)
+    path = store.cell("0" * 16) / "config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(config))
+    with pytest.raises(Damaged, match=said) as error:
+        store.config("0" * 16)
+    assert str(error.value).startswith(f"{path}: ")
+    path.write_text(json.dumps(STUDY["cells"][0]["config"]))
+    assert store.config("0" * 16)["model"] == tiny.cell().config["model"]
