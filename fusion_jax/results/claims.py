@@ -299,6 +299,7 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
     pairs = _pairs(claim, rows)
     for a, b in pairs:
         metric = claim.metric or a.primary
+        a, b = (_with_calibration(row, metric) for row in (a, b))
         short = [r.label for r in (a, b) if not usable(r, metric) or (r.error and not r.limit)]
         if short:
             lacking.append(f"{' and '.join(short)} on {a.data}: no results yet, or no {metric}")
@@ -311,6 +312,13 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
     holds, fails = np.array(tests).T
     fail = np.fmin.reduce(fails) * len(pairs)
     return Judged(claim, tuple(parts), np.nan if lacking else float(holds.max()), float(fail), "; ".join(lacking))
+
+
+def _with_calibration(row: Row, metric: str) -> Row:
+    """The row with a metric of the calibration table, which stands beside its other values, among these."""
+    if metric in row.values or row.calibration is None or metric not in row.calibration.values:
+        return row
+    return dataclasses.replace(row, values={**row.values, metric: row.calibration.values[metric]})
 
 
 def _pairs(claim: Claim, rows: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusion_jax.results import claim_record, claims, paired, power, sequential
+from fusion_jax.results import calibration, claim_record, claims, paired, power, sequential
 from fusion_jax.results.singles import SINGLE
 from fusion_jax.results.store import Store
 from fusion_jax.study import Cell, Claim
@@ -98,6 +98,20 @@ def judged(difference, seeds=10, train=8000, test=2000, **claim):
     """A claim that a is better than b, whose differences have that mean and vary a little."""
     a = drawn("a", (BASE + difference + NOISE)[:seeds], train, test)
     return claims.judge(Claim("c", "a", "b, before", **claim), [a, drawn("b", BASE[:seeds], train, test)])
+
+
+def test_a_claim_may_be_about_a_metric_of_the_calibration_table():
+    def calibrated(name, values):
+        own = calibration.Calibration(dict(ece=values), 0.5, (np.zeros(1),) * 3, {})
+        return dataclasses.replace(row(name, BASE), calibration=own)
+
+    a, b = calibrated("a", BASE - 0.05 + NOISE), calibrated("b", BASE)
+    found = claims.judge(Claim("c", "a", "b", metric="ece"), [a, b])
+    assert found.lacking == "" and verdict(found).verdict == "holds", "less of an error is better"
+    ((better, than),) = verdict(found).pairs
+    np.testing.assert_array_equal(better.values["ece"] - than.values["ece"], (BASE - 0.05 + NOISE) - BASE)
+    bare = dataclasses.replace(b, calibration=None)
+    assert "b on" in claims.judge(Claim("c", "a", "b", metric="ece"), [a, bare]).lacking
 
 
 @pytest.mark.parametrize("side, wanted", [(1, "holds"), (-1, "fails")])
