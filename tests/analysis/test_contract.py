@@ -172,7 +172,7 @@ def test_without_a_seed_the_best_by_validation_is_looked_at(trained):
         (["--analysis=gcav", "--option=steps"], "--option=steps: expected NAME=VALUE"),
         (["--analysis=gcav", "--option=steps=few"], "'gcav.steps' is 'few', expected an int such as 1000"),
         (["--analysis=gcav", "--option=steps=1.5"], "'gcav.steps' is 1.5, expected a whole number"),
-        (["--analysis=gcav", "--option=examples=[3]"], "'gcav.examples' is [3], expected a whole number"),
+        (["--analysis=gcav", "--option=examples=[3]"], "'gcav.examples' is (3,), expected a whole number"),
         (["--analysis=gcav", "--option=regularisation=1,2"], "'gcav.regularisation' is (1, 2), expected a float"),
         (["--analysis=gcav"], "holds 2 finished cells, name one with --cell=ID"),
         (["--analysis=cost_against_score", "--cell=0"], "is of a whole study: name neither a cell nor a seed"),
