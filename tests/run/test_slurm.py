@@ -23,15 +23,22 @@ LONG = dict(training__epochs=1500, training__patience=1500, training__chunk=20, 
 
 
 def preempt_once(store, told):
-    """Sends the first job that has saved something what SLURM sends a job whose place is wanted."""
+    """Sends the job that has saved something what SLURM sends a job whose place is wanted; the other one has ended."""
     while not told.is_set():
-        for _ in store.root.glob("cells/*/.partial-*/step-*"):
-            for child in psutil.Process().children(recursive=True):
-                if "submitit.core._submit" in " ".join(child.cmdline()):
-                    child.send_signal(signal.SIGUSR2)
-                    told.set()
-                    return
+        saved = any(store.root.glob("cells/*/.partial-*/step-*")) and any(store.root.glob("cells/*/failure.json"))
+        jobs = [child for child in psutil.Process().children(recursive=True) if _is_job(child)] if saved else []
+        if len(jobs) == 1:
+            jobs[0].send_signal(signal.SIGUSR2)
+            told.set()
+            return
         time.sleep(0.05)
+
+
+def _is_job(process):
+    try:
+        return "submitit.core._submit" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def test_jobs_run_elsewhere_fail_by_themselves_and_go_on_where_they_were_preempted(tmp_path, monkeypatch):
