@@ -75,7 +75,8 @@ def attention_patterns(cell: Restored, place: int) -> Report:
     """Indicators of every attention over tokens that one seed of a cell shows, one row for each layer and head.
 
     The table "patterns" has the columns attention, layer (what other axes count, 0 where there is none), head, queries,
-    keys, entropy, concentration, head_diversity (of the layer, alike in its heads), sink and local_focus_0 ... 3. For
+    keys, entropy, concentration, uniform_entropy (what the entropy would be if all weights of what a node has were
+    equal), head_diversity (of the layer, alike in its heads), sink and local_focus_0 ... 3. For
     a model in which nothing is mixed by position (modalities have no order) sink and local focus are of the order in
     which the data set names its modalities.
 
@@ -116,31 +117,41 @@ def _rows(attention: Attention) -> list[dict]:
         return []
     said = indicators(layers[there])
     means = Indicators(*(value.mean(0) for value in said))
+    uniform = float(_of_uniform(layers[there]).mean())
     rows = []
     for layer in range(layers.shape[1]):
         for head in range(h):
             row = dict(attention=attention.name, layer=layer, head=head, queries=q, keys=k)
             row |= {name: float(getattr(means, name)[layer, head]) for name in ("entropy", "concentration")}
+            row |= dict(uniform_entropy=uniform)
             row |= dict(head_diversity=float(means.head_diversity[layer]), sink=float(means.sink[layer, head]))
             focus = means.local_focus[layer, head]
             rows.append(row | {f"local_focus_{i}": float(focus[i]) for i in range(DISTANCES)})
     return rows
 
 
+def _of_uniform(layers: np.ndarray) -> np.ndarray:
+    """[N], the entropy of uniform weights: ln of the keys that a node has, once a query that it has.
+
+    What a node lacks has no weight in any head of any layer, [N, L, H, Q, K].
+    """
+    keys, queries = (layers.sum(axes) > 0 for axes in ((1, 2, 3), (1, 2, 4)))
+    return queries.sum(1) * np.log(np.maximum(keys.sum(1), 1))
+
+
 def _sentence(table: pd.DataFrame) -> str:
     least = table.loc[table.entropy.idxmin()]
-    uniform = least["queries"] * np.log(least["keys"])
     return (
         f"Of {len(table)} heads the most concentrated is head {least['head']} of layer {least['layer']} of "
-        f"{least['attention']!r}: the entropies of its queries sum to {least.entropy:.3f} ({uniform:.3f} if all "
-        f"weights were equal)."
+        f"{least['attention']!r}: the entropies of its queries sum to {least.entropy:.3f} "
+        f"({least.uniform_entropy:.3f} if all weights were equal)."
     )
 
 
 def _figure(table: pd.DataFrame):
     """Entropy of every head, as a share of that of uniform weights."""
     fig, ax = new_figure(5, 3.5)
-    share = table.entropy / np.maximum(table["queries"] * np.log(np.maximum(table["keys"], 2)), 1e-12)
+    share = table.entropy / np.maximum(table.uniform_entropy, 1e-12)
     ax.bar(np.arange(len(table)), share, color="C0")
     ax.set_xticks(np.arange(len(table)), [f"{r.layer}.{r.head}" for r in table.itertuples()], fontsize="small")
     ax.set_xlabel("layer.head")

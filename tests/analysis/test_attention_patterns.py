@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fusion_jax.analysis import analyse
-from fusion_jax.analysis.attention_patterns import CHECKED_WITH, attention_patterns, indicators
+from fusion_jax.analysis.attention_patterns import CHECKED_WITH, _rows, attention_patterns, indicators
+from fusion_jax.records import Attention
 from fusion_jax.results.restore import restore
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run
@@ -85,3 +86,13 @@ def test_a_cell_without_attention_over_tokens_is_refused_by_name(trained):
 
 def test_numbers_of_jax_are_taken_too():
     assert indicators(jnp.full((1, 2, 2), 0.5)).sink == 0.5
+
+
+def test_uniform_weights_are_those_of_what_a_node_has():
+    """Else heads look more concentrated where modalities are missing."""
+    there = np.array([[True, True, True], [True, False, True], [False, True, False]])
+    pairs = there[:, :, None] & there[:, None, :]
+    weights = pairs / np.maximum(pairs.sum(-1, keepdims=True), 1)
+    (row,) = _rows(Attention("a", weights, ("node", "query", "key"), "query", "key"))
+    assert row["uniform_entropy"] == pytest.approx((3 * np.log(3) + 2 * np.log(2) + 0) / 3)
+    assert row["entropy"] == pytest.approx(row["uniform_entropy"])

@@ -23,10 +23,12 @@ HEAD = (
 FOOT = (
     "A claim holds where the difference of its two rows, paired by seed, is significantly on its side of what it says "
     "(5 %, after Holm's correction over all claims here), fails where it is significantly on the other, and is "
-    "undecided else: the data say neither. Asked is how far the difference has to be to one side, or how near to 0. "
-    "Intervals are 95 %, of that claim alone, and so is the first p. Parameters and seconds of a trial (training, "
-    "without compilation) are those of the row that is claimed to be better or as good, and of the other; min is what "
-    "the whole study took. Every claim was hashed into its study before the first epoch unless its line says otherwise."
+    "undecided else. Undecided may be a claim whose own interval lies on one side: among so many claims chance alone "
+    "brings some. Asked is how far the difference has to be to one side, or how near to 0. Intervals are 95 %, of that "
+    "claim alone, and so is the first p, which is of the side that the difference is on. Parameters and seconds of a "
+    "trial (training, without compilation) are those of the row that is claimed to be better or as good, and of the "
+    "other; min is what the whole study took. Every claim was hashed into its study before the first epoch unless its "
+    "line says otherwise."
 )
 
 
