@@ -16,10 +16,7 @@ from fusion_jax.results.rendering.claims import as_dict
 from fusion_jax.results.rendering.markdown import plain
 from fusion_jax.study import Claim
 
-HEAD = (
-    *("system", "claim", "result", "asked", "difference [interval]", "p", "p (Holm)"),
-    *("parameters", "s a trial", "seeds", "min"),
-)
+HEAD = "system|claim|result|asked|difference [interval]|p|p (Holm)|parameters|s a trial|seeds|min".split("|")
 FOOT = (
     "A claim holds where the difference of its two rows, paired by seed, is significantly on its side of what it says "
     "(5 %, after Holm's correction over all claims here), fails where it is significantly on the other, and is "
