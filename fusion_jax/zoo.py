@@ -305,7 +305,7 @@ def catalogue(kinds: Iterable[str] = tuple(KINDS)) -> list[dict[str, Any]]:
                     year=held.year if held else 0,
                     placements=list(getattr(mechanism, "placements", ())),
                     modalities=list(held.modalities) if held else [],
-                    needs=list(held.needs) if held else [],
+                    needs=[*(held.needs if held else ()), *_asked(module(kind, name))],
                     cost=held.cost if held else "",
                     pinned=held.pinned if held else "",
                     golden=held.golden if held else "",
@@ -314,6 +314,16 @@ def catalogue(kinds: Iterable[str] = tuple(KINDS)) -> list[dict[str, Any]]:
                 )
             )
     return rows
+
+
+def _asked(module: ModuleType) -> list[str]:
+    """What a file that asks finished cells is asked of, as it says itself: OF, and CHECKED_WITH for an example."""
+    of, with_ = getattr(module, "OF", None), getattr(module, "CHECKED_WITH", {})
+    if not isinstance(of, str):
+        return []
+    example = with_ if isinstance(with_, Mapping) else {}  # several cells are a study, and no example in a line
+    shown = [f"{key.removeprefix('model.')}={value}" for key, value in example.items() if isinstance(value, str | int)]
+    return [f"a finished {of}"] + [f"such as {', '.join(shown)}"] * bool(shown)
 
 
 def main(argv: list[str] | None = None):

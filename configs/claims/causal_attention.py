@@ -16,6 +16,7 @@ SETTING = (
     "sentences and sessions, and reports the sizes."
 )
 MEASURED = {"along the graph": "model", "by most attention": "model"}
+QUANTITY = "share of nodes"
 COLUMNS = {"along the graph": "found", "by most attention": "ranked"}
 
 

@@ -16,6 +16,7 @@ SETTING = (
     "GoogleNet, ResNet and MobileNet with concepts of textures."
 )
 MEASURED = {"one vector": "model", "a vector a layer": "model"}
+QUANTITY = "deviation over layers"
 SCORES = {"one vector": "tgcav", "a vector a layer": "tcav"}
 
 

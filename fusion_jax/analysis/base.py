@@ -50,7 +50,7 @@ def among_modalities(cell: Restored, place: int, asker: str) -> list[Shown]:
         shown = ", ".join(f"{a.name!r} ({' x '.join(a.axes)})" for a in output.attention) or "none"
         raise ValueError(
             f"{asker} looks at attentions of modalities among each other; fusion {cell.plan.model.fusion.name!r} of "
-            f"this cell shows none: {shown}"
+            f"this cell shows none: {shown} (self_attention and deconstructing_attention have some)"
         )
     return [_shown(a, output) for a in found]
 

@@ -121,7 +121,7 @@ def distributional_projection(cell: Restored, place: int, *, prototypes: int = 3
     facts = dict(symbols=known.size)
     figures = {"scores": functools.partial(_figure, scores)}
     return Report(
-        tables, _sentence(scores, best), figures, columns=lean, note=NOTE.format(shuffles=SHUFFLES), facts=facts
+        tables, sentence(scores, best), figures, columns=lean, note=NOTE.format(shuffles=SHUFFLES), facts=facts
     )
 
 
@@ -221,20 +221,43 @@ def _map_rows(name: str, fusion, c: np.ndarray, relation: str, matrix: np.ndarra
 
 
 def most_followed(scores: pd.DataFrame) -> pd.Series | None:
-    """The head that follows S the most on nodes that S was not counted on; None where nothing can be said."""
-    own = scores[(scores.part == "others") & (scores.relation == "symmetric") & scores.spearman.notna()]
+    """The head that follows S or D the most on nodes that these were not counted on, of those beyond chance if any is.
+
+    None where none can be told.
+    """
+    own = _told(scores)
+    beyond = own[own.spearman.abs() > own.chance]
+    own = own if beyond.empty else beyond
     return None if own.empty else own.loc[own.spearman.abs().idxmax()]
 
 
-def _sentence(scores: pd.DataFrame, best: pd.Series | None) -> str:
+def _told(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[(scores.part == "others") & scores.spearman.notna()]
+
+
+def sentence(scores: pd.DataFrame, best: pd.Series | None) -> str:
+    """What the table says of the head `most_followed` names."""
     if best is None:
         return "On nodes beyond training no score of a head varies with a co-occurrence that could predict it."
-    what = "no more than" if not abs(best.spearman) > best.chance else "where"
+    heads = len(scores.drop_duplicates(["attention", "layer", "head"]))
+    where = "within nodes" if best.relation == "symmetric" else "across edges"
+    head = f"head {best['head']} of layer {best['layer']} of {best['attention']!r}"
+    reached = (
+        f"on nodes beyond training their rank correlation with how often symbols meet {where} is {best.spearman:.3f}"
+    )
+    if not abs(best.spearman) > best.chance:
+        denied = "The one head does not score" if heads == 1 else f"None of {heads} heads scores"
+        return (
+            f"{denied} modalities by how often their symbols meet, more than chance would: those of {head} are the "
+            f"nearest, {reached}, and shuffled symbols reach {best.chance:.3f}."
+        )
+    told = _told(scores)
+    beyond = int((told.spearman.abs() > told.chance).sum())
     return (
-        f"Of {len(scores.drop_duplicates(['attention', 'layer', 'head']))} heads head {best['head']} of layer "
-        f"{best['layer']} of {best['attention']!r} follows the co-occurrence of symbols most: rank correlation "
-        f"{best.spearman:.3f} on nodes beyond training, {what} shuffled symbols reach {best.chance:.3f}, and "
-        f"{best.explained:.1%} of the variance of its scores."
+        f"The scores of {head}{'' if heads == 1 else f', of {heads} heads the most,'} follow how often symbols meet: "
+        f"{reached}, beyond the {best.chance:.3f} of shuffled symbols, and a line in it explains {best.explained:.1%} "
+        f"of their variance. Of {len(told)} comparisons of a head with a relation {beyond} "
+        f"{'goes' if beyond == 1 else 'go'} beyond shuffled symbols; by chance one in {SHUFFLES + 1} would."
     )
 
 
@@ -248,8 +271,9 @@ def _figure(scores: pd.DataFrame):
         ax.plot(at, rows.spearman, label=relation, **looks)
         ax.vlines(at, -rows.chance, rows.chance, color=looks["color"], alpha=0.4, lw=4)
         ax.set_xticks(np.arange(len(rows)), [f"{r.layer}.{r.head}" for r in rows.itertuples()], fontsize="small")
+        ax.set_xlim(-0.6, len(rows) - 0.2)  # with one head matplotlib would choose limits of a few hundredths
     ax.axhline(0, color="0.6", lw=0.8)
     ax.set_xlabel("layer.head (bars: shuffled symbols)")
     ax.set_ylabel("rank correlation with the scores")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

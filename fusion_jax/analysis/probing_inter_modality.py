@@ -27,9 +27,10 @@ FORMS = ("direct", "rollout")
 NOTE = (
     "The paper names inter-modality flow and its formula is in no source we could read: this is a reconstruction "
     "(unverified). `uniform` is what weights alike for all modalities that are there would give, and is what a share "
-    "is to be read against. Flows are means over the nodes that have both modalities there, of one seed's model; rows "
-    "of a node sum to 1. The rollout starts from the identity, adds the residual as A/2 + I/2, and takes graph layers "
-    "between fusions for the identity. Attention along edges is not in it: a stream's own edges cross no modality."
+    "is to be read against. Flows are means over the nodes that have both modalities there, of one seed's model; what "
+    "a node takes sums to 1, a row of means need not where nodes differ in what they have. The rollout starts from the "
+    "identity, adds the residual as A/2 + I/2, and takes graph layers between fusions for the identity. Attention "
+    "along edges is not in it: a stream's own edges cross no modality."
 )
 
 
@@ -161,21 +162,26 @@ def _sentence(table: pd.DataFrame, flow: pd.DataFrame, crossing: list[float]) ->
     last = flow[(flow.form == "rollout") & (flow.fusion == flow.fusion.iloc[-1])]
     last = last[(last.layer == last.layer.max()) & (last["to"] != last["from"])].dropna()
     most = last.loc[last.flow.idxmax()]
+    layers = len(table.groupby(["fusion", "layer"]))
     return (
-        f"Carried through {len(table.groupby(['fusion', 'layer']))} layers {crossing[0]:.0%} of what tokens attend to "
-        f"comes from other modalities ({crossing[1]:.0%} if all weights of a layer were equal), most from "
-        f"{most['from']} to {most['to']} ({most.flow:.0%} of what {most['to']} takes)."
+        f"In {'the one layer' if layers == 1 else f'{layers} layers'} {table.share.mean():.0%} of the attention "
+        f"crosses from one modality to another, {table.uniform.mean():.0%} if all weights were equal (`share`); "
+        f"carried on, with half of what a token holds kept by every layer (rollout), {crossing[0]:.0%} of it comes "
+        f"from other modalities at the end, against {crossing[1]:.0%}, most from {most['from']} to {most['to']} "
+        f"({most.flow:.0%} of what {most['to']} holds)."
     )
 
 
 def _figure(table: pd.DataFrame):
     """The share of every layer and head, and a line where uniform weights would be."""
-    fig, ax = new_figure(1.5 + 0.4 * len(table), 3.5)
+    fig, ax = new_figure(3 + 0.4 * len(table), 3.5)
     ax.bar(np.arange(len(table)), table.share, color="C0")
-    ax.step(np.arange(len(table)), table.uniform, where="mid", color="k", ls="--", label="uniform weights")
+    at = np.arange(len(table))
+    ax.hlines(table.uniform, at - 0.45, at + 0.45, color="k", ls="--", label="uniform weights")
     ax.set_xticks(np.arange(len(table)), [f"{r.layer}.{r.head}" for r in table.itertuples()], fontsize="small")
     ax.set_xlabel("layer.head")
     ax.set_ylabel("share that crosses modalities")
     ax.set_ylim(0, 1)
-    ax.legend(fontsize="small")
+    ax.set_xlim(-0.7, len(table) - 0.3)
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

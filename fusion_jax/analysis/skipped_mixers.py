@@ -55,7 +55,8 @@ def skipped_mixers(cell: Restored, place: int) -> Report:
     chosen = sum(map(len, getattr(model, "mixed", ())))
     if not chosen:
         raise ValueError(
-            f"skipped_mixers looks at cells with simple attentions; this cell's model.mixer is {mixer.name!r}"
+            f"skipped_mixers looks at cells with simple attentions; this cell's model.mixer is {mixer.name!r}: train "
+            "one with another mixer in some layers, such as model.mixer.name=approximate and model.mixer.layers=hybrid"
         )
     batch, context = cell.batch(place), cell.context(place)
     rows = cell.prepared.splits[place].test

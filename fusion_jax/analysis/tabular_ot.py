@@ -44,7 +44,13 @@ NOTE = (
     "it goes is its token behind the fusion. Distances are roots of sums over points, not divided by their number, and "
     "efficiency compares such a root with a sum of lengths: it falls like 1 / sqrt(points) even on straight paths, and "
     "only cells with equally many points compare. Straightness (ours) does not: 1 where every path is straight. "
-    "The path is that of the snapshots, so a shorter one than training went. Of one seed."
+    "The path is that of the snapshots, so a shorter one than training went. An optimality near 1 is no praise by "
+    "itself: points that move little beside the distances between them, or all alike, have no shorter way. Of one seed."
+    "{left_out}"
+)
+LEFT_OUT = (
+    " The model is that of the best epoch, {best} epochs in: snapshots at and behind it are left out (after {epochs} "
+    "epochs)."
 )
 
 
@@ -181,7 +187,8 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
     trajectory = np.stack([start, *(after[rows][there] for _, after, _ in seen[1:])])
     said = transport(trajectory, labels)
     path = _path(trajectory, labels, [0, *epochs[1:], best])
-    table = _table(said, difficulty(start, labels))
+    known = list(cell.data.class_names) or [str(c) for c in range(cell.data.target.num_outputs)]
+    table = _table(said, difficulty(start, labels), known)
     name = cell.plan.model.fusion.name
     lean = {
         column: {cell.seeds[place]: getattr(said, field)}
@@ -194,13 +201,16 @@ def tabular_ot(cell: Restored, place: int, *, probe: int = 1000) -> Report:
         )
     }
     sentence = (
-        f"From the input of {name} to its tokens the optimal transport of each class would go {said.optimality:.1%} of "
-        f"the distance that was gone (W / D), and sends {said.matched:.1%} of the points where they went; their paths, "
-        f"through {len(models) - 1} stored states, have a straightness of {said.straightness:.2f} (1: a straight line)."
+        f"To where {name} moves the points of a class the shortest way of all would take {said.optimality:.1%} of the "
+        f"distance that they went (W / D; 100%: there is no shorter one), and would send {said.matched:.1%} of them to "
+        f"where they went; their paths through {len(models) - 1} stored states, up to the best epoch {best}, have a "
+        f"straightness of {said.straightness:.2f} (1: a straight line)."
     )
+    later = [epoch for epoch in kept if epoch >= best]
+    note = NOTE.format(left_out=LEFT_OUT.format(epochs=", ".join(map(str, later)), best=best) if later else "")
     figures = {"path": functools.partial(_figure, path)}
     facts = dict(epochs=[0, *epochs[1:], best], nodes=len(rows))
-    return Report({"transport": table, "path": path}, sentence, figures, columns=lean, note=NOTE, facts=facts)
+    return Report({"transport": table, "path": path}, sentence, figures, columns=lean, note=note, facts=facts)
 
 
 def _states(cell: Restored, model: Model, batch: Batch, context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -234,14 +244,14 @@ def _row(said: Transport) -> dict[str, float]:
     )
 
 
-def _table(said: Transport, far: float) -> pd.DataFrame:
+def _table(said: Transport, far: float, names: list[str]) -> pd.DataFrame:
     """A row a class, then all."""
     rows = []
     for i, c in enumerate(said.classes):
         d, w = float(said.distance[i]), float(said.wasserstein[i])
         rows.append(
             {
-                "class": str(c),
+                "class": names[c],
                 "points": int(said.points[i]),
                 "distance": d,
                 "wasserstein": w,

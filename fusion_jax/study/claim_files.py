@@ -9,6 +9,8 @@ What no training decides, a merging or an analysis of trained models, it measure
 
     MEASURED = {"merged": "transformer"}    rows that claims may name, each with the label of the cell it is measured on
     def measured(cells): ...                {label: Restored} -> {row: {metric: {seed: value}}}
+    QUANTITY = "share of nodes"             optional: what its values are, shown instead of the metric's name, whose
+                                            direction and unit they have
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class ClaimStudy:
         setting: how ours differs from the paper's.
         cells, claims: as of any study.
         measured: {row that is measured: label of its cell}.
+        quantity: what their values are, "" where the metric says it.
         module: the file, executed.
     """
 
@@ -53,6 +56,7 @@ class ClaimStudy:
     claims: tuple[Claim, ...]
     module: Any
     measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    quantity: str = ""
 
     @property
     def source(self) -> str:
@@ -131,10 +135,12 @@ def claim_study(path: str, argument: str = "") -> ClaimStudy:
     if not claims:
         raise ValueError(f"{file}: no claims(); expected at least one sentence that its rows decide")
     measured = measured_of(module, file, [cell.label for cell in cells])
+    quantity = getattr(module, "QUANTITY", "")
+    if not isinstance(quantity, str) or (quantity and not measured):
+        raise ValueError(f"{file}: QUANTITY={quantity!r}; expected a text, what the values of MEASURED are")
     system = pathlib.Path(file).stem
-    return ClaimStudy(
-        system, file, argument, of, " ".join(setting.split()), tuple(cells), tuple(claims), module, measured
-    )
+    setting, quantity = (" ".join(text.split()) for text in (setting, quantity))
+    return ClaimStudy(system, file, argument, of, setting, tuple(cells), tuple(claims), module, measured, quantity)
 
 
 def measured_of(module: Any, file: str, labels: Sequence[str]) -> dict[str, str]:

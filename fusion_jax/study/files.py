@@ -85,9 +85,10 @@ def mistakes_in(file: str | os.PathLike) -> Iterator[None]:
         ours = frames[-1] not in own and frames[-1].filename.startswith(os.path.dirname(fusion_jax.__file__) + os.sep)
         if isinstance(error, ValueError | OSError) and ours:
             raise
-        line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else "?"
+        line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
+        at = os.fspath(file) if line is None else f"{os.fspath(file)}, line {line}"
         said = _said(error, own[-1].line if own else "", frames[-1].filename)
-        raise ValueError(f"{os.fspath(file)}, line {line}: {said}") from error
+        raise ValueError(f"{at}: {said}") from error
 
 
 def _said(error: BaseException, line: str, raised_in: str) -> str:

@@ -18,6 +18,7 @@ from fusion_jax.analysis.causal_attention.independence import correlation, covar
 from fusion_jax.analysis.causal_attention.masking import flips
 from fusion_jax.analysis.causal_attention.pag import ARROW, CIRCLE, PAG, TAIL, separation_tree
 from fusion_jax.analysis.causal_attention.tables import Found, explained
+from fusion_jax.analysis.causal_attention.tables import report as told_of
 from fusion_jax.results.restore import restore
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run
@@ -364,6 +365,27 @@ def test_what_explains_a_node(flipping, graphs, expected):
     said = explained(np.array([0.5, 0.1, 0.4]), flipped(*flipping), graphs)
     numbers = (None if np.isnan(v) else v for v in (said.tried, said.exhaustive))
     assert (said.smallest, said.found, *numbers, said.ranked) == expected
+
+
+def test_the_sentence_counts_nodes_and_says_when_the_graphs_save_nothing():
+    some = [found("0oo1"), found("0oo2")]
+    last = explained(np.array([0.5, 0.1, 0.4]), flipped((0, 2)), some)
+    told = [last, explained(np.ones(3), flipped(), some), explained(np.ones(3), flipped((1, 2)), some)]
+    facts = dict(attention="fusion 1", alpha=0.01, samples=64)
+
+    def said(explanations):
+        return told_of([some] * len(explanations), explanations, ["x", "g", "t"], ["-"] * len(explanations), facts)
+
+    sentence, table = said(told).sentence, said(told).tables["explanations"]
+    assert "changes the predicted class of 2 of the 3, the fewest that do are 2.0 on average" in sentence
+    assert "propose a set as small for 1 of these 2, after 5.0 sets on average" in sentence
+    assert sentence.endswith("going through all sets by size finds one after 5.0: the graphs save nothing.")
+    assert table.exhaustive[0] == table.tried[0] == 5, "the node that no graph explains is in neither"
+    better = last._replace(tried=3)
+    assert said([better]).sentence.endswith(
+        "after 3.0 sets on average, where going through all sets by size finds one after 5.0."
+    )
+    assert said(told[1:]).sentence.endswith("propose a set as small for 0 of these 1.")
 
 
 # a cell

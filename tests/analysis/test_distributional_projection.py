@@ -13,6 +13,7 @@ from fusion_jax.analysis.distributional_projection import (
     correlations,
     distributional_projection,
     most_followed,
+    sentence,
     shuffled,
 )
 from fusion_jax.nn.attention import masked_softmax
@@ -95,11 +96,32 @@ def test_symbols_are_shuffled_within_their_modality():
 
 
 def test_the_head_that_is_named_follows_the_most_whichever_its_sign():
-    about = dict(relation="symmetric", part="others")
-    rows = [dict(about, head=h, spearman=rho) for h, rho in enumerate((0.2, -0.9, 0.5, np.nan))]
-    rows += [dict(about, head=4, spearman=1.0, part="train"), dict(about, head=5, spearman=1.0, relation="directed")]
+    rows = followed((0.2, -0.9, 0.5, np.nan)) + [dict(followed((1.0,))[0], head=4, part="train")]
     assert most_followed(pd.DataFrame(rows))["head"] == 1
     assert most_followed(pd.DataFrame(rows[3:])) is None
+    rows.append(dict(rows[0], head=5, spearman=0.95, relation="directed"))
+    assert most_followed(pd.DataFrame(rows))["head"] == 5, "across edges counts as well"
+    rows[-1]["chance"] = rows[1]["chance"] = 0.97
+    assert most_followed(pd.DataFrame(rows))["head"] == 2, "one beyond chance goes before a larger one within"
+
+
+def followed(rho):
+    about = dict(attention="fusion 1", layer=0, relation="symmetric", part="others", explained=0.25, chance=0.1)
+    return [dict(about, head=h, spearman=r) for h, r in enumerate(rho)]
+
+
+def test_the_sentence_names_what_goes_beyond_chance_or_says_that_nothing_does():
+    scores = pd.DataFrame(followed((0.05, -0.5, 0.3)))
+    said = sentence(scores, most_followed(scores))
+    assert said.startswith("The scores of head 1 of layer 0 of 'fusion 1', of 3 heads the most, follow how often")
+    assert "symbols meet within nodes is -0.500, beyond the 0.100 of shuffled symbols" in said and "25.0%" in said
+    assert "Of 3 comparisons of a head with a relation 2 go beyond shuffled symbols; by chance one in 21 would." in said
+    scores = scores.assign(chance=0.6, relation="directed")
+    said = sentence(scores, most_followed(scores))
+    assert (
+        said.startswith("None of 3 heads scores modalities by how often their symbols meet") and "across edges" in said
+    )
+    assert sentence(scores[:1], most_followed(scores[:1])).startswith("The one head does not score")
 
 
 def test_a_query_with_one_key_is_no_pair():

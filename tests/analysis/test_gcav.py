@@ -208,24 +208,50 @@ def test_a_report_says_which_concept_stands_out_and_what_was_looked_at(cell):
     result = gcav(cell, 0, concepts=("degree", "missing:m1"), target="1", **QUICK)
     means = result.tables["summary"].query("score == 'tgcav'").set_index("concept")["mean"]
     clearest = (means - means[RANDOM]).abs().idxmax()
-    assert f"{clearest} stands out most" in result.sentence and f"{means[clearest]:.1%}" in result.sentence
+    assert f"concept {clearest}, of 2 concepts the farthest from random sets" in result.sentence
+    assert f"class 1 at {means[clearest]:.1%} of the nodes" in result.sentence
     assert result.facts == dict(target="1", examples=30, left_out=())
     assert "Class 1, 30 nodes" in result.note
 
 
 @pytest.mark.parametrize("mean,side", [(0.9, "more than"), (0.2, "less than"), (0.5, "as much as")])
 def test_a_concept_speaks_more_or_less_for_a_class_than_random_sets(mean, side):
-    rows = [dict(concept=c, score=s, mean=m) for c, m in (("degree", mean), (RANDOM, 0.5)) for s in ("tcav", "tgcav")]
-    found = report(pd.DataFrame(dict(layer=["fusion"])), pd.DataFrame(rows), "8", 30, ("encoder a",))
-    assert found.sentence.startswith("Of the concepts asked for, degree stands out most")
-    assert f"class 8 at {mean:.1%} of its nodes (TGCAV), {side} random sets of nodes at 50.0%;" in found.sentence
+    found = said_of_degree(mean, 0.7)
+    start = f"The concept degree speaks for class 8 at {mean:.1%} of the nodes of that class on average over 1 layers"
+    assert found.sentence.startswith(f"{start} (TGCAV), {side} random sets at 50.0%;")
     assert found.note.endswith("Left out, the class does not depend on them: encoder a.")
+
+
+@pytest.mark.parametrize("accuracy,known", [(0.7, True), (0.5, False), (0.4, False)])
+def test_a_concept_that_no_layer_tells_apart_is_said_to_be_unknown(accuracy, known):
+    sentence = said_of_degree(0.9, accuracy).sentence
+    assert f"from others in {accuracy:.1%} of cases, those of random sets in 50.0%" in sentence
+    assert ("say nothing of it" in sentence) != known
+
+
+def said_of_degree(mean, accuracy):
+    both = (("degree", mean, accuracy), (RANDOM, 0.5, 0.5))
+    rows = [dict(concept=c, score=s, mean=m) for c, m, _ in both for s in ("tcav", "tgcav")]
+    table = pd.DataFrame([dict(concept=c, layer="fusion", cav_accuracy=a) for c, _, a in both])
+    return report(table, pd.DataFrame(rows), "8", 30, ("encoder a",))
+
+
+def test_bars_of_one_layer_stand_beside_each_other_and_none_is_cut():
+    pytest.importorskip("matplotlib", reason="figures are an extra")
+    scores = dict(tcav=0.95, tcav_std=0.3, tgcav=0.1, tgcav_std=0.4, cav_accuracy=0.6)
+    table = pd.DataFrame([dict(concept=c, layer=l, **scores) for c in ("degree", RANDOM) for l in ("a", "b")])
+    summary = pd.DataFrame([dict(concept=c, score=s, mean=0.4) for c in ("degree", RANDOM) for s in ("tcav", "tgcav")])
+    (axes,) = report(table, summary, "1", 12, ()).figures["layers"]().axes
+    at = sorted(x for line in axes.containers for x in line.lines[0].get_xdata())
+    assert len(np.unique(np.round(at, 6))) == 8 and np.all(np.abs(np.array(at) - np.round(at)) < 0.5)
+    low, high = axes.get_ylim()
+    assert low < 0.1 - 0.4 and high > 0.95 + 0.3
 
 
 def test_the_legend_shows_which_lines_are_dashed():
     """A gap has to fall beside the marker in the middle."""
     pytest.importorskip("matplotlib", reason="figures are an extra")
-    scores = dict(tcav=0.5, tcav_std=0.1, tgcav=0.4, tgcav_std=0.1)
+    scores = dict(tcav=0.5, tcav_std=0.1, tgcav=0.4, tgcav_std=0.1, cav_accuracy=0.6)
     table = pd.DataFrame([dict(concept=c, layer=l, **scores) for c in ("degree", RANDOM) for l in ("a", "b")])
     summary = pd.DataFrame([dict(concept=c, score=s, mean=0.4) for c in ("degree", RANDOM) for s in ("tcav", "tgcav")])
     legend = report(table, summary, "1", 12, ()).figures["layers"]().axes[0].get_legend()

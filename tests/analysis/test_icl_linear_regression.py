@@ -13,6 +13,7 @@ from fusion_jax.analysis.icl_linear_regression import (
     MODEL,
     NEAREST,
     Patterns,
+    chance,
     estimators,
     icl_linear_regression,
     indicators,
@@ -97,6 +98,16 @@ def test_indicators_of_planted_maps():
     assert unlabelled.homogeneity[0] < 1  # the last column is on the diagonal now
 
 
+def test_a_diagonal_is_beyond_shuffled_columns_and_a_map_without_one_is_not():
+    rng = np.random.default_rng(3)
+    kq = np.stack([np.eye(6), rng.normal(size=(6, 6)) * (1 - np.eye(6)), np.ones((6, 6))])
+    found = Patterns("fusion", 0, kq, np.ones((3, 6, 1)), 0.5, 0)
+    shares, reached = indicators(found).diagonality, chance(found)
+    assert shares[0] == 1 > reached[0] > 1 / 6 and shares[1] == 0 < reached[1]
+    assert shares[2] == pytest.approx(reached[2]) == pytest.approx(1 / 6)
+    assert np.isnan(chance(found._replace(kq=kq[:, :, :5]))).all()
+
+
 def test_planted_heads_are_what_the_model_predicts(trained):
     """With K Q = omega I and O V = mu on the label the row of the heads is the model itself."""
     cell = restore(trained[0], trained[1][0])
@@ -143,7 +154,14 @@ def test_heads_of_any_attention_are_read(trained):
     found = list(patterns(cell.models[0]))
     assert [one.kq.shape for one in found] == [(2, 8, 8)] * 2 and found[0].scale == 0.5
     report = icl_linear_regression(cell, 0)
-    assert list(report.tables) == ["patterns"] and len(report.tables["patterns"]) == 4
+    assert list(report.tables) == ["patterns"]
+    table = report.tables["patterns"]
+    assert table.layer.tolist() == [0, 0, 1, 1] and table["head"].tolist() == [0, 1, 0, 1]
+    beyond = (table.diagonality > table.chance).sum()
+    assert report.sentence.startswith(f"The model has 4 heads; in {beyond} of them a column of the query looks for")
+    pytest.importorskip("matplotlib", reason="figures are an extra")
+    titles = [axes.get_title() for axes in report.figures["key_query"]().axes]
+    assert titles[:4] == [f"layer {l}, head {h}" for l in (0, 1) for h in (0, 1)]
     assert "no off_label" in report.note
 
 

@@ -113,7 +113,8 @@ def test_the_rows_of_a_cell_are_its_matrices(trained):
     direct = flow[(flow.form == "direct") & (flow.layer == 0)]
     expected = directed(heads[0], np.arange(3), shown.tokens)[both, 0, 2].mean()
     assert direct.flow.iloc[2] == pytest.approx(expected) and direct.uniform.iloc[2] < 0.5
-    assert f"{report.facts['crossing']:.0%} of what tokens attend to comes from other modalities" in report.sentence
+    assert f"(rollout), {report.facts['crossing']:.0%} of it comes from other modalities at the end" in report.sentence
+    assert report.sentence.startswith(f"In 2 layers {shares.share.mean():.0%} of the attention crosses from one")
     assert "unverified" in report.note
 
 

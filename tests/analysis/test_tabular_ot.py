@@ -163,6 +163,14 @@ def test_the_points_of_a_cell_are_those_of_its_training_nodes_up_to_the_best_epo
     assert table.difficulty["all"] == pytest.approx(difficulty(path[0], labels), rel=1e-4)
     assert report.columns["optimality"] == {1: pytest.approx(said.optimality, rel=1e-4)}
     assert report.tables["path"].epoch.tolist() == report.facts["epochs"][1:]
+    later = ", ".join(str(e) for e in kept if e >= best)
+    assert f"are left out (after {later} epochs)" in report.note if later else "left out" not in report.note
+
+
+def test_classes_stand_under_their_names(trained):
+    cell = restore(trained[0], trained[1][0])
+    named = dataclasses.replace(cell, data=dataclasses.replace(cell.data, class_names=("well", "ill", "dead")))
+    assert tabular_ot(named, 0).tables["transport"]["class"].tolist() == ["well", "ill", "dead", "all"]
 
 
 def test_a_modality_that_a_node_first_hears_of_on_the_way_has_no_start(trained):

@@ -216,6 +216,15 @@ def test_rows_that_are_measured_are_compared_like_rows_that_are_trained(measurin
     assert measured_rows.seconds(store) > 0
 
 
+def test_measured_rows_stand_under_what_they_are(measuring):
+    study, workdir = measuring
+    named = dataclasses.replace(study, quantity="share of rows")
+    for said, one in (("accuracy", study), ("share of rows", named)):
+        page = form.markdown(ledger.ledger([one], stores_of([one], workdir)))
+        (line,) = (row for row in page.splitlines() if row.startswith("| alpha"))
+        assert f"| {said} +0." in line
+
+
 def test_they_are_measured_once_and_again_where_file_or_results_are_others(measuring, tmp_path):
     study, workdir = measuring
     store = Store(shutil.copytree(workdir / "alpha", tmp_path / "alpha"))

@@ -35,6 +35,7 @@ def test_those_of_a_folder_come_in_the_order_of_their_names(tmp_path):
         ),
         ("def claims", "MEASURED = {'a': 'featurse'}\n\ndef claims", "did you mean 'features'"),
         ("def claims", "MEASURED = {'a': 'graph'}\n\ndef claims", r"expected both MEASURED and measured\(cells\)"),
+        ("def claims", "QUANTITY = 'share'\n\ndef claims", "QUANTITY='share'; expected a text, what the values of"),
         ("def claims", "def measured(cells): ...\n\ndef claims", r"expected both MEASURED and measured\(cells\)"),
     ],
 )

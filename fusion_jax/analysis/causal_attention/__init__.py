@@ -46,8 +46,9 @@ def causal_attention(
     "marks" has a row a class, head and ordered pair: nodes and the shares none, circle, arrow, tail. "heads": graphs,
     singular (graphs that cannot be made), edges (mean number), found. "explanations" has a row a class, and one of all:
     nodes, flips (share for which masking some set flips the class), size (mean, of the smallest such sets), found
-    (share of those whose graphs propose a set as small), tried (mean number of sets tried until then), exhaustive (the
-    same without graphs), ranked (share of those for which the modalities of most attention are a set as small).
+    (share of those whose graphs propose a set as small), tried (of these, mean number of proposed sets tried until
+    then), exhaustive (of the same nodes, by going through all sets), ranked (share of those that flip for which the
+    modalities of most attention are a set as small).
     "modalities": explains, the share of the smallest sets in which a modality is.
 
     Args:

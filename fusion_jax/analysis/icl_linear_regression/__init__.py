@@ -10,6 +10,7 @@ compared where rows are asked for what their neighbours are examples of (`estima
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -50,9 +51,11 @@ CHECKED_WITH = {
 }
 SET = "icl_linear_regression"
 MODEL, HEADS, NEAREST = "model", "its heads by omega and mu", "debiased step nearest to the model"
+SHUFFLES = 100
 NOTE = (
     "Omega is the mean of the diagonal of a head's key-query map over the columns of the features, divided as its "
-    "scores are; diagonality is the share of that diagonal in the squared mass of the whole map, homogeneity 1 less "
+    "scores are; diagonality is the share of that diagonal in the squared mass of the whole map (chance: what 95 % "
+    "of its copies with the keys' columns in another order stay below), homogeneity 1 less "
     "the coefficient of variation of the diagonal. Mu is what the output-value map makes of the label, off_label the "
     "share of squared mass that it makes of all else, zero_sum |sum mu| / sum |mu| over the heads of a layer. The "
     "weights are of one seed, in the units in which the model is fed and predicts (standardised)."
@@ -73,7 +76,8 @@ class Patterns(NamedTuple):
     """The maps of one attention layer, float64.
 
     Attributes:
-        name, layer: which.
+        name: where the attention is in the model.
+        layer: which of the model's attention layers, from 0 on.
         kq: [H, E, E'], a query z scores a key z' by scale z KQ_h z'.
         ov: [H, E', O], what a head adds of a key.
         scale: of the scores.
@@ -90,19 +94,20 @@ class Patterns(NamedTuple):
 
 def patterns(model: nnx.Module) -> Iterator[Patterns]:
     """Those of every attention of a model."""
+    count = itertools.count()
     for path, module in nnx.iter_modules(model):
         name = ".".join(map(str, path))
         if isinstance(module, IclLinearRegression):
-            for layer, block in enumerate(module.blocks):
+            for block in module.blocks:
                 kq, ov = _maps(*(_kernel(m) for m in (block.query, block.key, block.value, block.out)), block.heads)
-                yield Patterns(name, layer, kq, ov, 1 / math.sqrt(kq.shape[1]), module.widths[-1])
+                yield Patterns(name, next(count), kq, ov, 1 / math.sqrt(kq.shape[1]), module.widths[-1])
         elif isinstance(module, MultiHeadAttention) and hasattr(module, "query"):
             kernels = [_kernel(m) for m in (module.query, module.key, module.value, module.out)]
             stacked = kernels[0].ndim == 3
             for layer in range(len(kernels[0]) if stacked else 1):
                 own = [k[layer] if stacked else k for k in kernels]
                 scale = 1 / math.sqrt(own[0].shape[1] // module.heads)
-                yield Patterns(name, layer, *_maps(*own, module.heads), scale, 0)
+                yield Patterns(name, next(count), *_maps(*own, module.heads), scale, 0)
 
 
 def _kernel(linear: nnx.Module) -> np.ndarray:
@@ -145,11 +150,24 @@ def indicators(found: Patterns) -> pd.DataFrame:
     )
 
 
+def chance(found: Patterns) -> np.ndarray:
+    """The diagonality [H] that 95 % of copies of a head's key-query map stay below whose columns are shuffled.
+
+    What is left of it is that a query of one column scores keys of the same column: NaN in a map that is not square.
+    """
+    if found.kq.shape[1] != found.kq.shape[2]:
+        return np.full(len(found.kq), np.nan)
+    rng, size = np.random.default_rng(0), found.kq.shape[2]
+    copies = (found._replace(kq=found.kq[:, :, rng.permutation(size)]) for _ in range(SHUFFLES))
+    return np.quantile([indicators(copy).diagonality for copy in copies], 0.95, axis=0)
+
+
 @own_settings()
 def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = None) -> Report:
     """The maps of every head of one seed, and what its predictions are nearest to.
 
-    The table "patterns" has a row a head (see `indicators`). Where the cell is asked for a value of rows whose
+    The table "patterns" has a row a head (see `indicators`; chance is the diagonality that shuffled columns reach).
+    Where the cell is asked for a value of rows whose
     neighbours hold features and such a value (two modalities, the second one column wide, which the asked rows lack or
     have 0 in) the table "estimators" has the mean square error of the model and of what it may be: its heads by omega
     and mu alone (of one layer), the debiased step nearest to it, the best single head, gradient steps with and
@@ -170,9 +188,9 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
     if not found:
         raise ValueError(
             f"icl_linear_regression: fusion {cell.plan.model.fusion.name!r} of this cell has no attention with query, "
-            "key, value and output maps, nor has another part of its model"
+            "key, value and output maps, nor has another part of its model (self_attention has)"
         )
-    table = pd.concat([indicators(one) for one in found], ignore_index=True)
+    table = pd.concat([indicators(one).assign(chance=chance(one)) for one in found], ignore_index=True)
     tables, note = {"patterns": table}, NOTE + UNLABELLED * any(not one.label for one in found)
     rows = _Rows.of(cell, place)
     if rows is not None:
@@ -181,8 +199,8 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
             noise = float(cell.plan.data.options.get("noise", 0.1)) if usual else 0.1
         tables["estimators"] = _compared(cell, place, rows, found, table, noise)
         note += STEPS.format(noise=noise)
-    figures = {"key_query": functools.partial(_figure, found[0])}
-    return Report(tables, _sentence(tables, found), figures, note=note)
+    figures = {"key_query": functools.partial(_figure, found)}
+    return Report(tables, _sentence(tables), figures, note=note)
 
 
 class _Rows(NamedTuple):
@@ -262,40 +280,50 @@ def _compared(cell: Restored, place: int, rows: _Rows, found: list[Patterns], ta
     )
 
 
-def _sentence(tables: dict[str, pd.DataFrame], found: list[Patterns]) -> str:
+def _sentence(tables: dict[str, pd.DataFrame]) -> str:
     heads = tables["patterns"]
+    square = heads[heads.diagonality.notna()]
+    said = f"The model has {_heads(len(heads))}"
+    if len(square):
+        beyond = int((square.diagonality > square.chance).sum())
+        of = f"of {_heads(len(square))} with square maps" if len(square) < len(heads) else "of them"
+        said += (
+            f"; in {beyond} {of} a column of the query looks for the same column of the key more than shuffled columns "
+            f"would (diagonality {square.diagonality.mean():.1%} on average, shuffled {square.chance.mean():.1%} at "
+            "most)"
+        )
     if "estimators" not in tables:
-        square = [1 / one.kq.shape[1] for one in found if one.kq.shape[1] == one.kq.shape[2]]
-        said = f"Over {len(heads)} heads "
-        if square:
-            said += (
-                f"{heads.diagonality.mean():.1%} of the squared mass of the key-query maps lies on their diagonals "
-                f"({np.mean(square):.1%} in a map without a pattern), and "
-            )
-        return said + (
-            f"what the output-value maps of a layer pass on adds up to {heads.zero_sum.mean():.2f} of its size "
+        return (
+            f"{said}; what the output-value maps of a layer pass on adds up to {heads.zero_sum.mean():.2f} of its size "
             "(0: heads cancel each other, 1: they agree)."
         )
-    said = f"Over {len(heads)} heads the mean diagonality of key-query is {heads.diagonality.mean():.3f}"
     by = tables["estimators"].set_index("estimator")
     return (
-        f"{said} and |sum mu| / sum |mu| {heads.zero_sum.mean():.3f}; on this seed's test rows the predictions differ "
-        f"from the nearest debiased step by {by.distance[NEAREST]:.3f} of their size, and have mean square error "
-        f"{by.mse[MODEL]:.3f}, against {by.mse['debiased step']:.3f} of a debiased step, "
-        f"{by.mse['best single head']:.3f} of the best single head and {by.mse['ridge regression']:.3f} of ridge "
-        "regression."
+        f"{said}, and what its heads pass on of the label adds up to {heads.zero_sum.mean():.3f} of its size (0: they "
+        f"cancel each other). On this seed's test rows its predictions differ from the nearest debiased step of "
+        f"gradient descent by {by.distance[NEAREST]:.3f} of their size; mean square error {by.mse[MODEL]:.3f}, against "
+        f"{by.mse['debiased step']:.3f} of a debiased step, {by.mse['best single head']:.3f} of the best single head "
+        f"and {by.mse['ridge regression']:.3f} of ridge regression."
     )
 
 
-def _figure(found: Patterns):
-    """The key-query map of every head of the first layer, scaled as scores are."""
-    heads = len(found.kq)
-    fig, axes = new_figure(2.6 * heads, 2.6, 1, heads)
-    size = max(np.abs(found.scale * found.kq).max(), 1e-12)
-    for head, ax in enumerate(np.ravel(axes)):
-        shown = ax.imshow(found.scale * found.kq[head], cmap="RdBu_r", vmin=-size, vmax=size)
-        ax.set_title(f"head {head}", fontsize="small")
-        ax.set_xlabel("column of the key", fontsize="small")
-    axes[0, 0].set_ylabel("column of the query", fontsize="small")
+def _heads(count: int) -> str:
+    return f"{count} head{'s' * (count != 1)}"
+
+
+def _figure(found: list[Patterns]):
+    """The key-query map of every head, a row a layer, scaled as scores are."""
+    columns = max(len(one.kq) for one in found)
+    fig, axes = new_figure(2.6 * columns + 0.6, 2.6 * len(found), len(found), columns)
+    size = max(*(np.abs(one.scale * one.kq).max() for one in found), 1e-12)
+    for row, one in zip(axes, found, strict=True):
+        for head, ax in enumerate(row):
+            if head >= len(one.kq):
+                ax.set_axis_off()
+                continue
+            shown = ax.imshow(one.scale * one.kq[head], cmap="RdBu_r", vmin=-size, vmax=size)
+            ax.set_title(f"layer {one.layer}, head {head}", fontsize="small")
+            ax.set_xlabel("column of the key", fontsize="small")
+        row[0].set_ylabel("column of the query", fontsize="small")
     fig.colorbar(shown, ax=list(np.ravel(axes)), label="part in the score")
     return fig

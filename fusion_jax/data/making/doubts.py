@@ -217,7 +217,7 @@ def _doubt_modalities(name: str, strange, known: list[str], features, mask, told
         found = near_labels(_directions(features[modality], present), present, told, train)
         if found is None or found.above > CHANCE:
             report.warn(
-                f"modality {modality}: nodes that graph {name} joins are no more alike in it than random pairs (p "
+                f"modality {modality}: nodes joined by graph {name!r} are no more alike in it than random pairs (p "
                 f"{across.above:.2f}), while they are in {some(known)}, and its neighbours do not share labels: are "
                 "its rows those of the ids? (A modality that has nothing to do with the others looks the same.)"
             )

@@ -80,7 +80,7 @@ def _row(line: Line) -> str:
         plain(one.text) + late,
         f"**{one.verdict}**",
         "; ".join(dict.fromkeys(_asked(one.claim, c.metric) for c in line.compared)) or "-",
-        "; ".join(map(_difference, line.compared)) or "-",
+        "; ".join(_difference(c, _quantity(line, c)) for c in line.compared) or "-",
         "-" if np.isnan(one.p) else p_text(one.p).removeprefix("= "),
         "-" if np.isnan(one.adjusted) else p_text(one.adjusted).removeprefix("= "),
         _both(line, lambda row: row.parameters, "{:,}"),
@@ -99,10 +99,16 @@ def _asked(claim: Claim, metric: str) -> str:
     return f"{'>' if sign > 0 else '<'} " + (f"{sign * claim.by:+g}" if claim.by else "0")
 
 
-def _difference(one: Compared) -> str:
+def _quantity(line: Line, one: Compared) -> str:
+    """What is compared: the metric, or what the study says that its measured rows are."""
+    own = one.better.variant in line.study.measured and line.study.quantity
+    return own or metrics.heading(one.metric)
+
+
+def _difference(one: Compared, quantity: str) -> str:
     digits = metrics.named(one.metric).digits
     interval = "" if np.isnan(one.low) else f" [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
-    return f"{plain(metrics.heading(one.metric))} {one.mean:+.{digits}f}{interval}"
+    return f"{plain(quantity)} {one.mean:+.{digits}f}{interval}"
 
 
 def _both(line: Line, of: Any, form: str) -> str:

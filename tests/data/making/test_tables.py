@@ -118,7 +118,7 @@ def test_a_modality_or_labels_of_other_nodes_are_doubted():
     tables = folders.planted()
     names = dict(zip(NAMES, np.random.default_rng(3).permutation(NAMES), strict=True))
     (warning,) = made({**tables, "clinical": renamed(tables["clinical"], names)}).conversion.warnings
-    assert warning.startswith("modality clinical: nodes that graph edges joins are no more alike in it")
+    assert warning.startswith("modality clinical: nodes joined by graph 'edges' are no more alike in it")
     (warning,) = made({**tables, "labels": renamed(tables["labels"], names)}).conversion.warnings
     assert "the labels with neither graph nor features" in warning
 
