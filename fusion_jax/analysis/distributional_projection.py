@@ -248,7 +248,7 @@ def sentence(scores: pd.DataFrame, best: pd.Series | None) -> str:
     if not abs(best.spearman) > best.chance:
         denied = "The one head does not score" if heads == 1 else f"None of {heads} heads scores"
         return (
-            f"{denied} modalities by how often their symbols meet, more than chance would: those of {head} are the "
+            f"{denied} modalities by how often their symbols meet more than chance would: those of {head} are the "
             f"nearest, {reached}, and shuffled symbols reach {best.chance:.3f}."
         )
     told = _told(scores)
