@@ -18,7 +18,6 @@ from fusion_jax.traced import Numbers
 Array = jax.Array
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """What a model sees: the features of all nodes, which of them are present, and the graph.
@@ -31,6 +30,8 @@ class Batch:
         mask: bool [N, M], true where the node has the modality; column i is that of names[i].
         graph: the edge set (or sets) of this run; view i is that of names[i].
         names: the modalities in order; that of `features` as given if ().
+        sparse: {modality: the same features as `nn.sparse_rows.SparseRows`}, for encoders that read these; set by
+            `with_sparse` alone, so that a batch that is made from another one with other features has none.
     Raises:
         ValueError: names that are not the keys of `features`, each once.
     """
@@ -38,7 +39,8 @@ class Batch:
     features: dict[str, Array]
     mask: Array
     graph: Graph | None
-    names: tuple[str, ...] = dataclasses.field(default=(), metadata=dict(static=True))
+    names: tuple[str, ...] = ()
+    sparse: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self):
         if not isinstance(self.features, dict):  # what JAX puts in the place of a part of a tree
@@ -49,6 +51,35 @@ class Batch:
         object.__setattr__(self, "names", names)
         if tuple(self.features) != names:
             object.__setattr__(self, "features", {name: self.features[name] for name in names})
+
+    def with_sparse(self, sparse: dict[str, Any]) -> Batch:
+        """The same batch with these of its features in sparse form."""
+        made = dataclasses.replace(self)
+        object.__setattr__(made, "sparse", sparse)
+        return made
+
+    def with_mask(self, mask: Array) -> Batch:
+        """The same features, of which other ones are present."""
+        return dataclasses.replace(self, mask=mask).with_sparse(self.sparse)
+
+    def with_graph(self, graph: Graph | None) -> Batch:
+        """The same features on another edge set."""
+        return dataclasses.replace(self, graph=graph).with_sparse(self.sparse)
+
+
+def _batch_leaves(batch: Batch):
+    parts = "features", "mask", "graph", "sparse"
+    return tuple((jax.tree_util.GetAttrKey(name), getattr(batch, name)) for name in parts), batch.names
+
+
+def _batch_of(names, leaves) -> Batch:
+    *parts, sparse = leaves
+    made = Batch(*parts, names)
+    object.__setattr__(made, "sparse", sparse)
+    return made
+
+
+jax.tree_util.register_pytree_with_keys(Batch, _batch_leaves, _batch_of)
 
 
 @dataclasses.dataclass(frozen=True, init=False)

@@ -21,11 +21,14 @@ class Encoder(nnx.Module):
         info: the entry in the catalogue.
         needs: of this instance, where its options make it another than `info.needs`; else None.
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
+        reads_sparse: whether x may be `nn.sparse_rows.SparseRows`, of features most of which are 0, of which x W is
+            all that is asked; a class's own, or set by the constructor.
     """
 
     info: ClassVar[Info]
     needs: tuple[str, ...] | None = None
     structures: tuple = ()
+    reads_sparse: bool = False
 
     @staticmethod
     def width(in_dim: int, dim: int) -> int:

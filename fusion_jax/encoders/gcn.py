@@ -40,6 +40,8 @@ class GCN(Encoder):
         needs=("graph",),
     )
 
+    reads_sparse = True
+
     def __init__(
         self,
         in_dim: int,

@@ -5,6 +5,7 @@ from flax import nnx
 from fusion_jax.encoders.base import Encoder
 from fusion_jax.nn.alignment import change_units
 from fusion_jax.nn.dropout import dropout
+from fusion_jax.nn.sparse_rows import linear
 from fusion_jax.records import EVALUATION, Info
 
 
@@ -19,11 +20,11 @@ class Linear(Encoder):
 
     def __init__(self, in_dim: int, dim: int, *, rate: float = 0.0, rngs: nnx.Rngs):
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)
-        self.rate = rate
+        self.rate, self.reads_sparse = rate, rate == 0
 
     def __call__(self, x, graph=None, present=None, context=EVALUATION):
         del graph, present
-        return self.linear(dropout(x, self.rate, context.key))
+        return linear(self.linear, dropout(x, self.rate, context.key))
 
     def align(self, anchor, walk, states):
         return walk.linear((self.linear, anchor.linear), None, states.x, states.rows)[0]

@@ -22,7 +22,7 @@ class Mlp(Encoder):
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int | None = None, rate: float = 0.0, rngs: nnx.Rngs):
         self.mlp = mlp.MLP(in_dim, dim if hidden is None else hidden, dim, rate=rate, rngs=rngs)
-        self.rate = rate
+        self.rate, self.reads_sparse = rate, rate == 0
 
     def __call__(self, x, graph=None, present=None, context=EVALUATION):
         del graph, present

@@ -265,7 +265,10 @@ class Model(nnx.Module):
         for m, (name, encoder, own) in enumerate(zip(self.names, self.encoders, contexts, strict=True)):
             mask = batch.mask[:, m]
             # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
-            x = jnp.where(mask[:, None], batch.features[name], 0)
+            if encoder.reads_sparse and name in batch.sparse:
+                x = batch.sparse[name].among(mask)
+            else:
+                x = jnp.where(mask[:, None], batch.features[name], 0)
             view = None if batch.graph is None else batch.graph.view(m)
             yield encoder, (x, view, mask if self.missing == "mask" else there, _told("encoder", encoder, view, own))
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.nn.init import LECUN_NORMAL
+from fusion_jax.nn.sparse_rows import SparseRows, linear
 from fusion_jax.records import Array
 
 
@@ -31,8 +32,8 @@ class MLP(nnx.Module):
         self.fc2 = nnx.Linear(hidden, dim if out is None else out, use_bias=bias, kernel_init=kernel_init, rngs=rngs)
         self.activation, self.rate = activation, rate
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
-        return self.fc2(dropout(self.activation(self.fc1(x)), self.rate, key))
+    def __call__(self, x: Array | SparseRows, *, key: Array | None = None) -> Array:
+        return self.fc2(dropout(self.activation(linear(self.fc1, x)), self.rate, key))
 
 
 def gelu(x: Array) -> Array:

@@ -108,6 +108,18 @@ def _weighted_sum_bwd(saved, g):
 _weighted_sum.defvjp(_weighted_sum_fwd, _weighted_sum_bwd)
 
 
+def weighted_rows(
+    weight: Array, x: Array, columns: Array, rows: Array, row_ptr: Array, by_column: Array, column_ptr: Array
+) -> Array:
+    """y[i] = sum over e in row_ptr[i]:row_ptr[i + 1] of weight[e] x[columns[e]], x [K, F] -> [N, F].
+
+    Args:
+        weight: [E]. rows: int32 [E], the row of every entry.
+        by_column: int32 [E], the entries sorted by column; column_ptr: int32 [K + 1] of that order, for the gradient.
+    """
+    return _weighted_sum(weight, x, columns, rows, row_ptr, by_column, column_ptr)
+
+
 def flat(x: Array) -> Array:
     """[K, ...] -> [K, F]; -1 for F cannot be worked out where K is 0."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

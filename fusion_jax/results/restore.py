@@ -99,7 +99,7 @@ class Restored:
     def batch(self, i: int) -> Batch:
         """The whole batch under the i-th seed's scaler: what its predictions were made from."""
         plain = dataclasses.replace(self.trial(i), graph=None, mask=None, evaluated=None)
-        return dataclasses.replace(whole(self.prepared.batch, plain), graph=self.prepared.evaluated[i])
+        return whole(self.prepared.batch, plain).with_graph(self.prepared.evaluated[i])
 
     def context(self, i: int) -> Context:
         """What the i-th seed's model knows in evaluation: the labels of its training rows, where it asks for them."""

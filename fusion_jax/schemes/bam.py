@@ -5,7 +5,6 @@ Reference: Zhang et al., 2024 (see `layers.bam`); no code is public.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -62,7 +61,7 @@ class Upcycled(nnx.Module):
 def only(batch: Batch, modality: int) -> Batch:
     """The batch in which every node lacks all modalities but one."""
     column = np.arange(len(batch.names)) == modality
-    return dataclasses.replace(batch, mask=batch.mask & column)
+    return batch.with_mask(batch.mask & column)
 
 
 def blocks(model: nnx.Module) -> dict[tuple, Block]:

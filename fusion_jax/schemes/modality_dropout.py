@@ -31,4 +31,4 @@ class ModalityDropout(Scheme):
         kept = mask & jax.random.bernoulli(drop_key, 1 - self.rate, mask.shape)
         draw = jnp.where(mask, jax.random.uniform(keep_key, mask.shape), -1)
         one = jax.nn.one_hot(draw.argmax(-1), mask.shape[-1], dtype=bool) & mask
-        return Batch(batch.features, jnp.where(kept.any(-1, keepdims=True), kept, one), batch.graph)
+        return batch.with_mask(jnp.where(kept.any(-1, keepdims=True), kept, one))

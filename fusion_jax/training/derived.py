@@ -44,7 +44,7 @@ def with_structures(
         raise ValueError(f"the model needs {names}, made from a graph; this data set has none")
     if trials.graph is None:
         (graph,) = derive(prepared.evaluated[:1], *wanted, earlier=None if earlier is None else earlier[:1])
-        batch = dataclasses.replace(prepared.batch, graph=graph)
+        batch = prepared.batch.with_graph(graph)
         return dataclasses.replace(prepared, batch=batch, evaluated=(graph,) * count)
     training = derive(_each(trials.graph, count), *wanted)
     if prepared.batch.graph is None and trials.evaluated is None:  # a seed evaluates on the edge set it is trained on
@@ -56,7 +56,7 @@ def with_structures(
     if trials.evaluated is not None:
         own = derive(_each(trials.evaluated, count), *wanted, earlier=training)
     trials = dataclasses.replace(trials, graph=_stacked(training), evaluated=_stacked(own))
-    batch = dataclasses.replace(prepared.batch, graph=None)
+    batch = prepared.batch.with_graph(None)
     return dataclasses.replace(prepared, batch=batch, trials=trials, evaluated=tuple(evaluated))
 
 

@@ -59,7 +59,8 @@ def scaled(batch: Batch, trial: Trial) -> Batch:
         name: jnp.where(mask[:, i, None], (x - trial.shift[name]) * trial.scale[name], 0)
         for i, (name, x) in enumerate(held.items())
     }
-    return Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
+    made = Batch(features, mask, batch.graph if trial.graph is None else trial.graph)
+    return made.with_sparse({name: x.scaled(trial.shift[name], trial.scale[name]) for name, x in batch.sparse.items()})
 
 
 def whole(batch: Batch, trial: Trial) -> Batch:

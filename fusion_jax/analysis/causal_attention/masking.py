@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 
@@ -43,7 +42,7 @@ def _classes(graphdef, state, batch: Batch, context: Context, where: Array, hidd
     def one(asked):
         node, gone = asked
         mask = batch.mask.at[node].set(batch.mask[node] & ~gone)
-        output = nnx.merge(graphdef, state)(dataclasses.replace(batch, mask=mask), context=context)
+        output = nnx.merge(graphdef, state)(batch.with_mask(mask), context=context)
         return output.prediction[node].argmax()
 
     return jax.lax.map(one, (where, hidden))
