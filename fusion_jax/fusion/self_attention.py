@@ -5,14 +5,16 @@ golden `forum-selfattention/pooling_options` and `forum-selfattention/hand`, com
 equations.
 """
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from fusion_jax.fusion.base import Fusion
-from fusion_jax.nn.attention import attend
-from fusion_jax.nn.reductions import REDUCTIONS
+from fusion_jax.nn import mixing
+from fusion_jax.nn.attention import attend, masked_softmax
+from fusion_jax.nn.reductions import REDUCTIONS, masked_max
 from fusion_jax.nn.scaled_query import check_choice, factor
-from fusion_jax.records import Attention, Fused, Info
+from fusion_jax.records import Array, Attention, Fused, Info
 
 
 class SelfAttention(Fusion):
@@ -57,14 +59,23 @@ class SelfAttention(Fusion):
 
     def node(self, x, mask, context):
         del context
+        x = jnp.where(mask[:, None], x, 0)
+        weights = self._weights(x, mask)
+        # A (x W_v) = (A x) W_v: where rows are summed or averaged, one row a node is left for W_v instead of M
+        z = self.value(weights @ x)
+        linear = self.reduction in ("sum", "mean")
+        out = self.value(REDUCTIONS[self.reduction](weights, mask) @ x) if linear else masked_max(z, mask)
+        attention = Attention("attention", weights, ("modality", "modality"), "modality", "modality", valid=mask[None])
+        return Fused(out, z, (attention,))
+
+    def _weights(self, x: Array, mask: Array) -> Array:
+        """A [M, M]."""
         # The thread takes the softmax over "axis 1" of one node's M x M matrix: the keys, here the last axis.
-        q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
-        z, weights = attend(q, k, v, mask, scale=self.scale)
-        z = z[:, 0]
-        attention = Attention(
-            "attention", weights[0], ("modality", "modality"), "modality", "modality", valid=mask[None]
-        )
-        return Fused(REDUCTIONS[self.reduction](z, mask), z, (attention,))
+        if mixing.current() is not None:  # a mixer looks at queries and keys
+            q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
+            return attend(q, k, v, mask, scale=self.scale)[1][0]
+        both = self.scale * self.query.kernel[...] @ self.key.kernel[...].T
+        return masked_softmax(x @ both @ x.T, mask[None])
 
     def align(self, anchor, walk, maps, states):
         return walk.attention((self, anchor), np.mean(maps, axis=0), states.x, states.rows)

@@ -48,7 +48,7 @@ class Tokens:
     seen: Array | None = None
 
     def pair(self, q: Array, k: Array) -> Array:
-        return jnp.einsum("...thd,...lhd->...htl", q, k)
+        return _products("...td,...ld->...tl", _heads_first(q), _heads_first(k))
 
     def of_key(self, values: Array) -> Array:
         of_key = jnp.swapaxes(values, -1, -2)[..., None, :]  # [..., H, 1, L]
@@ -104,8 +104,24 @@ def attend(
         seen = mask.any(axis=(-3, -2))[..., :, None, None]  # a key no query sees: its NaN must not spread
         k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
     weights = mixing.weigh(Tokens(mask, seen), q, k, scale, bias)
-    out = jnp.einsum("...htl,...lhe->...the", dropout(weights, rate, key), v)
-    return out, weights
+    out = _products("...tl,...le->...te", dropout(weights, rate, key), _heads_first(v))
+    return jnp.swapaxes(out, -2, -3), weights
+
+
+def _heads_first(x: Array) -> Array:
+    """[..., L, H, d] -> [..., H, L, d]."""
+    return jnp.swapaxes(x, -2, -3)
+
+
+def _products(of: str, a: Array, b: Array) -> Array:
+    """An einsum of a, b [..., H, *, *] head by head.
+
+    With the heads before the tokens, and without an axis for a single one, it is two to five times as fast on a CPU,
+    for few tokens, as one that takes heads from between tokens and width.
+    """
+    if a.shape[-3] == b.shape[-3] == 1:
+        return jnp.einsum(of, a[..., 0, :, :], b[..., 0, :, :])[..., None, :, :]
+    return jnp.einsum(of, a, b)
 
 
 class MultiHeadAttention(nnx.Module):

@@ -204,8 +204,9 @@ def prepare(
         features = {name: np.concatenate([x, np.zeros_like(x[:1])]) for name, x in features.items()}
         mask = np.concatenate([mask, np.zeros_like(mask[:1])])
     batch = Batch({k: jnp.asarray(x) for k, x in features.items()}, jnp.asarray(mask), None if own else evaluated)
-    # An accelerator has a dense product in no time. Values that are filled differ from seed to seed.
-    if jax.default_backend() == "cpu" and trials[0].fill is None:
+    # An accelerator has a dense product in no time, values that are filled differ from seed to seed, and nodes that
+    # are yet to come must have no say in how those of training are multiplied.
+    if jax.default_backend() == "cpu" and trials[0].fill is None and not coming:
         sparse = {name: SparseRows.of(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}
         batch = batch.with_sparse({name: x for name, x in sparse.items() if x is not None})
     return Prepared(

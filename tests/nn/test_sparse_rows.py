@@ -112,7 +112,12 @@ def test_an_encoder_that_drops_features_reads_the_dense_ones():
     np.testing.assert_array_equal(model(batch).prediction, model(zeros).prediction)
 
 
-@pytest.mark.parametrize("changes", [{}, {"data__setting": "inductive"}, {"model__missing": "mean"}])
+def test_nodes_that_are_yet_to_come_do_not_decide_how_training_multiplies():
+    data = counted()
+    assert tiny.prepared(tiny.cell(data__setting="inductive").plan, data, (0,)).batch.sparse == {}
+
+
+@pytest.mark.parametrize("changes", [{}, {"model__missing": "mean"}])
 def test_training_with_them_is_training_with_the_dense_ones(monkeypatch, changes):
     data = counted()
     with tiny.as_users_run():
