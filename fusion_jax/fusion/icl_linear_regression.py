@@ -15,7 +15,7 @@ from flax import nnx
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.presence import reached, sending, zero_absent
-from fusion_jax.nn.segment import at_receivers, at_senders, edge_attend, propagate, segment_softmax
+from fusion_jax.nn.segment import at_receivers, edge_attend, edge_dot, propagate, segment_softmax
 from fusion_jax.nn.within_graph import blocks
 from fusion_jax.records import Array, Attention, Fused, Info
 
@@ -61,7 +61,7 @@ class Heads(nnx.Module):
         top = jnp.where(jnp.isfinite(top), top, 0)
         total = jnp.where(valid, jnp.exp(jnp.where(valid, logits - top, 0)), 0).sum(-1, keepdims=True)
         top, total = (rows.scatter(a)[..., 0] for a in (top, jnp.where(total > 0, total, 1)))
-        own = scale * (at_receivers(q, graph) * at_senders(k, graph)).sum(-1) - at_receivers(top, graph)
+        own = scale * edge_dot(q, k, graph) - at_receivers(top, graph)
         own = jnp.where(there[graph.senders][:, None], own, -jnp.inf)
         return jnp.exp(own) / at_receivers(total, graph)
 

@@ -17,7 +17,7 @@ from fusion_jax.fusion.base import Fusion
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.calibration import Calibration
 from fusion_jax.nn.evidence import CAP, discounted_gain, evidence, from_gain, gain, opinion
-from fusion_jax.nn.segment import at_receivers, at_senders, segment_sum
+from fusion_jax.nn.segment import at_senders, edge_dot, segment_sum
 from fusion_jax.records import Array, Evidence, Fused, Info
 
 
@@ -93,7 +93,7 @@ class MEFN(Fusion):
         belief, uncertainty, _, log_p = from_gain(own, self.cap)
         p = jnp.exp(log_p)
         base, slope = self.reliability[...]
-        agreement = (at_senders(p, graph) * at_receivers(p, graph)).sum(-1)
+        agreement = edge_dot(p[:, None], p[:, None], graph)[:, 0]
         trust = jax.nn.sigmoid(base + slope * agreement)
         gains = discounted_gain(at_senders(belief, graph), at_senders(uncertainty[:, None], graph)[:, 0], trust)
         return segment_sum(jnp.where((graph.senders != graph.receivers)[:, None], gains, 0), graph)

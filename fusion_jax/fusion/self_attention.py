@@ -59,8 +59,8 @@ class SelfAttention(Fusion):
 
     def node(self, x, mask, context):
         del context
-        x = jnp.where(mask[:, None], x, 0)
         weights = self._weights(x, mask)
+        x = jnp.where(mask[:, None], x, 0)
         # A (x W_v) = (A x) W_v: where rows are summed or averaged, one row a node is left for W_v instead of M
         z = self.value(weights @ x)
         linear = self.reduction in ("sum", "mean")
@@ -75,7 +75,7 @@ class SelfAttention(Fusion):
             q, k, v = (f(x)[:, None] for f in (self.query, self.key, self.value))  # [M, 1, p]
             return attend(q, k, v, mask, scale=self.scale)[1][0]
         both = self.scale * self.query.kernel[...] @ self.key.kernel[...].T
-        return masked_softmax(x @ both @ x.T, mask[None])
+        return masked_softmax(x @ both @ jnp.where(mask[:, None], x, 0).T, mask[None])
 
     def align(self, anchor, walk, maps, states):
         return walk.attention((self, anchor), np.mean(maps, axis=0), states.x, states.rows)

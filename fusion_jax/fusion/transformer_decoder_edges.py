@@ -16,7 +16,7 @@ from fusion_jax.fusion.base import Fusion, check_heads
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout, split_key
 from fusion_jax.nn.init import masked_mean
-from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_max, segment_sum
+from fusion_jax.nn.segment import at_receivers, edge_dot, propagate, segment_max, segment_sum
 from fusion_jax.nn.transformer import DecoderLayer
 from fusion_jax.records import Array, Attention, Fused, Info
 
@@ -95,7 +95,7 @@ class TransformerDecoderEdges(Fusion):
         scale = 1 / math.sqrt(q.shape[-1])
         graphs = [graph.view(m).looped for m in range(self.modalities)]
         seen = [mask[g.senders, m][:, None] for m, g in enumerate(graphs)]  # [E, 1]
-        logits = [(at_receivers(q, g) * at_senders(k[:, m], g)).sum(-1) * scale for m, g in enumerate(graphs)]  # [E, H]
+        logits = [edge_dot(q, k[:, m], g) * scale for m, g in enumerate(graphs)]  # [E, H]
         weights = _softmax(logits, seen, graphs)
         keys = split_key(key, len(graphs))
         out = sum(

@@ -61,9 +61,11 @@ class GAT(GraphLayer):
         self.heads, self.merge, self.rate, self.value_rate = heads, merge, rate, value_rate
 
     def _values_and_attention(self, x: Array, graph: Graph, present: Array | None):
-        h = self.linear(zero_absent(x, present)).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
-        sent = (h * self.att_sender[...]).sum(-1)  # [N, H]
-        received = (h * self.att_receiver[...]).sum(-1)
+        x = zero_absent(x, present)
+        h = self.linear(x).reshape(x.shape[0], self.heads, -1)  # [N, H, d]
+        kernel = self.linear.kernel[...].reshape(x.shape[1], *h.shape[1:])
+        # u . (W x) = (u W) . x: one small product instead of a sum over the width of every node and head
+        sent, received = (x @ (kernel * u[...]).sum(-1) for u in (self.att_sender, self.att_receiver))  # [N, H]
         logits = jax.nn.leaky_relu(at_senders(sent, graph) + at_receivers(received, graph), 0.2)
         return h, segment_softmax(logits, graph, sending(present, graph)), logits
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.attention import masked_softmax
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.nn.segment import at_receivers, at_senders, edge_attend, segment_max, segment_sum
+from fusion_jax.nn.segment import at_senders, edge_attend, edge_dot, segment_max, segment_sum
 from fusion_jax.records import Array
 
 
@@ -106,7 +106,7 @@ def neighbor_edge_attend(
         k, v = (jnp.where(present[:, None, None], a, 0) for a in (k, v))
         seen = seen & present[graph.senders]
     out, _ = edge_attend(q, k, v, graph, seen, scale=scale, rate=rate, key=key)
-    logits = (at_receivers(q, graph) * at_senders(k, graph)).sum(-1) * scale  # [E, H]
+    logits = edge_dot(q, k, graph) * scale  # [E, H]
     top = _finite(segment_max(jnp.where(seen[:, None], logits, -jnp.inf), graph))
     total = segment_sum(jnp.where(seen[:, None], jnp.exp(logits - top[graph.receivers]), 0), graph)
     return out, _log(total) + top

@@ -25,6 +25,7 @@ from fusion_jax.nn import mixing
 from fusion_jax.nn.dropout import dropout
 from fusion_jax.records import Array
 
+UNROLLED = 16  # heads that a program has one product each for; more are a loop
 _PLAIN = contextvars.ContextVar("sums over edges are traced without the kernel of one platform", default=False)
 
 
@@ -44,19 +45,30 @@ def plain_xla() -> Iterator[None]:
 def _sorted_sum(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
     """As `_product`, for every platform."""
     rows = _rows(ptr, cols.shape[0])
-    return jax.ops.segment_sum(values[:, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True)
+    return jax.ops.segment_sum(values[:, :, None] * x[cols], rows, ptr.shape[0] - 1, indices_are_sorted=True)
+
+
+def _compiled_kernel(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
+    """As `_product`, on a CPU: its sparse product knows one matrix at a time."""
+
+    def one(values: Array, x: Array) -> Array:
+        return sparse.BCSR((values, cols, ptr), shape=(ptr.shape[0] - 1, x.shape[0])) @ x
+
+    heads = values.shape[1]
+    if heads > UNROLLED:
+        return jnp.swapaxes(jax.lax.map(lambda a: one(*a), (values.T, jnp.swapaxes(x, 0, 1))), 0, 1)
+    return jnp.stack([one(values[:, h], x[:, h]) for h in range(heads)], axis=1)
 
 
 @jax.custom_batching.custom_vmap
 def _product(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
-    """y[i] = sum over e in ptr[i]:ptr[i+1] of values[e] x[cols[e]]; values [E], x [K, F] -> [N, F]."""
+    """y[i, h] = sum over e in ptr[i]:ptr[i+1] of values[e, h] x[cols[e], h].
 
-    def on_cpu(values, cols, ptr, x):
-        return sparse.BCSR((values, cols, ptr), shape=(ptr.shape[0] - 1, x.shape[0])) @ x
-
-    if cols.shape[0] == 0 or x.shape[1] == 0:
-        return jnp.zeros((ptr.shape[0] - 1, x.shape[1]), x.dtype)
-    return jax.lax.platform_dependent(values, cols, ptr, x, cpu=on_cpu, default=_sorted_sum)
+    values [E, H], x [K, H, F] -> [N, H, F].
+    """
+    if cols.shape[0] == 0 or 0 in x.shape:
+        return jnp.zeros((ptr.shape[0] - 1, *x.shape[1:]), x.dtype)
+    return jax.lax.platform_dependent(values, cols, ptr, x, cpu=_compiled_kernel, default=_sorted_sum)
 
 
 _traced_once = jax.jit(_product)  # a shape: a model calls it dozens of times
@@ -68,13 +80,21 @@ def _spmm(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
 
 @_product.def_vmap
 def _product_vmap(size, batched, values, cols, ptr, x):
-    if batched == [False, False, False, True]:  # one matrix, many right-hand sides: fold them into columns
-        folded = jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
-        y = _spmm(values, cols, ptr, folded)
-        return jnp.moveaxis(y.reshape(y.shape[0], size, -1), 1, 0), True
-    pairs = zip((values, cols, ptr, x), batched, strict=True)
-    args = tuple(a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in pairs)
-    return jax.lax.map(lambda t: _spmm(*t), args), True
+    if batched[1] or batched[2]:  # graphs of their own, one after another
+        pairs = zip((values, cols, ptr, x), batched, strict=True)
+        args = tuple(a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in pairs)
+        return jax.lax.map(lambda t: _spmm(*t), args), True
+    if not batched[0]:  # one matrix, many right-hand sides: fold them into columns
+        y = _spmm(values, cols, ptr, jnp.moveaxis(x, 0, -1).reshape(*x.shape[1:3], -1))
+        return jnp.moveaxis(y.reshape(*y.shape[:2], x.shape[-1], size), -1, 0), True
+    x = x if batched[3] else jnp.broadcast_to(x, (size, *x.shape))  # many matrices of one form: fold them into heads
+    y = _spmm(*(_into_heads(values), cols, ptr, _into_heads(x)))
+    return jnp.moveaxis(y.reshape(y.shape[0], size, -1, y.shape[-1]), 1, 0), True
+
+
+def _into_heads(a: Array) -> Array:
+    """[S, K, H, ...] -> [K, S H, ...]."""
+    return jnp.swapaxes(a, 0, 1).reshape(a.shape[1], -1, *a.shape[3:])
 
 
 def _rows(ptr: Array, num_edges: int) -> Array:
@@ -89,6 +109,7 @@ def _no_tangent(*arrays):
 
 @jax.custom_vjp
 def _weighted_sum(weight, x, senders, receivers, row_ptr, by_sender, sender_ptr):
+    """y[i, h] = sum over edges e into i of weight[e, h] x[sender of e, h]; weight [E, H], x [K, H, F]."""
     del receivers, by_sender, sender_ptr
     return _spmm(weight, senders, row_ptr, x)
 
@@ -101,11 +122,57 @@ def _weighted_sum_bwd(saved, g):
     weight, x, order = saved
     senders, receivers, _, by_sender, sender_ptr = order
     dx = _spmm(weight[by_sender], receivers[by_sender], sender_ptr, g)
-    dweight = jnp.einsum("ef,ef->e", g[receivers], x[senders])
-    return dweight, dx, *_no_tangent(*order)
+    return _edge_dot(g, x, *order), dx, *_no_tangent(*order)
 
 
 _weighted_sum.defvjp(_weighted_sum_fwd, _weighted_sum_bwd)
+
+
+@jax.custom_vjp
+def _edge_dot(a, b, senders, receivers, row_ptr, by_sender, sender_ptr):
+    """a[receiver of e, h] . b[sender of e, h] -> [E, H]; a [N, H, F], b [K, H, F]."""
+    del row_ptr, by_sender, sender_ptr
+    if _PLAIN.get():
+        return _plain_dot(a, b, receivers, senders)
+    return jax.lax.platform_dependent(a, b, receivers, senders, cpu=_dot_in_lanes, default=_plain_dot)
+
+
+def _plain_dot(a: Array, b: Array, rows: Array, cols: Array) -> Array:
+    return (a[rows] * b[cols]).sum(-1)
+
+
+def _dot_in_lanes(a: Array, b: Array, rows: Array, cols: Array) -> Array:
+    """The same, with partial sums side by side: a sum over the last axis is one number after another on a CPU, and
+    with the two gathers in front of it five to ten times as slow.
+    """
+    width = a.shape[-1]
+    lanes = 16 if width >= 64 else 8 if width >= 8 else 1
+    count = width // lanes
+    rest = [a[rows, :, f] * b[cols, :, f] for f in range(count * lanes, width)]
+    if not count:
+        return sum(rest, jnp.zeros((len(rows), a.shape[1]), a.dtype))
+    a, b = (x[..., : count * lanes].reshape(len(x), -1, count, lanes) for x in (a, b))
+    partial = sum(a[rows, :, k] * b[cols, :, k] for k in range(count))  # [E, H, lanes]
+    if lanes == 16:
+        found = partial @ jnp.ones(lanes, partial.dtype)
+    else:
+        found = sum(partial[..., i] for i in range(lanes))
+    # The kernel's rows are one entry each, 1 times what was found: nothing is done but that the compiler cannot put
+    # these sums into whatever reads them, once for each and each rounded in its own way (logits and their maximum).
+    itself = jnp.arange(len(rows) + 1, dtype=rows.dtype)
+    ones = jnp.ones((len(rows), 1), a.dtype)
+    return _compiled_kernel(ones, itself[:-1], itself, sum(rest, found)[:, None])[:, 0]
+
+
+def _edge_dot_bwd(saved, g):
+    a, b, order = saved
+    senders, receivers, row_ptr, by_sender, sender_ptr = order
+    da = _spmm(g, senders, row_ptr, b)
+    db = _spmm(g[by_sender], receivers[by_sender], sender_ptr, a)
+    return da, db, *_no_tangent(*order)
+
+
+_edge_dot.defvjp(lambda a, b, *order: (_edge_dot(a, b, *order), (a, b, order)), _edge_dot_bwd)
 
 
 def weighted_rows(
@@ -117,7 +184,7 @@ def weighted_rows(
         weight: [E]. rows: int32 [E], the row of every entry.
         by_column: int32 [E], the entries sorted by column; column_ptr: int32 [K + 1] of that order, for the gradient.
     """
-    return _weighted_sum(weight, x, columns, rows, row_ptr, by_column, column_ptr)
+    return _weighted_sum(weight[:, None], x[:, None], columns, rows, row_ptr, by_column, column_ptr)[:, 0]
 
 
 def flat(x: Array) -> Array:
@@ -140,16 +207,29 @@ def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
     """
     if weight is None:
         weight = jnp.ones(graph.num_edges, x.dtype)
-    if weight.ndim == 2:
-        return jnp.stack([propagate(x[:, h], graph, weight[:, h]) for h in range(weight.shape[1])], axis=1)
-    y = _weighted_sum(weight.astype(x.dtype), flat(x), *_order(graph))
+    heads = weight.shape[1:] or (1,)
+    y = _weighted_sum(weight.astype(x.dtype).reshape(-1, *heads), _by_head(x, *heads), *_order(graph))
     return y.reshape(graph.num_nodes, *x.shape[1:])
+
+
+def _by_head(x: Array, heads: int) -> Array:
+    """[K, ...] or [K, H, ...] -> [K, H, F]; -1 for F cannot be worked out where K is 0."""
+    return x.reshape(x.shape[0], heads, math.prod(x.shape[1:]) // heads)
+
+
+def edge_dot(a: Array, b: Array, graph: Graph) -> Array:
+    """a_i . b_j of every edge from j to i, head by head: a, b [N, H, F] -> [E, H]."""
+    return _edge_dot(a, b.astype(a.dtype), *_order(graph))
+
+
+def _summed(x: Array, cols: Array, ptr: Array) -> Array:
+    """y[i] = sum over e in ptr[i]:ptr[i+1] of x[cols[e]], x [K, F] -> [N, F]."""
+    return _spmm(jnp.ones((cols.shape[0], 1), x.dtype), cols, ptr, x[:, None])[:, 0]
 
 
 @jax.custom_vjp
 def _edge_sum(data, receivers, row_ptr):
-    entries = jnp.arange(data.shape[0], dtype=row_ptr.dtype)
-    return _spmm(jnp.ones(data.shape[0], data.dtype), entries, row_ptr, data)
+    return _summed(data, jnp.arange(data.shape[0], dtype=row_ptr.dtype), row_ptr)
 
 
 _edge_sum.defvjp(
@@ -170,7 +250,7 @@ def _gather_senders(x, senders, receivers, row_ptr, by_sender, sender_ptr):
 
 def _gather_bwd(order, g):
     *_, by_sender, sender_ptr = order
-    return _spmm(jnp.ones(g.shape[0], g.dtype), by_sender, sender_ptr, g), *_no_tangent(*order)
+    return _summed(g, by_sender, sender_ptr), *_no_tangent(*order)
 
 
 _gather_senders.defvjp(lambda x, *order: (_gather_senders(x, *order), order), _gather_bwd)
@@ -206,7 +286,7 @@ def _gather(x, ids, order, ptr):
 def _gather_rows_bwd(saved, g):
     ids, order, ptr = saved
     ends = jnp.append(ptr, jnp.asarray(len(order), ptr.dtype))  # a last row for the places that hold nothing
-    return _spmm(jnp.ones(g.shape[0], g.dtype), order, ends, g)[:-1], *_no_tangent(ids, order, ptr)
+    return _summed(g, order, ends)[:-1], *_no_tangent(ids, order, ptr)
 
 
 _gather.defvjp(lambda x, *where: (_gather(x, *where), where), _gather_rows_bwd)
@@ -264,7 +344,7 @@ class Senders:
     mask: Array | None = None
 
     def pair(self, q: Array, k: Array) -> Array:
-        return (at_receivers(q, self.graph) * at_senders(k, self.graph)).sum(-1)
+        return edge_dot(q, k, self.graph)
 
     def of_key(self, values: Array) -> Array:
         return at_senders(values, self.graph)

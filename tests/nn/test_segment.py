@@ -15,6 +15,7 @@ from fusion_jax.nn.segment import (
     at_senders,
     degree,
     edge_attend,
+    edge_dot,
     plain_xla,
     propagate,
     segment_max,
@@ -243,3 +244,47 @@ def test_logits_of_a_size_at_which_float32_tells_hundreds_apart_have_a_softmax_w
         (_, weights), slopes = compiled(*given)
         np.testing.assert_allclose(segment_sum(weights, graph), 1, atol=1e-5)
         assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 19, 64, 70])
+def test_products_of_both_ends_of_an_edge_and_their_gradients_whatever_the_width(width):
+    rng, graph = np.random.default_rng(width), Graph.create(*np.random.default_rng(1).integers(0, 7, (2, 30)), 7)
+    a, b = (jnp.asarray(rng.normal(size=(7, 3, width))) for _ in range(2))
+    weigh = rng.normal(size=(30, 3))
+
+    def plain(a, b):
+        return (a[graph.receivers] * b[graph.senders]).sum(-1)
+
+    close(edge_dot(a, b, graph), plain(a, b))
+    for one, two in zip(
+        *(jax.grad(lambda a, b, f=f: (weigh * f(a, b) ** 2).sum(), (0, 1))(a, b) for f in (edge_own, plain)),
+        strict=True,
+    ):
+        close(one, two)
+
+
+def edge_own(a, b):
+    return edge_dot(a, b, Graph.create(*np.random.default_rng(1).integers(0, 7, (2, 30)), 7))
+
+
+@pytest.mark.parametrize("heads", [1, 3, 20])
+@pytest.mark.parametrize("batched", ["x", "weight", "both"])
+def test_seeds_are_no_loop_but_columns_or_heads(heads, batched):
+    """One product for all seeds on an accelerator, whichever of matrix and right-hand side is theirs; the numbers are
+    those of one after another, gradients too."""
+    rng, graph = np.random.default_rng(heads), Graph.create(*np.random.default_rng(2).integers(0, 6, (2, 20)), 6)
+    x, weight = jnp.asarray(rng.normal(size=(2, 6, heads, 4))), jnp.asarray(rng.random((2, 20, heads)))
+    axes = (0 if batched != "weight" else None, 0 if batched != "x" else None)
+    x, weight = x if axes[0] == 0 else x[0], weight if axes[1] == 0 else weight[0]
+
+    def slopes(x, weight):
+        return jax.value_and_grad(lambda *a: (propagate(a[0], graph, a[1]) ** 2).sum(), (0, 1))(x, weight)
+
+    found = jax.vmap(slopes, axes)(x, weight)
+    each = [slopes(x[s] if axes[0] == 0 else x, weight[s] if axes[1] == 0 else weight) for s in range(2)]
+    for one, two in zip(
+        jax.tree.leaves(found), jax.tree.leaves(jax.tree.map(lambda *a: jnp.stack(a), *each)), strict=True
+    ):
+        close(one, two)
+    program = jax.export.export(jax.jit(jax.vmap(slopes, axes)), platforms=["cuda"])(x, weight).mlir_module()
+    assert "stablehlo.while" not in program

@@ -16,7 +16,7 @@ from fusion_jax.nn.attention import MultiHeadAttention
 from fusion_jax.nn.mlp import gelu
 from fusion_jax.nn.norm import layer_norm
 from fusion_jax.nn.presence import sending
-from fusion_jax.nn.segment import at_receivers, at_senders, edge_attend, propagate, segment_max, segment_sum
+from fusion_jax.nn.segment import edge_attend, edge_dot, propagate, segment_max, segment_sum
 from fusion_jax.records import Array
 
 
@@ -88,7 +88,7 @@ class Block(nnx.Module):
     def _state_among(self, q, k, v, own: Array, graph: Graph, present: Array, scale: float) -> tuple[Array, Array]:
         """One softmax over the node's tokens, logits `own` [N, H, M], and the states along edges; [N, H, d]."""
         loops, m = graph.looped, own.shape[-1]
-        along = (at_receivers(q, loops) * at_senders(k[:, m], loops)).sum(-1) * scale  # [E, H]
+        along = edge_dot(q, k[:, m], loops) * scale  # [E, H]
         along = jnp.where(sending(present, loops)[:, None], along, -jnp.inf)
         top = jax.lax.stop_gradient(jnp.maximum(segment_max(along, loops), own.max(-1, initial=-jnp.inf)))  # [N, H]
         top = jnp.where(jnp.isfinite(top), top, 0)
