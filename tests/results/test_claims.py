@@ -173,6 +173,13 @@ def test_seeds_that_have_no_result_are_told_and_left_out_of_both_rows():
     assert "; a (9 of 10 seeds; seed 0 diverged at epoch 2); p " in found.evidence
 
 
+def test_rows_that_share_no_seed_decide_nothing_and_have_no_difference():
+    a, b = row("a", BASE[:1] + 0.1, seeds=(0,)), row("b", BASE[1:2], seeds=(1,))
+    found = verdict(claims.judge(Claim("c", "a", "b"), [a, b]))
+    assert found.verdict == "undecided"
+    assert "on d: accuracy, 0 seeds, no common seed: nothing is known" in found.evidence
+
+
 def test_less_is_better_where_it_is():
     a, b = row("a", BASE - 0.1 + NOISE, "rmse", primary="rmse"), row("b", BASE, "rmse", primary="rmse")
     for better, by, expected in (("a", 0, "holds"), ("b", 0, "fails"), ("a", 0.2, "fails"), ("a", 0.05, "holds")):
