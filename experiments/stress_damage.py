@@ -99,7 +99,7 @@ def read(store: Store) -> dict[str, bytes]:
                     found |= {f"{identity} {name} {k}": v.astype(str).tobytes() for k, v in columns.items()}
         if store.has(identity, "history.parquet"):
             restored, predictor = restore(store, identity), Predictor.load(store.root, identity)
-            found[f"{identity} predictor"] = np.asarray(predictor().prediction).tobytes()
+            found[f"{identity} predictor"] = np.asarray(predictor().each).tobytes()
             for i, seed in enumerate(restored.seeds):
                 found[f"{identity} seed {seed}"] = np.asarray(restored.prediction(i)).tobytes()
             for epoch, models in snapshots(store, restored).items():

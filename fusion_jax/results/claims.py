@@ -272,9 +272,10 @@ class Judged:
         low, high = found.interval(0.95)
         of = f"{a.name}, {a.placement} - {b.name}, {b.placement} on {a.data}"
         interval = "" if np.isnan(low) else f" (95 % interval {low:+.3f} to {high:+.3f})"
+        value = "" if np.isnan(found.estimate.mean) else f" {found.estimate.mean:+.3f}{interval}"
         count = f"{len(found.seeds)} seeds"
         told = [f"; {row.label}" for row in (a, b) if row.label != row.name]  # which seeds have no result, and why
-        return f"{of}: {metric} {found.estimate.mean:+.3f}{interval}, {count}, {found.variance.method}{''.join(told)}"
+        return f"{of}: {metric}{value}, {count}, {found.variance.method}{''.join(told)}"
 
     def _seeds(self, i: int, level: float) -> int | None:
         """More seeds until one part is decided, if its difference stays as it is."""

@@ -154,9 +154,9 @@ def _program(costs: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _diverged(epochs: dict[int, int]) -> str:
-    """Such as "1, 4 diverged at epoch 2" of {seed: epoch}."""
-    at = {e: ", ".join(str(s) for s in sorted(epochs) if epochs[s] == e) for e in sorted(set(epochs.values()))}
-    return "; ".join(f"{seeds} diverged at epoch {epoch}" for epoch, seeds in at.items())
+    """Such as "seeds 1, 4 diverged at epoch 2" of {seed: epoch}; which, as "3 diverged" would say how many."""
+    at = {e: [str(s) for s in sorted(epochs) if epochs[s] == e] for e in sorted(set(epochs.values()))}
+    return "; ".join(f"seed{'s' * (len(s) > 1)} {', '.join(s)} diverged at epoch {e}" for e, s in at.items())
 
 
 def _tested(rows: list[np.ndarray], scored: list[Scored]) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:

@@ -15,7 +15,8 @@
         cost.json                             what is predicted; parameters, flops, peak_bytes, seconds, best epochs;
                                               the rule of the splits and the digest of each seed's; diverged: [seed,
                                               epoch, cause] of finished seeds that have no result; inputs: what
-                                              predictions for new nodes need (`results.inputs`)
+                                              predictions for new nodes need (`results.inputs`); earlier: the
+                                              environments of attempts that it went on from, where they were others
         metrics.parquet                       seed, part, metric, value
         history.parquet                       seed, epoch, train_loss, val_loss, val_score
         predictions.parquet                   seed, row, part, target columns, prediction; uncertainty in (0, 1]

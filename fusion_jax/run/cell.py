@@ -22,7 +22,7 @@ from fusion_jax.data.base import Dataset
 from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.plan import Plan
 from fusion_jax.results import inputs
-from fusion_jax.results.environment import revision
+from fusion_jax.results.environment import environment, revision
 from fusion_jax.results.recorded import history_table, metric_table, prediction_table
 from fusion_jax.results.store import Store
 from fusion_jax.run.control import fit_control
@@ -147,6 +147,7 @@ def _trained(plan: Plan, data: Dataset, seeds: tuple[int, ...], partial: Partial
         split_rule=data.splits.rule,
         data=data.fingerprint,
         diverged=list(diverged.values()),
+        earlier=partial.earlier,
         splits={str(s): split_digest(split) for s, split in zip(seeds, prepared.splits, strict=True)},
     )
     model = None if plan.control.name else prepared
@@ -167,7 +168,7 @@ def check_splits(plan: Plan, data: Dataset, store: Store, identity: str) -> None
 def _partial(plan: Plan, store: Store, identity: str, seeds: tuple[int, ...], progress: Progress | None) -> Partial:
     """Where the state of the cell is saved while it trains; another revision of the code does not go on from it."""
     name = f".partial-{seeds[0]:04d}-{seeds[-1]:04d}-{(revision() or 'none')[:12]}"
-    return Partial(store.cell(identity) / name, plan.training.checkpoint_seconds, progress)
+    return Partial(store.cell(identity) / name, plan.training.checkpoint_seconds, progress, environment())
 
 
 def _both(still: Callable[[], None], progress: Progress | None) -> Progress:

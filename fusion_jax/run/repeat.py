@@ -132,7 +132,7 @@ def repeat(
         tuple(itertools.chain.from_iterable(seeds for _, seeds in parts)),
         compared,
         tuple(_joined(what, some, compared[what]) for what, some in apart.items()),
-        changed(store.environments(identity)),
+        changed([*store.environments(identity), *(e for c in store.costs(identity) for e in c.get("earlier", ()))]),
     )
 
 

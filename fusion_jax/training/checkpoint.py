@@ -16,9 +16,10 @@ import pathlib
 import tempfile
 import threading
 import time
+import types
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -129,17 +130,32 @@ def _fit(found: dict[str, np.ndarray], like: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def saved_state(path: epath.Path, like: Any) -> tuple[Any, list[dict[str, np.ndarray]], float]:
-    """The state of a save in the form of `like`, its history, and the seconds that training had taken.
+def saved_state(path: epath.Path, like: Any) -> tuple[Any, list[dict[str, np.ndarray]], float, list[dict[str, Any]]]:
+    """The state of a save in the form of `like`, its history, the seconds that training had taken, and with what.
 
     Raises:
         Damaged: a file is not what was written; names it. ValueError: the save is of another version.
     """
     saved = restore(path)
     try:
-        return _fit(saved["state"], like), [dict(saved["history"])], float(saved["seconds"])
+        made_with = json.loads(saved["made_with"].tobytes()) if "made_with" in saved else []
+        return _fit(saved["state"], like), [dict(saved["history"])], float(saved["seconds"]), made_with
     except ValueError as error:
         raise ValueError(f"{path} is of another version (delete it to start anew): {error}") from None
+
+
+def _other(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What of a save's environment is another now, in words."""
+    before, after = _named(then), _named(now)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    said = ", ".join(f"{name} {str(before.get(name))[:80]!r}, now {str(after.get(name))[:80]!r}" for name in names[:4])
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"was made with {said}{more}: training goes on from it, and may not end bit for bit where either would"
+
+
+def _named(environment: Mapping[str, Any]) -> dict[str, Any]:
+    held = {key: value if isinstance(value, Mapping) else {"": value} for key, value in environment.items()}
+    return {f"{key}.{name}".strip("."): value for key, own in held.items() for name, value in own.items()}
 
 
 class Partial:
@@ -152,6 +168,7 @@ class Partial:
         folder: where; removed by `clear` when the cell is finished.
         every: seconds between two saves at least.
         progress: called with the history so far at every border.
+        made_with: what numbers depend on besides the config, as JSON has it; kept with every save.
     """
 
     def __init__(
@@ -159,8 +176,11 @@ class Partial:
         folder: epath.Path,
         every: float,
         progress: Callable[[list[dict[str, np.ndarray]]], None] | None = None,
+        made_with: Mapping[str, Any] = types.MappingProxyType({}),
     ):
         self.folder, self.every, self.progress = epath.Path(folder), every, progress
+        self.made_with = json.loads(json.dumps(dict(made_with)))
+        self.earlier: list[dict[str, Any]] = []  # what attempts before this one were made with, where it is another
         self.started = self.last = time.monotonic()
         self.before = 0.0  # seconds that attempts before this one have trained
         self.mine = ""  # the save that was made last, or gone on from; others are of attempts that were given up
@@ -168,11 +188,12 @@ class Partial:
     def restore(self, state: Any) -> tuple[Any, list[dict[str, np.ndarray]]] | None:
         """The newest saved state in the form of `state`, with its history; None where there is none.
 
-        A damaged save is set aside, with a warning that names the file, and the one before it is taken.
+        A damaged save is set aside, with a warning that names the file, and the one before it is taken. A warning says
+        so where it was made with something else.
         """
         for path in reversed(self._steps()):
             try:
-                *found, self.before = saved_state(path, state)
+                *found, self.before, made_with = saved_state(path, state)
             except Damaged as error:
                 aside = path.parent / f"damaged-{path.name}"
                 if aside.exists():
@@ -181,6 +202,9 @@ class Partial:
                 warnings.warn(f"{error}; this save is set aside as {aside.name}", stacklevel=2)
                 continue
             self.mine = path.name
+            self.earlier = [one for one in made_with if one and one != self.made_with]
+            if made_with and self.earlier[-1:] == made_with[-1:]:
+                warnings.warn(f"{os.fspath(path)} {_other(made_with[-1], self.made_with)}", stacklevel=2)
             return tuple(found)
         return None
 
@@ -194,7 +218,9 @@ class Partial:
         made(self.folder)
         seconds = self.before + time.monotonic() - self.started
         name = f"step-{next(iter(joined.values())).shape[1]:08d}"
-        save(self.folder / name, dict(state=flat(state), history=joined, seconds=np.array(seconds)))
+        made_with = np.frombuffer(json.dumps([*self.earlier, self.made_with]).encode(), np.uint8)
+        tree = dict(state=flat(state), history=joined, seconds=np.array(seconds), made_with=made_with)
+        save(self.folder / name, tree)
         for path in old:  # the one before stays, for where the new one turns out to be damaged
             if path.name != self.mine:
                 path.rmtree()

@@ -167,10 +167,17 @@ def test_rows_of_others_of_another_protocol_or_of_another_data_set_are_no_part_o
 
 def test_seeds_that_have_no_result_are_told_and_left_out_of_both_rows():
     a = row("a", BASE[1:] + 0.1 + NOISE[1:], seeds=tuple(range(1, 10)))
-    a = dataclasses.replace(a, variant="a", label="a (9 of 10 seeds; 0 diverged at epoch 2)")
+    a = dataclasses.replace(a, variant="a", label="a (9 of 10 seeds; seed 0 diverged at epoch 2)")
     found = verdict(claims.judge(Claim("c", "a", "b"), [a, row("b", BASE)]))
     assert found.verdict == "holds" and ", 9 seeds, " in found.evidence
-    assert "; a (9 of 10 seeds; 0 diverged at epoch 2); p " in found.evidence
+    assert "; a (9 of 10 seeds; seed 0 diverged at epoch 2); p " in found.evidence
+
+
+def test_rows_that_share_no_seed_decide_nothing_and_have_no_difference():
+    a, b = row("a", BASE[:1] + 0.1, seeds=(0,)), row("b", BASE[1:2], seeds=(1,))
+    found = verdict(claims.judge(Claim("c", "a", "b"), [a, b]))
+    assert found.verdict == "undecided"
+    assert "on d: accuracy, 0 seeds, no common seed: nothing is known" in found.evidence
 
 
 def test_less_is_better_where_it_is():

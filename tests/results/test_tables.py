@@ -125,14 +125,14 @@ def test_diverged_seeds_are_named_and_averaged_by_nobody(tmp_path):
     )
     store = study(tmp_path, cells, lost)
     gmu, whole, none, two = tables.rows(store)
-    assert gmu.label == "gmu (3 of 5 seeds; 1, 4 diverged at epoch 2)" and gmu.seeds == (0, 2, 3)
-    assert two.label == "two (3 of 5 seeds; 0 diverged at epoch 4; 3 diverged at epoch 9)"
+    assert gmu.label == "gmu (3 of 5 seeds; seeds 1, 4 diverged at epoch 2)" and gmu.seeds == (0, 2, 3)
+    assert two.label == "two (3 of 5 seeds; seed 0 diverged at epoch 4; seed 3 diverged at epoch 9)"
     assert all(len(v) == 3 for v in gmu.values.values())
-    assert none.values == {} and none.error == "1 diverged at epoch 3; 0 diverged at epoch 7"
+    assert none.values == {} and none.error == "seed 1 diverged at epoch 3; seed 0 diverged at epoch 7"
     expected = [whole.by_seed("accuracy")[s] - gmu.by_seed("accuracy")[s] for s in gmu.seeds]
     np.testing.assert_allclose(difference(whole, gmu, "accuracy").values, expected)
     text = report.write(store)
-    assert "| none | before | FAILED: 1 diverged at epoch 3; 0 diverged at epoch 7 |" in text
+    assert "| none | before | FAILED: seed 1 diverged at epoch 3; seed 0 diverged at epoch 7 |" in text
     assert gmu.label in text and gmu.label in (store.root / "report" / "calibration.md").read_text()
 
 
@@ -141,7 +141,7 @@ def test_diverged_and_missing_seeds_are_both_named(tmp_path):
     cells = [(c["id"], Cell(c["config"], c["label"], 4)) for c in store.read_study()["cells"]]
     store.write_study(cells, "here")
     (found,) = tables.rows(store)
-    assert found.label == "m (2 of 4 seeds: not finished; 1 diverged at epoch 2)"
+    assert found.label == "m (2 of 4 seeds: not finished; seed 1 diverged at epoch 2)"
 
 
 def test_a_deterministic_control_on_a_published_split(tmp_path):

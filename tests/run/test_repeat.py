@@ -8,7 +8,7 @@ from fusion_jax.results import environment
 from fusion_jax.results.store import Store, read_json
 from fusion_jax.run import repeat as repeats
 from fusion_jax.run.cell import run_cell
-from fusion_jax.training import checkpoint
+from fusion_jax.training import checkpoint, stopping
 from tests import studies, tiny
 
 
@@ -138,6 +138,27 @@ def test_what_has_changed_since_is_named(trained, monkeypatch):
     assert repeats.changed([older]) == {}
     flagged = {**now, "git_dirty": False, "flags": {**now["flags"], "XLA_FLAGS": "--one"}}
     assert repeats.changed([flagged]) == {"flags.XLA_FLAGS": ("--one", now["flags"]["XLA_FLAGS"])}
+
+
+def test_what_an_attempt_before_it_was_made_with_is_kept_and_named(tmp_path):
+    data, cell = tiny.dataset(), tiny.cell(training__checkpoint_seconds=0.0)
+    store, now = Store(tmp_path / "r", create=True), environment.environment()
+    identity, stopped = cell.identity(data), dict(now, versions={**now["versions"], "jax": "0.1"})
+
+    def stop(history):
+        del history
+        stopping.ask()
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(stopping.Stopped):
+        patch.setattr("fusion_jax.run.cell.environment", lambda: stopped)
+        run_cell(cell, store, data, stop)
+    stopping.forget()
+    with pytest.warns(UserWarning, match=f"was made with versions.jax '0.1', now '{now['versions']['jax']}': training"):
+        run_cell(cell, store, data)
+    (cost,) = store.costs(identity)
+    assert cost["earlier"] == [stopped]
+    found = repeats.repeat(store, identity, tmp_path / "again")
+    assert found.equal and found.changed["versions.jax"] == ("0.1", now["versions"]["jax"])
 
 
 def test_data_that_lay_in_memory(settings, tmp_path):

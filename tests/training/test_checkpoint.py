@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -222,3 +223,25 @@ def test_progress_is_told_at_every_border(tmp_path):
     partial = Partial(epath.Path(tmp_path) / "partial", 1e6, seen.append)
     partial.at_border({}, [{"train_loss": np.zeros((1, 3))}])
     assert len(seen) == 1 and not (tmp_path / "partial").exists()
+
+
+def test_a_save_made_with_something_else_is_gone_on_from_and_says_so(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    one = dict(versions=dict(jax="1", flax="2"), devices=["cpu"])
+    two = dict(versions=dict(jax="3", flax="2"), devices=["cpu", "cpu"])
+
+    def go_on(made_with, epochs):
+        partial = Partial(folder, 0.0, made_with=made_with)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            partial.restore(state)
+        partial.at_border(state, [{"train_loss": np.zeros((1, epochs))}])
+        return partial.earlier, [str(one.message) for one in told]
+
+    assert go_on(one, 1) == go_on(one, 2) == ([], [])
+    earlier, (said,) = go_on(two, 3)
+    assert earlier == [one] and "step-00000002 was made with versions.jax '1', now '3', devices" in said
+    assert "flax" not in said
+    assert go_on(two, 4) == ([one], []), "it is kept, and said once"
+    assert go_on(one, 5)[0] == [two]
+    assert go_on({}, 6)[0] == [two, one], "and where nothing is known of the present one"

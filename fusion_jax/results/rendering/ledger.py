@@ -108,7 +108,8 @@ def _quantity(line: Line, one: Compared) -> str:
 def _difference(one: Compared, quantity: str) -> str:
     digits = metrics.named(one.metric).digits
     interval = "" if np.isnan(one.low) else f" [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
-    return f"{plain(quantity)} {one.mean:+.{digits}f}{interval}"
+    value = "-" if np.isnan(one.mean) else f"{one.mean:+.{digits}f}{interval}"
+    return f"{plain(quantity)} {value}"
 
 
 def _both(line: Line, of: Any, form: str) -> str:

@@ -228,9 +228,12 @@ def by_rows(row: Row, group: Sequence[Row]) -> str:
 
 
 def difference(table: Table, i: int, *, percent: bool = False) -> tuple[str, str]:
-    """Row i less its baseline in the lead metric with the 95 % interval, "+0.012 [-0.003, 0.027]"; p after Holm."""
+    """Row i less its baseline in the lead metric with the 95 % interval, "+0.012 [-0.003, 0.027]"; p after Holm.
+
+    A dash where they share no seed, as those of which every one diverged in one of them.
+    """
     found = table.compared[table.lead].get(i)
-    if found is None:
+    if found is None or np.isnan(found.difference):
         return ("baseline" if table.is_baseline(i) else "-"), "-"
     scale, digits = tables.scaling(table.lead, percent)
     value, low, high = (round(scale * v, digits) + 0.0 for v in (found.difference, found.low, found.high))

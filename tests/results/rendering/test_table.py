@@ -88,6 +88,12 @@ def test_a_difference_with_its_interval_and_p_of_the_only_comparison():
     assert shared.difference(same, 1)[0].startswith("+0.000"), "no negative zero"
 
 
+def test_rows_that_share_no_seed_have_no_difference():
+    base, other = row("concat_mlp", [0.6, 0.7], seeds=(0, 1)), row("gmu", [0.8], seeds=(2,))
+    table = shared.of([base, other, row("mean", [0.7, 0.8], seeds=(1, 3))])
+    assert [shared.difference(table, i) for i in (1, 2)] == [("-", "-"), ("+0.000", "-")]
+
+
 def test_a_row_with_a_seed_that_has_no_value_is_compared_with_nothing():
     values = noisy(0.9, draw=1)
     values[3] = np.nan
