@@ -6,12 +6,13 @@ python -m experiments.sweep --config=... --workdir=... --coordinator=HOST:PORT -
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from absl import flags
 
-from fusion_jax.run import pod
+from fusion_jax.run import pod, signals
 from fusion_jax.run.model import train_models
 from fusion_jax.training.compilation import use_cache
 
@@ -45,6 +46,10 @@ def run(command: Callable[[], None]) -> None:
     if own.index:
         use_cache()
         print(f"process {own.index} of {own.count} trains along with process 0", file=sys.stderr, flush=True)
-        sys.exit(pod.follow(own, lambda plans, data, prepared, told: train_models(plans, data, prepared, told=told)))
+        try:
+            status = pod.follow(own, lambda plans, data, prepared, told: train_models(plans, data, prepared, told=told))
+        except KeyboardInterrupt:
+            os._exit(signals.INTERRUPTED)  # as experiments.sweep
+        sys.exit(status)
     with pod.leading(own):
         command()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -16,10 +17,12 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from etils import epath
 
+from fusion_jax import zoo
 from fusion_jax.results.store import Store
-from fusion_jax.run import pod
-from fusion_jax.training import checkpoint
+from fusion_jax.run import pod, signals
+from fusion_jax.training import checkpoint, stopping
 from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("pod")
@@ -171,3 +174,311 @@ def test_a_pod_that_is_not_there_is_one_line(tmp_path):
     status, said = tiny.command("experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", "--pod")
     assert status == 2
     assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "localhost:", ":1234", "localhost:x", "localhost:0", "localhost:65536"]
+)
+def test_an_address_without_host_or_port_is_named(address):
+    with pytest.raises(ValueError, match=f"--coordinator={address}; expected HOST:PORT"):
+        pod.join(address, 2, 0)
+
+
+LATE = """
+import sys
+from fusion_jax.run import pod
+pod.COMING = 1.0
+try:
+    pod.join(sys.argv[1], 2, int(sys.argv[2]))
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_whoever_is_not_joined_in_time_says_so(index):
+    """Where the others are never started, or listen elsewhere."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    line = [sys.executable, "-c", LATE, address, str(index)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"not all have come to {address} within 1 s; expected one process for each --process" in done.stderr
+
+
+class Keys:
+    """The store of keys that JAX's processes share, in one process."""
+
+    def __init__(self):
+        self.held, self.changed = {}, threading.Condition()
+
+    def key_value_set(self, key, value, allow_overwrite=False):
+        with self.changed:
+            if key in self.held and not allow_overwrite:
+                raise jax.errors.JaxRuntimeError(f"ALREADY_EXISTS: {key}")
+            self.held[key] = value
+            self.changed.notify_all()
+
+    def blocking_key_value_get(self, key, milliseconds):
+        with self.changed:
+            if not self.changed.wait_for(lambda: key in self.held, min(milliseconds, 50) / 1000):
+                raise jax.errors.JaxRuntimeError(f"DEADLINE_EXCEEDED: {key}")
+            return self.held[key]
+
+    def key_value_dir_get(self, prefix):
+        with self.changed:
+            return [found for found in self.held.items() if found[0].startswith(prefix)]
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """In the place of JAX's own; every thread is a process, whose pod is its attribute."""
+    found, own = Keys(), threading.local()
+    monkeypatch.setattr(pod, "_client", lambda: found)
+    monkeypatch.setattr(pod, "joined", lambda: getattr(own, "pod", None))
+    found.own = own
+    yield found
+    stopping.forget()
+
+
+def both(keys, lead, train, count=2):
+    """What process 0 and process 1 return: `lead` in a thread, with the command around it, and `follow`."""
+    said = []
+
+    def command():
+        keys.own.pod = pod.Pod(0, count)
+        try:
+            with pod.leading(keys.own.pod):
+                said.append(lead(keys.own.pod))
+        except BaseException as error:
+            said.append(error)
+
+    thread = threading.Thread(target=command, daemon=True)
+    thread.start()
+    keys.own.pod = pod.Pod(1, count)
+    status = pod.follow(keys.own.pod, train)
+    thread.join(20)
+    return said[0], status
+
+
+PLAN = tiny.cell().plan
+
+
+def training(seeds=(0, 1, 2), plan=PLAN, partial=None, **hooks):
+    """The hooks of a training, of whichever process asks."""
+    return pod.together([plan], tiny.dataset(), seeds, ["loss.l2"], partial, dict(at_border=lambda *a: None) | hooks)
+
+
+def test_what_process_0_decides_holds_in_the_others(keys, tmp_path):
+    """The save, the epochs of every chunk, and that all have compiled."""
+    place, state = epath.Path(tmp_path) / "partial", dict(a=np.arange(2, dtype=np.float32))
+    partial = checkpoint.Partial(place, 0.0)
+    partial.at_border(state, [{"train_loss": np.zeros((1, 4))}])
+    heard, borders = [], []
+
+    def goes_on(own, at, chunks):
+        """As `loop.train`."""
+        found = own["restore"](dict(a=np.zeros(2, np.float32)))
+        assert own["agreed"](0) == 0
+        heard.append((at, None if found is None else found[0]["a"].tolist(), found and len(found[1])))
+        for count in chunks:
+            heard.append((at, own["agreed"](count)))
+            own["at_border"]("state", "history")
+
+    def lead(own):
+        for saves in (partial, checkpoint.Partial(epath.Path(tmp_path) / "none", 0.0)):
+            hooks = dict(restore=saves.restore, at_border=lambda *given: borders.append(given))
+            with training(partial=saves, **hooks) as hooks:
+                assert hooks["devices"] == pod.seated(3)
+                goes_on(hooks, 0, (5, 2))
+        return own.training
+
+    def train(plans, data, prepared, told):
+        assert plans == [PLAN] and prepared.seeds == (0, 1, 2) and told == ["loss.l2"]
+        with training() as hooks:
+            assert hooks["devices"] == pod.seated(3)
+            goes_on(hooks, 1, (7, 9))
+
+    last, status = both(keys, lead, train)
+    assert status == 0 and last == keys.own.pod.training > 0
+    own = [(at, *what) for at in (0, 1) for what in ([[0.0, 1.0], 1], [5], [2], [None, None], [5], [2])]
+    assert [h for h in heard if not h[0]] + [h for h in heard if h[0]] == own
+    assert borders == [("state", "history")] * 4
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_training_begins_when_every_other_process_has_compiled(keys, count):
+    """What one cannot do fails the cell in process 0, which names it; the next one is trained."""
+    reached = []
+
+    def lead(own):
+        with pytest.raises(ValueError, match=f"process {count - 1} of {count} cannot train along: KeyError: 'no'"):
+            with training() as hooks:
+                hooks["restore"](None)
+                hooks["agreed"](0)
+                reached.append("behind")
+        return "next"
+
+    def other(index):
+        keys.own.pod = pod.Pod(index, count)
+        keys.own.pod.hear()
+        keys.own.pod.answer()
+
+    for index in range(1, count - 1):
+        threading.Thread(target=other, args=(index,), daemon=True).start()
+    keys.own.pod = pod.Pod(count - 1, count)
+
+    def train(*given):
+        raise KeyError("no")
+
+    def command():
+        keys.own.pod = pod.Pod(0, count)
+        with pod.leading(keys.own.pod):
+            reached.append(lead(keys.own.pod))
+
+    thread = threading.Thread(target=command, daemon=True)
+    thread.start()
+    assert pod.follow(keys.own.pod, train) == 0
+    thread.join(20)
+    assert reached == ["next"]
+
+
+def test_a_process_that_has_not_answered_yet_is_waited_for(keys):
+    own, done = pod.Pod(0, 3, training=4), []
+    thread = threading.Thread(target=lambda: done.append(own.check_answers()), daemon=True)
+    thread.start()
+    pod.Pod(1, 3, training=4).answer()
+    pod.Pod(2, 3, training=3).answer("of the training before")
+    thread.join(0.3)
+    assert not done
+    pod.Pod(2, 3, training=4).answer()
+    thread.join(20)
+    assert done == [None]
+
+
+@pytest.mark.parametrize(
+    "error, ends", [("RESOURCE_EXHAUSTED: out of memory", False), ("INTERNAL: lost", True)], ids=["memory", "other"]
+)
+def test_what_goes_wrong_behind_the_compiler_ends_the_process_unless_memory_does_not_suffice(keys, error, ends):
+    def lead(own):
+        with training() as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+        return "done"
+
+    def train(*given):
+        with training() as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+            raise RuntimeError(error)
+
+    with pytest.raises(RuntimeError, match=error) if ends else contextlib.nullcontext():
+        assert both(keys, lead, train) == ("done", 0)
+
+
+@pytest.mark.parametrize(
+    "error, status", [(SystemExit(3), 3), (SystemExit("no"), 1), (SystemExit(), 0), (OSError(), 1)]
+)
+def test_the_others_end_with_the_status_of_process_0(keys, error, status):
+    """And a training that it leaves does not end them: they listen for the next."""
+
+    def lead(own):
+        with pytest.raises(stopping.Stopped), training(at_border=lambda *a: stopping.check()) as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+            hooks["agreed"](5)
+            stopping.ask()
+            hooks["at_border"](None, [])
+        with pytest.raises(OSError), training():
+            raise OSError("full")
+        raise error
+
+    reached = []
+
+    def train(*given):
+        with training() as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+            hooks["agreed"](5)
+            reached.append("a chunk")
+            hooks["at_border"](None, [])
+            reached.append("its end")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert both(keys, lead, train) == (error, status)
+    assert reached == ["a chunk"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_is_told_to_process_0_and_a_second_ctrl_c_ends_the_process(keys):
+    """It is obeyed at the next border, as if it had come to process 0."""
+    seen = []
+
+    def train(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert pod.Pod(0, 2).asked() == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def lead(own):
+        assert own.asked() is None
+        with training():
+            own.check_answers()
+
+    own = keys.own.pod = pod.Pod(1, 2)
+    pod.Pod(0, 2).say(
+        plans=[dataclasses.asdict(PLAN)], seeds=[0], data=tiny.dataset().fingerprint, told=[], made_with={}
+    )
+    pod.Pod(0, 2, place=1).say(end=7)
+    with pytest.raises(KeyboardInterrupt):
+        pod.follow(own, train)
+
+    leader = keys.own.pod = pod.Pod(0, 2, place=2)
+    with signals.obeyed(seen.append) as received, pytest.raises(stopping.Stopped):
+        with training(at_border=lambda *given: (seen.append(given), stopping.check())) as hooks:
+            hooks["at_border"]("state", "history")
+    assert received.number == signal.SIGTERM and seen[1:] == [("state", "history")] and leader.place == 4
+    said = [json.loads(keys.held[f"{pod.SPACE}/said/{place}"]) for place in (2, 3)]
+    assert "plans" in said[0] and said[1] == {"left": True}
+
+
+def test_a_few_seeds_and_data_in_memory_are_trained_by_process_0_alone(keys):
+    keys.own.pod = pod.Pod(0, 3)
+    memory = dataclasses.replace(PLAN, data=dataclasses.replace(PLAN.data, name=f"{zoo.MEMORY}:1"))
+    for given in (dict(seeds=(0, 1)), dict(plan=memory)):
+        with training(**given) as hooks:
+            assert set(hooks) == {"at_border"}
+    assert keys.held == {}
+    del keys.own.pod
+    with training() as hooks:
+        assert set(hooks) == {"at_border"}
+
+
+def test_one_training_at_a_time_is_told_whatever_the_threads(keys):
+    own, inside = pod.Pod(0, 2), []
+
+    def train():
+        keys.own.pod = own
+        with training():
+            inside.append(1)
+            assert len(inside) == 1
+            time.sleep(0.05)
+            inside.clear()
+        done.append(1)
+
+    done, threads = [], [threading.Thread(target=train, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert done == [1, 1]
+
+
+def test_a_coordinator_that_is_gone_is_no_silence(keys, monkeypatch):
+    def gone(key, milliseconds):
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE: connection reset")
+
+    monkeypatch.setattr(keys, "blocking_key_value_get", gone)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="UNAVAILABLE"):
+        pod.Pod(1, 2).hear()
