@@ -1,6 +1,9 @@
 """Ctrl-C and SIGTERM ask to stop, once each; everything is as before behind them."""
 
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -8,6 +11,14 @@ import pytest
 from fusion_jax.run import signals
 from fusion_jax.run.engines.base import run_job
 from fusion_jax.training import stopping
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# What is started by a test run in the background has Ctrl-C switched off, as that has.
+ATTENTIVE = """import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execv(sys.executable, [sys.executable, "-m", "experiments.sweep", *sys.argv[1:]])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +68,13 @@ def test_what_is_ignored_stays_so_and_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.parametrize("number, status, name", [(signal.SIGTERM, 75, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
+def test_before_anything_trains_a_signal_is_one_line(tmp_path, number, status, name):
+    """Imports, the study's file and the data take seconds."""
+    (tmp_path / "study.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    line = [sys.executable, "-c", ATTENTIVE, f"--config={tmp_path}/study.py", f"--workdir={tmp_path}/r"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"{name}: nothing trains, this stops\n")
+    assert not (tmp_path / "r").exists()
