@@ -344,6 +344,30 @@ def test_training_begins_when_every_other_process_has_compiled(keys, count):
     assert reached == ["next"]
 
 
+def test_a_process_that_has_trained_along_may_fail_before_the_next_training(keys):
+    """Before it has compiled that is told, and ends nothing."""
+    trained = []
+
+    def goes_on():
+        with training() as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+
+    def lead(own):
+        goes_on()
+        with pytest.raises(ValueError, match="process 1 of 2 cannot train along: OSError: lost"):
+            goes_on()
+        return "done"
+
+    def train(*given):
+        if trained:
+            raise OSError("lost")
+        trained.append(1)
+        goes_on()
+
+    assert both(keys, lead, train) == ("done", 0)
+
+
 def test_a_process_that_has_not_answered_yet_is_waited_for(keys):
     own, done = pod.Pod(0, 3, training=4), []
     thread = threading.Thread(target=lambda: done.append(own.check_answers()), daemon=True)

@@ -217,6 +217,21 @@ def test_a_damaged_save_of_an_interrupted_cell_is_named_and_set_aside(tmp_path, 
     assert not folder.exists()
 
 
+def test_the_seconds_of_attempts_before_are_counted_and_a_save_of_another_version_is_named(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    partial = Partial(folder, 0.0)
+    partial.before = 1000.0
+    partial.at_border(state, [{"train_loss": np.zeros((1, 3))}])
+    again = Partial(folder, 0.0)
+    assert again.restore(state) is not None and 1000 <= again.before < 1100
+    again.at_border(state, [{"train_loss": np.zeros((1, 6))}])
+    later = Partial(folder, 0.0)
+    assert later.restore(state) is not None and again.before <= later.before < 1100
+    for other in ({"a": jnp.zeros(3)}, {"b": jnp.zeros(2)}, {"a": jnp.zeros(2), "b": jnp.zeros(2)}):
+        with pytest.raises(ValueError, match="step-00000006 is of another version .delete it to start anew"):
+            Partial(folder, 0.0).restore(other)
+
+
 def test_progress_is_told_at_every_border(tmp_path):
     seen = []
     partial = Partial(epath.Path(tmp_path) / "partial", 1e6, seen.append)
