@@ -43,6 +43,9 @@ def run(command: Callable[[], None]) -> None:
         own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     except ValueError as error:
         arguments.fail(error)
+    except TimeoutError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     if own.index:
         use_cache()
         print(f"process {own.index} of {own.count} trains along with process 0", file=sys.stderr, flush=True)

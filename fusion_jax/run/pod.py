@@ -129,8 +129,9 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
         address: HOST:PORT at which process 0 listens; "" where JAX finds it out by itself (a TPU pod, SLURM, Open MPI).
         count, index: how many processes there are, and which this is; likewise.
     Raises:
-        ValueError: no such pod can be joined; says what is missing. Not all have come within `COMING` seconds: the
-            attempt goes on then, until the process ends.
+        ValueError: no such pod can be joined; says what is missing.
+        TimeoutError: not all have come within `COMING` seconds. The attempt goes on, and JAX may abort a process that
+            ends in an orderly way then: end it by `os._exit`.
     """
     host, colon, port = address.rpartition(":")
     if address and not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
@@ -143,7 +144,7 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
     try:
         found.result(COMING)
     except TimeoutError:
-        raise ValueError(
+        raise TimeoutError(
             f"no pod of processes can be joined: not all have come to {address or 'the coordinator'} within "
             f"{COMING:.0f} s; expected one process for each --process from 0 to {(count or 2) - 1}, and process 0 at "
             "that address"

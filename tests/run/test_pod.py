@@ -184,14 +184,10 @@ def test_an_address_without_host_or_port_is_named(address):
         pod.join(address, 2, 0)
 
 
-LATE = """
-import sys
+LATE = """import runpy
 from fusion_jax.run import pod
 pod.COMING = 1.0
-try:
-    pod.join(sys.argv[1], 2, int(sys.argv[2]))
-except ValueError as error:
-    sys.exit(str(error))
+runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
 """
 
 
@@ -201,10 +197,11 @@ def test_whoever_is_not_joined_in_time_says_so(index):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    line = [sys.executable, "-c", LATE, address, str(index)]
+    line = [sys.executable, "-c", LATE, f"--coordinator={address}", "--processes=2", f"--process={index}"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert f"not all have come to {address} within 1 s; expected one process for each --process" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: no pod of processes can be joined: not all have come to localhost")
+    assert "within 1 s; expected one process for each --process" in done.stderr and done.stderr.count("\n") == 1
 
 
 class Keys:
@@ -237,6 +234,7 @@ def keys(monkeypatch):
     found, own = Keys(), threading.local()
     monkeypatch.setattr(pod, "_client", lambda: found)
     monkeypatch.setattr(pod, "joined", lambda: getattr(own, "pod", None))
+    monkeypatch.setattr(pod, "seated", "devices of {} seeds".format)
     found.own = own
     yield found
     stopping.forget()
@@ -290,14 +288,14 @@ def test_what_process_0_decides_holds_in_the_others(keys, tmp_path):
         for saves in (partial, checkpoint.Partial(epath.Path(tmp_path) / "none", 0.0)):
             hooks = dict(restore=saves.restore, at_border=lambda *given: borders.append(given))
             with training(partial=saves, **hooks) as hooks:
-                assert hooks["devices"] == pod.seated(3)
+                assert hooks["devices"] == "devices of 3 seeds"
                 goes_on(hooks, 0, (5, 2))
         return own.training
 
     def train(plans, data, prepared, told):
         assert plans == [PLAN] and prepared.seeds == (0, 1, 2) and told == ["loss.l2"]
         with training() as hooks:
-            assert hooks["devices"] == pod.seated(3)
+            assert hooks["devices"] == "devices of 3 seeds"
             goes_on(hooks, 1, (7, 9))
 
     last, status = both(keys, lead, train)
@@ -474,6 +472,8 @@ def test_a_few_seeds_and_data_in_memory_are_trained_by_process_0_alone(keys):
         with training(**given) as hooks:
             assert set(hooks) == {"at_border"}
     assert keys.held == {}
+    with pod.together([PLAN] * 3, tiny.dataset(), (0,), [], None, dict(at_border=None)) as hooks:
+        assert hooks["devices"] == "devices of 3 seeds", "of several plans all count"
     del keys.own.pod
     with training() as hooks:
         assert set(hooks) == {"at_border"}

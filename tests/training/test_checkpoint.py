@@ -14,7 +14,7 @@ import pytest
 from etils import epath
 
 from fusion_jax.folders import Damaged, files
-from fusion_jax.training import checkpoint
+from fusion_jax.training import checkpoint, stopping
 from fusion_jax.training.checkpoint import Partial
 
 NAMES = ["run [1]", "run[ab]", "run *", "run?", "{a,b}", "ünïcode ü", "~run", "$HOME", "100%20", "a#b", "[!a]", "a\\b"]
@@ -230,6 +230,44 @@ def test_the_seconds_of_attempts_before_are_counted_and_a_save_of_another_versio
     for other in ({"a": jnp.zeros(3)}, {"b": jnp.zeros(2)}, {"a": jnp.zeros(2), "b": jnp.zeros(2)}):
         with pytest.raises(ValueError, match="step-00000006 is of another version .delete it to start anew"):
             Partial(folder, 0.0).restore(other)
+
+
+def test_when_and_what_a_border_saves(tmp_path):
+    """As often as it may, and what was asked to stop at once: the whole history, of all chunks."""
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    partial = Partial(folder, 1000.0)
+    chunks = [{"train_loss": np.full((1, 2), float(i))} for i in range(4)]
+
+    def saves(count):
+        partial.at_border(state, chunks[:count])
+        return sorted(os.listdir(folder)) if folder.exists() else []
+
+    assert saves(1) == []
+    partial.last -= 1001
+    assert saves(2) == ["step-00000004"]
+    assert saves(3) == ["step-00000004"]
+    stopping.ask()
+    try:
+        with pytest.raises(stopping.Stopped):
+            partial.at_border(state, chunks)
+    finally:
+        stopping.forget()
+    (folder / "step-old").mkdir()
+    _, history = Partial(folder, 0.0).restore(state)
+    np.testing.assert_array_equal(history[0]["train_loss"], [[0, 0, 1, 1, 2, 2, 3, 3]])
+    Partial(folder, 0.0).at_border(state, [{"train_loss": np.zeros((1, 9))}])
+    assert sorted(os.listdir(folder)) == ["step-00000009", "step-old"], "what is no save is left alone"
+
+
+def test_a_save_that_is_damaged_a_second_time_takes_the_place_of_the_first(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    for content in (b"first", b"second"):
+        Partial(folder, 0.0).at_border(state, [{"train_loss": np.zeros((1, 3))}])
+        (folder / "step-00000003" / checkpoint.MANIFEST).write_bytes(content)
+        with pytest.warns(UserWarning, match="set aside as damaged-step-00000003"):
+            assert Partial(folder, 0.0).restore(state) is None
+        assert os.listdir(folder) == ["damaged-step-00000003"]
+    assert (folder / "damaged-step-00000003" / checkpoint.MANIFEST).read_bytes() == b"second"
 
 
 def test_progress_is_told_at_every_border(tmp_path):
