@@ -465,6 +465,18 @@ def test_a_signal_is_told_to_process_0_and_a_second_ctrl_c_ends_the_process(keys
     assert "plans" in said[0] and said[1] == {"left": True}
 
 
+def test_process_0_stops_at_the_border_where_it_finds_a_signal(keys):
+    """Not at a later one: the signal itself reaches the main thread, which may be slow to take it."""
+    before = signal.signal(signal.SIGTERM, lambda *given: None)
+    keys.own.pod = pod.Pod(0, 2)
+    pod.Pod(1, 2).ask(signal.SIGTERM)
+    try:
+        with pytest.raises(stopping.Stopped), training(at_border=lambda *given: stopping.check()) as hooks:
+            hooks["at_border"]("state", "history")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_few_seeds_and_data_in_memory_are_trained_by_process_0_alone(keys):
     keys.own.pod = pod.Pod(0, 3)
     memory = dataclasses.replace(PLAN, data=dataclasses.replace(PLAN.data, name=f"{zoo.MEMORY}:1"))

@@ -191,6 +191,9 @@ def test_every_byte_of_the_list_of_files_counts(tmp_path):
         with pytest.raises(Damaged):
             checkpoint.restore(path)
         manifest.write_bytes(content)
+    manifest.write_text(json.dumps(json.loads(content)))
+    with pytest.raises(Damaged, match="manifest.json is damaged"):
+        checkpoint.restore(path)
     for name in ("../outside", str(tmp_path / "outside"), "a/../../outside"):
         manifest.write_text(json.dumps({name: "0"}, indent=1))
         with pytest.raises(Damaged, match="manifest.json is damaged"):
