@@ -140,6 +140,8 @@ def test_a_signal_to_any_process_stops_all_and_one_goes_on(study, tmp_path):
     "key, said",
     [
         ("versions.jax", "versions.jax: '.*' here, 'other'"),
+        ("versions.another", "versions.another: None here, 'other'"),
+        ("flags.XLA_FLAGS", "flags.XLA_FLAGS: '.*' here, 'other'"),
         ("revision", "revision: '.*' here, 'other'"),
         ("", ""),
     ],
@@ -152,10 +154,24 @@ def test_what_computes_other_numbers_does_not_train_along(key, said):
     message = json.loads(json.dumps(message))
     with pytest.raises(ValueError, match=said) if key else contextlib.nullcontext():
         pod._train(message, {}, lambda *given: trained.append(given))
+    assert {"revision", "versions.jax", "flags.XLA_FLAGS"} <= pod._made_with().keys()
     if not key:
         ((plans, found, prepared, told),) = trained
         assert plans == [plan] and found.fingerprint == data.fingerprint
         assert prepared.seeds == (0, 2) and told == ["loss.l2"]
+
+
+def test_the_data_of_every_training_are_those_of_process_0():
+    """Read once for all that follow each other; where they are others, nothing trains."""
+    sets, held, trained = [tiny.dataset(), tiny.dataset(seed=1)], {}, []
+    for data, seed in ((sets[0], 0), (sets[0], 0), (sets[1], 1), (sets[0], 0)):
+        plan = tiny.cell(data__options={**tiny.DATA, "seed": seed}).plan
+        message = dict(plans=[dataclasses.asdict(plan)], seeds=[0], data=data.fingerprint, told=[], made_with={})
+        pod._train(message, held, lambda plans, found, *more: trained.append(found))
+        assert trained[-1].fingerprint == data.fingerprint and list(held) == [data.fingerprint]
+    assert trained[0] is trained[1]
+    with pytest.raises(ValueError, match="data set 'synthetic' is another one here"):
+        pod._train({**message, "data": sets[1].fingerprint}, held, pytest.fail)
 
 
 def test_devices_are_shared_out_among_processes(monkeypatch):
@@ -305,13 +321,13 @@ def test_what_process_0_decides_holds_in_the_others(keys, tmp_path):
     assert borders == [("state", "history")] * 4
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_training_begins_when_every_other_process_has_compiled(keys, count):
+@pytest.mark.parametrize("count, error", [(2, KeyError("no")), (3, SystemExit("no"))])
+def test_training_begins_when_every_other_process_has_compiled(keys, count, error):
     """What one cannot do fails the cell in process 0, which names it; the next one is trained."""
     reached = []
 
     def lead(own):
-        with pytest.raises(ValueError, match=f"process {count - 1} of {count} cannot train along: KeyError: 'no'"):
+        with pytest.raises(ValueError, match=f"process {count - 1} of {count} cannot train along: .*: '?no"):
             with training() as hooks:
                 hooks["restore"](None)
                 hooks["agreed"](0)
@@ -328,7 +344,7 @@ def test_training_begins_when_every_other_process_has_compiled(keys, count):
     keys.own.pod = pod.Pod(count - 1, count)
 
     def train(*given):
-        raise KeyError("no")
+        raise error
 
     def command():
         keys.own.pod = pod.Pod(0, count)
@@ -441,6 +457,7 @@ def test_a_signal_is_told_to_process_0_and_a_second_ctrl_c_ends_the_process(keys
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         assert pod.Pod(0, 2).asked() == signal.SIGTERM
+        seen.append("both are told")
         os.kill(os.getpid(), signal.SIGINT)
 
     def lead(own):
@@ -456,6 +473,7 @@ def test_a_signal_is_told_to_process_0_and_a_second_ctrl_c_ends_the_process(keys
     with pytest.raises(KeyboardInterrupt):
         pod.follow(own, train)
 
+    assert seen.pop() == "both are told"
     leader = keys.own.pod = pod.Pod(0, 2, place=2)
     with signals.obeyed(seen.append) as received, pytest.raises(stopping.Stopped):
         with training(at_border=lambda *given: (seen.append(given), stopping.check())) as hooks:
@@ -463,6 +481,22 @@ def test_a_signal_is_told_to_process_0_and_a_second_ctrl_c_ends_the_process(keys
     assert received.number == signal.SIGTERM and seen[1:] == [("state", "history")] and leader.place == 4
     said = [json.loads(keys.held[f"{pod.SPACE}/said/{place}"]) for place in (2, 3)]
     assert "plans" in said[0] and said[1] == {"left": True}
+
+
+def test_the_first_ctrl_c_is_told_as_well(keys):
+    def train(*given):
+        with training() as hooks:
+            hooks["restore"](None)
+            os.kill(os.getpid(), signal.SIGINT)
+            hooks["agreed"](0)
+
+    def lead(own):
+        with training() as hooks:
+            hooks["restore"](None)
+            hooks["agreed"](0)
+        return own.asked()
+
+    assert both(keys, lead, train) == (signal.SIGINT, 0)
 
 
 def test_process_0_stops_at_the_border_where_it_finds_a_signal(keys):
