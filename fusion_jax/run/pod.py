@@ -207,7 +207,7 @@ def together(
     """
     pod, total = joined(), len(plans) * len(seeds)
     if pod is None or total < pod.count or any(plan.data.name.startswith(zoo.MEMORY) for plan in plans):
-        yield hooks
+        yield hooks if pod is None else hooks | dict(at_border=functools.partial(_border, pod, hooks["at_border"]))
         return
     devices = dict(devices=seated(total))
     if pod.index:
@@ -239,13 +239,18 @@ def _led(pod: Pod, partial: Partial | None, *, at_border: Callable, restore: Cal
         return count
 
     def border(state, history):
-        if (number := pod.asked()) is not None and not stopping.is_asked():
-            os.kill(os.getpid(), number)  # obeyed as if it had come here
-            stopping.ask()
-        at_border(state, history)
+        _border(pod, at_border, state, history)
         pod.say(border=True)
 
     return dict(restore=restored, agreed=agreed, at_border=border)
+
+
+def _border(pod: Pod, at_border: Callable, *given: Any) -> None:
+    """A border in process 0, where a signal that another process has been sent counts as if it had come here."""
+    if (number := pod.asked()) is not None and not stopping.is_asked():
+        os.kill(os.getpid(), number)
+        stopping.ask()
+    at_border(*given)
 
 
 def _heard(pod: Pod, kind: str, own: Any, *more: Any) -> Any:

@@ -499,13 +499,14 @@ def test_the_first_ctrl_c_is_told_as_well(keys):
     assert both(keys, lead, train) == (signal.SIGINT, 0)
 
 
-def test_process_0_stops_at_the_border_where_it_finds_a_signal(keys):
+@pytest.mark.parametrize("seeds", [(0, 1), (0,)], ids=["together", "alone"])
+def test_process_0_stops_at_the_border_where_it_finds_a_signal(keys, seeds):
     """Not at a later one: the signal itself reaches the main thread, which may be slow to take it."""
     before = signal.signal(signal.SIGTERM, lambda *given: None)
     keys.own.pod = pod.Pod(0, 2)
     pod.Pod(1, 2).ask(signal.SIGTERM)
     try:
-        with pytest.raises(stopping.Stopped), training(at_border=lambda *given: stopping.check()) as hooks:
+        with pytest.raises(stopping.Stopped), training(seeds, at_border=lambda *given: stopping.check()) as hooks:
             hooks["at_border"]("state", "history")
     finally:
         signal.signal(signal.SIGTERM, before)
