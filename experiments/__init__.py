@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import runpy
 import signal
 import sys
+from collections.abc import Callable
 
 from fusion_jax.zoo import nearest
 
@@ -23,21 +25,25 @@ def commands() -> dict[str, str]:
     return found
 
 
-def attend() -> None:
+def attend(end: Callable[[int], None] = os._exit) -> None:
     """Ctrl-C and SIGTERM end the process in one line, as long as nobody else hears them (`fusion_jax.run.signals`).
 
     What a command imports takes seconds, in which they would end it with a traceback and with nothing.
+
+    Args:
+        end: called with the exit status.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # what is ignored stays so
-            signal.signal(number, _end)
+        now = signal.getsignal(number)  # what is ignored, or somebody else's, stays so
+        if now in (signal.SIG_DFL, signal.default_int_handler) or getattr(now, "func", None) is _end:
+            signal.signal(number, functools.partial(_end, end))
 
 
-def _end(number: int, frame: object) -> None:
+def _end(end: Callable[[int], None], number: int, frame: object) -> None:
     del frame
     name, status = ("Ctrl-C", 130) if number == signal.SIGINT else ("SIGTERM", 75)
     os.write(2, f"{name}: nothing trains, this stops\n".encode())  # a print may be what was interrupted
-    os._exit(status)
+    end(status)
 
 
 def main() -> None:

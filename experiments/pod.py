@@ -16,7 +16,7 @@ from fusion_jax.run import pod, signals
 from fusion_jax.run.model import train_models
 from fusion_jax.training.compilation import use_cache
 
-from . import arguments
+from . import arguments, attend
 
 FLAGS = flags.FLAGS
 NAMES = ("coordinator", "processes", "process")
@@ -55,4 +55,5 @@ def run(command: Callable[[], None]) -> None:
             os._exit(signals.INTERRUPTED)  # as experiments.sweep
         sys.exit(status)
     with pod.leading(own):
+        attend(sys.exit)  # the others are told
         command()

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import experiments
 from fusion_jax.run import signals
 from fusion_jax.run.engines.base import run_job
 from fusion_jax.training import stopping
@@ -40,6 +41,24 @@ def test_the_first_signal_asks_and_is_told():
         signal.raise_signal(signal.SIGTERM)
     assert len(said) == 1 and said[0].startswith("SIGTERM: what trains is saved") and "again" not in said[0]
     assert not stopping.is_asked() and [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_an_end_before_anything_trains_may_be_an_orderly_one(capfd):
+    """As that of a process that others train along with; what somebody else hears stays theirs."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        experiments.attend()
+        experiments.attend(sys.exit)
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGTERM)
+        assert ended.value.code == 75 and capfd.readouterr().err == "SIGTERM: nothing trains, this stops\n"
+        for theirs in (signal.SIG_IGN, print):
+            signal.signal(signal.SIGTERM, theirs)
+            experiments.attend()
+            assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_second_ctrl_c_is_one():
