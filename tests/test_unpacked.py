@@ -1,5 +1,6 @@
 """What a packed file asks for is known, and refused, before memory is allocated."""
 
+import contextlib
 import io
 import re
 import struct
@@ -151,19 +152,26 @@ def test_a_long_text_that_many_rows_name(small, tmp_path, kind):
 
 
 def test_numbers_and_named_texts_count_together(small, tmp_path):
-    """Neither of them is too much by itself; nor what was read by itself of the first rows, or of texts unnamed."""
-    texts, path = pyarrow.array(["x" * 2_000] * 300), tmp_path / "x.parquet"
-    table = pyarrow.table(
-        {
-            "a": pyarrow.array([0.0] * 300 + [None] * 74_700),
-            "t": pyarrow.concat_arrays([texts, pyarrow.nulls(74_700, texts.type)]),
-        }
-    )
-    parquet.write_table(table, path)
-    with pytest.raises(unpacked.TooLarge):
-        unpacked.check_parquet(path, "x.parquet")
-    parquet.write_table(table.select(["a"]), path)
-    unpacked.check_parquet(path, "x.parquet")
+    """Neither of them is too much by itself."""
+    path, numbers = tmp_path / "x.parquet", {f"a{i}": np.zeros(1200) for i in range(80)}
+    for table, fits in (
+        ({"t": ["x" * 500] * 1200}, True),
+        (numbers, True),
+        (numbers | {"t": ["x" * 500] * 1200}, False),
+    ):
+        parquet.write_table(pyarrow.table(table), path)
+        with contextlib.nullcontext() if fits else pytest.raises(unpacked.TooLarge):
+            unpacked.check_parquet(path, "x.parquet")
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_bytes_of_one_length_count_as_often_as_they_are_there(small, tmp_path, dictionary):
+    path = tmp_path / "x.parquet"
+    for rows, fits in ((200, True), (600, False)):
+        column = pyarrow.array([b"x" * 2_000] * rows, pyarrow.binary(2_000))
+        parquet.write_table(pyarrow.table({"t": column}), path, use_dictionary=dictionary)
+        with contextlib.nullcontext() if fits else pytest.raises(unpacked.TooLarge):
+            unpacked.check_parquet(path, "x.parquet")
 
 
 def test_texts_of_every_group_of_rows(small, tmp_path):

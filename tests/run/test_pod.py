@@ -187,9 +187,11 @@ def test_devices_are_shared_out_among_processes(monkeypatch):
 
 
 def test_a_pod_that_is_not_there_is_one_line(tmp_path):
+    jax.config.update("jax_enable_preemption_service", True)
     status, said = tiny.command("experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", "--pod")
     assert status == 2
     assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 1
+    assert not jax.config.jax_enable_preemption_service, "else JAX takes SIGTERM for itself"
 
 
 @pytest.mark.parametrize(
