@@ -6,16 +6,17 @@ python -m experiments.sweep --config=... --workdir=... --coordinator=HOST:PORT -
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from absl import flags
 
-from fusion_jax.run import pod
+from fusion_jax.run import pod, signals
 from fusion_jax.run.model import train_models
 from fusion_jax.training.compilation import use_cache
 
-from . import arguments
+from . import arguments, attend
 
 FLAGS = flags.FLAGS
 NAMES = ("coordinator", "processes", "process")
@@ -42,9 +43,17 @@ def run(command: Callable[[], None]) -> None:
         own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     except ValueError as error:
         arguments.fail(error)
+    except TimeoutError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     if own.index:
         use_cache()
         print(f"process {own.index} of {own.count} trains along with process 0", file=sys.stderr, flush=True)
-        sys.exit(pod.follow(own, lambda plans, data, prepared, told: train_models(plans, data, prepared, told=told)))
+        try:
+            status = pod.follow(own, lambda plans, data, prepared, told: train_models(plans, data, prepared, told=told))
+        except KeyboardInterrupt:
+            os._exit(signals.INTERRUPTED)  # as experiments.sweep
+        sys.exit(status)
     with pod.leading(own):
+        attend(sys.exit)  # the others are told
         command()

@@ -82,13 +82,19 @@ def read(path: epath.Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        Damaged: it is something else: a folder, or what would be waited for (a pipe, a device).
+        Damaged: it is something else: a folder, or what would be waited for (a pipe, a device); or no path leads to it,
+            through links that name each other, or what should be a folder.
         FileNotFoundError: it is not there.
     """
     name = os.fspath(path)
     if "://" not in name and os.path.exists(name) and not stat.S_ISREG(os.stat(name).st_mode):
         raise Damaged(f"{name} is no plain file")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise Damaged(f"{name} cannot be reached: {error.strerror}") from error
 
 
 def read_checked(path: epath.Path, expected: str) -> bytes:

@@ -84,6 +84,9 @@ def check_parquet(file: Any, where: str) -> None:
     packed = sum(max(column.total_uncompressed_size, 0) for _, column, _ in columns)
     values = sum(max(column.num_values, rows) for _, column, rows in columns)
     size = packed + 8 * max(values, about.num_rows)  # a number or the place of a text has 8 bytes
+    widths = {about.schema.column(c).path: about.schema.column(c).length for c in range(about.num_columns)}
+    fixed = [column for _, column, _ in columns if column.physical_type == "FIXED_LEN_BYTE_ARRAY"]
+    size += sum(column.num_values * max(widths.get(column.path_in_schema, 0), 0) for column in fixed)
     check(size, where)
     texts = [(group, column) for group, column, _ in columns if column.physical_type == "BYTE_ARRAY"]
     most = sum(column.num_values * max(column.total_uncompressed_size, 0) for _, column in texts)

@@ -47,4 +47,8 @@ def test_what_is_no_plain_file(tmp_path):
         folders.read(epath.Path(tmp_path / "missing"))
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "file/below"):
+        with pytest.raises(folders.Damaged, match=f"{name} cannot be reached: "):
+            folders.read_checked(epath.Path(tmp_path / name), "0")
     assert folders.read(epath.Path(tmp_path / "file")) == folders.read(epath.Path(tmp_path / "link")) == b"abc"

@@ -1,5 +1,6 @@
 """What a packed file asks for is known, and refused, before memory is allocated."""
 
+import contextlib
 import io
 import re
 import struct
@@ -148,3 +149,61 @@ def test_a_long_text_that_many_rows_name(small, tmp_path, kind):
             unpacked.check_parquet(file, "x.parquet")
     parquet.write_table(pyarrow.table({"a b.c": pyarrow.array(held * 400, types[kind])}), path)
     unpacked.check_parquet(path, "x.parquet")
+
+
+def test_numbers_and_named_texts_count_together(small, tmp_path):
+    """Neither of them is too much by itself."""
+    path, numbers = tmp_path / "x.parquet", {f"a{i}": np.zeros(1200) for i in range(80)}
+    for table, fits in (
+        ({"t": ["x" * 500] * 1200}, True),
+        (numbers, True),
+        (numbers | {"t": ["x" * 500] * 1200}, False),
+    ):
+        parquet.write_table(pyarrow.table(table), path)
+        with contextlib.nullcontext() if fits else pytest.raises(unpacked.TooLarge):
+            unpacked.check_parquet(path, "x.parquet")
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_bytes_of_one_length_count_as_often_as_they_are_there(small, tmp_path, dictionary):
+    path = tmp_path / "x.parquet"
+    for rows, fits in ((200, True), (600, False)):
+        column = pyarrow.array([b"x" * 2_000] * rows, pyarrow.binary(2_000))
+        parquet.write_table(pyarrow.table({"t": column}), path, use_dictionary=dictionary)
+        with contextlib.nullcontext() if fits else pytest.raises(unpacked.TooLarge):
+            unpacked.check_parquet(path, "x.parquet")
+
+
+def test_texts_of_every_group_of_rows(small, tmp_path):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table({"t": ["x"] * 600 + ["y" * 2_000] * 600}), path, row_group_size=600)
+    with pytest.raises(unpacked.TooLarge):
+        unpacked.check_parquet(path, "x.parquet")
+    named = pyarrow.DictionaryArray.from_arrays(np.zeros(600, np.int32), ["x", "y" * 4_000])  # the second by no row
+    parquet.write_table(pyarrow.table({"t": named}), path)
+    unpacked.check_parquet(path, "x.parquet")
+
+
+def test_different_texts_are_as_large_as_they_are(small, tmp_path):
+    path = tmp_path / "x.parquet"
+    texts = [f"{i}" * 300 for i in range(1000, 2000)]
+    parquet.write_table(pyarrow.table({"t": texts}), path, use_dictionary=False, compression="gzip")
+    assert path.stat().st_size < 2**18
+    with pytest.raises(unpacked.TooLarge):
+        unpacked.check_parquet(path, "x.parquet")
+
+
+def test_a_header_that_announces_less_than_there_is(small, tmp_path):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x.npy", header("(3,)") + b"0" * 2**21)
+    with pytest.raises(unpacked.TooLarge):
+        unpacked.check_npz(path, "x.npz")
+
+
+def test_data_sets_of_hdf5_count_together(small, tmp_path):
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        for name in ("x", "layers/y"):
+            file.create_dataset(name, shape=(1000, 80), dtype="f8", compression="gzip")
+    with pytest.raises(unpacked.TooLarge):
+        unpacked.check_hdf5(tmp_path / "x.h5ad", "x.h5ad")

@@ -38,7 +38,7 @@ def keep(store: Store, data: Dataset, prepared: Prepared) -> dict[str, Any]:
                 if not path.exists():
                     folders.made(path.parent)
                     write_bytes(path, stored.pack(data))
-        held |= dict(file=f"data/{path.name}", sha256=folders.digest(path.read_bytes()))
+        held |= dict(file=f"data/{path.name}", sha256=folders.digest(folders.read(path)))
     widths = [[name, int(x.shape[1])] for name, x in prepared.batch.features.items()]
     return dict(modalities=widths, classes=list(data.class_names), data=held)
 

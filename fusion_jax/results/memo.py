@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from etils import epath
 
+from fusion_jax import folders
 from fusion_jax.results.store import Store
 
 T = TypeVar("T")
@@ -27,5 +28,8 @@ def once(store: Store, identity: str, key: Hashable, read: Callable[[], T]) -> T
     return kept[identity][1]
 
 
-def _content(path: epath.Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+def _content(path: epath.Path) -> bytes | str | None:
+    try:
+        return folders.read(path) if path.exists() else None
+    except folders.Damaged as error:  # `read` says so where it minds
+        return str(error)

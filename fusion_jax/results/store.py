@@ -41,6 +41,7 @@ import datetime
 import io
 import json
 import os
+import reprlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ from fusion_jax.data.fingerprint import split_digest
 from fusion_jax.results import study_file
 from fusion_jax.results.environment import environment
 from fusion_jax.study import SCHEMA, Cell
+from fusion_jax.study.ranges import MOST
 from fusion_jax.training.checkpoint import save
 
 CLAIMED = "claims_sha256"  # field of environment.json: the claims that study.json held then
@@ -307,6 +309,15 @@ class Store:
         for p in parts:
             if not folders.is_name(p["part"]):
                 raise folders.Damaged(f"{os.fspath(path)}: part {p['part']!r}; expected the name of a folder beside it")
+            if not isinstance(p["seeds"], list) or not all(
+                type(s) is int and 0 <= s < MOST["seeds"] for s in p["seeds"]
+            ):
+                raise folders.Damaged(
+                    f"{os.fspath(path)}: seeds {reprlib.repr(p['seeds'])} of {p['part']}; expected a list of whole "
+                    f"numbers from 0 to {MOST['seeds'] - 1}"
+                )
+            if not isinstance(p.get("sha256", {}), dict):
+                raise folders.Damaged(f"{os.fspath(path)}: sha256 of {p['part']}; expected one for each of its files")
         if "sha256" in held and held["sha256"] != _seal({k: v for k, v in held.items() if k != "sha256"}):
             raise folders.Damaged(f"{os.fspath(path)} is damaged: it is not what was written, by its own digest")
         return held

@@ -6,7 +6,9 @@ its field, and not where somebody stumbles over it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +21,7 @@ from fusion_jax.study.layout import of_today
 from fusion_jax.study.ranges import MOST
 
 LOOKS = 1000  # at most; the levels of so many take a minute
+_HALF = re.compile("[\ud800-\udfff]")
 Known = Callable[[Any], bool]
 
 
@@ -28,19 +31,25 @@ def checked(study: Any, file: str) -> dict[str, Any]:
     Raises:
         Damaged: a field is missing, or is nothing that it can be; names file and field, its value, what was expected.
     """
-    try:
+    with _named(file):
         return _checked(study)
-    except ValueError as error:
-        raise Damaged(f"{file}: {error}") from error
 
 
 def checked_config(config: Any, file: str) -> dict[str, Any]:
     """The config of a cell's own file, in the layout of today. Raises as `checked`."""
-    try:
+    with _named(file):
         _expect(isinstance(config, dict), "the file", config, "the config of a cell")
         return _config(config, "the config")
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise Damaged(f"{file}: {error}") from error
+    except RecursionError as error:
+        raise Damaged(f"{file}: lists or dictionaries within each other are more than Python can go through") from error
 
 
 def _checked(study: Any) -> dict[str, Any]:
@@ -165,7 +174,8 @@ def _expect(fine: bool, at: str, value: Any, expected: str) -> None:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Half a character (a lone surrogate) is fine in JSON, and cannot be written anywhere else."""
+    return isinstance(value, str) and not _HALF.search(value)
 
 
 def _record(value: Any) -> bool:

@@ -21,6 +21,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import prepare
 
 SPACE = "fusion_jax"  # what the keys begin with
+COMING = 300.0  # seconds in which all processes are there
 WAIT = 2.0  # seconds between two looks of who listens whether a signal has come
 
 Follow = Callable[[Sequence[Plan], Any, Any, Collection[str]], Any]  # trains along; `run.model.train_models`
@@ -128,9 +130,25 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
         count, index: how many processes there are, and which this is; likewise.
     Raises:
         ValueError: no such pod can be joined; says what is missing.
+        TimeoutError: not all have come within `COMING` seconds. The attempt goes on, and JAX may abort a process that
+            ends in an orderly way then: end it by `os._exit`.
     """
+    host, colon, port = address.rpartition(":")
+    if address and not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(f"no pod of processes can be joined: --coordinator={address}; expected HOST:PORT")
+    # SIGTERM is `signals`' and `follow`'s: where JAX has heard it first, nothing comes of it
+    jax.config.update("jax_enable_preemption_service", False)
+    found: Future = Future()
+    # In a thread, since neither signals nor the time reach one that waits there; JAX itself ends in an abort.
+    threading.Thread(target=_initialize, args=(found, address or None, count, index), daemon=True).start()
     try:
-        jax.distributed.initialize(address or None, count, index)
+        found.result(COMING)
+    except TimeoutError:
+        raise TimeoutError(
+            f"no pod of processes can be joined: not all have come to {address or 'the coordinator'} within "
+            f"{COMING:.0f} s; expected one process for each --process from 0 to {(count or 2) - 1}, and process 0 at "
+            "that address"
+        ) from None
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(
             f"no pod of processes can be joined ({' '.join(str(error).split())[:300]}); outside of a TPU pod, SLURM or "
@@ -138,6 +156,13 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
         ) from error
     _POD[:] = [Pod(jax.process_index(), jax.process_count())]
     return _POD[0]
+
+
+def _initialize(found: Future, *told: Any) -> None:
+    try:
+        found.set_result(jax.distributed.initialize(*told, initialization_timeout=int(2 * COMING)))
+    except BaseException as error:  # for whoever waits
+        found.set_exception(error)
 
 
 def joined() -> Pod | None:
@@ -182,7 +207,7 @@ def together(
     """
     pod, total = joined(), len(plans) * len(seeds)
     if pod is None or total < pod.count or any(plan.data.name.startswith(zoo.MEMORY) for plan in plans):
-        yield hooks
+        yield hooks if pod is None else hooks | dict(at_border=functools.partial(_border, pod, hooks["at_border"]))
         return
     devices = dict(devices=seated(total))
     if pod.index:
@@ -214,13 +239,18 @@ def _led(pod: Pod, partial: Partial | None, *, at_border: Callable, restore: Cal
         return count
 
     def border(state, history):
-        if (number := pod.asked()) is not None and not stopping.is_asked():
-            os.kill(os.getpid(), number)  # obeyed as if it had come here
-            stopping.ask()
-        at_border(state, history)
+        _border(pod, at_border, state, history)
         pod.say(border=True)
 
     return dict(restore=restored, agreed=agreed, at_border=border)
+
+
+def _border(pod: Pod, at_border: Callable, *given: Any) -> None:
+    """A border in process 0, where a signal that another process has been sent counts as if it had come here."""
+    if (number := pod.asked()) is not None and not stopping.is_asked():
+        os.kill(os.getpid(), number)
+        stopping.ask()
+    at_border(*given)
 
 
 def _heard(pod: Pod, kind: str, own: Any, *more: Any) -> Any:
@@ -252,7 +282,8 @@ def follow(pod: Pod, train: Follow) -> int:
         Exception: whatever training raises behind the compiler, which ends the pod; but that memory does not suffice,
             which process 0 finds as well, and tries fewer seeds at a time.
     """
-    before = {number: signal.signal(number, _passed_on(pod)) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = _passed_on(pod)
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
     held: dict[str, Any] = {}  # the data set that was used last
     try:
         while True:
@@ -309,7 +340,7 @@ def _train(message: dict[str, Any], held: dict[str, Any], train: Follow) -> None
 
 
 def _passed_on(pod: Pod) -> Callable[[int, object], None]:
-    """The first signal is told to process 0, which stops all; a second Ctrl-C ends this process at once."""
+    """The first signal is told to process 0, which stops all; Ctrl-C behind one ends this process at once."""
     received = []
 
     def heard(number: int, frame: object) -> None:

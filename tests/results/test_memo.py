@@ -1,6 +1,9 @@
 """A cell is read again when its record or what is asked of it changes, and not before."""
 
+import os
+
 import pandas as pd
+import pytest
 
 from fusion_jax.results import memo, tables
 from fusion_jax.results.row import UNFINISHED
@@ -28,6 +31,20 @@ def test_a_cell_is_read_anew_when_its_record_or_the_key_changes(tmp_path):
     store.write_failure("0" * 16, cell, "no", "no")
     assert memo.once(store, "0" * 16, "b", read) == 3
     assert memo.once(Store(tmp_path), "0" * 16, "b", read) == 4, "another store"
+
+
+@pytest.mark.parametrize("name", ["record.json", "failure.json"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["fifo", "folder", "zero"]
+)
+def test_what_is_no_file_is_said_and_not_waited_for(tmp_path, name, make):
+    store, cell = Store(tmp_path, create=True), tiny.cell(seeds=1)
+    store.write_study([("0" * 16, cell)], "test")
+    write(store, cell, 0, 0.5)
+    (store.cell("0" * 16) / name).unlink(missing_ok=True)
+    make(store.cell("0" * 16) / name)
+    (row,) = tables.rows(store)
+    assert f"{name} is no plain file" in row.error
 
 
 def test_rows_follow_a_study_that_grows(tmp_path):

@@ -72,6 +72,69 @@ def test_a_cell_without_a_record_is_not_finished(store):
     assert store.finished_seeds(ID) == ()
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (dict(seeds=5), "seeds 5 of seeds-0000-0001; expected a list of whole numbers from 0 to 9999"),
+        (dict(seeds=["a"]), "seeds ..a.. of"),
+        (dict(seeds=[True]), "seeds .True. of"),
+        (dict(seeds=[float("nan")]), "seeds .nan. of"),
+        (dict(seeds=[0, 10**30]), "seeds .0, 10000.*0000. of"),
+        (dict(seeds=[-1]), "seeds .-1. of"),
+        (dict(sha256=[]), "sha256 of seeds-0000-0001; expected one for each of its files"),
+        (dict(sha256=None), "sha256 of seeds-0000-0001"),
+        (dict(part="../seeds-0000-0001"), "part '../seeds-0000-0001'; expected the name of a folder beside it"),
+    ],
+)
+def test_a_record_without_its_digest_is_held_to_what_a_record_is(store, change, said):
+    """Older revisions wrote none."""
+    write(store, (0, 1))
+    path = store.cell(ID) / "record.json"
+    held = read_json(path)
+    assert store.finished_seeds(ID) == (0, 1)
+    write_json(path, {**held, "label": "another"})
+    with pytest.raises(Damaged, match="record.json is damaged: it is not what was written, by its own digest"):
+        store.finished_seeds(ID)
+    del held["sha256"]
+    write_json(path, held)
+    assert store.finished_seeds(ID) == (0, 1)
+    write_json(path, {**held, "parts": [held["parts"][0] | change]})
+    with pytest.raises(Damaged, match=f"record.json: {said}"):
+        store.finished_seeds(ID)
+
+
+def test_what_the_record_does_not_name_is_not_read(store):
+    write(store, (0, 1))
+    write(store, (0, 1))
+    (part,) = store.parts(ID)
+    record = read_json(store.cell(ID) / "record.json")
+    del record["sha256"], record["parts"][0]["sha256"]["metrics.parquet"]
+    write_json(store.cell(ID) / "record.json", record)
+    assert not store.has(ID, "metrics.parquet") and store.has(ID, "cost.json")
+    with pytest.raises(Damaged, match="metrics.parquet is damaged"):
+        store.table(ID, "metrics")
+
+
+def test_nested_lists_without_end_are_no_record(store):
+    write(store, (0, 1))
+    (store.cell(ID) / "record.json").write_text("[" * 200_000)
+    with pytest.raises(Damaged, match="record.json is not valid JSON"):
+        store.finished_seeds(ID)
+
+
+def test_a_file_is_replaced_as_a_whole_or_stays(store, monkeypatch):
+    path = store.root / "a.json"
+    write_bytes(path, b"before")
+
+    def lost(self, target):
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr(gpath.PosixGPath, "replace", lost)
+    with pytest.raises(OSError, match="lost"):
+        write_bytes(path, b"after")
+    assert path.read_bytes() == b"before" and not [p for p in store.root.iterdir() if p.name.startswith(".tmp-")]
+
+
 def test_success_removes_the_failure(store):
     store.write_failure(ID, CELL, "ValueError: no", "Traceback ...")
     assert store.failure(ID)["error"] == "ValueError: no" and store.failure(ID)["traceback"] == "Traceback ..."

@@ -15,6 +15,7 @@ from fusion_jax.results.study_file import checked
 from fusion_jax.study import Claim
 from tests import tiny
 
+DEEP = json.loads("[" * 900 + "]" * 900)
 CLAIM = dataclasses.asdict(Claim("a beats b", "a", "b"))
 TUNED = dict(name="x", asked="y", trials=4, chosen={"model.rate": 0.2}, tried=[])
 STUDY = json.loads(
@@ -53,6 +54,8 @@ def test_a_study_is_read_as_it_is():
         (["cells", 0], {}, r"cells\[0\].id is missing; expected the name of a folder"),
         (["cells", 0, "id"], "../../etc", r"cells\[0\].id is '../../etc'; expected the name of a folder"),
         (["cells", 0, "label"], 3, r"cells\[0\].label is 3; expected a text"),
+        (["cells", 0, "label"], "\ud800x", r"cells\[0\].label is '\\ud800x'; expected a text"),
+        (["cells", 0, "config", "model", "fusion", "options"], {"a": DEEP}, "lists or dictionaries within each other"),
         (["cells", 0, "seeds"], 10**9, r"cells\[0\].seeds is 1000000000; expected a whole number from 1 to 10000"),
         (["cells", 0, "seeds"], True, r"cells\[0\].seeds is True"),
         (["cells", 0, "config"], [], r"cells\[0\].config is \[\]; expected a dictionary"),

@@ -15,7 +15,7 @@ import pytest
 from etils import epath
 
 from fusion_jax.folders import Damaged, files
-from fusion_jax.training import checkpoint
+from fusion_jax.training import checkpoint, stopping
 from fusion_jax.training.checkpoint import Partial
 
 NAMES = ["run [1]", "run[ab]", "run *", "run?", "{a,b}", "ünïcode ü", "~run", "$HOME", "100%20", "a#b", "[!a]", "a\\b"]
@@ -192,6 +192,9 @@ def test_every_byte_of_the_list_of_files_counts(tmp_path):
         with pytest.raises(Damaged):
             checkpoint.restore(path)
         manifest.write_bytes(content)
+    manifest.write_text(json.dumps(json.loads(content)))
+    with pytest.raises(Damaged, match="manifest.json is damaged"):
+        checkpoint.restore(path)
     for name in ("../outside", str(tmp_path / "outside"), "a/../../outside"):
         manifest.write_text(json.dumps({name: "0"}, indent=1))
         with pytest.raises(Damaged, match="manifest.json is damaged"):
@@ -216,6 +219,59 @@ def test_a_damaged_save_of_an_interrupted_cell_is_named_and_set_aside(tmp_path, 
     assert not damaged.exists() and (folder / "damaged-step-00000006").exists()
     partial.clear()
     assert not folder.exists()
+
+
+def test_the_seconds_of_attempts_before_are_counted_and_a_save_of_another_version_is_named(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    partial = Partial(folder, 0.0)
+    partial.before = 1000.0
+    partial.at_border(state, [{"train_loss": np.zeros((1, 3))}])
+    again = Partial(folder, 0.0)
+    assert again.restore(state) is not None and 1000 <= again.before < 1100
+    again.at_border(state, [{"train_loss": np.zeros((1, 6))}])
+    later = Partial(folder, 0.0)
+    assert later.restore(state) is not None and again.before <= later.before < 1100
+    for other in ({"a": jnp.zeros(3)}, {"b": jnp.zeros(2)}, {"a": jnp.zeros(2), "b": jnp.zeros(2)}):
+        with pytest.raises(ValueError, match="step-00000006 is of another version .delete it to start anew"):
+            Partial(folder, 0.0).restore(other)
+
+
+def test_when_and_what_a_border_saves(tmp_path):
+    """As often as it may, and what was asked to stop at once: the whole history, of all chunks."""
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    partial = Partial(folder, 1000.0)
+    chunks = [{"train_loss": np.full((1, 2), float(i))} for i in range(4)]
+
+    def saves(count):
+        partial.at_border(state, chunks[:count])
+        return sorted(os.listdir(folder)) if folder.exists() else []
+
+    assert saves(1) == []
+    partial.last -= 1001
+    assert saves(2) == ["step-00000004"]
+    assert saves(3) == ["step-00000004"]
+    stopping.ask()
+    try:
+        with pytest.raises(stopping.Stopped):
+            partial.at_border(state, chunks)
+    finally:
+        stopping.forget()
+    (folder / "step-old").mkdir()
+    _, history = Partial(folder, 0.0).restore(state)
+    np.testing.assert_array_equal(history[0]["train_loss"], [[0, 0, 1, 1, 2, 2, 3, 3]])
+    Partial(folder, 0.0).at_border(state, [{"train_loss": np.zeros((1, 9))}])
+    assert sorted(os.listdir(folder)) == ["step-00000009", "step-old"], "what is no save is left alone"
+
+
+def test_a_save_that_is_damaged_a_second_time_takes_the_place_of_the_first(tmp_path):
+    folder, state = epath.Path(tmp_path) / "partial", {"a": jnp.zeros(2)}
+    for content in (b"first", b"second"):
+        Partial(folder, 0.0).at_border(state, [{"train_loss": np.zeros((1, 3))}])
+        (folder / "step-00000003" / checkpoint.MANIFEST).write_bytes(content)
+        with pytest.warns(UserWarning, match="set aside as damaged-step-00000003"):
+            assert Partial(folder, 0.0).restore(state) is None
+        assert os.listdir(folder) == ["damaged-step-00000003"]
+    assert (folder / "damaged-step-00000003" / checkpoint.MANIFEST).read_bytes() == b"second"
 
 
 def test_progress_is_told_at_every_border(tmp_path):

@@ -1,6 +1,8 @@
 """Programs that are kept: each made once, by whoever comes first; few at a time; none where nobody holds them."""
 
 import threading
+import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -102,6 +104,23 @@ def test_programs_are_let_go_of_before_a_process_has_no_mappings_left(tmp_path, 
         assert programs.compiled("a", counting(made)) == 1
     limit.unlink()
     assert not programs.spare()
+
+
+def test_what_was_freed_goes_back_to_the_system_and_circles_are_broken(tmp_path, monkeypatch):
+    """A program that is part of a circle keeps its mappings until that is found."""
+    given, circle = [], lambda: None
+    circle.itself, gone = circle, weakref.ref(circle)
+    del circle
+    for name, content in (("MAPS", "a\nb\n"), ("LIMIT", "3")):
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(programs, name, tmp_path / name)
+    monkeypatch.setattr(programs.ctypes, "CDLL", lambda name: types.SimpleNamespace(malloc_trim=given.append))
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    assert programs.spare() and given == [0] and gone() is None
+    (tmp_path / "LIMIT").write_text("4")
+    assert not programs.spare() and given == [0, 0]
+    monkeypatch.setattr(programs.ctypes, "CDLL", lambda name: object())
+    assert not programs.spare(), "another C library"
 
 
 def test_every_training_looks_for_mappings_first(monkeypatch):

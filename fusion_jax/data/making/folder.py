@@ -88,9 +88,11 @@ def called(folder: str | os.PathLike, said: Mapping[str, Any] | None = None) -> 
 
 
 def _said(path: pathlib.Path) -> dict[str, Any]:
-    """What `data.toml` says; {} where there is none."""
+    """What `data.toml` says; {} where there is none. Raises ValueError where something else is in its place."""
     file = path / TOML
     if not file.is_file():
+        if os.path.lexists(file):  # a folder, a pipe, or a link that leads nowhere: what it was to say would be missed
+            raise ValueError(f"{os.fspath(file)} is no plain file; expected one, or none")
         return {}
     try:
         said = tomllib.loads(file.read_text(encoding="utf-8-sig"))

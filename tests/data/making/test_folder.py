@@ -1,5 +1,7 @@
 """Which file of a folder is what: by its name, or by what data.toml says."""
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -26,6 +28,14 @@ def test_files_are_known_by_their_names(tmp_path):
         "id,split\n" + "".join(f"p{i:03d},{'train' if i % 2 else 'test'}\n" for i in range(120))
     )
     assert Dataset.from_folder(folder).split(0).test.tolist() == list(range(0, 120, 2))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)])
+def test_what_stands_in_the_place_of_data_toml_is_not_passed_over(tmp_path, make):
+    folder = folders.write(tmp_path / "mine")
+    make(folder / "data.toml")
+    with pytest.raises(ValueError, match="data.toml is no plain file; expected one, or none"):
+        Dataset.from_folder(folder)
 
 
 def test_data_toml_says_otherwise_and_a_caller_last(tmp_path):
