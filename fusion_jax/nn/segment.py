@@ -2,8 +2,9 @@
 
 All message passing of the project goes through this file, so that a faster kernel is a change in one place.
 Sums over edges are products with a sparse matrix in CSR form whose rows are receivers: on a CPU that runs the
-compiled sparse kernel (7 times a sorted `segment_sum`, measured by `experiments/bench_segment.py`), elsewhere a
-sorted segment sum. Gradients use the reverse order stored in the graph, so no unsorted scatter is ever made; they are
+compiled sparse kernel (7 times a sorted `segment_sum`, measured by `experiments/bench_segment.py`) head by head,
+elsewhere one sorted segment sum of all heads. Under `vmap` matrices of many seeds become heads, right-hand sides
+columns: no loop. Gradients use the reverse order stored in the graph, so no unsorted scatter is ever made; they are
 first derivatives in reverse mode, and JAX refuses others.
 """
 
