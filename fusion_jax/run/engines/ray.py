@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fusion_jax.plan import Resources
+from fusion_jax.run.engines._tasks import Task, check_shared, lost, whole
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.engines.tasks import Task, check_shared, lost, whole
 from fusion_jax.training import stopping
 
 NEEDS = "pip install 'fusion_jax[ray]'"
