@@ -6,11 +6,16 @@ python -m experiments.sweep --config=... --workdir=... --coordinator=HOST:PORT -
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
+from fusion_jax import zoo
 from fusion_jax.run import pod
 from fusion_jax.run.model import train_models
 from fusion_jax.training.compilation import use_cache
@@ -19,6 +24,8 @@ from . import arguments
 
 FLAGS = flags.FLAGS
 NAMES = ("coordinator", "processes", "process")
+HERE = ("threads", "serial")  # engines that train in the process itself
+LATE = 30  # seconds later than this module JAX gives up, with an abort and the compiler's stack
 
 
 def define() -> None:
@@ -27,6 +34,7 @@ def define() -> None:
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where JAX does not find it out")
     flags.DEFINE_integer("processes", None, "likewise: how many processes there are", lower_bound=1)
     flags.DEFINE_integer("process", None, "likewise: which of them this is, from 0", lower_bound=0)
+    flags.DEFINE_integer("join_seconds", pod.LIMIT, "how long each process waits for the others", lower_bound=1)
 
 
 def asked() -> bool:
@@ -39,7 +47,9 @@ def run(command: Callable[[], None]) -> None:
         command()
         return
     try:
-        own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+        check_engine(FLAGS["engine"].value if "engine" in FLAGS else "")
+        with waiting():
+            own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, FLAGS.join_seconds + LATE)
     except ValueError as error:
         arguments.fail(error)
     if own.index:
@@ -48,3 +58,46 @@ def run(command: Callable[[], None]) -> None:
         sys.exit(pod.follow(own, lambda plans, data, prepared, told: train_models(plans, data, prepared, told=told)))
     with pod.leading(own):
         command()
+
+
+def check_engine(engine: str) -> None:
+    """Raises ValueError where the cells would be trained elsewhere than in the processes of the pod."""
+    if engine in set(zoo.names("engine")) - set(HERE):
+        raise ValueError(
+            f"--engine={engine} sends every cell to a process of its own; --pod and --coordinator train each cell in "
+            "all processes together: leave one of the two out"
+        )
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Around the wait for the other processes: says that it waits, and ends it where they do not come.
+
+    The wait is one call of JAX's, which no exception interrupts.
+    """
+    others = f"the other {FLAGS.processes - 1}" if FLAGS.processes else "the others"
+    whom = others if not FLAGS.process else f"process 0 at {FLAGS.coordinator} and all others"
+    at = f" at {FLAGS.coordinator}" if FLAGS.coordinator and not FLAGS.process else ""
+    told = f"waits{at} for {whom}, {FLAGS.join_seconds} s at most (--join_seconds)"
+    print(told, file=sys.stderr, flush=True)
+    late = threading.Timer(FLAGS.join_seconds, _give_up, [whom])
+    late.daemon = True
+    late.start()
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would be heard behind the wait
+    try:
+        yield
+    finally:
+        late.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def _give_up(whom: str) -> None:
+    print(
+        f"error: {whom} did not come within {FLAGS.join_seconds} s; expected the same command in each process, with "
+        "the same --coordinator and --processes and a --process of its own, and a port that the machines let through",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)

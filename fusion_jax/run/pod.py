@@ -37,6 +37,7 @@ from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import prepare
 
 SPACE = "fusion_jax"  # what the keys begin with
+LIMIT = 300  # seconds in which all processes have to be there
 WAIT = 2.0  # seconds between two looks of who listens whether a signal has come
 
 Follow = Callable[[Sequence[Plan], Any, Any, Collection[str]], Any]  # trains along; `run.model.train_models`
@@ -120,17 +121,21 @@ def _waited(key: str) -> str:
                 raise
 
 
-def join(address: str = "", count: int | None = None, index: int | None = None) -> Pod:
+def join(address: str = "", count: int | None = None, index: int | None = None, seconds: int = LIMIT) -> Pod:
     """Makes this process one of a pod's. It must be the first thing that JAX is used for.
 
     Args:
         address: HOST:PORT at which process 0 listens; "" where JAX finds it out by itself (a TPU pod, SLURM, Open MPI).
         count, index: how many processes there are, and which this is; likewise.
+        seconds: how long it waits for the others. Behind that JAX ends the process.
     Raises:
         ValueError: no such pod can be joined; says what is missing.
     """
+    host, _, port = address.rpartition(":")
+    if address and not (host and port.isdecimal()):
+        raise ValueError(f"--coordinator={address}: expected HOST:PORT, such as {address.strip(':') or 'host0'}:1234")
     try:
-        jax.distributed.initialize(address or None, count, index)
+        jax.distributed.initialize(address or None, count, index, initialization_timeout=seconds)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(
             f"no pod of processes can be joined ({' '.join(str(error).split())[:300]}); outside of a TPU pod, SLURM or "

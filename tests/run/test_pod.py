@@ -170,4 +170,36 @@ def test_devices_are_shared_out_among_processes(monkeypatch):
 def test_a_pod_that_is_not_there_is_one_line(tmp_path):
     status, said = tiny.command("experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", "--pod")
     assert status == 2
-    assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 1
+    assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 2
+
+
+def alone(folder, *args):
+    """Exit status and output of the second process of a pod of which nobody else is there."""
+    line = [sys.executable, "-m", "experiments.sweep", "--config=configs/base.py", f"--workdir={folder}"]
+    plain = dict(JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT))
+    out = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    line += ["--processes=2", "--process=1", *args]
+    started = subprocess.Popen(line, env={**os.environ, **plain}, cwd=ROOT, **out)
+    return ended([started])[0]
+
+
+def test_who_waits_for_a_pod_says_so_and_ends_with_a_line(tmp_path):
+    status, said = alone(tmp_path, "--coordinator=localhost:9", "--join_seconds=2")
+    first, last = said.splitlines()
+    assert status == 2
+    assert first == "waits for process 0 at localhost:9 and all others, 2 s at most (--join_seconds)"
+    assert last.startswith("error: process 0 at localhost:9 and all others did not come within 2 s; expected")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--coordinator=localhost"], "error: --coordinator=localhost: expected HOST:PORT, such as localhost:1234"),
+        (["--coordinator=localhost:9", "--engine=ray"], "error: --engine=ray sends every cell to a process of its own"),
+    ],
+)
+def test_a_pod_that_cannot_be_is_refused_before_it_is_waited_for(tmp_path, flags, told):
+    status, said = tiny.command(
+        "experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", "--processes=2", "--process=0", *flags
+    )
+    assert status == 2 and said.splitlines()[-1].startswith(told)
