@@ -102,7 +102,8 @@ def read_checked(path: epath.Path, expected: str) -> bytes:
     except FileNotFoundError as error:
         raise Damaged(f"{os.fspath(path)} is missing") from error
     if (found := digest(content)) != expected:
-        raise Damaged(f"{os.fspath(path)} is damaged: its sha256 is {found}, {expected} was written")
+        sums = f"sha256 {found[:12]}, not {expected[:12]}"
+        raise Damaged(f"{os.fspath(path)} is damaged: it is not what was written ({sums})")
     return content
 
 
