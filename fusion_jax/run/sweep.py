@@ -107,8 +107,10 @@ def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) 
         ValueError: stored seeds were trained on another split than the data set draws now.
     """
     try:
-        if store.finished_seeds(identity) and not isinstance(data, Exception):
-            check_splits(cell.plan, data, store, identity)
+        if store.finished_seeds(identity):
+            store.check(identity)
+            if not isinstance(data, Exception):
+                check_splits(cell.plan, data, store, identity)
         return None
     except Damaged as error:
         return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
