@@ -75,7 +75,8 @@ def waiting() -> Iterator[None]:
 
     The wait is one call of JAX's, which no exception interrupts.
     """
-    others = f"the other {FLAGS.processes - 1}" if FLAGS.processes else "the others"
+    count = (FLAGS.processes or 1) - 1
+    others = f"{count} other process{'es' * (count > 1)}" if count else "the other processes"
     whom = others if not FLAGS.process else f"process 0 at {FLAGS.coordinator} and all others"
     at = f" at {FLAGS.coordinator}" if FLAGS.coordinator and not FLAGS.process else ""
     told = f"waits{at} for {whom}, {FLAGS.join_seconds} s at most (--join_seconds)"
