@@ -18,6 +18,7 @@ from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
+from fusion_jax.results import process
 from fusion_jax.results.claim_record import record, states
 from fusion_jax.results.claims import resolved
 from fusion_jax.results.joint import Joint
@@ -249,7 +250,7 @@ def _check_same(
     """Raises Held where the study that others work on is not of these cells, rows and claims."""
     if store.lists(list(identified), published) and states(store.read_study(), stated):
         return
-    who = ", ".join(holders(store.root)) or "another process"
+    who = ", ".join(name for name in holders(store.root) if name != process.this()) or "another process"
     raise Held(
         errno.EAGAIN,
         f"{who} works on another study here, of other cells, seeds, published rows or claims; wait for it, or name "
