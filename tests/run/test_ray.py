@@ -1,7 +1,10 @@
 """A study on a cluster of two machines, of which one is lost in the middle."""
 
+import sys
 import threading
 import time
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -88,3 +91,16 @@ def test_it_stops_behind_a_save(two, tmp_path):
         stopping.forget()
     identity = cell.identity(tiny.dataset())
     assert list(store.root.glob(f"cells/{identity}/.partial-*/step-*")) and not store.finished_seeds(identity)
+
+
+def test_what_it_forks_is_no_warning_to_the_user(monkeypatch, tmp_path):
+    def init(**options):
+        warnings.warn("os.fork() was called. os.fork() is incompatible with multithreaded code", RuntimeWarning, 2)
+        warnings.warn("something else", RuntimeWarning, 2)
+        raise ConnectionError("nobody\nthere")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(is_initialized=lambda: False, init=init))
+    job = types.SimpleNamespace(store=types.SimpleNamespace(root=tmp_path))
+    with pytest.warns(RuntimeWarning) as said, pytest.raises(ValueError, match=r"at 'auto' \(nobody there\)"):
+        list(zoo.get("engine", "ray")([job], address="auto"))
+    assert [str(one.message) for one in said] == ["something else"]

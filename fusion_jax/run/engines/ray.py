@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -82,7 +84,9 @@ def ray(
     try:
         if own:
             quiet = {} if address else dict(include_dashboard=False)
-            cluster.init(address=address or "local", log_to_driver=False, **quiet)
+            with warnings.catch_warnings():  # what it forks runs no JAX
+                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+                cluster.init(address=address or "local", log_to_driver=False, logging_level=logging.WARNING, **quiet)
     except Exception as error:  # it is a plain one where a machine does not answer in time
         raise ValueError(
             f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})"
