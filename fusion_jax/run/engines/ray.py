@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -80,7 +82,7 @@ def ray(
     if not jobs:
         return
     check_shared(jobs, "ray")
-    own = not cluster.is_initialized()
+    own, obeyed = not cluster.is_initialized(), signal.getsignal(signal.SIGTERM)
     try:
         if own:
             quiet = {} if address else dict(include_dashboard=False)
@@ -91,6 +93,8 @@ def ray(
         raise ValueError(
             f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})"
         ) from error
+    finally:
+        _hear_again(obeyed)
     running: dict[Any, int] = {}
     try:
         _check_room(cluster, jobs)
@@ -124,6 +128,12 @@ def ray(
                 cluster.cancel(one)
         if own:
             cluster.shutdown()
+
+
+def _hear_again(handler: Any) -> None:
+    """Gives SIGTERM back to its handler: Ray takes it for itself when it starts, and ends without a save."""
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _said(cluster: Any, heard: Any) -> list[tuple[int, Any]]:
