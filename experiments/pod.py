@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from absl import flags
 
+from fusion_jax import zoo
 from fusion_jax.run import pod, signals
 from fusion_jax.run.model import train_models
 from fusion_jax.training.compilation import use_cache
@@ -20,6 +21,7 @@ from . import arguments, attend
 
 FLAGS = flags.FLAGS
 NAMES = ("coordinator", "processes", "process")
+HERE = ("threads", "serial")  # engines that train in the process itself
 
 
 def define() -> None:
@@ -28,6 +30,7 @@ def define() -> None:
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where JAX does not find it out")
     flags.DEFINE_integer("processes", None, "likewise: how many processes there are", lower_bound=1)
     flags.DEFINE_integer("process", None, "likewise: which of them this is, from 0", lower_bound=0)
+    flags.DEFINE_integer("join_seconds", int(pod.COMING), "how long each process waits for the others", lower_bound=1)
 
 
 def asked() -> bool:
@@ -40,7 +43,9 @@ def run(command: Callable[[], None]) -> None:
         command()
         return
     try:
-        own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+        check_engine(FLAGS["engine"].value if "engine" in FLAGS else "")
+        print(_waits(), file=sys.stderr, flush=True)
+        own = pod.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, seconds=FLAGS.join_seconds)
     except ValueError as error:
         arguments.fail(error)
     except TimeoutError as error:
@@ -57,3 +62,21 @@ def run(command: Callable[[], None]) -> None:
     with pod.leading(own):
         attend(sys.exit)  # the others are told
         command()
+
+
+def check_engine(engine: str) -> None:
+    """Raises ValueError where the cells would be trained elsewhere than in the processes of the pod."""
+    if engine in set(zoo.names("engine")) - set(HERE):
+        raise ValueError(
+            f"--engine={engine} sends every cell to a process of its own; --pod and --coordinator train each cell in "
+            "all processes together: leave one of the two out"
+        )
+
+
+def _waits() -> str:
+    """What is said before the wait for the other processes."""
+    count = (FLAGS.processes or 1) - 1
+    others = f"{count} other process{'es' * (count > 1)}" if count else "the other processes"
+    whom = others if not FLAGS.process else f"process 0 at {FLAGS.coordinator} and all others"
+    at = f" at {FLAGS.coordinator}" if FLAGS.coordinator and not FLAGS.process else ""
+    return f"waits{at} for {whom}, {FLAGS.join_seconds} s at most (--join_seconds)"

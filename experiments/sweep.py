@@ -39,7 +39,7 @@ from fusion_jax.results.store import Store
 from fusion_jax.run import signals
 from fusion_jax.run.display.base import described, named
 from fusion_jax.run.engines.base import Outcome
-from fusion_jax.run.sweep import load_all, run
+from fusion_jax.run.sweep import load_all, plain_cell, run
 from fusion_jax.run.until import LIMIT, Look, run_until_decided
 from fusion_jax.study import Cell, Tuning
 from fusion_jax.study.claim_files import measured_of
@@ -117,10 +117,14 @@ def sweep(tune: Callable[[Any], Tuning] | None = None, by: Sequence[str] = ()) -
             def begin(cells: int, waiting: int) -> None:
                 gone = before.keys() - rows_of(store).keys()
                 if gone:
-                    named = ", ".join(dict.fromkeys(before[i] for i in before if i in gone))
+                    named = ", ".join(dict.fromkeys(before[i]["label"] for i in before if i in gone))
+                    asked = {plain_cell(entry["config"]) for entry in rows_of(store).values()}
+                    same = sum(plain_cell(before[i]["config"]) in asked for i in gone)
+                    why = f" ({same} of the same config: their data, or a mechanism, have changed)" if same else ""
                     doubts.append(
                         f"{len(gone)} of {len(before)} rows that {os.fspath(store.root)} had are not of this study, "
-                        f"and leave its tables: {named}; what they stored stays, and comes back with their own study"
+                        f"and leave its tables: {named}{why}; what they stored stays, and comes back with their own "
+                        "study"
                     )
                 while doubts:
                     arguments.warn(doubts.pop(0))
@@ -183,10 +187,10 @@ def tuned_by(cell: Cell, given: Tuning) -> bool:
     return own is not None and own == dataclasses.replace(given, space={k: given.space.get(k) for k in own.space})
 
 
-def rows_of(store: Store) -> dict[str, str]:
-    """{identity: label} of the cells in the tables of a folder."""
+def rows_of(store: Store) -> dict[str, dict[str, Any]]:
+    """{identity: what the study says of it} of the cells in the tables of a folder."""
     there = (store.root / "study.json").exists()
-    return {cell["id"]: cell["label"] for cell in store.read_study()["cells"]} if there else {}
+    return {cell["id"]: cell for cell in store.read_study()["cells"]} if there else {}
 
 
 def define() -> None:

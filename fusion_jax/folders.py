@@ -11,6 +11,8 @@ from typing import Any
 
 from etils import epath
 
+STORAGE = ("gs://", "s3://", "az://", "hf://")  # what etils.epath takes for object storage
+
 
 class Damaged(ValueError):
     """A file is not what was written; the message names it."""
@@ -20,9 +22,11 @@ def expand(path: str | os.PathLike) -> str:
     """The path with `~` and `~user` replaced by the home folder; every other character stands for itself.
 
     Raises:
-        ValueError: that home folder is not known.
+        ValueError: that home folder is not known; it begins like an address of no storage that is known.
     """
     text = os.path.expanduser(os.fspath(path))
+    if "://" in text and not text.startswith(STORAGE):
+        raise ValueError(f"{text!r}: expected the path of a folder, or object storage: {', '.join(STORAGE)}")
     if text.startswith("~"):
         raise ValueError(f"{text!r}: no home folder of that name is known here; give the whole path")
     return text
@@ -108,7 +112,8 @@ def read_checked(path: epath.Path, expected: str) -> bytes:
     except FileNotFoundError as error:
         raise Damaged(f"{os.fspath(path)} is missing") from error
     if (found := digest(content)) != expected:
-        raise Damaged(f"{os.fspath(path)} is damaged: its sha256 is {found}, {expected} was written")
+        sums = f"sha256 {found[:12]}, not {expected[:12]}"
+        raise Damaged(f"{os.fspath(path)} is damaged: it is not what was written ({sums})")
     return content
 
 

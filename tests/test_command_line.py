@@ -245,6 +245,17 @@ def test_rows_whose_labels_differ_in_capitals_only_are_said(study_file, tmp_path
     assert status == 0 and "warning: rows 'Control' and 'control' differ between small and capital letters only" in out
 
 
+def test_rows_whose_data_have_changed_since_are_said_to_be_so(study_file, tmp_path):
+    folder = pathlib.Path(folders.write(tmp_path / "cohort"))
+    file = study_file({**LP, "data.name": "tables", "data.options": {"folder": str(folder)}})
+    assert "of the same config" not in run(file, tmp_path / "r")[1]
+    genes = (folder / "genes.csv").read_text().splitlines()
+    (folder / "genes.csv").write_text("\n".join([*genes[:-1], genes[-1].rpartition(",")[0] + ",7.5"]) + "\n")
+    status, out = run(file, tmp_path / "r")
+    assert status == 0 and "1 of 1 rows that" in out
+    assert "label_propagation (1 of the same config: their data, or a mechanism, have changed); what" in out
+
+
 def test_rows_that_leave_the_tables_of_a_folder_are_named(study_file, tmp_path):
     assert "warning" not in run(study_file(LR, LP), tmp_path / "r")[1]
     assert "warning" not in run(study_file(LR, LP), tmp_path / "r", "--config.seeds=3")[1]

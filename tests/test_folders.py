@@ -52,3 +52,11 @@ def test_what_is_no_plain_file(tmp_path):
         with pytest.raises(folders.Damaged, match=f"{name} cannot be reached: "):
             folders.read_checked(epath.Path(tmp_path / name), "0")
     assert folders.read(epath.Path(tmp_path / "file")) == folders.read(epath.Path(tmp_path / "link")) == b"abc"
+
+
+def test_an_address_of_no_storage_that_is_known_is_refused_by_name():
+    assert folders.expand("s3://bucket/results") == "s3://bucket/results"
+    with pytest.raises(
+        ValueError, match=r"'file:///tmp/r': expected the path of a folder, or object storage: gs://, s3"
+    ):
+        folders.expand("file:///tmp/r")

@@ -26,6 +26,9 @@ _OURS: set[str] = set()  # texts of those that this process holds
 class Held(BlockingIOError):
     """Another holder has it; `strerror` says who, or what to do."""
 
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}" if self.filename else super().__str__()
+
 
 class Lost(Exception):
     """A lease was taken over by another process, which does the work now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,9 @@ def collect(
     answered = claims.answer(store, found)
     changed = claim_record.changes(study, claim_record.trained(store, study))
     by_row, by_group = page_pairing.of_rows([[found[i] for i in group] for group in groups], baseline)
-    rows = [_row(row, cell) | by_row.get(id(row), {}) | _calibration(row) for row, cell in _with_cells(found, study)]
+    by_cell = _with_cells(found, study)
+    rows = [_row(row, cell) | by_row.get(id(row), {}) | _calibration(row) for row, cell in by_cell]
+    _mark_unread(cells["cells"], by_cell)
     return plain(
         dict(
             title=page_cells.title(store, study),
@@ -165,6 +167,13 @@ def _with_cells(found: Sequence[Row], study: Mapping[str, Any]) -> list[tuple[Ro
         (row, row.cell if row.cell or row.values or row.published else next(left, ""))  # failed ones are in their order
         for row in found
     ]
+
+
+def _mark_unread(cells: dict[str, dict[str, Any]], by_cell: Iterable[tuple[Row, str]]) -> None:
+    """A cell that finished and cannot be read has failed, as its row says."""
+    for row, cell in by_cell:
+        if row.error and cell in cells and cells[cell]["state"] == page_cells.DONE:
+            cells[cell] |= dict(state=page_cells.FAILED, damaged=row.error)
 
 
 def _calibration(row: Row) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Store:
         parts = [p for p in parts if p["part"] != part]
         parts += [dict(part=part, seeds=list(seeds), sha256=written)]
         done = sorted({s for p in parts for s in p["seeds"]})
-        record = dict(label=cell.label, schema=SCHEMA, seeds=done, parts=parts)
+        record = dict(label=cell.label, cell=identity, schema=SCHEMA, seeds=done, parts=parts)
         write_json(folder / "record.json", record | dict(sha256=_seal(record)))
         (folder / "failure.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what interrupted runs left behind
@@ -259,6 +259,17 @@ class Store:
             name in part["sha256"] if "sha256" in part else (self.cell(identity) / part["part"] / name).exists()
             for part in self._record(identity)
         )
+
+    def check(self, identity: str) -> None:
+        """Reads all that a report reads of a finished cell; its parameters are checked where they are restored.
+
+        Raises:
+            Damaged: a file is not what was written; names it.
+        """
+        for part in self._record(identity):
+            for name, expected in part.get("sha256", {}).items():
+                if "/" not in name:
+                    folders.read_checked(self.cell(identity) / part["part"] / name, expected)
 
     def table(self, identity: str, name: str) -> pd.DataFrame:
         """`metrics`, `history` or `predictions` of all finished seeds of a cell.
@@ -296,10 +307,11 @@ class Store:
             yield path, folders.read(path) if expected is None else folders.read_checked(path, expected.get(name, ""))
 
     def record(self, identity: str) -> dict[str, Any]:
-        """What was written last of a finished cell: label, seeds, parts, and but for older revisions schema and sha256.
+        """What was written last of a finished cell: label, seeds, parts, and since later cell, schema and sha256.
 
         Raises:
-            Damaged: it is no record, or not the one that was written; names the file and what was expected.
+            Damaged: it is no record, that of another cell, or not the one that was written; names the file and what was
+                expected.
         """
         path = self.cell(identity) / "record.json"
         held = read_json(path)
@@ -320,6 +332,8 @@ class Store:
                 raise folders.Damaged(f"{os.fspath(path)}: sha256 of {p['part']}; expected one for each of its files")
         if "sha256" in held and held["sha256"] != _seal({k: v for k, v in held.items() if k != "sha256"}):
             raise folders.Damaged(f"{os.fspath(path)} is damaged: it is not what was written, by its own digest")
+        if (cell := held.get("cell", identity)) != identity:
+            raise folders.Damaged(f"{os.fspath(path)} is the record of another cell, {cell}; expected {identity}")
         return held
 
     def _record(self, identity: str) -> list[dict[str, Any]]:

@@ -122,15 +122,16 @@ def _waited(key: str) -> str:
                 raise
 
 
-def join(address: str = "", count: int | None = None, index: int | None = None) -> Pod:
+def join(address: str = "", count: int | None = None, index: int | None = None, *, seconds: float = COMING) -> Pod:
     """Makes this process one of a pod's. It must be the first thing that JAX is used for.
 
     Args:
         address: HOST:PORT at which process 0 listens; "" where JAX finds it out by itself (a TPU pod, SLURM, Open MPI).
         count, index: how many processes there are, and which this is; likewise.
+        seconds: in which all have to be there.
     Raises:
         ValueError: no such pod can be joined; says what is missing.
-        TimeoutError: not all have come within `COMING` seconds. The attempt goes on, and JAX may abort a process that
+        TimeoutError: not all have come within that time. The attempt goes on, and JAX may abort a process that
             ends in an orderly way then: end it by `os._exit`.
     """
     host, colon, port = address.rpartition(":")
@@ -140,13 +141,13 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
     jax.config.update("jax_enable_preemption_service", False)
     found: Future = Future()
     # In a thread, since neither signals nor the time reach one that waits there; JAX itself ends in an abort.
-    threading.Thread(target=_initialize, args=(found, address or None, count, index), daemon=True).start()
+    threading.Thread(target=_initialize, args=(found, seconds, address or None, count, index), daemon=True).start()
     try:
-        found.result(COMING)
+        found.result(seconds)
     except TimeoutError:
         raise TimeoutError(
             f"no pod of processes can be joined: not all have come to {address or 'the coordinator'} within "
-            f"{COMING:.0f} s; expected one process for each --process from 0 to {(count or 2) - 1}, and process 0 at "
+            f"{seconds:g} s; expected one process for each --process from 0 to {(count or 2) - 1}, and process 0 at "
             "that address"
         ) from None
     except (RuntimeError, ValueError, TypeError) as error:
@@ -158,9 +159,10 @@ def join(address: str = "", count: int | None = None, index: int | None = None) 
     return _POD[0]
 
 
-def _initialize(found: Future, *told: Any) -> None:
+def _initialize(found: Future, seconds: float, *told: Any) -> None:
     try:
-        found.set_result(jax.distributed.initialize(*told, initialization_timeout=int(2 * COMING)))
+        # JAX itself gives up later, with an abort
+        found.set_result(jax.distributed.initialize(*told, initialization_timeout=int(2 * seconds) + 1))
     except BaseException as error:  # for whoever waits
         found.set_exception(error)
 

@@ -18,6 +18,7 @@ from fusion_jax import zoo
 from fusion_jax.data import Dataset, loader_of
 from fusion_jax.data import load as load_data
 from fusion_jax.folders import Damaged
+from fusion_jax.results import process
 from fusion_jax.results.claim_record import record, states
 from fusion_jax.results.claims import resolved
 from fusion_jax.results.joint import Joint
@@ -107,8 +108,10 @@ def trouble(identity: str, cell: Cell, store: Store, data: Dataset | Exception) 
         ValueError: stored seeds were trained on another split than the data set draws now.
     """
     try:
-        if store.finished_seeds(identity) and not isinstance(data, Exception):
-            check_splits(cell.plan, data, store, identity)
+        if store.finished_seeds(identity):
+            store.check(identity)
+            if not isinstance(data, Exception):
+                check_splits(cell.plan, data, store, identity)
         return None
     except Damaged as error:
         return Damaged(f"{error}; to train the cell again remove {os.fspath(store.cell(identity))}")
@@ -247,7 +250,7 @@ def _check_same(
     """Raises Held where the study that others work on is not of these cells, rows and claims."""
     if store.lists(list(identified), published) and states(store.read_study(), stated):
         return
-    who = ", ".join(holders(store.root)) or "another process"
+    who = ", ".join(name for name in holders(store.root) if name != process.this()) or "another process"
     raise Held(
         errno.EAGAIN,
         f"{who} works on another study here, of other cells, seeds, published rows or claims; wait for it, or name "

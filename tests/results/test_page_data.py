@@ -57,3 +57,15 @@ def test_what_is_no_number_is_null_and_what_is_odd_is_text():
     found = page_data.plain(value)
     assert json.loads(json.dumps(found, allow_nan=False))["c"] == [[1.5, None]]
     assert (found["a"], found["b"], found["d"], found["e"]) == (None, [1, 2], True, None) and "3" in found["f"]
+
+
+def test_a_cell_whose_results_cannot_be_read_has_failed(tmp_path):
+    made = pages.Pages(tmp_path / "study")
+    made.add("concat_mlp", seeds=2)
+    identity = made.add("gmu", seeds=2)
+    made.write()
+    path = next((made.store.cell(identity)).glob("*/predictions.parquet"))
+    path.write_bytes(path.read_bytes()[:-9])
+    found = page_data.collect(made.store)
+    assert found["cells"][identity]["state"] == "failed" and found["status"]["failed"] == 1
+    assert "predictions.parquet is damaged" in found["cells"][identity]["damaged"]

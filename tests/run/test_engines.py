@@ -170,3 +170,7 @@ def test_a_data_set_can_be_pickled(name, options):
     for seed in (0, 1, 7):
         a, b = made.split(seed), again.split(seed)
         assert all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("train", "val", "test"))
+
+
+def test_what_engines_share_is_no_engine():
+    assert zoo.names("engine") == ["ray", "serial", "slurm", "threads"]

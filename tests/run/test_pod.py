@@ -190,7 +190,7 @@ def test_a_pod_that_is_not_there_is_one_line(tmp_path):
     jax.config.update("jax_enable_preemption_service", True)
     status, said = tiny.command("experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", "--pod")
     assert status == 2
-    assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 1
+    assert "no pod of processes can be joined" in said and "--coordinator=HOST:PORT" in said and said.count("\n") == 2
     assert not jax.config.jax_enable_preemption_service, "else JAX takes SIGTERM for itself"
 
 
@@ -202,24 +202,27 @@ def test_an_address_without_host_or_port_is_named(address):
         pod.join(address, 2, 0)
 
 
-LATE = """import runpy
-from fusion_jax.run import pod
-pod.COMING = 1.0
-runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.parametrize("index", [0, 1])
 def test_whoever_is_not_joined_in_time_says_so(index):
     """Where the others are never started, or listen elsewhere."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    line = [sys.executable, "-c", LATE, f"--coordinator={address}", "--processes=2", f"--process={index}"]
+    line = [sys.executable, "-m", "experiments.train", f"--coordinator={address}", "--processes=2"]
+    line += [f"--process={index}", "--join_seconds=1"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    first, last = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: no pod of processes can be joined: not all have come to localhost")
-    assert "within 1 s; expected one process for each --process" in done.stderr and done.stderr.count("\n") == 1
+    whom = f" at {address} for 1 other process" if index == 0 else f" for process 0 at {address} and all others"
+    assert first == f"waits{whom}, 1 s at most (--join_seconds)"
+    assert last.startswith("error: no pod of processes can be joined: not all have come to localhost")
+    assert "within 1 s; expected one process for each --process" in last
+
+
+def test_cells_that_are_sent_elsewhere_make_no_pod(tmp_path):
+    flags = ["--coordinator=localhost:9", "--processes=2", "--process=0", "--engine=ray"]
+    status, said = tiny.command("experiments.sweep", "--config=configs/base.py", f"--workdir={tmp_path}", *flags)
+    assert status == 2 and said.startswith("error: --engine=ray sends every cell to a process of its own")
 
 
 class Keys:

@@ -125,7 +125,8 @@ def test_whoever_comes_later_joins_the_same_study_and_begins_no_other(study_file
             ((LR, LP), "--until_decided", "another folder: --until_decided looks at all cells"),
         ):
             status, out = studies.run(study_file(*made), workdir, flag)
-            assert status == 2 and f"process {other.process.pid} on " in out and message in out, out
+            assert status == 2 and f"error: {workdir}: process {other.process.pid} on " in out and message in out, out
+            assert f"process {os.getpid()} on" not in out, "it names itself"
         train = f"--config={study_file(LR, LP)}", f"--workdir={workdir}", "--config.control.name=rbf_svm"
         status, out = tiny.command("experiments.train", *train)
         assert status == 2 and f"process {other.process.pid} on " in out and "is writing results here" in out, out

@@ -1,7 +1,12 @@
 """A study on a cluster of two machines, of which one is lost in the middle."""
 
+import ctypes
+import signal
+import sys
 import threading
 import time
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -88,3 +93,37 @@ def test_it_stops_behind_a_save(two, tmp_path):
         stopping.forget()
     identity = cell.identity(tiny.dataset())
     assert list(store.root.glob(f"cells/{identity}/.partial-*/step-*")) and not store.finished_seeds(identity)
+
+
+def test_what_it_forks_is_no_warning_to_the_user(monkeypatch, tmp_path):
+    def init(**options):
+        warnings.warn("os.fork() was called. os.fork() is incompatible with multithreaded code", RuntimeWarning, 2)
+        warnings.warn("something else", RuntimeWarning, 2)
+        raise ConnectionError("nobody\nthere")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(is_initialized=lambda: False, init=init))
+    job = types.SimpleNamespace(store=types.SimpleNamespace(root=tmp_path))
+    with pytest.warns(RuntimeWarning) as said, pytest.raises(ValueError, match=r"at 'auto' \(nobody there\)"):
+        list(zoo.get("engine", "ray")([job], address="auto"))
+    assert [str(one.message) for one in said] == ["something else"]
+
+
+def test_a_signal_that_it_takes_for_itself_is_heard_again(monkeypatch, tmp_path):
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+        ctypes.CDLL(None).signal(signal.SIGTERM, None)  # behind Python's back, as it does both
+        raise ConnectionError("nobody")
+
+    def own(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(is_initialized=lambda: False, init=init))
+        job = types.SimpleNamespace(store=types.SimpleNamespace(root=tmp_path))
+        with pytest.raises(ValueError, match="no cluster"):
+            list(zoo.get("engine", "ray")([job]))
+        caught = next(line for line in open("/proc/self/status") if line.startswith("SigCgt")).split()[1]
+        assert int(caught, 16) >> (signal.SIGTERM - 1) & 1 and signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 from etils.epath import gpath
@@ -112,7 +113,7 @@ def test_data_that_cannot_be_loaded_today_hides_nothing_that_is_finished(study_f
     assert len(list((workdir / "cells").iterdir())) == len(ids) == 2
 
 
-@pytest.mark.parametrize("name", ["record.json", "cost.json", "predictions.parquet"])
+@pytest.mark.parametrize("name", ["record.json", "cost.json", "predictions.parquet", "metrics.parquet"])
 def test_a_damaged_cell_fails_alone_and_says_how_to_train_it_again(study_file, tmp_path, name):
     file, workdir = study_file(LR, RBF), tmp_path / "r"
     assert run(file, workdir)[0] == 0
@@ -122,9 +123,20 @@ def test_a_damaged_cell_fails_alone_and_says_how_to_train_it_again(study_file, t
     status, out = run(study_file(LR, RBF, LP), workdir)
     whole = " ".join(out.split())
     assert name in whole and "| logistic_regression | - | **0." in out and "label_propagation" in out
-    if name != "predictions.parquet":  # which nothing but the report reads
-        assert status == 1 and f"to train the cell again remove {store.cell(ids['rbf_svm'])}" in whole
-        assert "1 cells trained, 1 failed" in out
+    assert status == 1 and f"to train the cell again remove {store.cell(ids['rbf_svm'])}" in whole
+    assert "1 cells trained, 1 failed" in out
+
+
+def test_a_cell_in_the_folder_of_another_is_none_of_the_study(study_file, tmp_path):
+    file, workdir = study_file(LR, RBF), tmp_path / "r"
+    assert run(file, workdir)[0] == 0
+    store, ids = cells(workdir)
+    own, other = (store.cell(ids[label]) for label in ("rbf_svm", "logistic_regression"))
+    shutil.rmtree(own)
+    shutil.copytree(other, own)
+    status, out = run(file, workdir)
+    said = f"{own}/record.json is the record of another cell, {ids['logistic_regression']}; expected {ids['rbf_svm']}"
+    assert status == 1 and said in " ".join(out.split())
 
 
 def test_a_study_of_another_schema_is_not_swept_over(study_file, tmp_path):

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import signal
+import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fusion_jax.plan import Resources
+from fusion_jax.run.engines._tasks import Task, check_shared, lost, whole
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.engines.tasks import Task, check_shared, lost, whole
 from fusion_jax.training import stopping
 
 NEEDS = "pip install 'fusion_jax[ray]'"
@@ -78,15 +82,19 @@ def ray(
     if not jobs:
         return
     check_shared(jobs, "ray")
-    own = not cluster.is_initialized()
+    own, obeyed = not cluster.is_initialized(), signal.getsignal(signal.SIGTERM)
     try:
         if own:
             quiet = {} if address else dict(include_dashboard=False)
-            cluster.init(address=address or "local", log_to_driver=False, **quiet)
+            with warnings.catch_warnings():  # what it forks runs no JAX
+                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+                cluster.init(address=address or "local", log_to_driver=False, logging_level=logging.WARNING, **quiet)
     except Exception as error:  # it is a plain one where a machine does not answer in time
         raise ValueError(
             f"engine 'ray': no cluster at {address or 'this machine'!r} ({' '.join(str(error).split())[:300]})"
         ) from error
+    finally:
+        _hear_again(obeyed)
     running: dict[Any, int] = {}
     try:
         _check_room(cluster, jobs)
@@ -120,6 +128,12 @@ def ray(
                 cluster.cancel(one)
         if own:
             cluster.shutdown()
+
+
+def _hear_again(handler: Any) -> None:
+    """Gives SIGTERM back to its handler: Ray takes it for itself when it starts, and ends without a save."""
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _said(cluster: Any, heard: Any) -> list[tuple[int, Any]]:

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fusion_jax.plan import Resources
+from fusion_jax.run.engines._tasks import Task, check_shared, lost, whole
 from fusion_jax.run.engines.base import Job, Outcome
-from fusion_jax.run.engines.tasks import Task, check_shared, lost, whole
 from fusion_jax.run.workers import default_workers
 from fusion_jax.training import stopping
 
@@ -115,7 +115,8 @@ def _executor(
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=requeues)
         executor.update_parameters(name="fusion_jax", **_parameters(asked, workers, cluster, options))
     except (RuntimeError, ValueError, NameError, TypeError) as error:  # no sbatch here, no such cluster or option
-        raise ValueError(f"engine 'slurm': {error}") from error
+        hint = "; --engine_option cluster=local tries it on this machine" if isinstance(error, RuntimeError) else ""
+        raise ValueError(f"engine 'slurm': {error}{hint}") from error
     return executor
 
 
