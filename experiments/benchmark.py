@@ -3,13 +3,14 @@
     python -m experiments.benchmark --threads=1                          # the CPU's cases, one core
     python -m experiments.benchmark --case=A,C --repeats=9 --json=FILE   # two families of cases; all raw numbers kept
     python -m experiments.benchmark --suite=gpu --alone                  # our own side, on whatever device JAX has
+    python -m experiments.benchmark --case=F --threads=2 --repeats=1     # a whole study, which no suite has: minutes
     python -m experiments.benchmark --list
 
 Every side of a case runs in a process of its own. The peers (PyTorch Geometric eager, compiled by `torch.compile`, and
 with the edges as a CSR matrix where its layers take one) load our weights, and a case whose outputs are not equal to
 1e-4 has no times. Compilation and one warm-up run come first; then the sides take turns, and a ratio is that of the
 medians, with the least and the greatest of the rounds behind it. Training runs all its epochs, and looks at the
-validation rows after each.
+validation rows after each. A whole study stops its seeds as it says, and so does the script that it is compared with.
 
 The machine's limits are measured too: FLOP/s of a float32 product of 1024 x 1024, and bytes/s of a copy. FLOPs of a
 training are the compiler's own figure; bytes are those that a case cannot avoid, or moves where no cache helps.
@@ -143,7 +144,8 @@ def table(cases: list[dict[str, Any]], limits: dict[str, float]) -> str:
             told = f"{_time(sides[name], case)}, {_ratio(case['ratios'][name])}" if name in sides else ""
             cells.append(told or _failed(case, name))
         cells += [_memory(sides.get(name)) for name in ("ours", *peers[:1])]
-        cells += [f"{sides['ours']['compile_seconds']:.1f} s" if sides else "", share(case, limits)]
+        cells += [f"{sides['ours']['compile_seconds']:.1f} s" if "compile_seconds" in sides.get("ours", {}) else ""]
+        cells += [share(case, limits)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import cases, timing, weights
+from experiments.benchmarks import cases, study, timing, weights
 from tests import tiny
 
 
@@ -146,6 +146,31 @@ def test_our_side_of_a_case_alone(tmp_path, monkeypatch, capsys):
     ours = by_name["A-10"]["sides"]["ours"]  # ten seeds and two epochs of some products of 60 x 600 x 64
     assert ours["flops"] > 20 * 2 * 60 * 600 * 64 and len(ours["scores"]) == 10
     assert "of FLOP/s" in out and "of bytes/s" in out
+
+
+def test_what_a_study_hands_over_comes_back_by_rows():
+    held = {"1/dim": np.array(32), "0/dim": np.array(16), "0/x0": np.ones((2, 3)), "1/label": np.array("b")}
+    first, second = study.rows_of(held)
+    assert first["dim"] == 16 and first["x0"].shape == (2, 3) and second == dict(dim=32, label="b")
+
+
+def test_the_script_of_a_study_has_its_fusions_and_learns():
+    """A class that one of two modalities tells, half of it missing; every fusion finds it, before and after layers."""
+    torch = pytest.importorskip("torch", reason="the peers' library is not installed: extra [bench]")
+    pytest.importorskip("torch_geometric", reason="the peers' library is not installed: extra [bench]")
+    from experiments.benchmarks import peer_study
+
+    labels = np.arange(120) % 2
+    mask = np.stack([np.ones(120, bool), np.arange(120) % 3 > 0], 1)
+    x = cases.values(120, 5) + 2 * labels[:, None].astype(np.float32), cases.values(120, 4, number=1)
+    row = dict(x0=x[0], x1=x[1], mask=mask, edges=np.stack([np.arange(118), np.arange(2, 120)]), labels=labels)
+    row |= dict(train0=np.arange(40), val0=np.arange(40, 60), test0=np.arange(60, 120), dim=8, rate=0.1, outputs=2)
+    row |= dict(layers=1, rank=2, learning_rate=3e-2, weight_decay=0.0, epochs=20, patience=20, every=2)
+    torch.set_num_threads(1)
+    for fusion in ("concat_linear", "concat_mlp", "mean", "gmu", "self_attention", "lmf"):
+        for placement in ("before", "after"):
+            assert peer_study.trained(dict(row, fusion=fusion, placement=placement), 1) > 0.85
+    assert peer_study.trained(dict(row, fusion="late_logits", placement="decision"), 1) > 0.85
 
 
 def test_a_side_that_cannot_run_says_why_in_the_table(tmp_path):

@@ -141,6 +141,22 @@ class Modalities(Case):
         return 4.0 * self.nodes * self.width * (self.modalities * (1 if self.whole else 3) + 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Study(Case):
+    """A whole study by the command: from an empty compilation cache, or from one that an earlier run has left."""
+
+    study: str = "ablations.quickstart"
+    seeds: int = 5
+    epochs: int = 0  # the study's own
+    cold: bool = False
+    unit: str = "s"
+    peers = ("eager",)
+
+    def resized(self, nodes: int, epochs: int = 0) -> Study:
+        del nodes  # the data are the study's
+        return dataclasses.replace(self, epochs=epochs, title=_told(self, f"{epochs} epochs")) if epochs else self
+
+
 def _told(case: Case, *what: str) -> str:
     return f"{case.title} (here {', '.join(what)})"
 
@@ -172,6 +188,8 @@ CASES: tuple[Case, ...] = (
     Attending("D", "GAT 8 x 8, 169k nodes, 1.2M edges, forward + backward", ("cpu", "scale")),
     Modalities("E", f"{_M4}, of q, k, v", ("gpu", "scale")),
     Modalities("E-whole", f"{_M4}, with projections", ("gpu", "scale"), whole=True),
+    Study("F-cold", "the quickstart, 5 seeds, no program compiled before", (), cold=True),
+    Study("F-warm", "the quickstart, 5 seeds, all programs compiled before", ()),
     Training(
         "cora64",
         "Cora, GAT of 8 heads, 64 seeds, 100 epochs",
@@ -253,7 +271,7 @@ def as_dict(case: Case) -> dict[str, Any]:
 def of_dict(held: dict[str, Any]) -> Case:
     """The case that `as_dict` gave."""
     held = dict(held)
-    kind = {each.__name__: each for each in (Training, Propagate, Attending, Modalities)}[held.pop("kind")]
+    kind = {each.__name__: each for each in (Training, Propagate, Attending, Modalities, Study)}[held.pop("kind")]
     if "shape" in held:
         shape = {k: tuple(v) if isinstance(v, list) else v for k, v in held["shape"].items()}
         held["shape"] = Shape(**shape)

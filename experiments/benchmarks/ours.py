@@ -30,7 +30,8 @@ from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.prepare import Prepared, prepare
 from fusion_jax.training.trial import whole
 
-from .cases import Attending, Case, Modalities, Propagate, Training, edges, made, values
+from .cases import Attending, Case, Modalities, Propagate, Study, Training, edges, made, values
+from .study import ours as study_of
 from .timing import Ready, called, held_mb
 from .weights import flat
 
@@ -40,7 +41,14 @@ VERSIONS = ("fusion_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 def ready(case: Case, folder: pathlib.Path) -> Ready:
     """The case, warmed up; what the peers need of it lies in FOLDER/case.npz."""
-    make = {Training: _training, Propagate: _propagate, Attending: _attending, Modalities: _modalities}[type(case)]
+    kinds = {
+        Training: _training,
+        Propagate: _propagate,
+        Attending: _attending,
+        Modalities: _modalities,
+        Study: study_of,
+    }
+    make = kinds[type(case)]
     device = dict(platform=jax.default_backend(), device=jax.devices()[0].device_kind)
     made_ready = make(case, folder / "case.npz")
     versions = {name: importlib.metadata.version(name) for name in VERSIONS}

@@ -21,8 +21,8 @@ from torch import nn
 from torch_geometric.nn import GATConv, GCNConv
 from torch_geometric.utils import to_torch_csr_tensor
 
-from . import weights
-from .cases import Attending, Case, Modalities, Propagate, Training, edges, values
+from . import peer_study, weights
+from .cases import Attending, Case, Modalities, Propagate, Study, Training, edges, values
 from .timing import Ready, called, held_mb
 
 EVERY = 97  # as in `ours`
@@ -87,10 +87,13 @@ def ready(case: Case, side: str, folder: pathlib.Path, threads: int = 0) -> Read
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
     if threads:
         torch.set_num_threads(threads)
-    make = {Training: _training, Propagate: _propagate, Attending: _attending, Modalities: _modalities}[type(case)]
     with np.load(folder / "case.npz") as held:
         held = dict(held)
-    found = make(case, side, held)
+    if isinstance(case, Study):
+        found = peer_study.ready(held, case.seeds, threads or torch.get_num_threads())
+    else:
+        make = {Training: _training, Propagate: _propagate, Attending: _attending, Modalities: _modalities}[type(case)]
+        found = make(case, side, held)
     versions = dict(torch=torch.__version__, torch_geometric=torch_geometric.__version__)
     return Ready(found.run, found.facts | dict(versions=versions, threads=torch.get_num_threads()))
 

@@ -5,6 +5,7 @@ The process says in a line of JSON that it is ready, and after every line it is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -49,15 +50,17 @@ class Side:
 
     def run(self) -> float:
         """Runs it once: seconds. `facts` then say how much memory the process has held at most."""
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer
+            self.process.stdin.write("run\n")
+            self.process.stdin.flush()
         answer = self._answer()
         self.facts |= answer
         return answer["seconds"]
 
     def close(self) -> None:
         """Ends the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.terminate()
         self.process.wait()
         self.process.stdout.close()
