@@ -160,7 +160,7 @@ def _ratio(held: dict[str, float]) -> str:
 
 
 def _memory(side: dict[str, Any] | None) -> str:
-    """What the process held at most in a run, beyond what it held with the data alone."""
+    """What the process held at most in a run, beyond what it holds between two."""
     return f"{side['peak_mb'] - side['before_mb']:,.0f} MB" if side else ""
 
 

@@ -14,12 +14,12 @@ from torch import nn
 from torch_geometric.nn import SAGEConv
 
 from .study import rows_of
-from .timing import Ready, held_mb
+from .timing import Ready
 
 
 def ready(held: dict[str, np.ndarray], seeds: int, threads: int) -> Ready:
     """The script, which shares its rows out to as many processes as there are cores."""
-    rows, before = rows_of(held), held_mb()
+    rows = rows_of(held)
     trained(rows[0] | dict(epochs=1), 1)
 
     def run() -> float:
@@ -34,7 +34,7 @@ def ready(held: dict[str, np.ndarray], seeds: int, threads: int) -> Ready:
         }
         return time.perf_counter() - start
 
-    facts = dict(before_mb=before)
+    facts = {}
     return Ready(run, facts)
 
 

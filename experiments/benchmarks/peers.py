@@ -23,7 +23,7 @@ from torch_geometric.utils import to_torch_csr_tensor
 
 from . import peer_study, weights
 from .cases import Attending, Case, Modalities, Propagate, Study, Training, edges, values
-from .timing import Ready, called, held_mb
+from .timing import Ready, called
 
 EVERY = 97  # as in `ours`
 LAYERS = {
@@ -121,7 +121,6 @@ def _training(case: Training, side: str, held: dict[str, np.ndarray]) -> Ready:
     if side == "csr":
         given = (csr(edge_index, len(labels), weight),)
     net = Net(case, [x.shape[1] for x in features], held["expected"].shape[1])
-    before = held_mb()
     weights.load(net, _params(held))
     net.eval()
     with torch.no_grad():
@@ -154,16 +153,15 @@ def _training(case: Training, side: str, held: dict[str, np.ndarray]) -> Ready:
         apart=found,
         parameters=sum(p.numel() for p in net.parameters()),
         warm_up_seconds=time.perf_counter() - start,
-        before_mb=before,
         scores=[first[1]],
     )
     return Ready(lambda: sum(one(seed)[0] for seed in range(case.seeds)), facts)
 
 
-def _kernel(call: Callable[[], Any], before: float, apart: float) -> Ready:
+def _kernel(call: Callable[[], Any], apart: float) -> Ready:
     start = time.perf_counter()
     call()
-    facts = dict(warm_up_seconds=time.perf_counter() - start, before_mb=before, apart=apart)
+    facts = dict(warm_up_seconds=time.perf_counter() - start, apart=apart)
     return Ready(functools.partial(called, call), facts)
 
 
@@ -171,7 +169,6 @@ def _propagate(case: Propagate, side: str, held: dict[str, np.ndarray]) -> Ready
     senders, receivers = edge_index = torch.from_numpy(edges(case.nodes, case.edges)).long()
     x = torch.from_numpy(values(case.nodes, case.width)).requires_grad_()
     matrix = csr(edge_index, case.nodes) if side == "csr" else None
-    before = held_mb()
 
     def scattered(x):
         return x.new_zeros(case.nodes, case.width).index_add_(0, receivers, x[senders])
@@ -187,13 +184,12 @@ def _propagate(case: Propagate, side: str, held: dict[str, np.ndarray]) -> Ready
         x.grad = None
         (forward(x) ** 2).sum().backward()
 
-    return _kernel(call, before, found)
+    return _kernel(call, found)
 
 
 def _attending(case: Attending, side: str, held: dict[str, np.ndarray]) -> Ready:
     edge_index = torch.from_numpy(edges(case.nodes, case.edges)).long()
     x = torch.from_numpy(values(case.nodes, case.width)).requires_grad_()
-    before = held_mb()
     layer = GATConv(case.width, case.width // case.heads, heads=case.heads)
     weights.load(layer, {k.replace("linear.kernel", "lin.kernel"): v for k, v in _params(held).items()})
     forward = _compiled(layer, side)
@@ -205,13 +201,13 @@ def _attending(case: Attending, side: str, held: dict[str, np.ndarray]) -> Ready
         layer.zero_grad()
         (forward(x, edge_index) ** 2).sum().backward()
 
-    return _kernel(call, before, found)
+    return _kernel(call, found)
 
 
 def _modalities(case: Modalities, side: str, held: dict[str, np.ndarray]) -> Ready:
     size = case.nodes, case.modalities, case.width
     x = tuple(torch.from_numpy(values(*size, number=k)) for k in range(1 if case.whole else 3))
-    before, module = held_mb(), attention
+    module = attention
     if case.whole:
         module = SelfAttention(case.width)
         weights.load(module, _params(held))
@@ -221,4 +217,4 @@ def _modalities(case: Modalities, side: str, held: dict[str, np.ndarray]) -> Rea
     def call():
         return forward(*x)
 
-    return _kernel(call, before, weights.apart(held["expected"], call()[::EVERY].numpy()))
+    return _kernel(call, weights.apart(held["expected"], call()[::EVERY].numpy()))

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 
 from .cases import Study
-from .timing import Ready, held_mb
+from .timing import Ready
 
 
 def ours(case: Study, path: pathlib.Path) -> Ready:
     """The command, run as a user does; the rows and their data are handed over first."""
-    before = held_mb()
     if not case.alone:
         _hand_over(case, path)
     cache = path.parent / "xla"
@@ -38,7 +37,7 @@ def ours(case: Study, path: pathlib.Path) -> Ready:
             shutil.rmtree(cache, ignore_errors=True)
         return _command(case, cache)
 
-    return Ready(run, dict(before_mb=before))
+    return Ready(run, {})
 
 
 def _package() -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
+import gc
 import pathlib
 import resource
 import statistics
@@ -42,14 +44,21 @@ def held_mb() -> float:
 
 
 def peak_mb() -> float:
-    """The most that this process has held since `forget_peak`, in MB (since it began, where that does nothing)."""
+    """The most that this process has held since `settle`, in MB (since it began, where that does nothing)."""
     return _status("VmHWM") or _most_mb()
 
 
-def forget_peak() -> None:
-    """From here on `peak_mb` counts anew: what the compiler took is no part of a run. Linux only."""
+def settle() -> float:
+    """Gives back what is free, and returns what is held then; from here on `peak_mb` counts anew.
+
+    So what the compiler took is no part of a run. Where the system is not Linux it is.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
+    return held_mb()
 
 
 def _status(field: str) -> float:

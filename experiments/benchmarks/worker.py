@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
             answer(**ours.limits())
             return
         from .cases import of_dict
-        from .timing import forget_peak, peak_mb
+        from .timing import peak_mb, settle
 
         case = of_dict(given["case"])
         if given["side"] == "ours":
@@ -121,8 +121,7 @@ def main(argv: Sequence[str]) -> None:
             from . import peers
 
             side = peers.ready(case, given["side"], folder, given["threads"])
-        answer(**side.facts)
-        forget_peak()
+        answer(**side.facts, before_mb=settle())
         for _ in sys.stdin:
             answer(seconds=side.run(), peak_mb=peak_mb())
     except Exception as error:  # the process that waits is told, whatever it is
