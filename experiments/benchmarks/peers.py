@@ -95,7 +95,8 @@ def ready(case: Case, side: str, folder: pathlib.Path, threads: int = 0) -> Read
         make = {Training: _training, Propagate: _propagate, Attending: _attending, Modalities: _modalities}[type(case)]
         found = make(case, side, held)
     versions = dict(torch=torch.__version__, torch_geometric=torch_geometric.__version__)
-    return Ready(found.run, found.facts | dict(versions=versions, threads=torch.get_num_threads()))
+    found.facts.update(versions=versions, threads=torch.get_num_threads())
+    return found
 
 
 def _compiled(f: Callable, side: str) -> Callable:

@@ -21,7 +21,7 @@ class Ready:
 
     Attributes:
         run: runs it once and returns the seconds that count.
-        facts: what else is known of it.
+        facts: what else is known of it; a run may add to it.
     """
 
     run: Callable[[], float]

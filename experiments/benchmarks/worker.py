@@ -123,7 +123,8 @@ def main(argv: Sequence[str]) -> None:
             side = peers.ready(case, given["side"], folder, given["threads"])
         answer(**side.facts, before_mb=settle())
         for _ in sys.stdin:
-            answer(seconds=side.run(), peak_mb=peak_mb())
+            seconds = side.run()
+            answer(**side.facts, seconds=seconds, peak_mb=peak_mb())
     except Exception as error:  # the process that waits is told, whatever it is
         text = str(error).strip().splitlines()
         answer(error=f"{type(error).__name__}: {text[0] if text else ''}")
