@@ -10,6 +10,7 @@ setup(
     packages=[
         *find_packages(include=["fusion_jax*"]),
         "fusion_jax.commands",
+        "fusion_jax.commands.benchmarks",
         "fusion_jax.configs",
         *(f"fusion_jax.configs.{name}" for name in studies),
     ],
