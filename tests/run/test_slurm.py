@@ -19,7 +19,8 @@ from fusion_jax.training import stopping
 from tests import studies, tiny
 
 pytestmark = pytest.mark.xdist_group("slurm")
-LONG = dict(training__epochs=1500, training__patience=1500, training__chunk=20, training__checkpoint_seconds=0.0)
+# long enough that a busy machine hears of the first save before the end
+LONG = dict(training__epochs=4000, training__patience=4000, training__chunk=40, training__checkpoint_seconds=0.0)
 
 
 def preempt_once(store, told):
