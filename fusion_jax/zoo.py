@@ -291,7 +291,8 @@ _FILES = Files()
 
 
 def catalogue(kinds: Iterable[str] = tuple(KINDS)) -> list[dict[str, Any]]:
-    """One entry a mechanism: kind, name, summary, paper, year, placements, needs, cost, what pins it, its options."""
+    """One entry a mechanism: kind, name, summary, paper, year, placements, needs, what it is asked of, cost, what pins
+    it, its options."""
     rows = []
     for kind in kinds:
         for name in names(kind):
@@ -305,7 +306,8 @@ def catalogue(kinds: Iterable[str] = tuple(KINDS)) -> list[dict[str, Any]]:
                     year=held.year if held else 0,
                     placements=list(getattr(mechanism, "placements", ())),
                     modalities=list(held.modalities) if held else [],
-                    needs=[*(held.needs if held else ()), *_asked(module(kind, name))],
+                    needs=list(held.needs) if held else [],
+                    of=_asked(module(kind, name)),
                     cost=held.cost if held else "",
                     pinned=held.pinned if held else "",
                     golden=held.golden if held else "",
@@ -359,6 +361,7 @@ def main(argv: list[str] | None = None):
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
+        row["needs"] = row["needs"] + row["of"]
         row["options"] = [f"{k}={v}" for k, v in row["options"].items()]
         cells = [", ".join(v) if isinstance(v := row[c], list) else str(v or "-") for c in columns]
         table.add_row(*cells)
@@ -368,7 +371,7 @@ def main(argv: list[str] | None = None):
 def page(row: Mapping[str, Any]) -> str:
     """All there is to read about one entry of `catalogue`: its fields, what its file says and what it says itself."""
     kind, name = row["kind"], row["name"]
-    fields = {key: row[key] for key in ("paper", "year", "placements", "modalities", "needs", "cost", "pinned")}
+    fields = {key: row[key] for key in ("paper", "year", "placements", "modalities", "needs", "of", "cost", "pinned")}
     fields["options"] = [f"{k}={v}" for k, v in row["options"].items()]
     told = {k: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items() if v}
     listed = "\n".join(f"{f'{k}:':12}{v}" for k, v in told.items())

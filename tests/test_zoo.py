@@ -153,3 +153,10 @@ def test_command_shows_the_page_of_a_mechanism_in_every_kind_that_has_one(capsys
     with pytest.raises(SystemExit):
         zoo.main(["--name", "concat_mpl"])
     assert "no mechanism named 'concat_mpl' (did you mean 'concat_mlp'?)" in capsys.readouterr().err
+
+
+def test_an_analysis_says_what_it_is_asked_of():
+    found = {row["name"]: row["of"] for row in zoo.catalogue(["analysis", "fusion"])}
+    assert found["cost_against_score"] == ["a finished study"] and found["gmu"] == []
+    assert found["skipped_mixers"][0] == "a finished cell"
+    assert found["skipped_mixers"][1].startswith("such as fusion.name=deconstructing_attention, mixer.name=")

@@ -56,6 +56,8 @@ def _compiled_kernel(values: Array, cols: Array, ptr: Array, x: Array) -> Array:
         return sparse.BCSR((values, cols, ptr), shape=(ptr.shape[0] - 1, x.shape[0])) @ x
 
     heads = values.shape[1]
+    if heads == 1:
+        return one(values[:, 0], x[:, 0])[:, None]
     if heads > UNROLLED:
         return jnp.swapaxes(jax.lax.map(lambda a: one(*a), (values.T, jnp.swapaxes(x, 0, 1))), 0, 1)
     return jnp.stack([one(values[:, h], x[:, h]) for h in range(heads)], axis=1)

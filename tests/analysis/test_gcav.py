@@ -153,6 +153,8 @@ def test_concepts_by_rule(cell):
 def test_unknown_concepts_are_named(cell, rule, match):
     with pytest.raises(ValueError, match=match):
         concept(cell, rule)
+    with pytest.raises(ValueError, match=r"gcav: target='7': no '7'.*there are: 0, 1, 2"):
+        gcav(cell, 0, target="7")
 
 
 def test_nodes_without_a_label_are_of_no_class(cell):

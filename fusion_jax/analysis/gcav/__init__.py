@@ -125,7 +125,7 @@ def gcav(
 
 def _target(cell: Restored, target: str) -> int:
     labels = known_labels(cell)
-    return label(cell, target) if target else int(np.bincount(labels[labels >= 0]).argmax())
+    return label(cell, target, f"gcav: target={target!r}") if target else int(np.bincount(labels[labels >= 0]).argmax())
 
 
 def _sample(rng: np.random.Generator, nodes: np.ndarray, most: int, what: str) -> np.ndarray:

@@ -25,7 +25,7 @@ def concept(cell: Restored, rule: str, place: int = 0) -> np.ndarray:
     name, _, value = rule.partition(":")
     if name == "missing":
         names = list(cell.prepared.batch.features)
-        found = ~np.asarray(cell.prepared.batch.mask)[:, _place(rule, value, names)]
+        found = ~np.asarray(cell.prepared.batch.mask)[:, _place(f"concept {rule!r}", value, names)]
     elif name == "degree":
         found = _top_decile(cell, place)
     elif name == "label":
@@ -46,9 +46,11 @@ def known_labels(cell: Restored) -> np.ndarray:
     return labels if labelled is None else np.where(labelled, labels, -1)
 
 
-def label(cell: Restored, value: str) -> int:
+def label(cell: Restored, value: str, where: str = "") -> int:
     """The number of a class given by name or number.
 
+    Args:
+        where: what named it, for the error; the concept if "".
     Raises:
         ValueError: no such class.
     """
@@ -56,15 +58,15 @@ def label(cell: Restored, value: str) -> int:
     if value in names:
         return names.index(value)
     classes = [str(c) for c in range(cell.data.target.num_outputs)]
-    return _place(f"label:{value}", value, names, classes)
+    return _place(where or f"concept 'label:{value}'", value, names, classes)
 
 
-def _place(rule: str, value: str, names: list[str], numbers: list[str] | None = None) -> int:
+def _place(where: str, value: str, names: list[str], numbers: list[str] | None = None) -> int:
     for known in (names, numbers or []):
         if value in known:
             return known.index(value)
     known = names or numbers
-    raise ValueError(f"concept {rule!r}: no {value!r}{nearest(value, known)}; there are: {', '.join(known)}")
+    raise ValueError(f"{where}: no {value!r}{nearest(value, known)}; there are: {', '.join(known)}")
 
 
 def _top_decile(cell: Restored, place: int) -> np.ndarray:

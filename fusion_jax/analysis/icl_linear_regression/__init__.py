@@ -188,7 +188,7 @@ def icl_linear_regression(cell: Restored, place: int, *, noise: float | None = N
     if not found:
         raise ValueError(
             f"icl_linear_regression: fusion {cell.plan.model.fusion.name!r} of this cell has no attention with query, "
-            "key, value and output maps, nor has another part of its model (self_attention has)"
+            "key, value and output maps, nor has another part of its model (node_token has)"
         )
     table = pd.concat([indicators(one).assign(chance=chance(one)) for one in found], ignore_index=True)
     tables, note = {"patterns": table}, NOTE + UNLABELLED * any(not one.label for one in found)
