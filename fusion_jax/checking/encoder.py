@@ -144,12 +144,13 @@ def its_attention_and_its_losses_are_some(case):
 def a_rate_and_a_key_make_something_random(case):
     """Each of its rates above 0. Without a key nothing is: evaluation does not know of the rate."""
     deep = {"hidden": (D,)} if case.name == "gcn" else {}  # no dropout behind the last
+    graph = case.graph  # made here: not while the program is traced, where its numbers cannot be read
     for rate in inputs.rates("encoder", case.name):
         options = {**deep, **inputs.only("encoder", case.name, rate)}
         with_rate, without = (case.build(**{**options, rate: r}) for r in (0.5, 0.0))
-        run = jax.jit(lambda key, own=with_rate: own(case.x, case.graph, None, case.context(N, key)))
+        run = jax.jit(lambda key, own=with_rate: own(case.x, graph, None, case.context(N, key)))
         expect(differ(*(run(jax.random.key(k)) for k in range(2))), f"{rate}=0.5 and a key change nothing")
-        still = without(jnp.asarray(case.x), case.graph, None, case.context(N))
+        still = without(jnp.asarray(case.x), graph, None, case.context(N))
         close(run(None), still, f"without a key {rate}=0.5 changes the output", "dropout(x, rate, context.key)")
 
 
