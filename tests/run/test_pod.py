@@ -270,7 +270,7 @@ def both(keys, lead, train, count=2):
         try:
             with pod.leading(keys.own.pod):
                 said.append(lead(keys.own.pod))
-        except BaseException as error:
+        except BaseException as error:  # what process 0 ended with, for the test to look at
             said.append(error)
 
     thread = threading.Thread(target=command, daemon=True)
