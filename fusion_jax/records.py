@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fusion_jax import keys
 from fusion_jax.graphs import Graph
 from fusion_jax.traced import Numbers
 
@@ -177,8 +178,8 @@ class Context:
 
     def split(self, n: int) -> tuple[Context, ...]:
         """n contexts with keys of their own, all else alike; without a key none has one."""
-        keys = (None,) * n if self.key is None else tuple(jax.random.split(self.key, n))
-        return tuple(dataclasses.replace(self, key=key) for key in keys)
+        own = (None,) * n if self.key is None else tuple(keys.split(self.key, n))
+        return tuple(dataclasses.replace(self, key=key) for key in own)
 
     def told(self, needs: tuple[str, ...]) -> Context:
         """The context of a mechanism with these needs: without labels unless it needs them."""

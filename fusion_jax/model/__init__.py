@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fusion_jax import zoo
+from fusion_jax import keys, zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.mixers.base import LAYERS
 from fusion_jax.model import mixed
@@ -277,7 +277,7 @@ class Model(nnx.Module):
         for m, (encoder, given) in enumerate(self._to_encoders(batch, context)):
             said.attend(f"encoder {self.names[m]}", encoder.attention(*given))
             said.show(f"encoder {self.names[m]}", encoder.states(*given))
-            key = None if context.key is None else jax.random.fold_in(context.key, m)
+            key = None if context.key is None else keys.fold_in(context.key, m)
             said.add(encoder.losses(given[0], batch.mask[:, m], dataclasses.replace(given[-1], key=key)))
 
     def senders(self, present: Array, graph: Graph | None) -> Array | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fusion_jax import keys
 from fusion_jax.records import Array
 from fusion_jax.traced import Rate, threshold_of
 
@@ -52,4 +53,4 @@ def _mix(x: Array) -> Array:
 
 def split_key(key: Array | None, n: int):
     """n keys from one, or n times None."""
-    return (None,) * n if key is None else tuple(jax.random.split(key, n))
+    return (None,) * n if key is None else tuple(keys.split(key, n))

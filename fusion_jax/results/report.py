@@ -45,8 +45,8 @@ MARKS = (
 )
 FRONT = " *: no other row of its protocol and setting scores more in the table's first metric at no more of this cost. "
 PROGRAM = (
-    "FLOPs (of an epoch of one seed) and memory (of the training program, which trains all seeds) are the compiler's "
-    "figures; compile s is the time to compile it, near 0 where another row had the same program. "
+    "FLOPs (of an epoch of one seed) and memory (of the training program: of all seeds, on a CPU of one) are the "
+    "compiler's figures; compile s is the time to compile it, near 0 where another row had the same program. "
 )
 PAGE = "index.html"
 FIXED_FOOT = (

@@ -4,8 +4,9 @@ A scheme may divide training into stages; each has a program of its own and star
 or from what its `begin` makes of that. In between chunks it is the host's turn: progress, checkpoints, whether somebody
 wants it to stop, and whether every seed has. So a chunk is no longer than `BORDER` seconds, if its epochs allow: how
 many it has is an argument of the program, and changes nothing of what each of them computes. The seed axis is `vmap` on
-accelerators and `lax.map` on a CPU, where batched small matrices lose to one seed after another and a stopped seed
-costs nothing. Seeds are shared out to all devices (`sharding.Seats`); what leaves this file is of the seeds alone.
+accelerators. On a CPU, where batched small matrices lose to one seed after another and a stopped seed costs nothing,
+the program is of one seed, and runs for as many at a time as there are cores (`turns`); `lax.map` where there are
+several devices. Seeds are shared out to all devices (`sharding.Seats`); what leaves this file is of the seeds alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +23,11 @@ from flax import nnx
 
 from fusion_jax.records import Array, Batch, Target
 from fusion_jax.schemes.base import Stage
-from fusion_jax.training import programs, sharding
+from fusion_jax.traced import Numbers
+from fusion_jax.training import programs, sharding, turns
 from fusion_jax.training.compilation import cost_of
 from fusion_jax.training.divergence import diverged
+from fusion_jax.training.flat import Flat, on_host, stacked
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
 from fusion_jax.training.stages import Optimizer, PlannedStage, plan
 from fusion_jax.training.starts import start_stage
@@ -85,47 +89,66 @@ def train(
     graphdef, state = _initial(models, plans[0], trials, rows, outputs, len(kept))
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
-    seats = sharding.seats(len(models), jax.local_devices()[:1] if sharding.spread(models[0]) else devices)
+    alone = sharding.spread(models[0])
+    seats = sharding.seats(len(models), jax.local_devices()[:1] if alone else devices)
     state, trials, target = seats.taken((state, trials, target))
     # a seed that has diverged trains no further: neither does a row that is idle
     state = dataclasses.replace(state, diverged=jnp.where(seats.idle, 0, state.diverged))
     state, trials, target = seats.laid((state, trials, target))
     shared = seats.everywhere(batch)
+    fixed = turns.rows((trials, target)) if seats.in_turn(seed_axis) else []
 
     def epochs_to_run(count: int) -> Array:
         return seats.everywhere(jnp.array(count, jnp.int32))
 
     def compile_stage(planned: PlannedStage):
-        epoch = make_epoch(graphdef, loss, score, planned, patience, select_on_whole, select_every, penalty)
+        epoch = make_epoch(graphdef, loss, score, planned, select_on_whole, select_every, penalty)
         length = max(min(chunk, planned.stage.epochs), 1)
 
-        def run_chunk(states: State, trials: Trial, batch: Batch, target: Target, count: Array):
-            def one(state: State, trial: Trial, target: Target):
-                seen = scaled(batch, trial)
-                shown = seen if alike(batch, trial) else whole(batch, trial)
+        def one_chunk(state: State, trial: Trial, batch: Batch, target: Target, count: Array):
+            seen = scaled(batch, trial)
+            shown = seen if alike(batch, trial) else whole(batch, trial)
 
-                def step(i: Array, found):
-                    state, log = epoch(found[0], trial, seen, shown, target)
-                    return state, {k: v.at[i].set(log[k]) for k, v in found[1].items()}
+            def goes_on(found):
+                i, state, _ = found
+                return (i < count) & (is_active(state, planned, patience) | (planned.stage.epochs == 0))
 
-                empty = {k: jnp.full(length, jnp.nan, jnp.float32) for k in HISTORY if planned.stage.epochs}
-                return jax.lax.fori_loop(0, count, step, (state, empty))
+            def step(found):
+                i, state, kept = found
+                state, log = epoch(state, trial, seen, shown, target)
+                return i + 1, state, {k: v.at[i].set(log[k]) for k, v in kept.items()}
 
-            return seats.mapped(one, seed_axis)(states, trials, target)
+            empty = {k: jnp.full(length, jnp.nan, jnp.float32) for k in HISTORY if planned.stage.epochs}
+            return jax.lax.while_loop(goes_on, step, (jnp.int32(0), state, empty))[1:]
+
+        def all_chunks(states: State, trials: Trial, batch: Batch, target: Target, count: Array):
+            own = seats.mapped(lambda state, trial, target: one_chunk(state, trial, batch, target, count), seed_axis)
+            return own(states, trials, target)
 
         arguments = (state, trials, shared, target, epochs_to_run(1))
+        program = all_chunks
+        if fixed:
+            program, arguments = one_chunk, (turns.rows(state)[0], fixed[0][0], shared, fixed[0][1], epochs_to_run(1))
         key = None if alike_to is None else (alike_to, planned.place, programs.form(arguments))
-        return programs.compiled(key, lambda: jax.jit(run_chunk, donate_argnums=0).lower(*arguments).compile())
+        return programs.compiled(key, lambda: jax.jit(program, donate_argnums=0).lower(*arguments).compile())
+
+    def run(program: Callable, state: State, count: int):
+        count = epochs_to_run(count)
+        if not fixed:
+            return program(state, trials, shared, target, count)
+        own = zip(turns.rows(state), fixed, strict=True)
+        each = [(row, trial, shared, target, count) for row, (trial, target) in own]
+        return turns.in_turn(program, each, not alone)
 
     patience = max(patience, select_every)  # else every seed stopped before it is looked at for the first time
     start = time.perf_counter()
-    runs = [compile_stage(planned) for planned in plans]
+    compiled = [compile_stage(planned) for planned in plans]
     agreed(0)
     compile_seconds = time.perf_counter() - start
 
     start = time.perf_counter()
-    costs, counted = [cost_of(run, state.params) for run in runs], seats.counted(seed_axis)
-    for planned, run, cost in zip(plans, runs, costs, strict=True):
+    costs, counted = [cost_of(program, state.params) for program in compiled], seats.counted(seed_axis)
+    for planned, program, cost in zip(plans, compiled, costs, strict=True):
         most = max(min(chunk, planned.stage.epochs), 1)
         count = _within(BORDER, seats.each / counted * cost["flops"] / SLOW, most)
         if _length(history) == planned.first:  # else a save lies behind this stage's first epoch
@@ -133,11 +156,11 @@ def train(
                 own = seats.here((state, trials, target))
                 state = seats.laid(start_stage(planned, graphdef, *own[:2], batch, own[2], loss, penalty))
             if planned.stage.epochs == 0:
-                state, _ = run(state, trials, shared, target, epochs_to_run(1))
+                state, _ = run(program, state, 1)
         while bool(np.any(np.asarray(seats.here(is_active(state, planned, patience))))):
             count = agreed(min(count, planned.end - _length(history)))
             begun = time.perf_counter()
-            state, logs = run(state, trials, shared, target, epochs_to_run(count))
+            state, logs = run(program, state, count)
             history.append({k: np.asarray(v)[seats.own, :count] for k, v in seats.here(logs).items()})
             count = _within(BORDER, (time.perf_counter() - begun) / count, most)
             at_border(seats.of_seeds(state), history)
@@ -151,7 +174,7 @@ def train(
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef,
-        state.best_params,
+        state.best_params.tree,
         state.best_rest,
         joined,
         np.asarray(state.best_epoch),
@@ -170,13 +193,15 @@ def train(
 
 def _initial(models: Sequence[nnx.Module], first: PlannedStage, trials: Trial, rows: int, outputs: int, kept: int):
     """The graph definition, and the initial state of every seed, [S, ...]."""
-    states = []
-    for i, model in enumerate(models):
-        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    (graphdef, *_), *_ = split = [nnx.split(model, nnx.Param, ...) for model in models]
+    params, rest = stacked([params for _, params, _ in split]), on_host([rest for *_, rest in split])
+
+    def fresh(params: Flat, rest: Any, numbers: Numbers | None) -> State:
         buffer = empty_buffer(params, rest, kept)
-        tx = first.optimizer(jax.tree.map(lambda a, i=i: a[i], trials.numbers))
-        states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
-    return graphdef, jax.tree.map(lambda *a: jnp.stack(a), *states)
+        return initial_state(params, rest, first.optimizer(numbers), rows, outputs, snapshots=buffer)
+
+    # copies: the parameters stand in the state twice, and its buffers are given to the program
+    return graphdef, jax.tree.map(jnp.copy, jax.vmap(fresh)(params, rest, trials.numbers))
 
 
 def _within(seconds: float, an_epoch: float, most: int) -> int:

@@ -10,7 +10,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fusion_jax.training.flat import on_trees
 from fusion_jax.zoo import nearest
+
+# What they do to a parameter depends on no other, so that parameters may be handed to them as vectors
+ELEMENTWISE = (
+    "adabelief",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamaxw",
+    "adamw",
+    "amsgrad",
+    "lion",
+    "radam",
+    "rmsprop",
+    "sgd",
+    "sign_sgd",
+    "yogi",
+)
 
 
 def make(
@@ -49,9 +68,10 @@ def make(
     if rate_steps:
         schedule = stepped(schedule if callable(schedule) else optax.constant_schedule(learning_rate), rate_steps)
     chain = [optax.clip_by_global_norm(clip)] if clip else []
-    chain.append(factory(schedule, **options))
+    own = factory(schedule, **options)
+    chain.append(own if name in ELEMENTWISE else on_trees(own))
     if part_rates:
-        chain.append(optax.stateless(lambda updates, params: scale_parts(updates, part_rates)))
+        chain.append(on_trees(optax.stateless(lambda updates, params: scale_parts(updates, part_rates))))
     return optax.chain(*chain) if len(chain) > 1 else chain[0]
 
 

@@ -103,6 +103,10 @@ class Seats:
         # left to itself the compiler would gather what lies on the devices, where it goes through rows in a loop
         return jax.shard_map(run, mesh=self.mesh, in_specs=SEED, out_specs=SEED, check_vma=False)
 
+    def in_turn(self, axis: str) -> bool:
+        """Whether the host goes through the seeds (`training.turns`): on one CPU, where they would stand in a loop."""
+        return self.mesh is None and suited(axis) == "map" and jax.default_backend() == "cpu"
+
     def counted(self, axis: str) -> int:
         """How many seeds the compiler counts in a program: the body of a loop once, of a batch a device's rows."""
         return 1 if suited(axis) == "map" else self.each

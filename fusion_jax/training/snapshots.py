@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.schemes.base import Stage
+from fusion_jax.training.flat import Flat
 
 NEVER = -1
 
@@ -42,12 +43,12 @@ def epochs_of(slots: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(max(of_stages) for of_stages in zip(*slots, strict=True))
 
 
-def empty_buffer(params: Any, rest: Any, count: int) -> Any:
+def empty_buffer(params: Flat, rest: Any, count: int) -> Any:
     """A buffer for one seed, before anything has been kept."""
     return jax.tree.map(lambda x: jnp.stack([x] * count), (params, rest)) if count else ()
 
 
-def fill(buffer: Any, slots: Sequence[int], epoch: jax.Array, params: Any, rest: Any) -> Any:
+def fill(buffer: Any, slots: Sequence[int], epoch: jax.Array, params: Flat, rest: Any) -> Any:
     """The buffer of one seed with what it is after `epoch` epochs in that slot and all later ones of the stage.
 
     So a seed that stops has left its last in the slots behind, and nothing needs to be done when it does.
@@ -67,4 +68,5 @@ def fill(buffer: Any, slots: Sequence[int], epoch: jax.Array, params: Any, rest:
 
 def taken(buffer: Any, epochs: Sequence[int]) -> dict[int, tuple[Any, Any]]:
     """{epoch: (params, rest)}, leaves [S, ...], from the buffers [S, K, ...] of all seeds."""
-    return {epoch: jax.tree.map(lambda a, k=k: a[:, k], buffer) for k, epoch in enumerate(epochs)}
+    slots = {epoch: jax.tree.map(lambda a, k=k: a[:, k], buffer) for k, epoch in enumerate(epochs)}
+    return {epoch: (params.tree, rest) for epoch, (params, rest) in slots.items()}

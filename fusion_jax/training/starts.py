@@ -11,6 +11,7 @@ from flax import nnx
 
 from fusion_jax import tasks
 from fusion_jax.records import Batch, Target
+from fusion_jax.training.flat import flat
 from fusion_jax.training.snapshots import fill
 from fusion_jax.training.stages import PlannedStage, begun
 from fusion_jax.training.state import State, initial_state
@@ -65,4 +66,5 @@ def _begun(planned, graphdef, params, rest, trial: Trial, target: Target, batch:
 
     key = jax.random.fold_in(trial.key, planned.first)
     key = jax.random.fold_in(key, 3 + planned.place)  # 0, 1 and 2 are those of the epoch, see `step.training_loss`
-    return begun(planned, graphdef, params, rest, seen, target, weight, own_loss, key)
+    params, rest = begun(planned, graphdef, params.tree, rest, seen, target, weight, own_loss, key)
+    return flat(params), rest

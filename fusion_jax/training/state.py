@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from fusion_jax.records import Array
+from fusion_jax.training.flat import Flat
 
 CAUSES = ("", "training loss", "gradient", "parameters")
 
@@ -17,7 +18,7 @@ CAUSES = ("", "training loss", "gradient", "parameters")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What moves: parameters, statistics, optimiser; the best so far and what it predicts; how far we are.
+    """What moves: parameters (as vectors), statistics, optimiser; the best so far and what it predicts; how far we are.
 
     `best_uncertainty` [N] is NaN throughout where the model states none: the saved state has one form for all.
     `diverged` is the epoch at which the training loss, its gradient or the updated parameters were not finite, -1
@@ -25,10 +26,10 @@ class State:
     `snapshots` is the buffer of what is kept on the way (see the file of that name), () where nothing is.
     """
 
-    params: Any
+    params: Flat
     rest: Any
     opt_state: Any
-    best_params: Any
+    best_params: Flat
     best_rest: Any
     best_prediction: Array
     best_uncertainty: Array
@@ -41,7 +42,7 @@ class State:
 
 
 def initial_state(
-    params: Any,
+    params: Flat,
     rest: Any,
     tx: optax.GradientTransformation,
     rows: int,

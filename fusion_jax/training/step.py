@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fusion_jax import keys
 from fusion_jax.records import Array, Batch, Context, Output, Target
 from fusion_jax.traced import Numbers
+from fusion_jax.training.flat import Flat, flat
 from fusion_jax.training.parts import restricted_to
 from fusion_jax.training.rows import first_rows
 from fusion_jax.training.selection import readable
@@ -48,7 +50,7 @@ def training_loss(
     Rows that a mechanism has shown their own label leave the loss; side predictions add theirs, at their weight.
     """
     stage, weight = planned.stage, trial.train_weight
-    scheme_key, model_key = jax.random.split(key)
+    scheme_key, model_key = keys.split(key, 2)
     told = dict(step=epoch, total=planned.total, numbers=trial.numbers)
     context = known_to_model(target, weight, key=model_key, **told)
     output = stage.forward(model, stage.transform(batch, scheme_key), context=context)
@@ -58,7 +60,7 @@ def training_loss(
     if stage.loss is None:
         value = loss(output, target, weight, now)
     else:
-        loss_key = jax.random.fold_in(key, 2)  # 0 and 1 are the two keys of the split
+        loss_key = keys.fold_in(key, 2)  # 0 and 1 are the two keys of the split
         value = stage.loss(model, output, target, weight, epoch, loss_key)
     for head in output.heads:
         # the opinions and the single modalities' predictions are the main prediction's, and in its loss already
@@ -73,7 +75,6 @@ def make_epoch(
     loss: LossFn,
     score: LossFn,
     planned: PlannedStage,
-    patience: int,
     select_on_whole: bool = False,
     select_every: int = 1,
     penalty: Penalty | None = None,
@@ -93,9 +94,9 @@ def make_epoch(
     """
     stage = planned.stage
 
-    def objective(params, state: State, trial: Trial, batch: Batch, target: Target):
-        key = jax.random.fold_in(trial.key, state.epoch)
-        model = nnx.merge(graphdef, params, state.rest, copy=True)
+    def objective(params: Flat, state: State, trial: Trial, batch: Batch, target: Target):
+        key = keys.fold_in(trial.key, state.epoch)
+        model = nnx.merge(graphdef, params.tree, state.rest, copy=True)
         value = training_loss(
             model, batch, target, trial, state.epoch, key, planned=planned, loss=loss, penalty=penalty
         )
@@ -105,22 +106,22 @@ def make_epoch(
         """The gradients after the stage's `gradients`."""
         if stage.gradients is None:
             return grads
-        key = jax.random.fold_in(jax.random.fold_in(trial.key, state.epoch), 3)  # 0 to 2 are those of the loss
-        model = nnx.merge(graphdef, state.params, state.rest, copy=True)
+        key = keys.fold_in(keys.fold_in(trial.key, state.epoch), 3)  # 0 to 2 are those of the loss
+        model = nnx.merge(graphdef, state.params.tree, state.rest, copy=True)
         epoch = state.epoch - planned.first
-        return stage.gradients(model, grads, batch, target, trial.train_weight, epoch, key)
+        return flat(stage.gradients(model, grads.tree, batch, target, trial.train_weight, epoch, key))
 
     def remembered(params, rest, trial: Trial, batch: Batch, target: Target):
         """The variables after the stage's `remember`."""
         if stage.remember is None:
             return rest
-        model = nnx.merge(graphdef, params, rest, copy=True)
+        model = nnx.merge(graphdef, params.tree, rest, copy=True)
         stage.remember(model, batch, target, trial.train_weight)
         return nnx.split(model, nnx.Param, ...)[2]
 
     def evaluate(params, rest, state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         """Prediction and uncertainty of all rows; loss, readable score and score of the validation rows."""
-        model = nnx.merge(graphdef, params, rest, copy=True)
+        model = nnx.merge(graphdef, params.tree, rest, copy=True)
         rows = len(trial.val_weight)
         context = known_to_model(target, trial.train_weight)
         now = Context(step=state.epoch, total=planned.total, numbers=trial.numbers)
@@ -156,8 +157,10 @@ def make_epoch(
         )
 
     def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
-        def moving(tree):
-            return restricted_to(tree, stage.trains, stage.freezes)
+        def moving(held: Flat) -> Flat:
+            if not stage.trains and not stage.freezes:
+                return held
+            return flat(restricted_to(held.tree, stage.trains, stage.freezes))
 
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
         grads = changed(grads, state, trial, batch, target)
@@ -188,15 +191,6 @@ def make_epoch(
         )
         return state, dict(zip(HISTORY, (value, val_loss, val_score), strict=True))
 
-    def epoch(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
-        nothing = jnp.array(jnp.nan, jnp.float32)
-        return jax.lax.cond(
-            is_active(state, planned, patience),
-            lambda s: train(s, trial, batch, whole, target),
-            lambda s: (s, dict.fromkeys(HISTORY, nothing)),
-            state,
-        )
-
     def evaluate_once(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
         rest = remembered(state.params, state.rest, trial, batch, target)
         predicted, unsure, _, _, new = evaluate(state.params, rest, state, trial, batch, whole, target)
@@ -209,7 +203,7 @@ def make_epoch(
         )
         return state, {}
 
-    return epoch if stage.epochs else evaluate_once
+    return train if stage.epochs else evaluate_once
 
 
 def all_finite(tree: Any) -> Array:

@@ -22,8 +22,8 @@ class Trained:
         prediction: float32 [S, N, C], of the whole batch at the best epoch.
         uncertainty: float32 [S, N], of these predictions, or None where the model states none.
         cost: parameters, flops and peak_bytes of the training program (the compiler's own figures, for one
-            epoch; the largest of the stages), flops_seeds, how many seeds these flops are of (one where seeds train one
-            after another, else the share of a device), compile_seconds, train_seconds.
+            epoch; the largest of the stages), flops_seeds, how many seeds these flops are of (one where the program is
+            of one seed or goes through them in a loop, else the share of a device), compile_seconds, train_seconds.
         diverged: {place on the seed axis: (epoch, cause)} of the seeds that have no result, because their training
             loss, gradient or parameters stopped being finite at that epoch, or their predictions are not.
         snapshots: {epoch: (params, rest)}, [S, ...]: after so many epochs, counted from the start of the first stage,

@@ -9,7 +9,7 @@ import pytest
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
 from fusion_jax.run.memory import in_parts
-from fusion_jax.training import programs
+from fusion_jax.training import turns
 from tests import tiny
 
 SAID = "RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes."
@@ -40,25 +40,17 @@ def test_what_else_goes_wrong_is_raised_as_it_is():
 
 @pytest.fixture
 def memory(monkeypatch):
-    """memory(n): compiled programs run out of memory above n seeds, as on a device that has only so much."""
-    real, asked = programs.compiled, []
+    """memory(n): a training runs out of memory above n seeds, as on a device that has only so much."""
+    real, asked = turns.in_turn, []
 
     def limited(most):
-        def compiled(key, make):
-            program = real(key, make)
+        def in_turn(program, arguments, together):
+            asked.append(len(arguments))
+            if len(arguments) > most:
+                raise jax.errors.JaxRuntimeError(SAID)
+            return real(program, arguments, together)
 
-            class Limited:
-                cost_analysis, memory_analysis = program.cost_analysis, program.memory_analysis
-
-                def __call__(self, states, *args):
-                    asked.append(len(states.epoch))
-                    if len(states.epoch) > most:
-                        raise jax.errors.JaxRuntimeError(SAID)
-                    return program(states, *args)
-
-            return Limited()
-
-        monkeypatch.setattr(programs, "compiled", compiled)
+        monkeypatch.setattr(turns, "in_turn", in_turn)
         return asked
 
     return limited

@@ -153,7 +153,7 @@ class Borders:
             found = {"mixture": tree["mixture"]} | {f"dense {i}": tree["dense"][i] for i in range(3)}
             return {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in found.items()}
 
-        self.seen.append((part(state.params), part(state.best_params)))
+        self.seen.append((part(state.params.tree), part(state.best_params.tree)))
 
 
 def run(data, seeds):

@@ -269,7 +269,7 @@ class Borders:
         def part(tree):
             return {k: [np.asarray(a) for a in jax.tree.leaves(v)] for k, v in tree.items()}
 
-        self.seen.append((part(state.params), part(state.best_params)))
+        self.seen.append((part(state.params.tree), part(state.best_params.tree)))
 
 
 def run(data, seeds, **options):

@@ -88,7 +88,7 @@ def test_snapshots_change_nothing_else(ready):
     kept = staged.train(ready, [Stage(3)], among, snapshots=3)
     assert without.kept == () and plain.snapshots == {} and sorted(kept.snapshots) == [0, 2, 3]
     assert equal((plain.params, plain.history), (kept.params, kept.history))
-    assert among.kept[0]["head"]["kernel"].shape == (2, 3, 4, 2)
+    assert among.kept[0].tree["head"]["kernel"].shape == (2, 3, 4, 2)
 
 
 def test_vmap_keeps_what_map_keeps(ready):
