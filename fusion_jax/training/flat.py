@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -49,9 +50,12 @@ class Flat:
 
     def _parts(self, dtype: str) -> list[Array]:
         vector, shapes = self.vectors[dtype], [shape for own, shape in self.form.leaves if own == dtype]
-        # of one split the gradient is one concatenation, of slices a sum of as many padded vectors
-        parts = jax.lax.split(vector, [math.prod(shape) for shape in shapes], axis=vector.ndim - 1)
-        return [part.reshape(*vector.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True)]
+        sizes = [math.prod(shape) for shape in shapes]
+        if isinstance(vector, np.ndarray):
+            parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1)
+        else:  # of one split the gradient is one concatenation, of slices a sum of as many padded vectors
+            parts = jax.lax.split(vector, sizes, axis=vector.ndim - 1)
+        return [part.reshape((*vector.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def flat(tree: Any) -> Flat:
@@ -59,14 +63,23 @@ def flat(tree: Any) -> Flat:
     return _joined(tree, jnp)
 
 
-def stacked(trees: list[Any]) -> Flat:
-    """Trees of one form as vectors [S, P], made on the host: nothing is compiled for them."""
-    return on_host([_joined(tree, np) for tree in trees])
+def flat_on_host(tree: Any) -> Flat:
+    """The same for arrays that are there, joined on the host: nothing is compiled for their shapes."""
+    return jax.device_put(_joined(tree, np))
 
 
-def on_host(trees: list[Any]) -> Any:
-    """Trees of one form with leaves [S, ...], made there too."""
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
+def tree_on_host(held: Any) -> Any:
+    """A tree in which every `Flat` is the tree that it was, cut on the host."""
+
+    def tree(x: Any) -> Any:
+        return jax.device_put(jax.tree.map(np.asarray, x).tree) if isinstance(x, Flat) else x
+
+    return jax.tree.map(tree, held, is_leaf=lambda x: isinstance(x, Flat))
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one form as one with leaves [S, ...], joined on the host."""
+    return jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *trees)
 
 
 def _joined(tree: Any, xp: Any) -> Flat:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +22,10 @@ from flax import nnx
 
 from fusion_jax.records import Array, Batch, Target
 from fusion_jax.schemes.base import Stage
-from fusion_jax.traced import Numbers
 from fusion_jax.training import programs, sharding, turns
 from fusion_jax.training.compilation import cost_of
 from fusion_jax.training.divergence import diverged
-from fusion_jax.training.flat import Flat, on_host, stacked
+from fusion_jax.training.flat import flat_on_host, stacked, tree_on_host
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
 from fusion_jax.training.stages import Optimizer, PlannedStage, plan
 from fusion_jax.training.starts import start_stage
@@ -174,7 +172,7 @@ def train(
     uncertainty = np.asarray(state.best_uncertainty)
     return Trained(
         graphdef,
-        state.best_params.tree,
+        tree_on_host(state.best_params),
         state.best_rest,
         joined,
         np.asarray(state.best_epoch),
@@ -192,16 +190,14 @@ def train(
 
 
 def _initial(models: Sequence[nnx.Module], first: PlannedStage, trials: Trial, rows: int, outputs: int, kept: int):
-    """The graph definition, and the initial state of every seed, [S, ...]."""
-    (graphdef, *_), *_ = split = [nnx.split(model, nnx.Param, ...) for model in models]
-    params, rest = stacked([params for _, params, _ in split]), on_host([rest for *_, rest in split])
-
-    def fresh(params: Flat, rest: Any, numbers: Numbers | None) -> State:
+    """The graph definition, and the initial state of every seed, [S, ...], joined on the host: it compiles nothing."""
+    states = []
+    for i, model in enumerate(models):
+        graphdef, tree, rest = nnx.split(model, nnx.Param, ...)
+        params, tx = flat_on_host(tree), first.optimizer(jax.tree.map(lambda a, i=i: a[i], trials.numbers))
         buffer = empty_buffer(params, rest, kept)
-        return initial_state(params, rest, first.optimizer(numbers), rows, outputs, snapshots=buffer)
-
-    # copies: the parameters stand in the state twice, and its buffers are given to the program
-    return graphdef, jax.tree.map(jnp.copy, jax.vmap(fresh)(params, rest, trials.numbers))
+        states.append(initial_state(params, rest, tx, rows, outputs, snapshots=buffer))
+    return graphdef, stacked(states)
 
 
 def _within(seconds: float, an_epoch: float, most: int) -> int:

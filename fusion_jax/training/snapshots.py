@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.schemes.base import Stage
-from fusion_jax.training.flat import Flat
+from fusion_jax.training.flat import Flat, tree_on_host
 
 NEVER = -1
 
@@ -45,7 +45,7 @@ def epochs_of(slots: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 def empty_buffer(params: Flat, rest: Any, count: int) -> Any:
     """A buffer for one seed, before anything has been kept."""
-    return jax.tree.map(lambda x: jnp.stack([x] * count), (params, rest)) if count else ()
+    return jax.tree.map(lambda x: jax.device_put(np.stack([x] * count)), (params, rest)) if count else ()
 
 
 def fill(buffer: Any, slots: Sequence[int], epoch: jax.Array, params: Flat, rest: Any) -> Any:
@@ -68,5 +68,6 @@ def fill(buffer: Any, slots: Sequence[int], epoch: jax.Array, params: Flat, rest
 
 def taken(buffer: Any, epochs: Sequence[int]) -> dict[int, tuple[Any, Any]]:
     """{epoch: (params, rest)}, leaves [S, ...], from the buffers [S, K, ...] of all seeds."""
+    buffer = jax.tree.map(np.asarray, buffer)
     slots = {epoch: jax.tree.map(lambda a, k=k: a[:, k], buffer) for k, epoch in enumerate(epochs)}
-    return {epoch: (params.tree, rest) for epoch, (params, rest) in slots.items()}
+    return {epoch: jax.device_put(tree_on_host(slot)) for epoch, slot in slots.items()}

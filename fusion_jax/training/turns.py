@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.training.flat import on_host
+from fusion_jax.training.flat import stacked
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _FREE = threading.BoundedSemaphore(CORES)
@@ -43,9 +42,9 @@ def in_turn(program: Callable, arguments: Sequence[tuple], together: bool = True
 
     at_a_time = min(CORES, len(arguments)) if together else 1
     if at_a_time == 1:
-        return on_host([run(own) for own in arguments])
+        return stacked([run(own) for own in arguments])
     with ThreadPoolExecutor(at_a_time) as pool:
-        return on_host(list(pool.map(run, arguments)))
+        return stacked(list(pool.map(run, arguments)))
 
 
 def _row_by_row(leaf: Any) -> list[Any]:
@@ -53,4 +52,5 @@ def _row_by_row(leaf: Any) -> list[Any]:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         own = _row_by_row(jax.random.key_data(leaf))
         return [jax.random.wrap_key_data(row, impl=jax.random.key_impl(leaf)) for row in own]
-    return [jnp.array(row) for row in np.asarray(leaf)]  # copies: a program is given its state's buffers
+    # copies: a program is given its state's buffers
+    return [jax.device_put(np.array(row)) for row in np.asarray(leaf)]

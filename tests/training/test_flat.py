@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from fusion_jax.training import optimizers
-from fusion_jax.training.flat import Flat, flat, on_host, on_trees, stacked
+from fusion_jax.training.flat import Flat, flat, flat_on_host, on_trees, stacked, tree_on_host
 
 TREE = {
     "b": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "z": np.complex64([1 + 2j, 3 - 1j])},
@@ -31,11 +31,17 @@ def test_a_tree_comes_back_in_its_shapes_and_dtypes():
 
 def test_seeds_are_an_axis_in_front():
     other = jax.tree.map(lambda x: x + 1, TREE)
-    held = stacked([TREE, other])
+    held = stacked([flat_on_host(TREE), flat_on_host(other)])
     assert held.vectors["float32"].shape == (2, 9)
-    alike(held.tree, on_host([TREE, other]))
+    alike(held.tree, stacked([TREE, other]))
     alike(jax.tree.map(lambda x: x[1], held).tree, other)
-    alike(jax.vmap(lambda one: one.tree)(held), on_host([TREE, other]))
+    alike(jax.vmap(lambda one: one.tree)(held), stacked([TREE, other]))
+
+
+def test_the_host_cuts_and_joins_as_a_program_does():
+    alike(flat_on_host(TREE), flat(TREE))
+    alike(tree_on_host({"x": (flat(TREE), np.float32(1))}), {"x": (TREE, np.float32(1))})
+    alike(tree_on_host(stacked([flat(TREE)] * 2)), stacked([TREE] * 2))
 
 
 def test_nothing_is_a_tree_too():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.training import turns
-from fusion_jax.training.flat import on_host
+from fusion_jax.training.flat import stacked
 
 
 def tree(seeds):
@@ -20,7 +20,7 @@ def test_rows_are_those_of_every_seed():
     found = turns.rows(held)
     assert len(found) == 3 and found[1]["x"].tolist() == [2.0, 3.0]
     np.testing.assert_array_equal(jax.random.key_data(found[2]["keys"]), jax.random.key_data(held["keys"][2]))
-    np.testing.assert_array_equal(on_host([row["x"] for row in found]), held["x"])
+    np.testing.assert_array_equal(stacked([row["x"] for row in found]), held["x"])
 
 
 def test_a_row_may_be_given_away():
