@@ -4,7 +4,7 @@
 
     study = fj.ablate(data, fusions=["concat_mlp", "gmu"], seeds=10)
 
-What is named in `__all__` is loaded when it is first used, so that the import itself costs nothing.
+What is named in `__all__` is loaded when it is first used, so that the import itself costs next to nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from fusion_jax import flaws
+
 __version__ = "0.2.0"
 __all__ = ["Dataset", "Predictor", "Study", "ablate", "load_data", "load_exported", "load_study"]
+
+
+flaws.avoid()  # before JAX is asked for anything
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from fusion_jax import flaws
 from fusion_jax.folders import expand, user_cache
 
 
@@ -55,13 +56,13 @@ def compiled_quickly() -> Iterator[None]:
 
 
 def check_platform() -> str:
-    """The platform JAX computes on, "cpu", "gpu" or "tpu".
+    """The platform JAX computes on, "cpu", "gpu" or "tpu"; warns of what its release gets wrong there.
 
     Raises:
         ValueError: the one that is asked for is not there; says which, and what to set.
     """
     try:
-        return jax.default_backend()
+        backend = jax.default_backend()
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin it has heard of is not installed
         asked = {n: os.environ[n] for n in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(n)}
         text = ", ".join(f"{n}={v}" for n, v in asked.items()) or f"jax_platforms={jax.config.jax_platforms}"
@@ -69,6 +70,8 @@ def check_platform() -> str:
         raise ValueError(
             f"{text}: no such platform here; set JAX_PLATFORMS=cpu, or install JAX for the platform{why}"
         ) from error
+    flaws.told(backend)
+    return backend
 
 
 @contextlib.contextmanager
