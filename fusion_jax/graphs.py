@@ -14,6 +14,7 @@ import jraph
 import numpy as np
 
 from fusion_jax.arrays import lost_column, numbers, one_column, refuse
+from fusion_jax.parted import Parted
 
 Array = jax.Array
 
@@ -41,6 +42,7 @@ class Graph:
         derived: what mechanisms need that was made from this edge set on the host, by the string of its declaration
             (see `structures.base.derive`).
         pairs: int32 [R, 2], the pairs of nodes that are the rows of the target, which readouts of links read; or None.
+        parted: what every device holds where the nodes are shared out over devices (`training.parting`); or None.
         largest: node count of the largest graph of the batch, known while compiling.
     """
 
@@ -53,6 +55,7 @@ class Graph:
     present: Array | None = None
     derived: dict[str, Any] = dataclasses.field(default_factory=dict)
     pairs: Array | None = None
+    parted: Parted | None = None
     largest: int = dataclasses.field(default=0, metadata=dict(static=True))
 
     @property

@@ -108,6 +108,7 @@ class TrainingPlan:
     select: str = "score"
     select_every: int = 1
     seed_axis: str = "auto"
+    node_devices: int = 0
     checkpoint_seconds: float = 60.0
     snapshots: int = 0
 

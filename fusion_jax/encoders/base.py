@@ -23,9 +23,12 @@ class Encoder(nnx.Module):
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
         reads_sparse: whether x may be `nn.sparse_rows.SparseRows`, of features most of which are 0, of which x W is
             all that is asked; a class's own, or set by the constructor.
+        parted: whether it may run on nodes that lie on several devices: it looks at each by itself, and draws by
+            `nn.dropout`.
     """
 
     info: ClassVar[Info]
+    parted: ClassVar[bool] = False
     needs: tuple[str, ...] | None = None
     structures: tuple = ()
     reads_sparse: bool = False

@@ -14,6 +14,7 @@ class Identity(Encoder):
     """
 
     info = Info("Folklore: features as they are, as in Kipf and Welling, 2017", 2017, cost="O(1)")
+    parted = True
 
     def __init__(self, in_dim: int, dim: int, *, rngs: nnx.Rngs):
         del in_dim, dim, rngs  # nothing is learned

@@ -17,6 +17,7 @@ class Linear(Encoder):
     """
 
     info = Info("Folklore: linear projection to a common width", cost="O(N d D)")
+    parted = True
 
     def __init__(self, in_dim: int, dim: int, *, rate: float = 0.0, rngs: nnx.Rngs):
         self.linear = nnx.Linear(in_dim, dim, rngs=rngs)

@@ -19,6 +19,7 @@ class Mlp(Encoder):
     """
 
     info = Info("Folklore: MLP projection to a common width", cost="O(N (d + D) D)")
+    parted = True
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int | None = None, rate: float = 0.0, rngs: nnx.Rngs):
         self.mlp = mlp.MLP(in_dim, dim if hidden is None else hidden, dim, rate=rate, rngs=rngs)

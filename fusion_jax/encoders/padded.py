@@ -14,6 +14,7 @@ class Padded(Encoder):
     """
 
     info = Info("Folklore: features as they are, zeros behind", cost="O(D)")
+    parted = True
 
     def __init__(self, in_dim: int, dim: int, *, rngs):
         del rngs  # nothing is learned

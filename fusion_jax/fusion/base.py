@@ -17,6 +17,7 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.alignment import Alignment, Map, States, no_rule
+from fusion_jax.nn.numbered import for_rows, of_one_node
 from fusion_jax.records import EVALUATION, Array, Context, Fused, Info, check_needs, needs_of
 
 
@@ -70,8 +71,11 @@ class Fusion(nnx.Module):
         def one(x, mask, key):
             return self.node(x, mask, dataclasses.replace(context, key=key))
 
-        keys = None if context.key is None else jax.random.split(context.key, x.shape[0])
-        fused = jax.vmap(one, (0, 0, None if keys is None else 0))(x, mask, keys)
+        keys = None
+        if context.key is not None:
+            keys = for_rows(lambda count: jax.random.split(context.key, count), x.shape[0])
+        with of_one_node():
+            fused = jax.vmap(one, (0, 0, None if keys is None else 0))(x, mask, keys)
         _check_type(self, "node", fused)
         there = mask.any(1)  # who has nothing, as rows of padding do, has no say in a mean over nodes
 

@@ -42,6 +42,7 @@ class Appnp(GraphLayer):
         cost="O(K E D + N D (hidden + D))",
         needs=("graph",),
     )
+    parted = True
     whole_block = True
 
     def __init__(

@@ -27,6 +27,7 @@ class GCN(GraphLayer):
         cost="O(E D + N D^2)",
         needs=("graph",),
     )
+    parted = True
 
     def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
         check_norm("graph 'gcn'", norm)

@@ -21,6 +21,7 @@ class Sgc(GraphLayer):
     """
 
     info = Info("Wu et al., Simplifying Graph Convolutional Networks", 2019, cost="O(K E D + N D^2)", needs=("graph",))
+    parted = True
 
     def __init__(self, dim: int, out: int | None = None, *, hops: int = 2, rngs: nnx.Rngs):
         if hops < 1:

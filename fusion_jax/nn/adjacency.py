@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import dropout
-from fusion_jax.nn.segment import propagate, segment_sum
+from fusion_jax.nn.segment import at_receivers, at_senders, propagate, segment_sum
 from fusion_jax.records import Array
 
 NORMS = ("symmetric", "row")
@@ -23,9 +23,9 @@ def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
     graph = graph.looped
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(dtype)
     if how == "row":
-        return graph, weight / segment_sum(weight, graph)[graph.receivers]
+        return graph, weight / at_receivers(segment_sum(weight, graph), graph)
     scale = jax.lax.rsqrt(segment_sum(weight, graph))
-    return graph, scale[graph.senders] * weight * scale[graph.receivers]
+    return graph, at_senders(scale, graph) * weight * at_receivers(scale, graph)
 
 
 def convolve(

@@ -5,13 +5,12 @@ full-batch training draws millions of these bits an epoch, and on a CPU threefry
 the step (`experiments/bench_dropout.py`). Integer arithmetic, so the same bits on every backend and under vmap.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax import keys
+from fusion_jax.nn.numbered import positions
 from fusion_jax.records import Array
 from fusion_jax.traced import Rate, threshold_of
 
@@ -36,8 +35,7 @@ def keep_mask(key: Array, rate: float | Rate, shape: tuple[int, ...]) -> Array:
     """
     threshold = rate.threshold if isinstance(rate, Rate) else threshold_of(rate)
     word0, word1 = jax.random.key_data(key)[:2]
-    position = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    bits = _mix(_mix(position * np.uint32(0x9E3779B9) + word0) ^ word1)
+    bits = _mix(_mix(positions(shape) * np.uint32(0x9E3779B9) + word0) ^ word1)
     return bits >= threshold
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.graphs import Graph
-from fusion_jax.nn.segment import propagate
+from fusion_jax.nn.segment import at_senders, propagate
 from fusion_jax.records import Array
 
 
@@ -26,7 +26,7 @@ def there(present: Array | None, graph: Graph) -> Array | None:
 
 def sending(present: Array | None, graph: Graph) -> Array | None:
     """bool [E], the edges whose sender is `present`; None where everybody is."""
-    return None if present is None else present[graph.senders]
+    return None if present is None else at_senders(present, graph)
 
 
 def reached(present: Array, graph: Graph, carries: Array | None = None) -> Array:

@@ -5,7 +5,8 @@ Sums over edges are products with a sparse matrix in CSR form whose rows are rec
 compiled sparse kernel (7 times a sorted `segment_sum`, measured by `experiments/bench_segment.py`) head by head,
 elsewhere one sorted segment sum of all heads. Under `vmap` matrices of many seeds become heads, right-hand sides
 columns: no loop. Gradients use the reverse order stored in the graph, so no unsorted scatter is ever made; they are
-first derivatives in reverse mode, and JAX refuses others.
+first derivatives in reverse mode, and JAX refuses others. Where the nodes of a graph are shared out over devices, every
+sum runs on each for its own rows (`nn.halo`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from jax.experimental import sparse
 from fusion_jax.graphs import Graph
 from fusion_jax.nn import mixing
 from fusion_jax.nn.dropout import dropout
+from fusion_jax.nn.halo import over_parts
+from fusion_jax.parted import Order
 from fusion_jax.records import Array
 
 UNROLLED = 16  # heads that a program has one product each for; more are a loop
@@ -195,10 +198,6 @@ def flat(x: Array) -> Array:
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def _order(graph: Graph):
-    return graph.senders, graph.receivers, graph.row_ptr, graph.by_sender, graph.sender_ptr
-
-
 def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
     """y_i = sum over edges e into i of weight_e x_(sender of e).
 
@@ -211,7 +210,8 @@ def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
     if weight is None:
         weight = jnp.ones(graph.num_edges, x.dtype)
     heads = weight.shape[1:] or (1,)
-    y = _weighted_sum(weight.astype(x.dtype).reshape(-1, *heads), _by_head(x, *heads), *_order(graph))
+    weight = weight.astype(x.dtype).reshape(-1, *heads)
+    y = over_parts(lambda order, w, x: _weighted_sum(w, x, *order), graph, (weight,), (_by_head(x, *heads),))
     return y.reshape(graph.num_nodes, *x.shape[1:])
 
 
@@ -222,7 +222,7 @@ def _by_head(x: Array, heads: int) -> Array:
 
 def edge_dot(a: Array, b: Array, graph: Graph) -> Array:
     """a_i . b_j of every edge from j to i, head by head: a, b [N, H, F] -> [E, H]."""
-    return _edge_dot(a, b.astype(a.dtype), *_order(graph))
+    return over_parts(lambda order, a, b: _edge_dot(a, b, *order), graph, (a,), (b.astype(a.dtype),))
 
 
 def _summed(x: Array, cols: Array, ptr: Array) -> Array:
@@ -243,7 +243,11 @@ _edge_sum.defvjp(
 
 def segment_sum(data: Array, graph: Graph) -> Array:
     """Sum of data [E, ...] over the edges each node receives, [N, ...]."""
-    return _edge_sum(flat(data), graph.receivers, graph.row_ptr).reshape(graph.num_nodes, *data.shape[1:])
+
+    def summed(order: Order, data: Array) -> Array:
+        return _edge_sum(data, order.receivers, order.row_ptr)
+
+    return over_parts(summed, graph, (flat(data),)).reshape(graph.num_nodes, *data.shape[1:])
 
 
 @jax.custom_vjp
@@ -272,12 +276,17 @@ _gather_receivers.defvjp(
 
 def at_senders(x: Array, graph: Graph) -> Array:
     """x of every edge's sender: [N, ...] -> [E, ...]."""
-    return _gather_senders(flat(x), *_order(graph)).reshape(graph.num_edges, *x.shape[1:])
+    sent = over_parts(lambda order, x: _gather_senders(x, *order), graph, (), (flat(x),))
+    return sent.reshape(graph.num_edges, *x.shape[1:])
 
 
 def at_receivers(x: Array, graph: Graph) -> Array:
     """x of every edge's receiver: [N, ...] -> [E, ...]."""
-    return _gather_receivers(flat(x), graph.receivers, graph.row_ptr).reshape(graph.num_edges, *x.shape[1:])
+
+    def gathered(order: Order, x: Array) -> Array:
+        return _gather_receivers(x, order.receivers, order.row_ptr)
+
+    return over_parts(gathered, graph, (flat(x),)).reshape(graph.num_edges, *x.shape[1:])
 
 
 @jax.custom_vjp
@@ -307,7 +316,11 @@ def gather(x: Array, ids: Array, order: Array, ptr: Array) -> Array:
 
 def segment_max(data: Array, graph: Graph) -> Array:
     """Largest entry of data [E, ...] over the edges each node receives, [N, ...]; -inf where there is none."""
-    return jax.ops.segment_max(data, graph.receivers, graph.num_nodes, indices_are_sorted=True)
+
+    def largest(order: Order, data: Array) -> Array:
+        return jax.ops.segment_max(data, order.receivers, order.row_ptr.shape[0] - 1, indices_are_sorted=True)
+
+    return over_parts(largest, graph, (data,))
 
 
 def degree(graph: Graph, dtype=jnp.float32) -> Array:
@@ -326,7 +339,7 @@ def segment_softmax(logits: Array, graph: Graph, mask: Array | None = None) -> A
         mask = mask.reshape(mask.shape + (1,) * (logits.ndim - mask.ndim))
         logits = jnp.where(mask, logits, -jnp.inf)
     top = jax.lax.stop_gradient(segment_max(logits, graph))
-    top = jnp.where(jnp.isfinite(top), top, 0)[graph.receivers]
+    top = at_receivers(jnp.where(jnp.isfinite(top), top, 0), graph)
     if mask is None:
         weights = jnp.exp(logits - top)
     else:

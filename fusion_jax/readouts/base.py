@@ -24,9 +24,11 @@ class Readout(nnx.Module):
         last_only: it reads the last state only, and is given no other: those may have other widths.
         needs: of this instance, where its options make it another than `info.needs`; else None.
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
+        parted: whether it may run on nodes that lie on several devices: it looks at each by itself.
     """
 
     info: ClassVar[Info]
+    parted: ClassVar[bool] = False
     level: ClassVar[str] = "node"
     last_only: ClassVar[bool] = False
     needs: tuple[str, ...] | None = None

@@ -10,6 +10,7 @@ class Last(Readout):
     """h_n = history[n, L - 1]."""
 
     info = Info("Folklore: the last layer", cost="O(1)")
+    parted = True
     level = "node"
     last_only = True
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,9 @@ from fusion_jax.training import loop, optimizers, programs, stopping
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import check_graph, structures_of, with_structures
+from fusion_jax.training.node_seats import NodeSeats, node_seats
 from fusion_jax.training.numbers import PENALTY, TOLD, compiled_in, exact, numbers_of, with_numbers
+from fusion_jax.training.partable import check_partable
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.selection import selection
 from fusion_jax.training.sharding import spread
@@ -77,6 +80,10 @@ def train_models(
 
     models = made(plan)
     check_graph(models[0], prepared)
+    nodes = None
+    if training.node_devices:
+        check_partable(models[0], prepared, scheme)
+        nodes = node_seats(len(plans) * len(models), prepared.batch, training.node_devices)
     prepared = with_structures(prepared, *structures_of(models[0]))
     # what is written before training may depend on a plan's numbers; initial values do not
     groups = [models, *(made(other) if begins(models[0]) else models for other in plans[1:])]
@@ -86,8 +93,8 @@ def train_models(
     # a strength that is told may be 0 in this plan and not in another one
     penalty = build_penalty(dataclasses.replace(plan.loss, l2=1.0) if PENALTY in told else plan.loss)
     hooks = dict(at_border=_unsaved) if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
-    alone = build is not None or spread(models[0])
-    with nullcontext(hooks) if alone else together(plans, data, prepared.seeds, told, partial, hooks) as hooks:
+    alone = build is not None or spread(models[0]) or nodes is not None
+    with _turn(nodes), nullcontext(hooks) if alone else together(plans, data, prepared.seeds, told, partial, hooks) as hooks:
         trained = loop.train(
             [model for own in groups for model in own],
             with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),
@@ -104,12 +111,21 @@ def train_models(
             penalty=penalty,
             seed_axis=training.seed_axis,
             snapshots=training.snapshots,
+            nodes=nodes,
             alike_to=None if build else (repr(static), tuple(told), data.fingerprint),
             **hooks,
         )
     seeds = len(prepared.seeds)
     own = [prepared.own_units(prediction, i % seeds) for i, prediction in enumerate(trained.prediction)]
     return dataclasses.replace(trained, prediction=np.stack(own))
+
+
+_TURN = threading.Lock()
+
+
+def _turn(nodes: NodeSeats | None) -> AbstractContextManager:
+    """One training over several devices at a time: two would wait for each other's exchange, each on other devices."""
+    return nullcontext() if nodes is None else _TURN
 
 
 def optimizer_of(

@@ -101,9 +101,12 @@ class Scheme:
     Attributes:
         info: the entry in the catalogue.
         checked_with: {config key: value} of a scheme that does not fit every model, for the models its checks train.
+        parted: whether what it changes may run on nodes that lie on several devices: it looks at each by itself, and
+            draws by `nn.numbered`.
     """
 
     info: ClassVar[Info]
+    parted: ClassVar[bool] = False
     checked_with: ClassVar[Mapping[str, Any]] = {}
 
     def transform(self, batch: Batch, key: Array) -> Batch:

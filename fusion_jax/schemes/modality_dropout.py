@@ -7,6 +7,7 @@ one kept modality is ours: the paper drops independently).
 import jax
 import jax.numpy as jnp
 
+from fusion_jax.nn.numbered import for_rows
 from fusion_jax.records import Array, Batch, Info
 from fusion_jax.schemes.base import Scheme
 
@@ -19,6 +20,7 @@ class ModalityDropout(Scheme):
     """
 
     info = Info("Neverova et al., ModDrop: Adaptive Multi-Modal Gesture Recognition", 2016, cost="O(N M)")
+    parted = True
 
     def __init__(self, *, rate: float = 0.2):
         if not 0 <= rate < 1:
@@ -28,7 +30,9 @@ class ModalityDropout(Scheme):
     def transform(self, batch: Batch, key: Array) -> Batch:
         drop_key, keep_key = jax.random.split(key)
         mask = batch.mask
-        kept = mask & jax.random.bernoulli(drop_key, 1 - self.rate, mask.shape)
-        draw = jnp.where(mask, jax.random.uniform(keep_key, mask.shape), -1)
+        rows, modalities = mask.shape
+        lots = for_rows(lambda n: jax.random.uniform(keep_key, (n, modalities)), rows)
+        kept = mask & for_rows(lambda n: jax.random.bernoulli(drop_key, 1 - self.rate, (n, modalities)), rows)
+        draw = jnp.where(mask, lots, -1)
         one = jax.nn.one_hot(draw.argmax(-1), mask.shape[-1], dtype=bool) & mask
         return batch.with_mask(jnp.where(kept.any(-1, keepdims=True), kept, one))

@@ -35,7 +35,7 @@ from fusion_jax.training.build import usual_loss
 SCHEMA = 2  # of what a cell's files and numbers mean; a new one makes every cell a new one
 
 NOT_IDENTITY = ("label", "seeds", "resources")  # how a row is told from others, how often it is tried, and on what
-_RUNTIME = ("checkpoint_seconds", "seed_axis", "chunk")
+_RUNTIME = ("checkpoint_seconds", "seed_axis", "node_devices", "chunk")
 _OF_MODELS = ("model", "optimizer", "training", "scheme", "loss", "size")
 SECTIONS = {  # key: kind of the mechanism that it names
     "model.encoder": "encoder",

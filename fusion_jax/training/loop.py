@@ -20,12 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fusion_jax.nn.numbered import numbered
 from fusion_jax.records import Array, Batch, Target
 from fusion_jax.schemes.base import Stage
 from fusion_jax.training import programs, sharding, turns
 from fusion_jax.training.compilation import cost_of
 from fusion_jax.training.divergence import diverged
 from fusion_jax.training.flat import flat_on_host, stacked, tree_on_host
+from fusion_jax.training.node_seats import NodeSeats
 from fusion_jax.training.snapshots import empty_buffer, epochs_of, taken
 from fusion_jax.training.stages import Optimizer, PlannedStage, plan
 from fusion_jax.training.starts import start_stage
@@ -57,6 +59,7 @@ def train(
     snapshots: int = 0,
     alike_to: Hashable = None,
     devices: Sequence[jax.Device] | None = None,
+    nodes: NodeSeats | None = None,
     agreed: Callable[[int], int] = lambda count: count,
     restore: Callable[[State], tuple[State, list] | None] = lambda state: None,
     at_border: Callable[[State, list[dict]], None] = lambda state, history: None,
@@ -76,6 +79,7 @@ def train(
         alike_to: all that is compiled in, the forms of arrays aside: trainings that are alike share their programs
             (`programs.held`); None for a training that shares with none.
         devices: on which the seeds lie; this process's if None. Of several processes (`run.pod`) each calls this alike.
+        nodes: where the nodes lie, if these and not the seeds are shared out over devices.
         agreed: given how many epochs a chunk should have by this process's clock, how many it has in all of them; 0
             once, when everything is compiled.
         restore: given a fresh state, the state and history of an interrupted run, or None.
@@ -88,7 +92,7 @@ def train(
     restored = restore(state)
     state, history = restored if restored is not None else (state, [])
     alone = sharding.spread(models[0])
-    seats = sharding.seats(len(models), jax.local_devices()[:1] if alone else devices)
+    seats = nodes or sharding.seats(len(models), jax.local_devices()[:1] if alone else devices)
     state, trials, target = seats.taken((state, trials, target))
     # a seed that has diverged trains no further: neither does a row that is idle
     state = dataclasses.replace(state, diverged=jnp.where(seats.idle, 0, state.diverged))
@@ -121,7 +125,8 @@ def train(
 
         def all_chunks(states: State, trials: Trial, batch: Batch, target: Target, count: Array):
             own = seats.mapped(lambda state, trial, target: one_chunk(state, trial, batch, target, count), seed_axis)
-            return own(states, trials, target)
+            with numbered(batch.graph):
+                return own(states, trials, target)
 
         arguments = (state, trials, shared, target, epochs_to_run(1))
         program = all_chunks

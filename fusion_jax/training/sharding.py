@@ -89,15 +89,7 @@ class Seats:
         Args:
             axis: "vmap", or "map" (one after another), or "auto", which is what the backend runs faster.
         """
-        axis = suited(axis)
-        if axis == "vmap":
-            run = jax.vmap(fn)
-        elif axis == "map":
-
-            def run(*args):
-                return jax.lax.map(lambda own: fn(*own), args)
-        else:
-            raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
+        run = by_seed(fn, axis)
         if self.mesh is None:
             return run
         # left to itself the compiler would gather what lies on the devices, where it goes through rows in a loop
@@ -132,6 +124,16 @@ def _global(leaf: Any, to: NamedSharding) -> jax.Array:
 @functools.cache
 def _gathered(to: NamedSharding) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: tree, out_shardings=to)
+
+
+def by_seed(fn: Callable, axis: str) -> Callable:
+    """fn(*args of one seed) lifted to the leading axis of its arguments; `axis` as in `Seats.mapped`."""
+    axis = suited(axis)
+    if axis not in ("vmap", "map"):
+        raise ValueError(f"training.seed_axis={axis!r}; expected 'auto', 'vmap' or 'map'")
+    if axis == "vmap":
+        return jax.vmap(fn)
+    return lambda *args: jax.lax.map(lambda own: fn(*own), args)
 
 
 def spread(model: nnx.Module) -> bool:
