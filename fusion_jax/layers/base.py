@@ -24,8 +24,8 @@ class GraphLayer(nnx.Module):
         whole_block: whether the layer is a whole block, with its own activation and dropout: the model adds none.
         needs: of this instance, where its options make it another than `info.needs`; else None.
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
-        parted: whether it may run on nodes that lie on several devices: it looks at other nodes through `nn.segment` and
-            `nn.presence` alone, and draws by `nn.dropout`. What is declared is tested.
+        parted: whether it may run on nodes that lie on several devices: it looks at other nodes through `nn.segment`
+            and `nn.presence` alone, and draws by `nn.dropout`. What is declared is tested.
     """
 
     info: ClassVar[Info]

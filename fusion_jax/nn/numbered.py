@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array
 
-_NOW: contextvars.ContextVar[dict[int, tuple[Array, int]]] = contextvars.ContextVar("numbers of rows", default={})
+Found = dict[int, tuple[Array, int]]  # length of an array: the numbers of its rows, how many there are of them in all
+_NOW: contextvars.ContextVar[Found | None] = contextvars.ContextVar("numbers of rows", default=None)
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def numbered(graph: Graph | None) -> Iterator[None]:
     An array is known by its length; lengths of nodes and of edge sets differ (`training.parting`). Nothing changes
     where the nodes are not shared out.
     """
-    found: dict[int, tuple[Array, int]] = {}
+    found: Found = {}
     for each in () if graph is None else (graph, *graph.views):
         for edge_set in filter(None, (each, each.looped)):
             if edge_set.parted is not None:
@@ -43,7 +44,7 @@ def of_one_node() -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _set(found: dict[int, tuple[Array, int]]) -> Iterator[None]:
+def _set(found: Found) -> Iterator[None]:
     before = _NOW.set(found)
     try:
         yield
@@ -51,9 +52,13 @@ def _set(found: dict[int, tuple[Array, int]]) -> Iterator[None]:
         _NOW.reset(before)
 
 
+def _known(rows: int) -> tuple[Array, int] | None:
+    return (_NOW.get() or {}).get(rows)
+
+
 def positions(shape: tuple[int, ...]) -> Array:
     """uint32 of `shape`, the place of each entry, counted through the whole graph where there is a row a node."""
-    known = _NOW.get().get(shape[0]) if shape else None
+    known = _known(shape[0]) if shape else None
     if known is None:
         return jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     inner = math.prod(shape[1:])
@@ -63,7 +68,7 @@ def positions(shape: tuple[int, ...]) -> Array:
 
 def for_rows(draw: Callable[[int], Array], rows: int) -> Array:
     """draw(rows), [rows, ...]; where the nodes are shared out what is drawn for all of the whole graph, row by row."""
-    known = _NOW.get().get(rows)
+    known = _known(rows)
     if known is None:
         return draw(rows)
     numbers, nodes = known

@@ -94,7 +94,10 @@ def train_models(
     penalty = build_penalty(dataclasses.replace(plan.loss, l2=1.0) if PENALTY in told else plan.loss)
     hooks = dict(at_border=_unsaved) if partial is None else dict(restore=partial.restore, at_border=partial.at_border)
     alone = build is not None or spread(models[0]) or nodes is not None
-    with _turn(nodes), nullcontext(hooks) if alone else together(plans, data, prepared.seeds, told, partial, hooks) as hooks:
+    with (
+        _turn(nodes),
+        nullcontext(hooks) if alone else together(plans, data, prepared.seeds, told, partial, hooks) as hooks,
+    ):
         trained = loop.train(
             [model for own in groups for model in own],
             with_numbers(prepared.trials, numbers_of(plans, [stage.rate for stage in stages], told), len(plans)),

@@ -85,7 +85,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 # equal ones the lower loss; else the loss); "loss", the lowest; "last", no row is looked at
                 select_every=1,  # epochs between two looks at the validation rows; the last one is always looked at
                 seed_axis="auto",  # vmap, map, or whichever suits the backend
-                node_devices=0,  # so many devices share the nodes of one graph that is too large for one; 0: seeds are shared
+                node_devices=0,  # so many devices share the nodes of a graph too large for one; 0: they share the seeds
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
                 snapshots=0,  # so many times, evenly spaced from before the first epoch on, parameters are kept too
             ),

@@ -1,7 +1,7 @@
 """The node axis: all seeds of a training on all devices, each of which has its share of the nodes.
 
 The counterpart of `sharding.Seats`, asked the same by `loop`. Everything outside of a compiled program, the saves of a
-training included, has the nodes in the data set's order; inside, they have the rows of a `parting.Layout`. So a run that
+training included, has the nodes in the data set's order; inside, they have the rows of a `parting.Layout`. So what
 was saved goes on with another number of devices, or with none of this.
 """
 
@@ -79,9 +79,7 @@ class NodeSeats:
         if not isinstance(tree, Batch):
             return jax.device_put(tree, self._everywhere)
         to = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        features, mask = jax.tree.map(
-            lambda a: jax.device_put(self.where.of_rows(a), to), (tree.features, tree.mask)
-        )
+        features, mask = jax.tree.map(lambda a: jax.device_put(self.where.of_rows(a), to), (tree.features, tree.mask))
         return Batch(features, mask, parted(tree.graph, self.where, self.mesh), tree.names)
 
     def here(self, tree: Any) -> Any:
@@ -91,7 +89,9 @@ class NodeSeats:
     def _here(self, record: Any) -> Any:
         if isinstance(record, Target):
             return jax.tree.map(lambda a: np.asarray(a)[:, self.where.row], record)
-        return _joined(record, {name: np.asarray(getattr(record, name))[:, self.where.row] for name in _rows_of(record)})
+        return _joined(
+            record, {name: np.asarray(getattr(record, name))[:, self.where.row] for name in _rows_of(record)}
+        )
 
     def of_seeds(self, tree: Any) -> Any:
         """As `here`."""

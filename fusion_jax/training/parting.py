@@ -143,7 +143,9 @@ def _held(senders: np.ndarray, receivers: np.ndarray, where: Layout) -> Parted:
     """
     parts, room = where.node.shape
     home = np.arange(parts)
-    needed = [[np.unique(s[s // room == q]) if q != p else np.zeros(0, int) for q in home] for p, s in zip(home, senders)]
+    needed = [
+        [np.unique(s[s // room == q]) if q != p else np.zeros(0, int) for q in home] for p, s in enumerate(senders)
+    ]
     longest = max(len(rows) for lists in needed for rows in lists)
     gathered = parts > 1 and room + parts * longest >= parts * room
     send = np.full((parts, parts, longest), room - 1)

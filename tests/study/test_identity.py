@@ -26,7 +26,7 @@ def settings():
 
 
 FROZEN = json.loads(PATH.read_text())
-RUNNING = {"training.chunk", "training.seed_axis", "training.checkpoint_seconds"}
+RUNNING = {"training.chunk", "training.seed_axis", "training.node_devices", "training.checkpoint_seconds"}
 RESOURCES = {f"resources.{name}" for name in ("cpus", "gpus", "memory_gb", "minutes")}
 NOT_IDENTITY = {"label", "seeds", *RUNNING, *RESOURCES}
 
@@ -42,7 +42,11 @@ def test_identity_does_not_depend_on_order_label_seeds_or_how_it_is_run():
     assert Cell(reverse_keys(cell.config), "another label", 99).identity("data") == identity
     assert Cell(json.loads(json.dumps(cell.config)), cell.label, 2).identity("data") == identity
     run_otherwise = dict(
-        training__chunk=5, training__seed_axis="vmap", training__checkpoint_seconds=1.0, resources__gpus=2
+        training__chunk=5,
+        training__seed_axis="vmap",
+        training__node_devices=4,
+        training__checkpoint_seconds=1.0,
+        resources__gpus=2,
     )
     same = tiny.cell(label="x", seeds=7, **run_otherwise)
     assert same.identity("data") == identity and same.label == "x" and same.seeds == 7
