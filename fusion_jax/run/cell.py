@@ -33,6 +33,7 @@ from fusion_jax.study import Cell
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.compilation import own_settings
 from fusion_jax.training.divergence import all_diverged
+from fusion_jax.training.node_seats import beside
 from fusion_jax.training.prepare import Prepared, prepare, split_of
 
 Progress = Callable[[list[dict[str, np.ndarray]]], None]  # the history so far, at the end of every chunk of epochs
@@ -123,7 +124,8 @@ class Part:
 def _trained(plan: Plan, data: Dataset, seeds: tuple[int, ...], partial: Partial) -> Part:
     """Some seeds trained together; nothing but saves on the way is stored."""
     start = time.perf_counter()
-    prepared = prepare(plan.data, data, seeds, **plan.preparing)
+    with beside(plan.training.node_devices):
+        prepared = prepare(plan.data, data, seeds, **plan.preparing)
     cost: dict[str, Any] = dict(parameters=0)
     tables, saved, uncertainty, diverged = {}, {}, None, {}
     if plan.control.name:

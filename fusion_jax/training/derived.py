@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,18 @@ def check_graph(model: nnx.Module, prepared: Prepared) -> None:
     """
     if prepared.evaluated[0] is not None:
         return
+    for kind, mechanism in mechanisms_of(model):
+        if "graph" in needs_of(mechanism):
+            check_needs(f"{kind} {zoo.name_of(mechanism)!r}", ("graph",), None)
+
+
+def mechanisms_of(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
+    """Kind and mechanism of the one model or the several there are."""
     for part in (part for _, part in nnx.iter_modules(model) if isinstance(part, Model)):
         layers = [*(streams.layers for streams in part.streams), *part.layers]
         readout = [] if part.readout is None else [part.readout]
         kinds = dict(encoder=part.encoders, fusion=part.fusions, layer=layers, readout=readout)
-        for kind, mechanism in ((kind, one) for kind, held in kinds.items() for one in held):
-            if "graph" in needs_of(mechanism):
-                check_needs(f"{kind} {zoo.name_of(mechanism)!r}", ("graph",), None)
+        yield from ((kind, one) for kind, held in kinds.items() for one in held)
 
 
 def _each(graph: Graph, count: int) -> list[Graph]:

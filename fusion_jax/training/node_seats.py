@@ -7,6 +7,7 @@ was saved goes on with another number of devices, or with none of this.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -148,6 +149,17 @@ def _is_record(tree: Any) -> bool:
 
 def _rows_of(record: Any) -> tuple[str, ...]:
     return ROWS.get(type(record), ())
+
+
+def beside(devices: int) -> contextlib.AbstractContextManager[None]:
+    """Inside, arrays are made in the host's memory where a cell has so many devices for its nodes: one of them might
+    not hold all. Nothing changes with 0, or where JAX has no CPU beside the accelerators."""
+    if not devices:
+        return contextlib.nullcontext()
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
 
 
 def node_seats(seeds: int, batch: Batch, devices: int) -> NodeSeats:

@@ -14,8 +14,8 @@ from flax import nnx
 from fusion_jax import zoo
 from fusion_jax.fusion.base import Fusion
 from fusion_jax.model import Model
-from fusion_jax.model.streams import Streams
 from fusion_jax.schemes.base import Scheme
+from fusion_jax.training.derived import mechanisms_of
 from fusion_jax.training.prepare import Prepared
 
 KEY = "training.node_devices"
@@ -40,18 +40,11 @@ def _reasons(model: nnx.Module, prepared: Prepared, scheme: Scheme) -> Iterator[
     if not (type(scheme) is Scheme or scheme.parted):
         yield f"scheme {zoo.name_of(scheme)!r} looks at all nodes at once"
     for part in (part for _, part in nnx.iter_modules(model) if isinstance(part, Model)):
-        yield from _of_model(part)
-
-
-def _of_model(model: Model) -> Iterator[str]:
-    if model.mixed:
-        yield f"mixer {zoo.name_of(model.mixers[0])!r} stands in the place of attention"
-    layers = [*model.layers, *(each.layers if isinstance(each, Streams) else each for each in model.streams)]
-    readout = [] if model.readout is None else [model.readout]
-    for kind, mechanisms in dict(encoder=model.encoders, fusion=model.fusions, layer=layers, readout=readout).items():
-        for mechanism in mechanisms:
-            by_node = type(mechanism).nodes is Fusion.nodes if kind == "fusion" else mechanism.parted
-            if not by_node:
-                yield f"{kind} {zoo.name_of(mechanism)!r} is not written for nodes on several devices"
-            if mechanism.structures:
-                yield f"{kind} {zoo.name_of(mechanism)!r} reads {mechanism.structures[0]}, made of the whole graph"
+        if part.mixed:
+            yield f"mixer {zoo.name_of(part.mixers[0])!r} stands in the place of attention"
+    for kind, mechanism in mechanisms_of(model):
+        by_node = type(mechanism).nodes is Fusion.nodes if kind == "fusion" else mechanism.parted
+        if not by_node:
+            yield f"{kind} {zoo.name_of(mechanism)!r} is not written for nodes on several devices"
+        if mechanism.structures:
+            yield f"{kind} {zoo.name_of(mechanism)!r} reads {mechanism.structures[0]}, made of the whole graph"

@@ -1,8 +1,19 @@
 """Nodes over devices: a training gives the numbers it has on one, saved on some it goes on with others."""
 
+import dataclasses
 import os
 import subprocess
 import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fusion_jax.records import Batch, Target
+from fusion_jax.training.node_seats import beside, node_seats
+from fusion_jax.training.state import initial_state
+from tests import tiny
 
 BEGIN = """
 import sys
@@ -92,3 +103,43 @@ def test_a_training_on_several_devices_gives_the_numbers_of_one(tmp_path):
     code = [sys.executable, "-c", BEGIN + TRAINED + RESUMED + REFUSED, str(tmp_path)]
     done = subprocess.run(code, env={**env, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_records_go_to_the_devices_and_come_back_in_the_order_of_the_data():
+    with tiny.as_users_run():
+        data = tiny.dataset()
+        ready = tiny.prepared(tiny.cell().plan, data, (0, 1))
+        seats, n = node_seats(2, ready.batch, 1), data.num_nodes
+        state = initial_state(dict(w=jnp.ones(3)), {}, optax.sgd(0.1), n, 2)
+        state = jax.tree.map(lambda a: jnp.stack([a, a]), state)
+        marked = np.arange(2.0 * n * 2, dtype=np.float32).reshape(2, n, 2)
+        given = dataclasses.replace(state, best_prediction=jnp.asarray(marked))
+        laid, trials, target = seats.laid((given, ready.trials, ready.target))
+        nobody = seats.where.node.reshape(-1) == n
+        assert laid.best_prediction.shape == (2, n + 1, 2) and not trials.train_weight[:, nobody].any()
+        np.testing.assert_array_equal(laid.best_prediction[:, seats.where.row], marked)
+        for before, after in zip((given, ready.trials, ready.target), seats.here((laid, trials, target)), strict=True):
+            pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+            for a, b in pairs:
+                a, b = (jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (a, b))
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_row_of_no_node_has_nothing_and_what_its_task_shows_of_a_hidden_row():
+    with tiny.as_users_run():
+        ready = tiny.prepared(tiny.cell().plan, tiny.dataset(), (0,))
+        seats = node_seats(1, ready.batch, 1)
+        nobody = seats.where.node.reshape(-1) == seats.where.nodes
+        batch = seats.everywhere(ready.batch)
+        assert isinstance(batch, Batch) and batch.names == ready.batch.names
+        assert not batch.mask[nobody].any() and not batch.graph.present[nobody].any() and nobody.sum() == 1
+        count = seats.where.nodes
+        target = Target("survival", time=jnp.full((1, count), 5.0), event=jnp.ones((1, count), bool))
+        laid = seats.laid(target)
+        assert laid.time[0, nobody] == 1 and not laid.event[0, nobody] and (laid.time[0, ~nobody] == 5).all()
+
+
+def test_beside_nothing_changes_on_a_cpu():
+    for devices in (0, 4):
+        with beside(devices):
+            assert jnp.ones(1).devices() == {jax.devices()[0]}
