@@ -1,7 +1,7 @@
 """The node axis: all seeds of a training on all devices, each of which has its share of the nodes.
 
 The counterpart of `sharding.Seats`, asked the same by `loop`. Everything outside of a compiled program, the saves of a
-training included, has the nodes in the data set's order; inside, they have the rows of a `parting.Layout`. So what
+training included, has the nodes in the data set's order; inside, they have the rows of a `node_layout.Layout`. So what
 was saved goes on with another number of devices, or with none of this.
 """
 
@@ -20,7 +20,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fusion_jax import tasks
 from fusion_jax.parted import AXIS
 from fusion_jax.records import Batch, Target
-from fusion_jax.training.parting import Layout, layout, node_mesh, parted
+from fusion_jax.training.node_layout import Layout, layout, node_mesh
+from fusion_jax.training.parting import parted
 from fusion_jax.training.sharding import by_seed, suited
 from fusion_jax.training.state import State
 from fusion_jax.training.trial import Trial

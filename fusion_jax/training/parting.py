@@ -1,75 +1,20 @@
-"""The nodes of a graph shared out over devices: which row each has there, and what every device holds of the edges.
+"""A graph whose nodes are shared out over devices, and what each of these holds of it.
 
-The parts are METIS's (`structures.partition`), of sizes that differ by at most one; without it blocks of nodes in their
-order, which cost more exchange and give the same numbers. A part has at least one row more than nodes. This row stands
-for no node, and the edges that fill up a device that has fewer than another are loops on it: what comes out is a graph
-as any other, with rows that are not `present`, and it may be asked for the same as the whole one.
+The edges that fill up a device that has fewer than another are loops on its last row, which stands for no node: what
+comes out is a graph as any other, with rows that are not `present`, and it may be asked for the same as the whole one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
-import scipy.sparse as sp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fusion_jax.graphs import Graph
 from fusion_jax.parted import AXIS, Order, Parted
-from fusion_jax.structures.partition import balanced
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Which row each node has.
-
-    Attributes:
-        node: int [P, B], the node of every row; N where it stands for none, as the last of each part does.
-        row: int [N], the row p B + b of every node.
-    """
-
-    node: np.ndarray
-    row: np.ndarray
-
-    @property
-    def parts(self) -> int:
-        return len(self.node)
-
-    @property
-    def nodes(self) -> int:
-        return len(self.row)
-
-    def of_rows(self, values: Any, axis: int = 0) -> np.ndarray:
-        """Values of nodes, [N, ...], as those of rows, [P B, ...]; 0 where a row stands for no node."""
-        values = np.moveaxis(np.asarray(values), axis, 0)
-        more = np.concatenate([values, np.zeros_like(values, shape=(1, *values.shape[1:]))])
-        return np.moveaxis(more[self.node.reshape(-1)], 0, axis)
-
-
-def layout(graph: Graph, parts: int, seed: int = 0) -> Layout:
-    """The nodes in so many parts with few edges between them, those of a part in their order.
-
-    Args:
-        graph: the whole graph; with the edge sets of single modalities all of them count.
-        seed: of METIS.
-    """
-    n = graph.num_nodes
-    found = [np.stack([np.asarray(each.senders), np.asarray(each.receivers)]) for each in (graph, *graph.views)]
-    ends = np.concatenate(found, axis=1).astype(np.int64)
-    ends = ends[:, ends[0] != ends[1]]
-    ends = np.unique(np.concatenate([ends, ends[::-1]], axis=1), axis=1)
-    try:
-        slot = balanced(sp.csr_array((np.ones(ends.shape[1]), ends), shape=(n, n)), parts, seed)
-    except ImportError:
-        slot = np.arange(n) * parts // max(n, 1)
-    members = [np.flatnonzero(slot == p) for p in range(parts)]
-    room = max(map(len, members)) + 1
-    node = np.stack([np.pad(each, (0, room - len(each)), constant_values=n) for each in members])
-    row = np.zeros(n, int)
-    row[node[node < n]] = np.flatnonzero(node.reshape(-1) < n)
-    return Layout(node, row)
+from fusion_jax.training.node_layout import Layout
 
 
 def parted(graph: Graph, where: Layout, mesh: Mesh) -> Graph:
@@ -102,31 +47,27 @@ def _parted(graph: Graph, where: Layout, mesh: Mesh, taken: set[int], *, loops: 
         most += 1
     taken.add(parts * most)
     here = np.concatenate([here, np.repeat(np.arange(1, parts + 1) * room - 1, most - count)])
-    edges = {name: _filled(name, np.asarray(value), len(here)) for name, value in graph.edges.items()}
     number = np.concatenate([np.arange(len(senders)), np.full(len(here), len(senders))])
     senders, receivers = np.concatenate([senders, here]), np.concatenate([receivers, here])
     order = np.lexsort((number, receivers))  # a node's edges stay in their order, and so do the terms of its sums
-    senders, receivers, number = senders[order], receivers[order], number[order].reshape(parts, most)
-    made = Graph.create(senders, receivers, where.node.size, looped=False)
-    along, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec(AXIS), PartitionSpec()))
-    edges = {name: jax.device_put(value[order], along) for name, value in edges.items()}
-    ends = {name: jax.device_put(ids.astype(np.int32), along) for name, ids in _named(senders, receivers).items()}
-    held = _held(senders.reshape(parts, most), receivers.reshape(parts, most), where)
-    held = dataclasses.replace(held, edges=number.astype(np.int32), mesh=mesh)
-    tuple_ = made.jraph._replace(**ends, edges=edges or None, n_node=None, n_edge=None)
-    counts = jax.device_put((made.jraph.n_node, made.jraph.n_edge), everywhere)
-    return dataclasses.replace(
-        made,
-        jraph=tuple_._replace(n_node=counts[0], n_edge=counts[1]),
-        row_ptr=jax.device_put(made.row_ptr, everywhere),
-        by_sender=jax.device_put(np.lexsort((receivers, senders)).astype(np.int32), along),
-        sender_ptr=jax.device_put(made.sender_ptr, everywhere),
-        parted=jax.device_put(held, along),
+    senders, receivers, number = (ids[order].astype(np.int32) for ids in (senders, receivers, number))
+    edges = {name: _filled(name, np.asarray(value), len(here))[order] for name, value in graph.edges.items()}
+    shape = parts, most
+    held = dataclasses.replace(
+        _held(senders.reshape(shape), receivers.reshape(shape), where), edges=number.reshape(shape), mesh=mesh
     )
-
-
-def _named(senders: np.ndarray, receivers: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(senders=senders, receivers=receivers)
+    ends, edges, by_sender, held = jax.device_put(
+        ((senders, receivers), edges, np.lexsort((receivers, senders)).astype(np.int32), held),
+        NamedSharding(mesh, PartitionSpec(AXIS)),
+    )
+    rows = where.node.size
+    pointers = [_pointers(ids[None], rows)[0].astype(np.int32) for ids in (receivers, senders)]
+    counts = np.array([rows], np.int32), np.array([len(number)], np.int32)
+    pointers, counts = jax.device_put((pointers, counts), NamedSharding(mesh, PartitionSpec()))
+    tuple_ = graph.jraph._replace(
+        senders=ends[0], receivers=ends[1], edges=edges or None, n_node=counts[0], n_edge=counts[1]
+    )
+    return Graph(tuple_, pointers[0], by_sender, pointers[1], parted=held, largest=rows)
 
 
 def _filled(name: str, value: np.ndarray, more: int) -> np.ndarray:
@@ -186,18 +127,6 @@ def _pointers(ids: np.ndarray, rows: int) -> np.ndarray:
     """int [P, rows + 1], where the entries of every row begin in ids [P, F] once they are sorted."""
     counts = np.stack([np.bincount(own, minlength=rows) for own in ids])
     return np.concatenate([np.zeros((len(ids), 1), int), np.cumsum(counts, axis=1)], axis=1)
-
-
-def node_mesh(parts: int) -> Mesh:
-    """The first `parts` devices of this process as the axis "nodes".
-
-    Raises:
-        ValueError: there are not so many, or fewer than one.
-    """
-    devices = jax.local_devices()
-    if not 1 <= parts <= len(devices):
-        raise ValueError(f"training.node_devices={parts}, expected 1 to {len(devices)}, the number of devices here")
-    return Mesh(np.array(devices[:parts]), (AXIS,))
 
 
 def exchanged_rows(graph: Graph) -> tuple[int, int]:

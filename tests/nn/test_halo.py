@@ -15,7 +15,8 @@ from fusion_jax.nn.segment import (
     at_receivers, at_senders, degree, edge_attend, edge_dot, propagate, segment_max, segment_softmax, segment_sum
 )
 from fusion_jax.records import Context
-from fusion_jax.training.parting import layout, node_mesh, parted
+from fusion_jax.training.node_layout import layout, node_mesh
+from fusion_jax.training.parting import parted
 
 assert jax.device_count() == 8
 RNG = np.random.default_rng(0)

@@ -7,7 +7,8 @@ import numpy as np
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.dropout import keep_mask
 from fusion_jax.nn.numbered import for_rows, numbered, of_one_node, positions
-from fusion_jax.training.parting import layout, node_mesh, parted
+from fusion_jax.training.node_layout import layout, node_mesh
+from fusion_jax.training.parting import parted
 
 RNG = np.random.default_rng(0)
 N, E = 9, 20
