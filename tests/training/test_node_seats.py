@@ -56,7 +56,8 @@ assert found.cost["peak_bytes"] < whole.cost["peak_bytes"]
 several = dict(  # dropout of features, edges and modalities; a fusion that draws for each node; two streams
     model__layer__name="gat", model__layer__options=dict(rate=0.3, heads=2), model__placement="after",
     model__fusion__name="concat_mlp", model__fusion__options=dict(rate=0.3, hidden=63),  # as many as rows of nodes
-    model__encoder__options=dict(rate=0.2), model__missing="learned", scheme__name="modality_dropout", training__seed_axis="vmap", training__snapshots=2,
+    model__encoder__options=dict(rate=0.2), model__missing="learned",
+    scheme__name="modality_dropout", training__seed_axis="vmap", training__snapshots=2,
 )
 same(tiny.train(data, seeds, training__node_devices=3, **several), tiny.train(data, seeds, **several))
 
