@@ -62,7 +62,7 @@ several = dict(  # dropout of features, edges and modalities; a fusion that draw
 same(tiny.train(data, seeds, training__node_devices=3, **several), tiny.train(data, seeds, **several))
 
 values = tiny.load_data("synthetic_values", nodes=40)
-own = dict(model__layer__name="sage", model__placement="decision", model__fusion__name="late_logits")
+own = dict(model__layer__name="sage", model__placement="decision")
 same(tiny.train(values, seeds, training__node_devices=8, **own), tiny.train(values, seeds, **own))
 """
 
