@@ -124,9 +124,11 @@ def train(
             return jax.lax.while_loop(goes_on, step, (jnp.int32(0), state, empty))[1:]
 
         def all_chunks(states: State, trials: Trial, batch: Batch, target: Target, count: Array):
-            own = seats.mapped(lambda state, trial, target: one_chunk(state, trial, batch, target, count), seed_axis)
+            def one(shared: tuple[Batch, Array], state: State, trial: Trial, target: Target):
+                return one_chunk(state, trial, shared[0], target, shared[1])
+
             with numbered(batch.graph):
-                return own(states, trials, target)
+                return seats.mapped(one, seed_axis)((batch, count), states, trials, target)
 
         arguments = (state, trials, shared, target, epochs_to_run(1))
         program = all_chunks

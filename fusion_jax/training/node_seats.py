@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -100,11 +101,11 @@ class NodeSeats:
         return self.here(tree)
 
     def mapped(self, fn: Callable, axis: str) -> Callable:
-        """fn(*args of one seed) lifted to seeds (`sharding.by_seed`); what comes out lies as what goes in."""
-        lifted = by_seed(fn, axis)
+        """fn(shared, *args of one seed) lifted to seeds (`sharding.by_seed`); what comes out lies as what goes in."""
 
-        def run(*args):
-            return jax.tree.map(self._kept, lifted(*args), is_leaf=_is_record)
+        def run(shared: Any, *args: Any) -> Any:
+            found = by_seed(functools.partial(fn, shared), axis)(*args)
+            return jax.tree.map(self._kept, found, is_leaf=_is_record)
 
         return run
 

@@ -84,16 +84,24 @@ class Seats:
         return jax.tree.map(lambda a: np.asarray(a)[self.own], self.here(tree))
 
     def mapped(self, fn: Callable, axis: str) -> Callable:
-        """fn(*args of one seed) lifted to rows, which each device goes through for itself.
+        """fn(shared, *args of one seed) lifted to rows, which each device goes through for itself.
 
         Args:
             axis: "vmap", or "map" (one after another), or "auto", which is what the backend runs faster.
         """
-        run = by_seed(fn, axis)
+
+        def run(shared: Any, *args: Any) -> Any:
+            return by_seed(functools.partial(fn, shared), axis)(*args)
+
         if self.mesh is None:
             return run
-        # left to itself the compiler would gather what lies on the devices, where it goes through rows in a loop
-        return jax.shard_map(run, mesh=self.mesh, in_specs=SEED, out_specs=SEED, check_vma=False)
+
+        def on_each(shared: Any, *args: Any) -> Any:
+            # left to itself the compiler would gather what lies on the devices, where it goes through rows in a loop
+            specs = ALL, *[SEED] * len(args)
+            return jax.shard_map(run, mesh=self.mesh, in_specs=specs, out_specs=SEED, check_vma=False)(shared, *args)
+
+        return on_each
 
     def in_turn(self, axis: str) -> bool:
         """Whether the host goes through the seeds (`training.turns`): on one CPU, where they would stand in a loop."""

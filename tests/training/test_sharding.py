@@ -90,6 +90,14 @@ same(tiny.train(data, range(11), Partial(folder, 0.0), training__chunk=2), whole
 assert outputs and all(o == (12, 4, {3}) for o in outputs)
 """
 
+SCHEME = """
+dropped = {}
+for devices in (1, 8):  # a scheme works on what all seeds share, the batch
+    on(devices)
+    dropped[devices] = tiny.train(data, range(3), training__epochs=2, scheme__name="modality_dropout")
+same(dropped[8], dropped[1])
+"""
+
 STAGED = """
 begun = []
 def begin(model, *args):
@@ -125,7 +133,7 @@ def test_any_number_of_seeds_uses_all_devices_and_gives_the_numbers_of_one(tmp_p
     devices themselves. In one process: its start takes longer than all of that."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     env = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "0", "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
-    code = [sys.executable, "-c", BEGIN + COUNTS + RESUMED + STAGED + ITSELF, str(tmp_path)]
+    code = [sys.executable, "-c", BEGIN + COUNTS + RESUMED + SCHEME + STAGED + ITSELF, str(tmp_path)]
     done = subprocess.run(code, env={**env, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -139,4 +147,4 @@ def test_seats_on_one_device_are_the_seeds():
 
 def test_an_axis_that_is_not_known_is_refused():
     with pytest.raises(ValueError, match="training.seed_axis='vmpa'; expected 'auto', 'vmap' or 'map'"):
-        seats(1).mapped(lambda x: x, "vmpa")
+        seats(1).mapped(lambda shared, x: x, "vmpa")(None, np.zeros(1))
