@@ -110,6 +110,8 @@ class TrainingPlan:
     seed_axis: str = "auto"
     checkpoint_seconds: float = 60.0
     snapshots: int = 0
+    batch: int = 0
+    fanout: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

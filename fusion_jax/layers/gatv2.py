@@ -42,6 +42,7 @@ class Gatv2(GraphLayer):
         cost="O(E D + N D^2)",
         needs=("graph",),
     )
+    local = True
 
     def __init__(
         self,

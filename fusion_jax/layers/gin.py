@@ -40,6 +40,7 @@ class Gin(GraphLayer):
         cost="O(E D + N D^2)",
         needs=("graph",),
     )
+    local = True
 
     def __init__(
         self,

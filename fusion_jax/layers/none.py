@@ -12,6 +12,7 @@ class None_(GraphLayer):
     """y_i = W x_i + b: the depth and the width of a graph layer without its edges."""
 
     info = Info("Control: the same layer without edges", cost="O(N D^2)")
+    local = True
 
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)

@@ -21,6 +21,7 @@ class Sage(GraphLayer):
         cost="O(E D + N D^2)",
         needs=("graph",),
     )
+    local = True
 
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         out = dim if out is None else out

@@ -24,6 +24,8 @@ GONE = {"loss": {"step": 0}}  # kind: options that every mechanism of it had, wi
 LATER = {  # keys that schema 2 had not; the value that is as it was then
     "size.parameters": 0,
     "training.snapshots": 0,
+    "training.batch": 0,
+    "training.fanout": [],
     "model.mixer.name": "standard",
     "model.mixer.options": {},
     "model.mixer.layers": "uniform",

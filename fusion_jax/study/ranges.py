@@ -55,6 +55,7 @@ LEAST = {
     "loss.l2": 0,
     "size.parameters": 0,
     "training.snapshots": 0,
+    "training.batch": 0,
     "resources.cpus": 0,
     "resources.gpus": 0,
     "resources.memory_gb": 0,
