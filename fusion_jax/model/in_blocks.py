@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
+from flax import nnx
 
 from fusion_jax.graphs import Graph
 from fusion_jax.model import Model
 from fusion_jax.model.said import Said
-from fusion_jax.records import EVALUATION, Array, Batch, Output
+from fusion_jax.records import EVALUATION, Array, Batch, Fused, Output
 
 
 def block_edges(row_ptr: np.ndarray, rows: int) -> int:
@@ -37,62 +38,65 @@ def in_blocks(model: Model, batch: Batch, *, rows: int, edges: int) -> Output:
         rows: nodes in a block.
         edges: the most edges that a block receives (`block_edges`); fewer would leave some out.
     """
-    graph, n = batch.graph, len(batch.mask)
+    graph, n, held = batch.graph, len(batch.mask), nnx.split(model)
     before, last = model.placement == "before", len(model.fusions) - 1
 
-    def each(call: Callable, *held: Any) -> Any:
-        return _by_rows(call, held, n, min(rows, n))
+    def own() -> Model:
+        """The model within a block: of a loop outside of it no variable may be set, as layers do."""
+        return nnx.merge(*held, copy=True)
 
-    def fuse(i: int, h: Array, seen: Array):
-        said = Said()
-        fused = model.fusions[i](h, seen)
+    def each(call: Callable, *given: Any) -> Any:
+        return _by_rows(call, given, n, min(rows, n))
+
+    def fuse(i: int, h: Array, seen: Array) -> tuple[Fused, Said]:
+        fused, said = own().fusions[i](h, seen), Said()
         said.fused("", fused)
         return fused, said
 
     def encode(features: dict, mask: Array, there: Array | None):
-        alone = None if there is None else _without_edges(there)
-        x, present = model.encode(Batch(features, mask, alone, batch.names))
+        part = Batch(features, mask, None if there is None else _without_edges(there), batch.names)
+        x, present = own().encode(part)
         if not before:
             return x, present, present, None
-        seen = model.seen(present, Batch(features, mask, None, batch.names))
+        seen = model.seen(present, part)
         fused, said = fuse(0, x, seen)
         return fused.out, model.fusions[0].reached(seen, None), present, (said.uncertainty, said.evidence)
 
     there = None if graph is None or graph.present is None else graph.present
     h, present, mask, opinion = each(encode, batch.features, batch.mask, there)
-    present = model.senders(present, graph)
-    seen = model.seen(mask, batch)
-    layers = [(layer, "layer") for layer in model.layers] or [(streams, "stream") for streams in model.streams]
-    for i, (layer, place) in enumerate(layers):
+    present, seen = model.senders(present, graph), model.seen(mask, batch)
+    place, depth = ("layer", len(model.layers)) if before else ("stream", len(model.streams))
+    for i in range(depth):
         if model.placement == "interleaved":
             h = each(lambda h, seen, i=i: fuse(i, h, seen)[0].tokens, h, seen)
             present = model.senders(seen, graph)
-        predicts = model.head is None and i + 1 == len(layers) and (before or model.placement == "decision")
+        predicts = model.head is None and i + 1 == depth and (before or model.placement == "decision")
 
-        def convolve(h: Array, graph: Graph | None, present: Array | None, layer=layer, place=place, p=predicts, i=i):
-            return model.convolve(layer, h, graph, present, EVALUATION, Said(), f"{place} {i + 1}", p, i)
+        def convolve(h: Array, present: Array | None, graph: Graph | None = None, i=i, predicts=predicts):
+            one = own()
+            layer = (one.layers if before else one.streams)[i]
+            return one.convolve(layer, h, graph, present, EVALUATION, Said(), f"{place} {i + 1}", predicts, i)
 
         if graph is None:
-            h, present = each(lambda h, present, convolve=convolve: convolve(h, None, present), h, present)
+            h, present = each(convolve, h, present)
         else:
-            h, present = _by_receivers(convolve, h, graph, present, n, min(rows, n), edges)
+            h, present = _by_receivers(convolve, h, present, graph, n, min(rows, n), edges)
         seen = seen if present is None or before else model.seen(present, batch)
 
     def finish(h: Array, seen: Array):
-        streams = None
+        one, said, streams = own(), Said(), None
         if model.placement == "decision":
-            h = h if model.head is None else jax.vmap(lambda head, h: head(h), (0, 1), 1)(model.head, h)
+            h = h if one.head is None else jax.vmap(lambda head, h: head(h), (0, 1), 1)(one.head, h)
             streams = h
-        said = Said()
         if not before:
             fused, said = fuse(last, h, seen)
             h = fused.prediction if model.head_kind == "fusion" else fused.out
-        if model.readout is not None:
-            h = model.head(model.readout(h[:, None], None).out)
+        if one.readout is not None:
+            h = one.head(one.readout(h[:, None], None).out)
         return h, streams, (said.uncertainty, said.evidence)
 
-    prediction, streams, own = each(finish, h, seen)
-    uncertainty, evidence = opinion if before else own
+    prediction, streams, stated = each(finish, h, seen)
+    uncertainty, evidence = opinion if before else stated
     return Output(
         prediction, streams, None, None, batch.mask, present=seen, uncertainty=uncertainty, evidence=evidence
     )
@@ -113,13 +117,13 @@ def _joined(found: Any, n: int) -> Any:
 
 
 def _by_receivers(
-    call: Callable, h: Array, graph: Graph, present: Array | None, n: int, rows: int, edges: int
+    call: Callable, h: Array, present: Array | None, graph: Graph, n: int, rows: int, edges: int
 ) -> tuple[Array, Array | None]:
-    """`call(h, graph, present)` of a graph layer, so many receivers at a time, each block with all of its senders."""
+    """`call(h, present, graph)` of a graph layer, so many receivers at a time, each block with all of its senders."""
 
     def one(i: Array) -> Any:
         part, ids = _block(graph, i * rows, n, rows, edges)
-        own, heard = call(h[ids], part, None if present is None else present[ids])
+        own, heard = call(h[ids], None if present is None else present[ids], part)
         return own[:rows], None if heard is None else heard[:rows]
 
     return _joined(jax.lax.map(one, jnp.arange(-(-n // rows))), n)

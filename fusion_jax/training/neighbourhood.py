@@ -32,16 +32,17 @@ def subsets(key: Array, sizes: Array, count: int) -> Array:
 
     Where the range is no longer than that, 0, 1, ..., count - 1: the places behind the range hold nothing.
     """
-    tops = jnp.maximum(sizes[:, None] - count + jnp.arange(count), 0)  # [n, count]
+    places = jnp.arange(count, dtype=sizes.dtype)
+    tops = jnp.maximum(sizes[:, None] - count + places, 0)  # [n, count]
     draws = jax.random.randint(key, tops.shape, 0, tops + 1, sizes.dtype)
 
     def one(j: Array, chosen: Array) -> Array:
-        drawn, top = draws[:, j], tops[:, j].astype(sizes.dtype)
+        drawn, top = draws[:, j], tops[:, j]
         taken = (chosen == drawn[:, None]).any(1)
         return chosen.at[:, j].set(jnp.where(taken, top, drawn))
 
     chosen = jax.lax.fori_loop(0, count, one, jnp.full(tops.shape, -1, sizes.dtype))
-    return jnp.where(sizes[:, None] <= count, jnp.arange(count, dtype=sizes.dtype), chosen)
+    return jnp.where(sizes[:, None] <= count, places, chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,23 +93,23 @@ class Neighbourhood:
 
     def draw(self, graph: Graph, rows: Array, there: Array, key: Array) -> Drawn:
         """The slots of these rows, int [B], of which those are `there`."""
-        nodes, here = [rows], [there]
+        nodes, here = [rows.astype(jnp.int32)], [there]
         edges, counts = [jnp.zeros(0, jnp.int32)], [jnp.zeros(0, jnp.float32)]
         loop = [jnp.zeros(0, bool)]
         for level, fanout in enumerate(self.fanout):
             first = graph.row_ptr[nodes[-1]]
             degree = jnp.where(here[-1], graph.row_ptr[nodes[-1] + 1] - first, 0)
             place = subsets(jax.random.fold_in(key, level), degree, fanout)
-            taken = jnp.arange(fanout) < degree[:, None]
+            taken = jnp.arange(fanout, dtype=degree.dtype) < degree[:, None]
             edge = jnp.where(taken, first[:, None] + place, 0)
-            often = jnp.where(taken, jnp.maximum(degree[:, None] / fanout, 1), 0)
+            often = jnp.where(taken, jnp.maximum(degree[:, None].astype(jnp.float32) / fanout, 1), 0)
             # of a graph without edges there is nothing that could be looked up
             sender = graph.senders[edge] if graph.num_edges else jnp.zeros_like(edge)
             loop.append((sender == nodes[-1][:, None]).reshape(-1))
             nodes.append(jnp.where(taken, sender, 0).reshape(-1))
             here.append(taken.reshape(-1))
             edges.append(edge.reshape(-1))
-            counts.append(often.reshape(-1).astype(jnp.float32))
+            counts.append(often.reshape(-1))
         return Drawn(*(jnp.concatenate(held) for held in (nodes, here, edges, counts, loop)))
 
     def graph(self, whole: Graph, drawn: Drawn, level: int | None = None) -> Graph:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from fusion_jax.model.in_blocks import block_edges, in_blocks
 from fusion_jax.nn.segment import segment_sum
 from fusion_jax.plan import LossPlan, Plan, TrainingPlan
 from fusion_jax.records import Batch, Context, Output, Target, needs_of
-from fusion_jax.schemes.base import Stage, unchanged, whole_model
+from fusion_jax.schemes.base import Scheme, Stage, unchanged, whole_model
 from fusion_jax.training.batches import one_pass
 from fusion_jax.training.build import loss_name
 from fusion_jax.training.neighbourhood import Neighbourhood
@@ -61,17 +61,17 @@ def sampled(
 ) -> tuple[Prepared, tuple[Stage, ...], int]:
     """The prepared cell, its stages with batches for an epoch and blocks for evaluation, and the steps of an epoch."""
     depth = _depth(model)
-    graphs = prepared.evaluated if depth and prepared.evaluated[0] is not None else ()
+    graphs = {id(graph): graph for graph in prepared.evaluated if graph is not None}.values()
     form = Neighbourhood(plan.training.batch, _fanout(plan.training, depth))
-    edges = [block_edges(np.asarray(graph.row_ptr), min(BLOCK, graph.num_nodes)) for graph in dict.fromkeys(graphs, 0)]
+    edges = [block_edges(np.asarray(graph.row_ptr), min(BLOCK, graph.num_nodes)) for graph in graphs]
     forward = functools.partial(_forward, rows=BLOCK, edges=max(edges, default=1))
     own = [dataclasses.replace(s, forward=forward, one_pass=functools.partial(one_pass, form=form)) for s in stages]
     if any(layer.reads_strength for layer in _layers(model)):
         trials, batch = prepared.trials, prepared.batch
         trials = dataclasses.replace(
-            trials, graph=_of_all(trials.graph, jax.vmap), evaluated=_of_all(trials.evaluated, jax.vmap)
+            trials, graph=with_strength(trials.graph, jax.vmap), evaluated=with_strength(trials.evaluated, jax.vmap)
         )
-        batch = batch.with_graph(_of_all(batch.graph))
+        batch = batch.with_graph(with_strength(batch.graph))
         prepared = dataclasses.replace(prepared, trials=trials, batch=batch)
     return prepared, tuple(own), _steps(plan, prepared)
 
@@ -135,7 +135,7 @@ def _check_degrees(model: Model, prepared: Prepared, stages: Sequence[Stage]) ->
         if not layer.reads_strength or model.missing != "mask":
             continue
         what = f"layer {zoo.name_of(layer)!r}"
-        if any(stage.transform is not unchanged and not _unchanged(stage) for stage in stages):
+        if any(not _unchanged(stage.transform) for stage in stages):
             raise _refused(what, "it normalises by degrees, which the scheme changes from step to step")
         if _some_lack(model, prepared):
             raise _refused(
@@ -145,27 +145,23 @@ def _check_degrees(model: Model, prepared: Prepared, stages: Sequence[Stage]) ->
             )
 
 
-def _unchanged(stage: Stage) -> bool:
-    """Whether the stage's transform is the one of `Scheme` itself."""
-    from fusion_jax.schemes.base import Scheme
-
-    return getattr(stage.transform, "__func__", None) is Scheme.transform
+def _unchanged(transform: Callable) -> bool:
+    """Whether a stage's transform is the one that changes nothing, by itself or as that of `Scheme`."""
+    return transform is unchanged or getattr(transform, "__func__", None) is Scheme.transform
 
 
 def _some_lack(model: Model, prepared: Prepared) -> bool:
-    """Whether a node that is there has nothing in a stream on which messages pass."""
-    trials, found = prepared.trials, False
-    for i, graph in enumerate(prepared.evaluated):
-        masks = [prepared.batch.mask] + ([] if trials.mask is None else [trials.mask[i]])
-        for own in masks:
-            mask = np.asarray(own) if trials.known is None else np.asarray(own & trials.known[i])
-            there = mask.any(1) if model.placement == "before" else mask.all(1)
-            here = np.ones(len(there), bool)
-            if own is not prepared.batch.mask:  # of nodes that are yet to come nobody hears
-                here = np.asarray(trials.graph.present[i]) if trials.graph.present is not None else here
-            found |= bool((~there & here[: len(there)]).any())
-        del graph
-    return found
+    """Whether a node that is there has nothing in a stream on which messages pass, in training or in evaluation."""
+    trials, seeds = prepared.trials, len(prepared.seeds)
+    seen = [(prepared.batch.mask, graph.present, i) for i, graph in enumerate(prepared.evaluated)]
+    if trials.mask is not None:
+        seen += [(trials.mask[i], trials.graph.present[i], i) for i in range(seeds)]
+    for mask, there, i in seen:
+        known = mask if trials.known is None else mask & trials.known[i]
+        has = known.any(1) if model.placement == "before" else known.all(1)
+        if not bool((has if there is None else has | ~there).all()):
+            return True
+    return False
 
 
 def _steps(plan: Plan, prepared: Prepared) -> int:
@@ -181,7 +177,7 @@ def _steps(plan: Plan, prepared: Prepared) -> int:
     return steps[-1]
 
 
-def _of_all(graph: Graph | None, mapped=lambda f: f) -> Graph | None:
+def with_strength(graph: Graph | None, mapped=lambda f: f) -> Graph | None:
     """The graph with what each node receives in all of it (`Graph.strength`)."""
     if graph is None:
         return None
