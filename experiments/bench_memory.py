@@ -107,7 +107,11 @@ def table(found: list[dict[str, Any]], fits: dict[str, dict[str, float]]) -> str
     for one in found:
         held = " | ".join(f"{one['bytes'][part] / 1e9:.2f}" for part in PARTS)
         lines.append(f"| {one['nodes']:,} | {one['edges']:,} | {held} | {one['epoch']:.1f} |")
-    lines += ["", "| | bytes a node | bytes an edge | fixed, MB | largest error of the line |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        "",
+        "| | bytes a node | bytes an edge | fixed, MB | largest error of the line |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for part, fit in fits.items():
         lines.append(
             f"| {part}: {SAID[part]} | {fit['node']:.0f} | {fit['edge']:.0f} | {fit['fixed'] / 1e6:.0f} "

@@ -97,9 +97,7 @@ def in_blocks(model: Model, batch: Batch, *, rows: int, edges: int) -> Output:
 
     prediction, streams, stated = each(finish, h, seen)
     uncertainty, evidence = opinion if before else stated
-    return Output(
-        prediction, streams, None, None, batch.mask, present=seen, uncertainty=uncertainty, evidence=evidence
-    )
+    return Output(prediction, streams, None, None, batch.mask, present=seen, uncertainty=uncertainty, evidence=evidence)
 
 
 def _by_rows(call: Callable, held: Any, n: int, rows: int) -> Any:

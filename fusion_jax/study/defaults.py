@@ -88,7 +88,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
                 batch=0,  # training rows a step, each with a sampled neighbourhood; 0 for all rows on the whole graph
                 fanout=(),  # with a batch: senders sampled a node, one number a graph layer from the rows outwards (a
-                # single one stands for all layers); () where no messages pass
+                # single one stands for all layers); unread where no messages pass
                 snapshots=0,  # so many times, evenly spaced from before the first epoch on, parameters are kept too
             ),
             size=dict(  # how many parameters the model is to have; model.dim is chosen for it

@@ -18,7 +18,9 @@ from fusion_jax.training.neighbourhood import Neighbourhood
 from fusion_jax.training.state import State
 from fusion_jax.training.trial import Trial
 
-Moved = tuple[Any, Any, Any, Array, Array]  # parameters, variables, the optimiser's state, loss, bool [3] what is finite
+Moved = tuple[
+    Any, Any, Any, Array, Array
+]  # parameters, variables, the optimiser's state, loss, bool [3] what is finite
 Descend = Callable[[State, Trial, Batch, Target], Moved]
 ORDER, ROWS = 5, 6  # what the epoch's key is folded with: the order of rows, and their neighbourhoods
 

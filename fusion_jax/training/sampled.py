@@ -45,7 +45,7 @@ def check(plan: Plan, model: nnx.Module, prepared: Prepared, stages: Sequence[St
         own = [name for name in hooks if getattr(stage, name) is not None]
         own += ["forward"] if stage.forward is not whole_model else []
         if own:
-            raise _refused(f"scheme {plan.scheme.name!r}", f"its {own[0]} is written for all training rows at once")
+            raise _refused(f"scheme {plan.scheme.name!r}", f"its {own[0]!r} is written for all training rows at once")
     _check_losses(plan.loss, loss_name(plan.loss, plan.model, target))
     _check_model(model)
     graph = prepared.evaluated[0]
@@ -97,11 +97,11 @@ def _depth(model: Model) -> int:
 
 
 def _fanout(training: TrainingPlan, depth: int) -> tuple[int, ...]:
-    given = training.fanout
-    if any(type(f) is not int or f < 1 for f in given) or len(given) not in (({1, depth}) if depth else {0, 1}):
-        expected = f"one number >= 1 a graph layer ({depth}), or one for all" if depth else "(): no messages pass"
-        raise ValueError(f"training.fanout={given}, expected {expected}")
-    return (given * depth if len(given) == 1 else given) if depth else ()
+    """One number a graph layer that passes messages; nobody is sampled where none does, as in a study's control."""
+    given = training.fanout * depth if len(training.fanout) == 1 else training.fanout
+    if depth and len(given) != depth:
+        raise ValueError(f"training.fanout={given}, expected one number a graph layer ({depth}), or one for all")
+    return given if depth else ()
 
 
 def _check_losses(plan: LossPlan, main: str) -> None:

@@ -47,7 +47,7 @@ def test_every_layer_at_every_placement(layer, placement):
 def test_every_fusion_that_is_written_for_one_node(fusion):
     placements = zoo.get("fusion", fusion).placements
     placement = "decision" if zoo.get("fusion", fusion).loss else "after" if "after" in placements else placements[0]
-    given = dict(fusion=Named(fusion, zoo.options("fusion", fusion)), layers=1)
+    given = dict(fusion=Named(fusion, zoo.options("fusion", fusion)), layers=0)
     try:
         model = neighbours.model(placement, "sage", **given)
     except ValueError as error:  # another width, or another number of modalities

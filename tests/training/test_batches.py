@@ -9,8 +9,8 @@ from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.trial import whole
 from tests import tiny
 
-SEEDS = (0, 1, 2)
-ALL = dict(training__batch=10_000, training__fanout=(10_000,))  # every row and every sender
+SEEDS = (0, 1)
+ALL = dict(training__batch=40, training__fanout=(64,))  # every row and every sender
 FEW = dict(training__batch=7, training__fanout=(2,), model__layer__name="sage")
 SLOW = dict(optimizer__name="sgd", optimizer__options={}, optimizer__learning_rate=1e-12)
 
@@ -54,7 +54,7 @@ def test_with_all_rows_and_senders_it_is_full_batch_training(data):
 
 
 def test_a_seed_alone_is_that_seed_among_others_on_any_seed_axis(data, few):
-    assert same(tiny.train(data, (2,), **FEW), few, 0, 2)
+    assert same(tiny.train(data, (1,), **FEW), few, 0, 1)
     batched = tiny.train(data, SEEDS, **FEW, training__seed_axis="vmap")
     assert same(tiny.train(data, (1,), **FEW, training__seed_axis="vmap"), batched, 0, 1)
     np.testing.assert_allclose(batched.history["train_loss"], few.history["train_loss"], rtol=1e-4)
