@@ -5,8 +5,8 @@
 
 A size is nodes x edges a node. Each runs in a process of its own: a graph and two modalities are made from a seed, then
 prepared as a study does, then trained for some epochs in batches, with an exact evaluation of all nodes after each. Of
-each part the most memory that the process has held is taken (Linux), and bytes = a + b N + c E is fitted to the sizes by
-least squares of relative errors. What it means for graphs that no single device holds: `benchmarks/SCALE.md`.
+each part the most memory that the process has held is taken (Linux), and bytes = a + b N + c E is fitted to the sizes
+by least squares of relative errors. What it means for graphs that no single device holds: `benchmarks/SCALE.md`.
 """
 
 from __future__ import annotations
