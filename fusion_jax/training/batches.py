@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fusion_jax import keys
 from fusion_jax.records import Array, Batch, Target
 from fusion_jax.training.neighbourhood import Neighbourhood
 from fusion_jax.training.state import State
@@ -38,10 +39,10 @@ def one_pass(
         descend: one step on what it is given.
     """
     weight, size = trial.train_weight, form.rows
-    key = jax.random.fold_in(trial.key, state.epoch)
+    key = keys.fold_in(trial.key, state.epoch)
     trained = weight > 0
     count = -(-trained.sum() // size)
-    draw = jax.random.uniform(jax.random.fold_in(key, ORDER), weight.shape)
+    draw = jax.random.uniform(keys.fold_in(key, ORDER), weight.shape)
     order = jnp.argsort(jnp.where(trained, draw, 2.0))
     order = jnp.concatenate([order, jnp.zeros(size, order.dtype)]).astype(jnp.int32)
     per_batch = count.astype(weight.dtype) / weight.sum()
@@ -50,10 +51,10 @@ def one_pass(
         params, rest, opt_state, loss, finite = held
         rows = jax.lax.dynamic_slice(order, (i * size,), (size,))
         there = i * size + jnp.arange(size) < trained.sum()
-        own_key = jax.random.fold_in(jax.random.fold_in(key, ROWS), i)
+        own_key = keys.fold_in(keys.fold_in(key, ROWS), i)
         own_weight = jnp.where(there, weight[rows], 0)
         own = dataclasses.replace(trial, key=own_key, train_weight=own_weight, share=own_weight.sum() * per_batch)
-        part = form.sample(batch, rows, there, jax.random.fold_in(own_key, ROWS))
+        part = form.sample(batch, rows, there, keys.fold_in(own_key, ROWS))
         now = dataclasses.replace(state, params=params, rest=rest, opt_state=opt_state)
         *moved, value, ok = descend(now, own, part, jax.tree.map(lambda a: a[rows], target))
         return *moved, loss + value.astype(loss.dtype) / count.astype(loss.dtype), finite & ok

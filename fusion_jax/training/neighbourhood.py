@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fusion_jax import keys
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Array, Batch
 
@@ -99,7 +100,7 @@ class Neighbourhood:
         for level, fanout in enumerate(self.fanout):
             first = graph.row_ptr[nodes[-1]]
             degree = jnp.where(here[-1], graph.row_ptr[nodes[-1] + 1] - first, 0)
-            place = subsets(jax.random.fold_in(key, level), degree, fanout)
+            place = subsets(keys.fold_in(key, level), degree, fanout)
             taken = jnp.arange(fanout, dtype=degree.dtype) < degree[:, None]
             edge = jnp.where(taken, first[:, None] + place, 0)
             often = jnp.where(taken, jnp.maximum(degree[:, None].astype(jnp.float32) / fanout, 1), 0)

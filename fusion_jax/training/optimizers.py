@@ -49,8 +49,8 @@ def make(
 
     The schedule rises linearly to `learning_rate` over `warmup` epochs, then is constant or falls as a cosine
     to 0 at `epochs`. `rate_steps`, pairs (epoch, factor), multiply it from that epoch on; `part_rates` multiply the
-    updates of parts of the model, {name of the model's attribute: factor}. With several `steps` an epoch the rate is the
-    same in all of them.
+    updates of parts of the model, {name of the model's attribute: factor}. With several `steps` an epoch the
+    rate is the same in all of them.
 
     Raises:
         ValueError: no such optimiser, no such option of it; at the first update, no such part of the model.
