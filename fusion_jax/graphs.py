@@ -44,6 +44,12 @@ class Graph:
         pairs: int32 [R, 2], the pairs of nodes that are the rows of the target, which readouts of links read; or None.
         parted: what every device holds where the nodes are shared out over devices (`training.parting`); or None.
         largest: node count of the largest graph of the batch, known while compiling.
+        stands_for: float [E], how many edges of a whole graph each edge of a part of it stands for, 0 for one that is
+            not there; all sums over edges (`nn.segment`) count it so often. None: every edge is itself.
+        strength: float [N], the sum of the weights that each node receives in the whole graph, of a part of it (of
+            `looped`: with its loop); for layers that normalise by what senders receive. None: it is what is here.
+        inner: of a sampled neighbourhood the same without its outermost nodes, which only send (they have none of
+            their own senders here): what the model goes on with behind a graph layer. None elsewhere.
     """
 
     jraph: jraph.GraphsTuple
@@ -56,6 +62,9 @@ class Graph:
     derived: dict[str, Any] = dataclasses.field(default_factory=dict)
     pairs: Array | None = None
     parted: Parted | None = None
+    stands_for: Array | None = None
+    strength: Array | None = None
+    inner: Graph | None = None
     largest: int = dataclasses.field(default=0, metadata=dict(static=True))
 
     @property

@@ -111,6 +111,8 @@ class TrainingPlan:
     node_devices: int = 0
     checkpoint_seconds: float = 60.0
     snapshots: int = 0
+    batch: int = 0
+    fanout: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -387,6 +387,8 @@ class Info:
             in its attribute `needs`.
         modalities: the numbers of modalities the published form exists for; () for any. Fusions are refused others.
         tasks: the kinds of target a loss is defined for; () for any. Losses are refused others.
+        rowwise: of a loss, whether it is the weighted mean over rows of what each says by itself
+            (`losses.base.weighted_mean`), so that batches of rows estimate it. What is declared is tested.
         version: counts the changes after which the mechanism computes other numbers than before; results of another
             version are not taken for its own.
     """
@@ -400,6 +402,7 @@ class Info:
     modalities: tuple[int, ...] = ()
     version: int = 1
     tasks: tuple[str, ...] = ()
+    rowwise: bool = False
 
 
 NEEDS = {

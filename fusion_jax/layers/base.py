@@ -26,6 +26,10 @@ class GraphLayer(nnx.Module):
         structures: what it reads of the graph beside its edges, made once on the host; set by the constructor.
         parted: whether it may run on nodes that lie on several devices: it looks at other nodes through `nn.segment`
             and `nn.presence` alone, and draws by `nn.dropout`. What is declared is tested.
+        local: whether a node gets what its own x and those of its senders say, all sums over edges taken by
+            `nn.segment`, so that it can be computed of some nodes, or of sampled senders, by themselves. What is
+            declared is tested.
+        reads_strength: whether a sender's weight depends on what that sender receives itself (`Graph.strength`).
     """
 
     info: ClassVar[Info]
@@ -33,6 +37,8 @@ class GraphLayer(nnx.Module):
     whole_block: ClassVar[bool] = False
     needs: tuple[str, ...] | None = None
     structures: tuple = ()
+    local: ClassVar[bool] = False
+    reads_strength: bool = False
 
     def __call__(self, x: Array, graph: Graph, present: Array | None = None, context: Context = EVALUATION) -> Array:
         """x [N, D], edges of `graph` -> [N, D'], D' = `out`.

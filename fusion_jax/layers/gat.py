@@ -36,6 +36,7 @@ class GAT(GraphLayer):
 
     info = Info("Velickovic et al., Graph Attention Networks", 2018, cost="O(E (D + H) + N D^2)", needs=("graph",))
     parted = True
+    local = True
 
     def __init__(
         self,

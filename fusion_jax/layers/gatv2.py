@@ -43,6 +43,7 @@ class Gatv2(GraphLayer):
         needs=("graph",),
     )
     parted = True
+    local = True
 
     def __init__(
         self,

@@ -28,12 +28,14 @@ class GCN(GraphLayer):
         needs=("graph",),
     )
     parted = True
+    local = True
 
     def __init__(self, dim: int, out: int | None = None, *, norm: str = "symmetric", rngs: nnx.Rngs):
         check_norm("graph 'gcn'", norm)
         out = dim if out is None else out
         self.linear = nnx.Linear(dim, out, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         self.norm = norm
+        self.reads_strength = norm == "symmetric"
 
     def __call__(self, x, graph, present=None, context=EVALUATION):
         del context

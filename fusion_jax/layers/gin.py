@@ -41,6 +41,7 @@ class Gin(GraphLayer):
         needs=("graph",),
     )
     parted = True
+    local = True
 
     def __init__(
         self,

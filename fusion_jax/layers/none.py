@@ -13,6 +13,7 @@ class None_(GraphLayer):
 
     info = Info("Control: the same layer without edges", cost="O(N D^2)")
     parted = True
+    local = True
 
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(dim, dim if out is None else out, rngs=rngs)

@@ -22,6 +22,7 @@ class Sage(GraphLayer):
         needs=("graph",),
     )
     parted = True
+    local = True
 
     def __init__(self, dim: int, out: int | None = None, *, rngs: nnx.Rngs):
         out = dim if out is None else out

@@ -5,7 +5,7 @@ import jax
 from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: sigmoid cross-entropy", cost="O(N C)", tasks=("labels", "links"))
+INFO = Info("Folklore: sigmoid cross-entropy", cost="O(N C)", tasks=("labels", "links"), rowwise=True)
 
 
 def binary_cross_entropy(output: Output, target: Target, weight: Array, *, context: Context) -> Array:

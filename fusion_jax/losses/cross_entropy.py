@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)", tasks=("classes",))
+INFO = Info("Folklore: softmax cross-entropy", cost="O(N C)", tasks=("classes",), rowwise=True)
 
 
 def cross_entropy(

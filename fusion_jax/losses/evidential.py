@@ -22,6 +22,7 @@ INFO = Info(
     golden="mefn",
     cost="O(N M C)",
     tasks=("classes",),
+    rowwise=True,
 )
 
 

@@ -3,7 +3,7 @@
 from fusion_jax.losses.base import check_task, weighted_mean
 from fusion_jax.records import Array, Context, Info, Output, Target
 
-INFO = Info("Folklore: mean squared error", cost="O(N K)", tasks=("values",))
+INFO = Info("Folklore: mean squared error", cost="O(N K)", tasks=("values",), rowwise=True)
 
 
 def mse(output: Output, target: Target, weight: Array, *, context: Context) -> Array:

@@ -18,6 +18,7 @@ INFO = Info(
     golden="tmc",
     cost="O(N M C)",
     tasks=("classes",),
+    rowwise=True,
 )
 
 

@@ -404,6 +404,8 @@ class Model(nnx.Module):
             predicts = self.placement == "decision" and self.head is None and i + 1 == len(self.streams)
             h, present = self.convolve(streams, h, graph, present, own, said, f"stream {i + 1}", predicts)
             h = tap(f"stream {i + 1}", h)
+            graph, batch, *held = _inward(graph, batch, h, present, seen, x, mask)
+            h, present, seen, x, mask = held
             seen = seen if present is None else self.seen(present, batch)
 
         def output(prediction: Array, hidden: Array | None, streams: Array | None = None) -> Output:
@@ -446,6 +448,8 @@ class Model(nnx.Module):
                 there = jnp.ones(len(h), bool) if present is None else present
                 self.mixers[i].begin(zero_absent(h, there)[:, None], there[:, None], _trained_on(context))
             h, present = self.convolve(layer, h, graph, present, own, said, f"layer {i + 1}", predicts, i)
+            graph, batch, *held = _inward(graph, batch, h, present, seen, x, mask)
+            h, present, seen, x, mask = held
             h = tap(f"layer {i + 1}", h)
             history.append(h)
         if self.head is None:
@@ -467,6 +471,14 @@ class Model(nnx.Module):
         said.add(read.losses)
         said.head("readout", read.heads)
         return output(self.head(self.drop(read.out, second)), read.out)
+
+
+def _inward(graph: Graph | None, batch: Batch, *held: Array | None) -> tuple:
+    """What a model goes on with behind a graph layer: of a sampled neighbourhood all but its outermost nodes."""
+    if graph is None or graph.inner is None:
+        return graph, batch, *held
+    count = graph.inner.num_nodes
+    return graph.inner, batch.with_mask(batch.mask[:count]), *(a if a is None else a[:count] for a in held)
 
 
 def _make_fusion(fusion: Named, modalities: int, width: int, told: Mapping, rngs: nnx.Rngs) -> nnx.Module:

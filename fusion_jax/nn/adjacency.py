@@ -24,7 +24,7 @@ def normalised(graph: Graph, how: str, dtype) -> tuple[Graph, Array]:
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(dtype)
     if how == "row":
         return graph, weight / at_receivers(segment_sum(weight, graph), graph)
-    scale = jax.lax.rsqrt(segment_sum(weight, graph))
+    scale = jax.lax.rsqrt(segment_sum(weight, graph) if graph.strength is None else graph.strength.astype(dtype))
     return graph, at_senders(scale, graph) * weight * at_receivers(scale, graph)
 
 
@@ -53,7 +53,10 @@ def convolve(
     graph = graph.looped
     weight = graph.edges.get("weight", jnp.ones(graph.num_edges)).astype(x.dtype)
     there = present.astype(x.dtype)
-    total = propagate(there, graph, weight)
+    if graph.strength is None or how == "row":
+        total = propagate(there, graph, weight)
+    else:  # of a part of a graph, where nobody sees what senders receive; models see to it that all are present
+        total = graph.strength.astype(x.dtype)
     total = jnp.where(total > 0, total, 1).reshape(-1, *[1] * (x.ndim - 1))
     x = jnp.where(present.reshape(total.shape), x, 0)
     weight = dropout(weight, rate, key)

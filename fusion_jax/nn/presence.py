@@ -18,7 +18,13 @@ def zero_absent(x: Array, present: Array | None) -> Array:
 
 
 def there(present: Array | None, graph: Graph) -> Array | None:
-    """bool [N], nodes that are `present` and stand for a node of the graph; None where every row is both."""
+    """bool [N], nodes that are `present` and stand for a node of the graph; None where every row is both.
+
+    The outermost nodes of a sampled neighbourhood only send: what they receive here says nothing of them.
+    """
+    if graph.inner is not None:
+        receives = jnp.arange(graph.num_nodes) < graph.inner.num_nodes
+        present = receives if present is None else present & receives
     if present is None or graph.present is None:
         return graph.present if present is None else present
     return present & graph.present

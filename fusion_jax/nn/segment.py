@@ -207,12 +207,20 @@ def propagate(x: Array, graph: Graph, weight: Array | None = None) -> Array:
     Returns:
         [N, ...] as x; 0 at a node that receives nothing.
     """
-    if weight is None:
-        weight = jnp.ones(graph.num_edges, x.dtype)
+    weight = jnp.ones(graph.num_edges, x.dtype) if weight is None else weight
+    weight = counted(weight, graph)
     heads = weight.shape[1:] or (1,)
     weight = weight.astype(x.dtype).reshape(-1, *heads)
     y = over_parts(lambda order, w, x: _weighted_sum(w, x, *order), graph, (weight,), (_by_head(x, *heads),))
     return y.reshape(graph.num_nodes, *x.shape[1:])
+
+
+def counted(data: Array, graph: Graph) -> Array:
+    """data [E, ...] as often as its edges count (`Graph.stands_for`)."""
+    if graph.stands_for is None:
+        return data
+    often = graph.stands_for.astype(data.dtype).reshape(-1, *[1] * (data.ndim - 1))
+    return jnp.where(often > 0, data, 0) * often
 
 
 def _by_head(x: Array, heads: int) -> Array:
@@ -243,6 +251,7 @@ _edge_sum.defvjp(
 
 def segment_sum(data: Array, graph: Graph) -> Array:
     """Sum of data [E, ...] over the edges each node receives, [N, ...]."""
+    data = counted(data, graph)
 
     def summed(order: Order, data: Array) -> Array:
         return _edge_sum(data, order.receivers, order.row_ptr)
@@ -325,6 +334,8 @@ def segment_max(data: Array, graph: Graph) -> Array:
 
 def degree(graph: Graph, dtype=jnp.float32) -> Array:
     """Number of edges each node receives, [N]."""
+    if graph.stands_for is not None:
+        return segment_sum(jnp.ones(graph.num_edges, dtype), graph)
     return jnp.diff(graph.row_ptr).astype(dtype)
 
 
@@ -334,7 +345,12 @@ def segment_softmax(logits: Array, graph: Graph, mask: Array | None = None) -> A
     Args:
         mask: bool [E] (or broadcastable to logits), true where the edge counts. A receiver without such an
             edge has weights 0.
+    Returns:
+        the weight of each of the edges that an edge stands for, where it stands for several.
     """
+    if graph.stands_for is not None:
+        here = graph.stands_for > 0
+        mask = here if mask is None else mask & here.reshape(-1, *[1] * (mask.ndim - 1))
     if mask is not None:
         mask = mask.reshape(mask.shape + (1,) * (logits.ndim - mask.ndim))
         logits = jnp.where(mask, logits, -jnp.inf)

@@ -20,7 +20,7 @@ from fusion_jax.run.begin import begin, begins
 from fusion_jax.run.pod import together
 from fusion_jax.schemes.base import Stage
 from fusion_jax.traced import Numbers
-from fusion_jax.training import loop, optimizers, programs, stopping
+from fusion_jax.training import loop, optimizers, programs, sampled, stopping
 from fusion_jax.training.build import build_loss, build_model, build_penalty, build_scheme
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.derived import check_graph, structures_of, with_structures
@@ -85,6 +85,10 @@ def train_models(
         check_partable(models[0], prepared, scheme)
         nodes = node_seats(len(plans) * len(models), prepared.batch, training.node_devices)
     prepared = with_structures(prepared, *structures_of(models[0]))
+    steps = 1
+    if training.batch:
+        sampled.check(plan, models[0], prepared, stages, data.target)
+        prepared, stages, steps = sampled.sampled(plan, models[0], prepared, stages)
     # what is written before training may depend on a plan's numbers; initial values do not
     groups = [models, *(made(other) if begins(models[0]) else models for other in plans[1:])]
     for own in groups if begins(models[0]) else []:
@@ -104,7 +108,7 @@ def train_models(
             prepared.batch,
             jax.tree.map(lambda x: jnp.concatenate([x] * len(plans)), prepared.target),
             stages,
-            functools.partial(optimizer_of, plan, stages),
+            functools.partial(optimizer_of, plan, stages, steps),
             loss,
             selection(training.select, data.target, loss),
             patience=training.patience,
@@ -120,7 +124,9 @@ def train_models(
         )
     seeds = len(prepared.seeds)
     own = [prepared.own_units(prediction, i % seeds) for i, prediction in enumerate(trained.prediction)]
-    return dataclasses.replace(trained, prediction=np.stack(own))
+    # of loops within an epoch the compiler counts one batch and one block: that is no figure of an epoch
+    cost = {**trained.cost, "flops": 0.0} if training.batch else trained.cost
+    return dataclasses.replace(trained, prediction=np.stack(own), cost=cost)
 
 
 _TURN = threading.Lock()
@@ -132,13 +138,14 @@ def _turn(nodes: NodeSeats | None) -> AbstractContextManager:
 
 
 def optimizer_of(
-    plan: Plan, stages: Sequence[Stage], place: int, epochs: int, numbers: Numbers
+    plan: Plan, stages: Sequence[Stage], steps: int, place: int, epochs: int, numbers: Numbers
 ) -> optax.GradientTransformation:
-    """The plan's optimiser in the stage at that place, over so many epochs; numbers that are not told are its own."""
+    """The plan's optimiser in the stage at that place, over so many epochs of so many steps; numbers that are not told
+    are its own."""
     own, told = plan.optimizer, numbers.learning_rate
     rate = told[place] if told else own.learning_rate * stages[place].rate
     made = dict(learning_rate=rate, options={**own.options, **numbers.options})
-    return optimizers.make(**{**vars(own), **made}, epochs=epochs)
+    return optimizers.make(**{**vars(own), **made}, epochs=epochs, steps=steps)
 
 
 def _unsaved(state: State, history: list) -> None:

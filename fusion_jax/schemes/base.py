@@ -42,6 +42,8 @@ class Stage:
         gradients: (model, gradients, batch, target, weight [N], epoch of the stage, key) -> gradients, what becomes of
             the parameters' gradients before the optimiser sees them, of the same form; None where they are as they are.
             `model` is the one they were taken of. What `trains` and `freezes` leave out is 0 in any case.
+        one_pass: (step, state, trial, batch, target) -> what a step gives, an epoch of several steps
+            (`training.batches`); None for one on all rows at once.
         remember: (model, batch, target, weight [N]) -> None, sets variables of the model (no `nnx.Param`) that
             evaluation needs from the training rows, after every step; None where there are none.
         trains: parts of the model whose parameters move, as dotted paths ("fusions.0.attention"); () for all.
@@ -70,6 +72,7 @@ class Stage:
     forward: Callable[..., Output] = whole_model
     loss: Callable[..., Array] | None = None
     gradients: Callable[[nnx.Module, Any, Batch, Target, Array, Array, Array], Any] | None = None
+    one_pass: Callable[..., Any] | None = None
     remember: Callable[[nnx.Module, Batch, Target, Array], None] | None = None
     trains: tuple[str, ...] = ()
     freezes: tuple[str, ...] = ()

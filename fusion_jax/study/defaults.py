@@ -87,6 +87,9 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 seed_axis="auto",  # vmap, map, or whichever suits the backend
                 node_devices=0,  # so many devices share the nodes of a graph too large for one; 0: they share the seeds
                 checkpoint_seconds=60.0,  # at least so long between two checkpoints inside a cell
+                batch=0,  # training rows a step, each with a sampled neighbourhood; 0 for all rows on the whole graph
+                fanout=(),  # with a batch: senders sampled a node, one number a graph layer from the rows outwards (a
+                # single one stands for all layers); unread where no messages pass
                 snapshots=0,  # so many times, evenly spaced from before the first epoch on, parameters are kept too
             ),
             size=dict(  # how many parameters the model is to have; model.dim is chosen for it

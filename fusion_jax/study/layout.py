@@ -24,6 +24,8 @@ GONE = {"loss": {"step": 0}}  # kind: options that every mechanism of it had, wi
 LATER = {  # keys that schema 2 had not; the value that is as it was then
     "size.parameters": 0,
     "training.snapshots": 0,
+    "training.batch": 0,
+    "training.fanout": (),
     "model.mixer.name": "standard",
     "model.mixer.options": {},
     "model.mixer.layers": "uniform",
@@ -39,7 +41,7 @@ def of_then(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of today in the layout of schema 2; keys that were not there then stand in it where they say more."""
     held = copy.deepcopy(dict(config))
     for key, least in LATER.items():
-        if _get(held, key) == least:
+        if _get(held, key) in (least, _plain(least)):
             _pop(held, key)
     for today, then in RENAMED.items():
         if _has(held, today):
@@ -63,10 +65,15 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
             _put(held, key, {old: new for new, old in names.items()}.get(value, value))
     for key, least in LATER.items():
         if not _has(held, key):
-            _put(held, key, copy.copy(least))
+            _put(held, key, copy.copy(_plain(least)))
     for name in GONE["loss"]:
         held["loss"]["options"].pop(name, None)
     return held
+
+
+def _plain(value: Any) -> Any:
+    """A tuple as the list that it is in a resolved config."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _parent(tree: dict, key: str, make: bool = False) -> tuple[Any, str]:

@@ -56,6 +56,7 @@ LEAST = {
     "size.parameters": 0,
     "training.snapshots": 0,
     "training.node_devices": 0,
+    "training.batch": 0,
     "resources.cpus": 0,
     "resources.gpus": 0,
     "resources.memory_gb": 0,
@@ -194,6 +195,12 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")
         if key in MOST and value > MOST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at most {MOST[key]}")
+    fanout = flat["training.fanout"]
+    if any(type(f) is not int or f < 1 for f in fanout) or (fanout and not flat["training.batch"]):
+        raise ValueError(
+            f"config key 'training.fanout' is {fanout} and 'training.batch' {flat['training.batch']}, expected numbers "
+            "of at least 1, and a batch that they are for"
+        )
     rate = flat["optimizer.learning_rate"]
     if not rate > 0:
         raise ValueError(f"config key 'optimizer.learning_rate' is {rate}, expected a number > 0")

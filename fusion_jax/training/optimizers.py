@@ -43,12 +43,14 @@ def make(
     rate_steps: Sequence[Sequence[float]] = (),
     part_rates: Mapping[str, float] | None = None,
     epochs: int,
+    steps: int = 1,
 ) -> optax.GradientTransformation:
     """`optax.<name>(schedule, **options)`, after clipping the gradient's global norm if `clip` > 0.
 
     The schedule rises linearly to `learning_rate` over `warmup` epochs, then is constant or falls as a cosine
     to 0 at `epochs`. `rate_steps`, pairs (epoch, factor), multiply it from that epoch on; `part_rates` multiply the
-    updates of parts of the model, {name of the model's attribute: factor}.
+    updates of parts of the model, {name of the model's attribute: factor}. With several `steps` an epoch the
+    rate is the same in all of them.
 
     Raises:
         ValueError: no such optimiser, no such option of it; at the first update, no such part of the model.
@@ -67,6 +69,8 @@ def make(
         schedule = optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
     if rate_steps:
         schedule = stepped(schedule if callable(schedule) else optax.constant_schedule(learning_rate), rate_steps)
+    if steps > 1 and callable(schedule):
+        schedule = _of_epochs(schedule, steps)
     chain = [optax.clip_by_global_norm(clip)] if clip else []
     own = factory(schedule, **options)
     chain.append(own if name in ELEMENTWISE else on_trees(own))
@@ -94,6 +98,11 @@ def _factory(name: str):
     if name not in factories:
         raise ValueError(f"no optimiser {name!r}{nearest(name, factories)}; expected a factory of optax")
     return getattr(optax, name)
+
+
+def _of_epochs(schedule: optax.Schedule, steps: int) -> optax.Schedule:
+    """The schedule of epochs, asked at a step."""
+    return lambda count: schedule(count // steps)
 
 
 def stepped(schedule: optax.Schedule, steps: Sequence[Sequence[float]]) -> optax.Schedule:

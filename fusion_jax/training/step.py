@@ -66,6 +66,7 @@ def training_loss(
         # the opinions and the single modalities' predictions are the main prediction's, and in its loss already
         said = dataclasses.replace(output, prediction=head.values, streams=None, evidence=None)
         value = value + head.weight * loss(said, target, weight, now)
+    value = value if trial.share is None else value * trial.share.astype(value.dtype)
     value = value + sum(output.losses.values(), 0.0)
     return value if penalty is None else value + penalty(nnx.state(model, nnx.Param), trial.numbers)
 
@@ -156,17 +157,25 @@ def make_epoch(
             best_epoch=jnp.where(better, epoch, state.best_epoch),
         )
 
-    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
-        def moving(held: Flat) -> Flat:
-            if not stage.trains and not stage.freezes:
-                return held
-            return flat(restricted_to(held.tree, stage.trains, stage.freezes))
+    def moving(held: Flat) -> Flat:
+        if not stage.trains and not stage.freezes:
+            return held
+        return flat(restricted_to(held.tree, stage.trains, stage.freezes))
 
+    def descend(state: State, trial: Trial, batch: Batch, target: Target):
+        """One step: parameters, variables and the optimiser's state behind it, the training loss, and bool [3] whether
+        loss, gradients and parameters are finite."""
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state, trial, batch, target)
         grads = changed(grads, state, trial, batch, target)
         tx = planned.optimizer(trial.numbers)
         updates, opt_state = tx.update(moving(grads), state.opt_state, state.params)
         params = optax.apply_updates(state.params, moving(updates))
+        finite = jnp.stack([all_finite(tree) for tree in (value, moving(grads), params)])
+        return params, rest, opt_state, value, finite
+
+    def train(state: State, trial: Trial, batch: Batch, whole: Batch, target: Target):
+        move = descend if stage.one_pass is None else functools.partial(stage.one_pass, descend)
+        params, rest, opt_state, value, finite = move(state, trial, batch, target)
         rest = remembered(params, rest, trial, batch, target)
         evaluation = functools.partial(evaluate, params, rest, state, trial, batch, whole, target)
         if select_every > 1:
@@ -176,7 +185,6 @@ def make_epoch(
         else:
             found = evaluation()
         predicted, unsure, val_loss, val_score, new = found
-        finite = [all_finite(tree) for tree in (value, moving(grads), params)]
         cause = jnp.select([~ok for ok in finite], [1, 2, 3], 0).astype(jnp.int32)
         state = dataclasses.replace(
             state,

@@ -32,6 +32,7 @@ class Trial:
             evaluation too. None where training rows have all.
         fill: {modality: [d_m]}, what stands for single values that are missing (NaN), fitted on training rows; None
             where none may be missing (`Dataset.impute`).
+        share: of a batch of rows what a mean over it counts in the training loss (`batches`); None: once.
         numbers: what its training is told in numbers; None where all are compiled in.
     """
 
@@ -46,6 +47,7 @@ class Trial:
     known: Array | None = None
     fill: dict[str, Array] | None = None
     numbers: Numbers | None = None
+    share: Array | None = None
 
 
 def scaled(batch: Batch, trial: Trial) -> Batch:

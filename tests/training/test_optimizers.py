@@ -98,3 +98,13 @@ def test_names_and_options_are_those_of_optax():
     with pytest.raises(ValueError, match="optimiser 'adam' has no option 'beta1'"):
         optimizers.make("adam", RATE, options=dict(beta1=0.5), epochs=1)
     assert optimizers.defaults("sgd")["momentum"] is None and optimizers.defaults("adam")["b2"] == 0.999
+
+
+def test_with_several_steps_an_epoch_the_rate_is_that_of_the_epoch():
+    """Two epochs of three steps each, warmed up over one epoch and halved from the next on."""
+    tx = optimizers.make("sgd", 1.0, warmup=1, rate_steps=[(1, 0.5)], epochs=2, steps=3)
+    state, rates = tx.init(jnp.ones(())), []
+    for _ in range(6):
+        update, state = tx.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    assert rates == [0.0] * 3 + [0.5] * 3

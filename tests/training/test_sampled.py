@@ -1,0 +1,71 @@
+"""Which cells train on sampled neighbourhoods: those that cannot are refused by name, in words that help."""
+
+import pytest
+
+from fusion_jax import data as datasets
+from fusion_jax import study
+from fusion_jax.study.layout import of_then
+from tests import tiny
+
+BATCH = dict(training__batch=8, training__fanout=(2,), model__layer__name="sage")
+REFUSED = {
+    "layer 'sgc': it looks further than a node's senders": dict(model__layer__name="sgc"),
+    "layer 'gcn': it normalises by how many present senders": dict(model__layer__name="gcn", model__placement="after"),
+    "layer 'gcn': it normalises by degrees, which the scheme changes": dict(
+        model__layer__name="gcn", scheme__name="modality_dropout"
+    ),
+    "fusion 'npt': it is not written for one node by itself": dict(model__fusion__name="npt"),
+    "encoder 'gcn' of '.*': it reads the graph": dict(model__encoder__name="gcn"),
+    "scheme 'ogm_ge': its 'gradients' is written for all training rows": dict(scheme__name="ogm_ge"),
+    "scheme 'gradient_blend': it trains something else": dict(scheme__name="gradient_blend"),
+    "loss 'triplet': it is no weighted mean over rows": dict(loss__extra={"triplet": 0.1}),
+    "readout 'histograph_node': it reads the states of all depths": dict(model__readout__name="histograph_node"),
+    "model.mixer: it is written for all nodes": dict(
+        model__mixer__name="rnd_emb_qk", model__fusion__name="self_attention"
+    ),
+    r"training.fanout=\(2, 2\), expected one number a graph layer \(1\)": dict(training__fanout=(2, 2)),
+    r"training.fanout=\(\), expected one number": dict(training__fanout=()),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_cannot_is_refused_by_name(why):
+    with pytest.raises(ValueError, match=why):
+        tiny.train(tiny.dataset(), (0,), **{**BATCH, **REFUSED[why]})
+
+
+@pytest.mark.parametrize(("name", "what"), [("synthetic_graphs", "graphs"), ("synthetic_links", "links")])
+def test_targets_that_are_not_of_nodes_are_refused(name, what):
+    data = datasets.load(name)
+    with pytest.raises(ValueError, match=rf"training.batch: the target is \w+ of {what}: batches are of nodes"):
+        tiny.train(data, (0,), **BATCH, data__name=name, data__options={})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        dict(model__layer__name="gcn"),
+        dict(model__layer__name="gat", model__layer__options={"heads": 2}, scheme__name="modality_dropout"),
+        dict(model__layer__name="gin", data__setting="inductive", model__placement="after"),
+        dict(model__layers=0),
+        dict(model__layers=2, optimizer__warmup=2, optimizer__decay=True, training__select_every=2),
+    ],
+)
+def test_what_can_trains(more):
+    trained = tiny.train(tiny.dataset(), (0,), **{**BATCH, "training__epochs": 2, **more})
+    assert trained.cost["flops"] == 0, "the compiler counts one batch of an epoch"
+    assert not trained.diverged and trained.history["train_loss"].shape == (1, 2)
+
+
+def test_a_batch_makes_another_cell_and_none_the_cell_of_before():
+    assert tiny.cell(**BATCH).identity("x") != tiny.cell(model__layer__name="sage").identity("x")
+    assert not {"batch", "fanout"} & set(of_then(tiny.cell().config)["training"])
+
+
+@pytest.mark.parametrize("given", [{"training.fanout": (2,)}, {"training.batch": 4, "training.fanout": (2, 0)}])
+def test_a_fanout_is_of_a_batch_and_has_at_least_one_sender(given):
+    config = tiny.config()
+    for key, value in given.items():
+        study.set_key(config, key, value)
+    with pytest.raises(ValueError, match=r"training.fanout.*at least 1, and a batch"):
+        study.resolve(config)
