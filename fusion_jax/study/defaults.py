@@ -51,7 +51,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 ),
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
                 head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
-                missing="mask",  # mask, zeros, mean, learned
+                missing="mask",  # mask, zeros, mean, learned, indicator, propagate: see fusion_jax/model/__init__.py
                 presence="received",  # with "mask", which modalities a fusion sees behind message passing: "own", those
                 # the node has itself; "received", also those it has received something of
                 rate=0.5,  # dropout before every graph layer and before the head
