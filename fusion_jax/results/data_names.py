@@ -14,7 +14,8 @@ from fusion_jax.study import short
 
 def problem(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
-    return json.dumps([part.name, part.options], sort_keys=True)
+    lacks = [part.missing.name, part.missing.options] if part.missing.name else []
+    return json.dumps([part.name, part.options, *lacks], sort_keys=True)
 
 
 def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
@@ -48,8 +49,11 @@ def _plain_and_full(parts: Sequence[DataPlan]) -> dict[str, tuple[str, str]]:
         place, where = _origin(part), _where(part)
         short_of = pathlib.PurePath(place).name if where else short(place)
         name = short_of if sum(pathlib.PurePath(p).stem == pathlib.PurePath(place).stem for p in every) == 1 else place
-        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where)
-        named[own] = name, f"{name} ({given})" if given else name
+        told = [f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where]
+        if part.missing.name:
+            lacks = " ".join(f"{k}={short(v)}" for k, v in sorted(part.missing.options.items()) if v != "")
+            told.append(f"without {short(part.missing.name)} {lacks}")
+        named[own] = name, f"{name} ({', '.join(told)})" if told else name
     return named
 
 
