@@ -263,7 +263,9 @@ def test_what_stands_for_a_missing_modality(missing):
     np.testing.assert_allclose(np.asarray(out.embeddings)[MASK], full[MASK], rtol=1e-12)
     stand_in = dict(mask=0 * full, zeros=0 * full, mean=encoded_as(blank), indicator=encoded_as(blank))
     if missing == "propagate":
-        spread = {k: propagated(jnp.asarray(x), jnp.asarray(MASK[:, m]), GRAPH) for m, (k, x) in enumerate(reads.items())}
+        spread = {
+            k: propagated(jnp.asarray(x), jnp.asarray(MASK[:, m]), GRAPH) for m, (k, x) in enumerate(reads.items())
+        }
         stand_in["propagate"] = encoded_as(spread)
         assert not np.allclose(stand_in["propagate"][~MASK], encoded_as(blank)[~MASK])
     if missing == "learned":

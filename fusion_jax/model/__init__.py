@@ -178,10 +178,7 @@ class Model(nnx.Module):
             return zoo.make("layer", layer.name, widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
-            [
-                zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs)
-                for d in given_dims.values()
-            ]
+            [zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs) for d in given_dims.values()]
         )
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])

@@ -34,6 +34,8 @@ def given(missing: str, x: Array, mask: Array, graph: Graph | None) -> Array:
         return jnp.concatenate([x, 1 - mask[:, None].astype(x.dtype)], axis=1)
     if missing == "propagate":
         if graph is None:
-            raise ValueError("model.missing='propagate' fills what is missing from neighbours: this data set has no graph")
+            raise ValueError(
+                "model.missing='propagate' fills what is missing from neighbours: this data set has no graph"
+            )
         return propagated(x, mask, graph)
     return x

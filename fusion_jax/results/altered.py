@@ -1,4 +1,4 @@
-"""What a trained model predicts where nodes lack other modalities than they do, or the graph has no edges, or others."""
+"""What a trained model predicts where nodes lack more modalities, features are others, or edges are gone or others."""
 
 from __future__ import annotations
 

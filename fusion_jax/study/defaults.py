@@ -25,8 +25,8 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
                 scale="modality",  # "column": each column to unit variance; "modality": one scale for all its columns;
                 # "row": each row divided by the sum of its absolute values, nothing fitted; "none"
-                # file in fusion_jax/data/missing: which modalities nodes lack, in training and in evaluation, beside those
-                # that the data set itself lacks; its options, such as {"rate": 0.5}
+                # file in fusion_jax/data/missing: which modalities nodes lack, in training and evaluation, beside those
+                # that the data set itself has not; its options, such as {"rate": 0.5}
                 missing=dict(name="", options=ConfigDict()),
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),

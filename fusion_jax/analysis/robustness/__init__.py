@@ -35,18 +35,19 @@ SUBSETS = 8  # modalities up to which every subset is asked
 SPARSE = 0.8  # share of zeros from which features that are never negative read as a bag of words
 FEATURES, EDGES = "feature noise", "edge noise"
 NOTE = (
-    "All nodes are touched, training nodes too, and test rows are scored; nothing is trained anew. The area is the mean "
-    "height of a curve over its levels, the loss how much worse that is than the score of what is complete. Mechanisms "
-    "are those of fusion_jax/data/missing; of `one_modality` no other is touched. The equity index is 1 - M / (M - 1) G, "
-    "G the Gini coefficient of the losses (below 0 taken for 0) of the M modalities under `one_modality`: 1 where all "
-    "absences cost alike, 0 where one costs all. Feature noise is normal, its levels standard deviations of the "
-    "modality; of edge noise a level is the share of edges of which one end is drawn anew. Intervals are Student's over "
-    "the seeds, 95 %; where seeds draw their splits these overlap, and the intervals do not allow for it."
+    "All nodes are touched, training nodes too, and test rows are scored; nothing is trained anew. The area is the "
+    "mean height of a curve over its levels, the loss how much worse that is than the score of what is complete. "
+    "Mechanisms are those of fusion_jax/data/missing; of `one_modality` no other is touched. The equity index is 1 - "
+    "M / (M - 1) G, G the Gini coefficient of the losses (below 0 taken for 0) of the M modalities under "
+    "`one_modality`: 1 where all absences cost alike, 0 where one costs all. Feature noise is normal, its levels "
+    "standard deviations of the modality; of edge noise a level is the share of edges of which one end is drawn anew. "
+    "Intervals are Student's over the seeds, 95 %; where seeds draw their splits these overlap, and the intervals do "
+    "not allow for it."
 )
 BAGS = (
-    "All modalities look like bags of words: features that are never negative and at least {share:.0%} of which are 0. "
-    "Taking such features away takes little away, and makes every model look robust; these curves tell nothing of data "
-    "whose features are dense. "
+    "All modalities look like bags of words: features that are never negative and at least {share:.0%} of which are "
+    "0. Taking such features away takes little away, and makes every model look robust; these curves tell nothing of "
+    "data whose features are dense. "
 )
 
 
@@ -62,9 +63,9 @@ def robustness(
 ) -> Report:
     """Curves of the primary metric against missing modalities, noise in features and in edges, over all seeds.
 
-    Tables: "areas" (of every curve its area and its loss, above 0 where the score is worse), "equity" (the loss of every
-    modality, and the index over them), "subsets" (the score with each subset of the modalities) and "curves" (the score
-    at every level).
+    Tables: "areas" (of every curve its area and its loss, above 0 where the score is worse), "equity" (the loss of
+    every modality, and the index over them), "subsets" (the score with each subset of the modalities) and "curves" (the
+    score at every level).
 
     Args:
         place: not looked at, all seeds are.
@@ -106,7 +107,9 @@ def robustness(
     warned = min(bags.values()) >= SPARSE
     note = (BAGS.format(share=min(bags.values())) if warned else "") + NOTE
     if len(names) > SUBSETS:
-        note += f" Subsets are left out: {len(names)} modalities have 2^{len(names)}, expected at most {SUBSETS} of them."
+        note += (
+            f" Subsets are left out: {len(names)} modalities have 2^{len(names)}, expected at most {SUBSETS} of them."
+        )
     if refused:
         note += f" Left out: {'; '.join(refused)}."
     draw = functools.partial(figures.curves, tables["curves"], cell.primary)
@@ -182,5 +185,7 @@ def _sentence(tables: dict[str, pd.DataFrame], metric: str, seeds: int, index: f
     if "equity" in tables and index is not None:
         own = tables["equity"][tables["equity"].modality != "equity index"]
         most = own.loc[own.value.idxmax()]
+        shown = (own.low > 0).any()
         text += f"; of single modalities {most.modality} is missed most ({most.value:.3f}), equity {index:.2f}"
+        text += "" if shown else ", but of none it is shown to be more than 0"
     return text + "."

@@ -34,10 +34,10 @@ SEEDS = "all"
 MOST = 8  # modalities: 512 coalitions with the graph
 NOTE = (
     "A modality outside a coalition is missing at every node, training nodes too; without the graph no node hears of "
-    "another. Nothing is trained anew. The values of the players sum to the score with all minus the score with nothing; "
-    "an interaction above 0 says that two are worth more together than apart, below 0 that one can stand in for the "
-    "other. Intervals are Student's over the seeds, 95 %: what another seed of this cell would say. Where seeds draw "
-    "their splits these overlap, and the intervals do not allow for it."
+    "another. Nothing is trained anew. The values of the players sum to the score with all less the score with "
+    "nothing; an interaction above 0 says that two are worth more together than apart, below 0 that one can stand in "
+    "for the other. Intervals are Student's over the seeds, 95 %: what another seed of this cell would say. Where "
+    "seeds draw their splits these overlap, and the intervals do not allow for it."
 )
 
 
@@ -99,8 +99,8 @@ def play(cell: Restored) -> Played:
     names = cell.prepared.batch.names
     if len(names) > MOST:
         raise ValueError(
-            f"shapley: this cell has {len(names)} modalities, which make 2^{len(names) + 1} coalitions; it is exact and "
-            f"made for at most {MOST}: train a cell with fewer (data.modalities)"
+            f"shapley: this cell has {len(names)} modalities, which make 2^{len(names) + 1} coalitions; it is exact, "
+            f"and made for at most {MOST}: train a cell with fewer (data.modalities)"
         )
     inside = game.members(len(names))
     graph = cell.batch(0).graph is not None
@@ -154,7 +154,9 @@ def _classes(cell: Restored, played: Played) -> pd.DataFrame:
     lines = []
     for c, called in enumerate(names):
         own = [np.asarray(cell.data.target.labels)[rows] == c for rows in played.rows]
-        seen = [(one[:, mine].mean(1), mine.sum()) for one, mine in zip(played.by_row[1], own, strict=True) if mine.any()]
+        seen = [
+            (one[:, mine].mean(1), mine.sum()) for one, mine in zip(played.by_row[1], own, strict=True) if mine.any()
+        ]
         if seen:
             each = game.values(np.stack([v for v, _ in seen]))
             count = float(np.mean([n for _, n in seen]))

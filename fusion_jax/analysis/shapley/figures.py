@@ -35,7 +35,9 @@ def interactions(table: pd.DataFrame, metric: str, players: Sequence[str]):
     image = ax.imshow(square, cmap="RdBu", vmin=-most, vmax=most)
     for i, j in zip(*np.nonzero(~np.isnan(square)), strict=True):
         strong = abs(square[i, j]) > 0.6 * most
-        ax.text(j, i, f"{square[i, j]:+.2f}", ha="center", va="center", color="white" if strong else "black", fontsize=8)
+        ax.text(
+            j, i, f"{square[i, j]:+.2f}", ha="center", va="center", color="white" if strong else "black", fontsize=8
+        )
     ax.set_xticks(range(len(players)), players, rotation=45, ha="right")
     ax.set_yticks(range(len(players)), players)
     fig.colorbar(image, ax=ax, label=f"interaction, {metrics.heading(metric)}")
