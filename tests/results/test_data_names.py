@@ -34,7 +34,10 @@ def test_what_is_taken_away_makes_another_problem_of_a_data_set():
         for rate in (0.3, 0.6)
     ]
     named = list(data_names([plain, *lacking]).values())
-    assert len(set(named)) == 3 and named[1].endswith("without uniform rate=0.3)"), named
+    assert len(set(named)) == 3
+    assert named[1].endswith(", missing uniform 0.3)") and named[2].endswith(", missing uniform 0.6)")
+    strong = tiny.cell(data__missing__name="label", data__missing__options=dict(strength=4.0)).plan.data
+    assert list(data_names([plain, strong]).values())[1].endswith("missing label 0.3 strength=4.0)")
     assert list(data_names([lacking[0]]).values()) == ["synthetic"]
 
 
