@@ -27,7 +27,7 @@ from fusion_jax.results import paired
 from fusion_jax.results.answers import Report
 from fusion_jax.results.restore import Restored
 
-__all__ = ["SUBJECTS", "Report", "Shown", "among_modalities", "over_seeds"]
+__all__ = ["SUBJECTS", "Report", "Shown", "among_modalities", "over_seeds", "told_by_edges"]
 
 SUBJECTS = ("cell", "study")
 LAYERS = ("layer", "block")  # axes of an attention that count what runs one after another
@@ -48,6 +48,17 @@ def over_seeds(each: np.ndarray) -> dict[str, float]:
     same = len(each) > 1 and np.isnan(found.error)
     low, high = (found.mean, found.mean) if same else found.interval()
     return dict(value=found.mean, low=low, high=high)
+
+
+def told_by_edges(cell: Restored) -> str:
+    """A sentence for a note where taking a modality away does not take away what the edges tell of it; else ""."""
+    part = cell.plan.data
+    names = dict.fromkeys((part.graph or cell.data.default_graph, *part.views, *part.test_views))
+    if not (made := [name for name in names if name in cell.data.made]):
+        return ""
+    return (
+        f" Edges made from features ({', '.join(made)}) stay as they are: what they tell of a modality is the graph's."
+    )
 
 
 def among_modalities(cell: Restored, place: int, asker: str) -> list[Shown]:

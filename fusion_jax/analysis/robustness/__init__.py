@@ -15,7 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from fusion_jax import metrics, zoo
-from fusion_jax.analysis.base import Report, over_seeds
+from fusion_jax.analysis.base import Report, over_seeds, told_by_edges
 from fusion_jax.analysis.robustness import asked, figures
 from fusion_jax.analysis.robustness.curves import area, equity
 from fusion_jax.analysis.shapley.game import members
@@ -105,7 +105,7 @@ def robustness(
     tables["curves"] = _curves(found)
     bags = {name: sparsity(x) for name, x in nodes.features.items()}
     warned = min(bags.values()) >= SPARSE
-    note = (BAGS.format(share=min(bags.values())) if warned else "") + NOTE
+    note = (BAGS.format(share=min(bags.values())) if warned else "") + NOTE + told_by_edges(cell)
     if len(names) > SUBSETS:
         note += (
             f" Subsets are left out: {len(names)} modalities have 2^{len(names)}, expected at most {SUBSETS} of them."

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_jax import metrics
-from fusion_jax.analysis.base import Report, over_seeds
+from fusion_jax.analysis.base import Report, over_seeds, told_by_edges
 from fusion_jax.analysis.shapley import figures, game
 from fusion_jax.metrics.base import Scored
 from fusion_jax.records import Info
@@ -87,7 +87,7 @@ def shapley(cell: Restored, place: int) -> Report:
         draw["interactions"] = functools.partial(
             figures.interactions, tables["interactions"], cell.primary, played.players
         )
-    return Report(tables, _sentence(tables, cell.primary, len(cell.seeds)), draw, columns, NOTE)
+    return Report(tables, _sentence(tables, cell.primary, len(cell.seeds)), draw, columns, NOTE + told_by_edges(cell))
 
 
 def play(cell: Restored) -> Played:
