@@ -38,9 +38,9 @@ def test_unknown_rows_follow_the_recursion_and_known_ones_stay(weighted, steps):
 
 
 def test_it_tends_to_the_harmonic_extension():
-    """On a path 0 - 1 - 2 - 3 with known ends x_1, x_2 solve x_u = A_uu x_u + A_uk x_k."""
+    """On a path 0 - 1 - 2 - 3 with known ends x_1, x_2 solve x_u = A_uu x_u + A_uk x_k; a loop counts for nothing."""
     s = np.array([0, 1, 2])
-    g = Graph.create(np.r_[s, s + 1], np.r_[s + 1, s], 4)
+    g = Graph.create(np.r_[s, s + 1, 1], np.r_[s + 1, s, 1], 4)
     x, known = np.array([[1.0], [0], [0], [-2.0]]), np.array([True, False, False, True])
     a = np.zeros((4, 4))
     a[s, s + 1] = a[s + 1, s] = [1 / np.sqrt(2), 1 / 2, 1 / np.sqrt(2)]

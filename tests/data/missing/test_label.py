@@ -29,7 +29,7 @@ def test_the_order_of_the_classes_is_drawn_for_each_modality():
 def test_values_decide_too_and_unlabelled_nodes_are_average():
     v = np.random.default_rng(2).normal(size=(N, 1))
     known = np.arange(N) % 2 == 0
-    nodes = made(target=Target("values", values=np.where(known[:, None], v, 1e9), num_outputs=1), labelled=known)
+    nodes = made(target=Target("values", values=np.where(known[:, None], v + 5, 1e9), num_outputs=1), labelled=known)
     gone = label(nodes, np.random.default_rng(0), rate=0.5, strength=3.0)
     for m in range(3):
         assert abs(np.corrcoef(gone[known, m], v[known, 0])[0, 1]) > 0.5

@@ -19,8 +19,10 @@ def first_component(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
 @pytest.mark.parametrize("by", ["", "m2"])
 def test_the_odds_rise_with_the_first_component_of_the_modality_that_stays(by, form):
+    """The sign is that of the largest entry, not of the first; that the centre is far from 0 must not matter."""
     nodes = made(lacks=0.0)
-    x = nodes.features[by or "m0"] + 3.0  # that the centre is not 0 must not matter
+    main, first, last = nodes.features[by or "m0"].T
+    x = np.stack([first - 0.3 * main, main, last + 50.0], 1)
     nodes = made(lacks=0.0, features={**nodes.features, (by or "m0"): form(x)})
     gone = observed(nodes, np.random.default_rng(0), rate=0.4, by=by, strength=1.5)
     stays = 2 if by else 0
