@@ -22,6 +22,7 @@ from fusion_jax.analysis.shapley.game import members
 from fusion_jax.records import Info
 from fusion_jax.results.restore import Restored
 from fusion_jax.training.compilation import own_settings
+from fusion_jax.training.prepare import STRUCTURE
 
 INFO = Info(
     "Ferrini et al., Rethinking GNNs and Missing Features: Challenges, Evaluation and a Robust Solution",
@@ -45,9 +46,9 @@ NOTE = (
     "not allow for it."
 )
 BAGS = (
-    "All modalities look like bags of words: features that are never negative and at least {share:.0%} of which are "
-    "0. Taking such features away takes little away, and makes every model look robust; these curves tell nothing of "
-    "data whose features are dense. "
+    "All modalities (but the graph's own) look like bags of words: features that are never negative and at least "
+    "{share:.0%} of which are 0. Taking such features away takes little away, and makes every model look robust; "
+    "these curves tell nothing of data whose features are dense. "
 )
 
 
@@ -103,9 +104,9 @@ def robustness(
     if len(names) <= SUBSETS:
         tables["subsets"] = _subsets(cell, names)
     tables["curves"] = _curves(found)
-    bags = {name: sparsity(x) for name, x in nodes.features.items()}
-    warned = min(bags.values()) >= SPARSE
-    note = (BAGS.format(share=min(bags.values())) if warned else "") + NOTE + told_by_edges(cell)
+    least = min((sparsity(x) for name, x in nodes.features.items() if name != STRUCTURE), default=0.0)
+    warned = least >= SPARSE
+    note = (BAGS.format(share=least) if warned else "") + NOTE + told_by_edges(cell)
     if len(names) > SUBSETS:
         note += (
             f" Subsets are left out: {len(names)} modalities have 2^{len(names)}, expected at most {SUBSETS} of them."

@@ -163,5 +163,10 @@ def test_bags_of_words_are_warned_of(cell):
     spare = dataclasses.replace(cell, data=dataclasses.replace(cell.data, features=features))
     few = dict(mechanisms=("uniform",), rates=(0.0, 0.5), noise=(0.0, 1.0))
     sparse, dense = robustness(spare, 0, **few), robustness(cell, 0, **few)
-    assert sparse.facts["bags_of_words"] and sparse.note.startswith("All modalities look like bags of words")
+    assert sparse.facts["bags_of_words"] and sparse.note.startswith(
+        "All modalities (but the graph's own) look like bags of words"
+    )
     assert not dense.facts["bags_of_words"] and "bags" not in dense.note
+    part = dataclasses.replace(cell.plan.data, modalities=("m0", "m1", "structure"))  # what is made of edges is dense
+    named = dataclasses.replace(spare, plan=dataclasses.replace(cell.plan, data=part))
+    assert robustness(named, 0, **few).facts["bags_of_words"]
