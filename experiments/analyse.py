@@ -42,7 +42,7 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "cell", "", "identity of a finished cell, or how it starts; the folder's only one if none is named"
     )
-    flags.DEFINE_integer("seed", None, "which seed's model; the one with the best validation score if none is named")
+    flags.DEFINE_integer("seed", None, "whose model; the best by validation score if none is named, or all")
     flags.DEFINE_multi_string("option", [], "NAME=VALUE, an option of the analysis; may be given several times")
     flags.DEFINE_bool("json", False, "print the report as JSON")
     arguments.run(main)

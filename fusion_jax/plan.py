@@ -39,7 +39,7 @@ class MixerPlan(Named):
 
 @dataclasses.dataclass(frozen=True)
 class DataPlan(Named):
-    """Which data set, which of it, and how it is scaled."""
+    """Which data set, which of it, what of it is taken away, and how it is scaled."""
 
     modalities: tuple[str, ...] = ()
     graph: str = ""
@@ -47,6 +47,7 @@ class DataPlan(Named):
     test_views: tuple[str, ...] = ()
     scale: str = "modality"
     setting: str = ""
+    missing: Named = Named("")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +171,7 @@ def of(config: Mapping[str, Any]) -> Plan:
     """The plan of a resolved config, whose sections hold the records' fields under their names."""
     model = config["model"]
     return Plan(
-        data=_record(DataPlan, config["data"]),
+        data=_record(DataPlan, {**config["data"], "missing": _record(Named, config["data"]["missing"])}),
         model=_record(
             ModelPlan,
             {

@@ -47,6 +47,7 @@ OTHERS = {
     "metric": "fusion_jax.metrics",
     "structure": "fusion_jax.structures",
     "data": "fusion_jax.data",
+    "missing": "fusion_jax.data.missing",
     "engine": "fusion_jax.run.engines",
     "display": "fusion_jax.run.display",
     "writer": "fusion_jax.run.writers",

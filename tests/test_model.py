@@ -13,6 +13,7 @@ from fusion_jax.graphs import Graph
 from fusion_jax.layers.base import GraphLayer
 from fusion_jax.model import MISSING, Model, Streams, check_placement
 from fusion_jax.model.said import Said
+from fusion_jax.nn.feature_propagation import propagated
 from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import EVALUATION, Batch, Context, Fused, Head, Target
 from tests.helpers import parameters, small_graph, to_float64
@@ -249,10 +250,24 @@ def test_one_edge_set_a_modality(key):
 def test_what_stands_for_a_missing_modality(missing):
     model = build("after", missing=missing)
     out = model(batch())
-    full = np.stack([encoder(batch().features[n]) for n, encoder in zip(DIMS, model.encoders, strict=True)], 1)
+    lacks = (~MASK).astype(float)
+    reads = {name: np.asarray(x) for name, x in batch().features.items()}
+    blank = {name: np.zeros_like(x) for name, x in reads.items()}
+    if missing == "indicator":
+        reads, blank = ({k: np.c_[x, lacks[:, m]] for m, (k, x) in enumerate(held.items())} for held in (reads, blank))
+
+    def encoded_as(held):
+        return np.stack([encoder(jnp.asarray(held[n])) for n, encoder in zip(DIMS, model.encoders, strict=True)], 1)
+
+    full = encoded_as(reads)
     np.testing.assert_allclose(np.asarray(out.embeddings)[MASK], full[MASK], rtol=1e-12)
-    zeros = np.stack([e(jnp.zeros((N, d))) for e, d in zip(model.encoders, DIMS.values(), strict=True)], 1)
-    stand_in = dict(mask=0 * full, zeros=0 * full, mean=zeros)
+    stand_in = dict(mask=0 * full, zeros=0 * full, mean=encoded_as(blank), indicator=encoded_as(blank))
+    if missing == "propagate":
+        spread = {
+            k: propagated(jnp.asarray(x), jnp.asarray(MASK[:, m]), GRAPH) for m, (k, x) in enumerate(reads.items())
+        }
+        stand_in["propagate"] = encoded_as(spread)
+        assert not np.allclose(stand_in["propagate"][~MASK], encoded_as(blank)[~MASK])
     if missing == "learned":
         stand_in["learned"] = np.broadcast_to(parameters(model)["missing_token"][...], full.shape)
         assert np.abs(stand_in["learned"]).min() > 0

@@ -45,7 +45,8 @@ def analyse(
 
     Args:
         cell: identity of a finished cell, or the cell restored; the store's only one if None.
-        seed: whose model is looked at; the one with the best validation score if None.
+        seed: whose model is looked at; the one with the best validation score if None. None where an analysis is of
+            all seeds.
     Raises:
         ValueError: unknown analysis or option, an option of another type, no such cell or seed, one is named for an
             analysis of a study, or what the analysis refuses.
@@ -58,9 +59,13 @@ def analyse(
             raise ValueError(f"analysis {name!r} is of a whole study: name neither a cell nor a seed")
         folder, report = store.root, ask(store, **options)
     else:
+        everyone = getattr(zoo.module("analysis", name), "SEEDS", "one") == "all"
+        if everyone and seed is not None:
+            raise ValueError(f"analysis {name!r} is of all seeds of a cell: name none (found seed {seed})")
         restored = cell if isinstance(cell, Restored) else restore(store, cell)
         place = restored.place(seed)
-        about |= dict(cell=restored.identity, seed=restored.seeds[place])
+        seeds = dict(seeds=restored.seeds) if everyone else dict(seed=restored.seeds[place])
+        about |= dict(cell=restored.identity, **seeds)
         folder, report = store.cell(restored.identity), ask(restored, place, **options)
     folder = folder / "analyses" / zoo.short(name)
     answers.write(folder, report, about, "report.md", "analysis.json")

@@ -6,6 +6,8 @@ An analysis is a function in the file of its name, which says what it is of:
                     position of one of its seeds
     OF = "study"    name(store, *, <options>) -> Report; `store` is the study's `results.store.Store`
 
+    SEEDS = "all"       optional, of a cell: all seeds are looked at, `place` is not, and naming a seed is an error
+
     CHECKED_WITH = {"model.fusion.name": "visor"}    optional: keys of a cell it looks at, if it is not for every cell;
                                                      of an analysis of a study a tuple of them, a cell each
 
@@ -21,10 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fusion_jax.records import Attention, Output
+from fusion_jax.results import paired
 from fusion_jax.results.answers import Report
 from fusion_jax.results.restore import Restored
 
-__all__ = ["SUBJECTS", "Report", "Shown", "among_modalities"]
+__all__ = ["SUBJECTS", "Report", "Shown", "among_modalities", "over_seeds", "told_by_edges"]
 
 SUBJECTS = ("cell", "study")
 LAYERS = ("layer", "block")  # axes of an attention that count what runs one after another
@@ -36,6 +39,26 @@ class Shown(NamedTuple):
     name: str
     weights: np.ndarray  # [N, L, H, M, M], query x key
     tokens: np.ndarray  # bool [N, M], those that are there
+
+
+def over_seeds(each: np.ndarray) -> dict[str, float]:
+    """value, low and high of numbers [S], one a seed: their mean and its 95 % interval of Student's t; NaN for the ends
+    where one seed tells nothing of others. Equal numbers have an interval of no width."""
+    found = paired.estimate(np.asarray(each, np.float64))
+    same = len(each) > 1 and np.isnan(found.error)
+    low, high = (found.mean, found.mean) if same else found.interval()
+    return dict(value=found.mean, low=low, high=high)
+
+
+def told_by_edges(cell: Restored) -> str:
+    """A sentence for a note where taking a modality away does not take away what the edges tell of it; else ""."""
+    part = cell.plan.data
+    names = dict.fromkeys((part.graph or cell.data.default_graph, *part.views, *part.test_views))
+    if not (made := [name for name in names if name in cell.data.made]):
+        return ""
+    return (
+        f" Edges made from features ({', '.join(made)}) stay as they are: what they tell of a modality is the graph's."
+    )
 
 
 def among_modalities(cell: Restored, place: int, asker: str) -> list[Shown]:

@@ -99,7 +99,10 @@ def rescaled(model: Model, own: Trial, anchor: Trial) -> Model:
         if not _same(own, anchor, name):
             seen = anchor.scale[name] > 0
             ratio = jnp.where(seen, scale / jnp.where(seen, anchor.scale[name], 1), 0)
-            encoder.in_units_of(ratio, (anchor.shift[name] - shift) * scale)
+            moved = (anchor.shift[name] - shift) * scale
+            if model.missing == "indicator":  # its column has no unit
+                ratio, moved = jnp.append(ratio, 1), jnp.append(moved, 0)
+            encoder.in_units_of(ratio, moved)
     return model
 
 
@@ -111,8 +114,9 @@ def _same_scaler(own: Trial, anchor: Trial) -> bool:
     return all(_same(own, anchor, name) for name in own.shift)
 
 
-def _fills_with_means(cell: Restored, i: int) -> bool:
-    return cell.models[i].missing == "mean" and not bool(jnp.all(cell.batch(i).mask))
+def _fills_in_its_units(cell: Restored, i: int) -> bool:
+    """Whether what stands for a missing modality is a number in the units of the seed's own scaler."""
+    return cell.models[i].missing in ("mean", "indicator", "propagate") and not bool(jnp.all(cell.batch(i).mask))
 
 
 def in_units(model: Model, own: Units | None, anchor: Units | None) -> Model:
@@ -187,10 +191,11 @@ def parents_of(cells: Sequence[Restored]) -> tuple[list[Parent], int]:
         )
     check_same_shape(raw)
     for cell, i in members:
-        if _fills_with_means(cell, i) and not _same_scaler(cell.trial(i), target):
+        if _fills_in_its_units(cell, i) and not _same_scaler(cell.trial(i), target):
             raise ValueError(
                 "seeds with scalers of their own (data.scale, split varies) cannot be merged where "
-                "model.missing='mean' fills what is missing with each seed's own mean; train with another policy, or "
+                f"model.missing={cell.models[i].missing!r} fills what is missing with each seed's own mean; train with "
+                "another policy, or "
                 'with one split, --config.per_seed=\'("init","dropout")\''
             )
     parents = [

@@ -12,11 +12,11 @@ import pathlib
 from collections.abc import Iterable
 
 from fusion_jax import tasks, zoo
-from fusion_jax.metrics._scoring import influences, of, scores, walked
+from fusion_jax.metrics._scoring import influences, of, score, scores, walked
 from fusion_jax.metrics.base import Metric
 from fusion_jax.records import Target
 
-__all__ = ["check", "heading", "influences", "known", "named", "of", "scores", "shown", "sign"]
+__all__ = ["check", "heading", "influences", "known", "named", "of", "score", "scores", "shown", "sign"]
 
 
 def known() -> dict[str, Metric]:

@@ -22,6 +22,21 @@ def scores(each: Sequence[Scored], table: str = "main") -> dict[str, np.ndarray]
     return _of_all(each, table, lambda metric, rows: metric(rows))
 
 
+def score(rows: Scored, name: str) -> float:
+    """One metric of the main table, by the name that `scores` gives it.
+
+    Raises:
+        ValueError: these rows have no such metric.
+    """
+    prefix, _, plain = name.rpartition(": ")
+    for own, part, columns in tasks.of(rows.target).parts(rows.target):
+        if own == prefix and (metric := of(part.kind).get(plain)) is not None:
+            value = metric(rows if not own else Scored(part, rows.prediction[:, columns], rows.uncertainty))
+            if value is not None:
+                return float(value)
+    raise ValueError(f"a target of {rows.target.kind!r} has no metric {name!r}; it has: {', '.join(scores([rows]))}")
+
+
 def influences(each: Sequence[Scored]) -> dict[str, np.ndarray]:
     """{name: psi [S, N]} of the metrics of the main table, on N rows that all seeds share, where it is known."""
     return _of_all(each, "main", lambda metric, rows: metric.influence(rows))

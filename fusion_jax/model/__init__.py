@@ -29,7 +29,7 @@ from flax import nnx
 from fusion_jax import keys, zoo
 from fusion_jax.graphs import Graph
 from fusion_jax.mixers.base import LAYERS
-from fusion_jax.model import mixed
+from fusion_jax.model import filling, mixed
 from fusion_jax.model.choices import (
     ACTIVATIONS,
     HEADS,
@@ -104,8 +104,10 @@ class Model(nnx.Module):
         missing: what stands for a missing modality. "mask": nothing, the fusion sees the mask (where it concatenates,
             it puts 0 itself: before message passing as "zeros" does); "zeros": the vector 0 after encoding; "mean": the
             encoder's image of 0, which is the training mean of standardised features (`data.scale` "column" or
-            "modality"); "learned": a learned vector a modality. With the last three every node has everything: it is
-            sent to neighbours and seen by the fusion.
+            "modality"); "learned": a learned vector a modality; "indicator": the encoder's image of 0 and of one more
+            column, which is 1 where the modality is missing and 0 elsewhere; "propagate": the encoder's image of what
+            the neighbours that have it say (`nn.feature_propagation`), of the graph that the model sees. With all but
+            the first every node has everything: it is sent to neighbours and seen by the fusion.
         presence: with "mask", which modalities a fusion sees as present behind message passing. "received": those the
             node had and those of which it has received something, so that what neighbours say of a missing modality
             is used; "own": only those the node itself had. Messages are the same but where `interleaved` fusions, which
@@ -164,7 +166,8 @@ class Model(nnx.Module):
             check_no_head(placement, layers, readout.name)
         if head == "fusion":
             check_fusion_predicts(fusion.name, placement, readout.name)
-        widths = [encoded_width(encoder.name, feature_dims, dim)] + layers * [dim]  # of the state at every depth
+        given_dims = filling.given_widths(missing, feature_dims)
+        widths = [encoded_width(encoder.name, given_dims, dim)] + layers * [dim]  # of the state at every depth
         if head == "none":
             widths[-1] = outputs
         self.encoded = widths[0]  # the width of embeddings
@@ -175,10 +178,7 @@ class Model(nnx.Module):
             return zoo.make("layer", layer.name, widths[i], *out, options=options, rngs=rngs)
 
         self.encoders = nnx.List(
-            [
-                zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs)
-                for d in feature_dims.values()
-            ]
+            [zoo.make("encoder", encoder.name, d, dim, options=encoder.options, rngs=rngs) for d in given_dims.values()]
         )
         self.missing_token = normal(rngs, (m, widths[0])) if missing == "learned" else None
         self.streams = nnx.List([Streams(functools.partial(make_layer, i), m, rngs=rngs) for i in range(per_stream)])
@@ -264,12 +264,11 @@ class Model(nnx.Module):
         contexts = context.split(len(self.names))
         for m, (name, encoder, own) in enumerate(zip(self.names, self.encoders, contexts, strict=True)):
             mask = batch.mask[:, m]
-            # 0 is the training mean of standardised features: what policy "mean" wants, and NaN-safe for all
-            if encoder.reads_sparse and name in batch.sparse:
+            view = None if batch.graph is None else batch.graph.view(m)
+            if encoder.reads_sparse and name in batch.sparse and self.missing not in filling.FILLING:
                 x = batch.sparse[name].among(mask)
             else:
-                x = jnp.where(mask[:, None], batch.features[name], 0)
-            view = None if batch.graph is None else batch.graph.view(m)
+                x = filling.given(self.missing, batch.features[name], mask, view)
             yield encoder, (x, view, mask if self.missing == "mask" else there, _told("encoder", encoder, view, own))
 
     def _hear_encoders(self, batch: Batch, context: Context, said: Said) -> None:

@@ -9,7 +9,7 @@ import jax
 from fusion_jax import zoo
 
 PLACEMENTS = ("before", "after", "interleaved", "decision")
-MISSING = ("mask", "zeros", "mean", "learned")
+MISSING = ("mask", "zeros", "mean", "learned", "indicator", "propagate")
 PRESENCE = ("received", "own")
 HEADS = ("linear", "none", "fusion")
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu}

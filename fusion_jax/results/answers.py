@@ -15,6 +15,7 @@ from fusion_jax.results.figures import save_figure
 from fusion_jax.results.store import replacing, write_bytes, write_json
 
 SHOWN = 30  # rows of a table on a screen
+WRITTEN = 500  # and in a text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,5 +120,5 @@ def write(folder: epath.Path, report: Report, about: Mapping[str, Any], text: st
             write_bytes(temporary / f"{name}.csv", table.to_csv(index=False).encode())
         for name, draw in report.figures.items():
             save_figure(temporary / f"{name}.png", draw())
-        write_bytes(temporary / text, markdown(report).encode())
+        write_bytes(temporary / text, markdown(report, WRITTEN).encode())
         write_json(temporary / record, {**about, **found["facts"], **rest})

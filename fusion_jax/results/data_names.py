@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from fusion_jax import zoo
 from fusion_jax.data import places
-from fusion_jax.plan import DataPlan
+from fusion_jax.plan import DataPlan, Named
 from fusion_jax.study import short
 
 
 def problem(part: DataPlan) -> str:
     """What makes two cells' data different problems: rows that differ in this are not in one table."""
-    return json.dumps([part.name, part.options], sort_keys=True)
+    lacks = [part.missing.name, part.missing.options] if part.missing.name else []
+    return json.dumps([part.name, part.options, *lacks], sort_keys=True)
 
 
 def data_names(parts: Sequence[DataPlan]) -> dict[str, str]:
@@ -48,9 +49,19 @@ def _plain_and_full(parts: Sequence[DataPlan]) -> dict[str, tuple[str, str]]:
         place, where = _origin(part), _where(part)
         short_of = pathlib.PurePath(place).name if where else short(place)
         name = short_of if sum(pathlib.PurePath(p).stem == pathlib.PurePath(place).stem for p in every) == 1 else place
-        given = ", ".join(f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where)
-        named[own] = name, f"{name} ({given})" if given else name
+        told = [f"{k}={short(v)}" for k, v in sorted(part.options.items()) if k not in where]
+        told += _lacks(part.missing)
+        named[own] = name, f"{name} ({', '.join(told)})" if told else name
     return named
+
+
+def _lacks(missing: Named) -> list[str]:
+    """What is taken away: the mechanism with its rate, and what else is not as usual."""
+    if not missing.name:
+        return []
+    usual = zoo.options("missing", missing.name) if missing.name in zoo.names("missing") else {}
+    more = [f"{k}={short(v)}" for k, v in sorted(missing.options.items()) if k != "rate" and v != usual.get(k)]
+    return [" ".join([f"missing {short(missing.name)} {missing.options['rate']:g}", *more])]
 
 
 def _where(part: DataPlan) -> list[str]:

@@ -27,6 +27,8 @@ from fusion_jax.arrays import refuse
 from fusion_jax.data.arrivals import Arrivals, arrivals, by_graph, edges_among
 from fusion_jax.data.base import Dataset
 from fusion_jax.data.extended import asked_links, asked_nodes, extended, symmetric
+from fusion_jax.data.missing import without
+from fusion_jax.plan import Named
 from fusion_jax.results import inputs
 from fusion_jax.results.export import PLATFORMS, export, used
 from fusion_jax.results.prediction import Prediction
@@ -84,7 +86,7 @@ class Predictor:
             splits = inputs.splits_of(store, identity, store.config(identity)["protocol"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to say of the data was said in training
-            restored = restore(store, identity, data=data, splits=splits)
+            restored = _as_it_lacked(restore(store, identity, data=data, splits=splits))
         if seed == "best":
             seed = restored.seeds[restored.place()]
         if not (seed is None or seed == "all" or isinstance(seed, int)):
@@ -284,6 +286,14 @@ def _fitted(store: Store, identity: str) -> dict[int, Mapping[str, Any]]:
             return {}
         found |= {seed: jax.tree.map(lambda a, i=i: a[i], held) for i, seed in enumerate(seeds)}
     return found
+
+
+def _as_it_lacked(cell: Restored) -> Restored:
+    """The cell with a data set that lacks what `data.missing` took from it: of nodes that arrive nothing is taken."""
+    part = cell.plan.data
+    data = without(cell.data, part.missing.name, part.missing.options, part.graph)
+    plan = dataclasses.replace(cell.plan, data=dataclasses.replace(part, missing=Named("")))
+    return dataclasses.replace(cell, data=data, plan=plan)
 
 
 def _wants_data(store: Store, identity: str, kept: Mapping[str, Any] | None) -> str:

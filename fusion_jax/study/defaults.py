@@ -25,6 +25,9 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 test_views=(),  # the same for evaluation, where a published system tests on other edges; () for `views`
                 scale="modality",  # "column": each column to unit variance; "modality": one scale for all its columns;
                 # "row": each row divided by the sum of its absolute values, nothing fitted; "none"
+                # file in fusion_jax/data/missing: which modalities nodes lack, in training and evaluation, beside those
+                # that the data set itself has not; its options, such as {"rate": 0.5}
+                missing=dict(name="", options=ConfigDict()),
                 setting="",  # "transductive" or "inductive"; "" for the data set's usual one
             ),
             seeds=10,  # number of trials of every cell, seeds 0 ... seeds - 1; below six no signed-rank test can tell
@@ -51,7 +54,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 ),
                 readout=dict(name="", options=ConfigDict()),  # "": last for node tasks, mean for graph tasks
                 head="linear",  # "linear": from D to the outputs; "none": the last graph layer gives the outputs
-                missing="mask",  # mask, zeros, mean, learned
+                missing="mask",  # mask, zeros, mean, learned, indicator, propagate: see fusion_jax/model/__init__.py
                 presence="received",  # with "mask", which modalities a fusion sees behind message passing: "own", those
                 # the node has itself; "received", also those it has received something of
                 rate=0.5,  # dropout before every graph layer and before the head

@@ -164,7 +164,8 @@ def with_distinct_labels(cells: list[Cell]) -> list[Cell]:
 def _table(cell: Cell) -> tuple[str, str]:
     """What rows of one table have in common."""
     part = cell.plan.data
-    return cell.plan.protocol, json.dumps([part.name, part.options, part.setting], sort_keys=True)
+    held = [part.name, part.options, part.setting, part.missing.name, part.missing.options]
+    return cell.plan.protocol, json.dumps(held, sort_keys=True)
 
 
 def _beside(cells: list[Cell]) -> dict[int, list[str]]:

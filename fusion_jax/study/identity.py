@@ -46,6 +46,7 @@ SECTIONS = {  # key: kind of the mechanism that it names
     "control": "control",
     "scheme": "scheme",
     "loss": "loss",
+    "data.missing": "missing",
 }
 
 

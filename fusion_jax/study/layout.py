@@ -22,6 +22,8 @@ VALUES = {  # key of today: {value of today: value of schema 2}
 }
 GONE = {"loss": {"step": 0}}  # kind: options that every mechanism of it had, with the only value they had
 LATER = {  # keys that schema 2 had not; the value that is as it was then
+    "data.missing.name": "",
+    "data.missing.options": {},
     "size.parameters": 0,
     "training.snapshots": 0,
     "training.batch": 0,

@@ -42,6 +42,8 @@ def _reasons(model: nnx.Module, prepared: Prepared, scheme: Scheme) -> Iterator[
     for part in (part for _, part in nnx.iter_modules(model) if isinstance(part, Model)):
         if part.mixed:
             yield f"mixer {zoo.name_of(part.mixers[0])!r} stands in the place of attention"
+        if part.missing == "propagate":
+            yield "model.missing='propagate' fills from neighbours, which is not written for nodes on several devices"
     for kind, mechanism in mechanisms_of(model):
         by_node = type(mechanism).nodes is Fusion.nodes if kind == "fusion" else mechanism.parted
         if not by_node:

@@ -20,6 +20,7 @@ from fusion_jax import tasks
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.data.graphs import spectral_encoding
 from fusion_jax.data.imputation import filled, fit_fill, unknown_columns
+from fusion_jax.data.missing import without
 from fusion_jax.graphs import Graph
 from fusion_jax.nn.sparse_rows import SparseRows
 from fusion_jax.plan import DataPlan
@@ -134,7 +135,7 @@ def prepare(
     """Splits, scalers, weights, keys and arrays of the given seeds.
 
     Args:
-        part: which of the data set, and how it is scaled.
+        part: which of the data set, what of it is taken away, and how it is scaled.
         per_seed: what differs from seed to seed, of "init", "dropout" and "split".
         protocol: see `select_split`.
         class_weights: see `training_weight`.
@@ -155,6 +156,7 @@ def prepare(
                 f"data set {data.name!r}: links are held out among nodes that are all there; set "
                 f"data.setting to 'transductive'"
             )
+    data = without(data, part.missing.name, part.missing.options, part.graph)
     features, mask = select_modalities(data, part.modalities, part.graph)
     if part.scale == "row":
         features = {name: row_scaled(x, mask[:, i]) for i, (name, x) in enumerate(features.items())}

@@ -18,6 +18,8 @@ from fusion_jax.training.trial import scaled
 from tests.cells import tiny_cell, train_cells
 from tests.tiny import as_users_run, command
 
+COMPLETE = dict(nodes=120, modalities=3, classes=3, dim=9, missing=0.0)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def settings():
@@ -35,6 +37,8 @@ def trained(settings, tmp_path_factory):
         tiny_cell(**one, data__scale="row"),
         tiny_cell(model__missing="mean"),
         tiny_cell(model__missing="mean", data__scale="none"),
+        tiny_cell(model__missing="indicator"),
+        tiny_cell(model__missing="indicator", data__options=COMPLETE),
     ]
     return train_cells(tmp_path_factory.mktemp("merge"), cells)
 
@@ -214,6 +218,11 @@ def test_means_of_several_seeds_do_not_merge(trained):
     store, identities = trained
     with pytest.raises(ValueError, match="model.missing='mean' fills what is missing with each seed's own mean"):
         base.parents_of([restore(store, identities[4])])
+    with pytest.raises(ValueError, match="model.missing='indicator' fills what is missing"):
+        base.parents_of([restore(store, identities[6])])
+    parents, _ = base.parents_of([restore(store, identities[7])])  # nothing is: its columns say so in any unit
+    for parent in parents:
+        np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-4, atol=1e-4)
     parents, _ = base.parents_of([restore(store, identities[5])])
     for parent in parents:  # nothing was rescaled: float32 of a compiled and of an eager model
         np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-6, atol=1e-6)

@@ -27,6 +27,20 @@ def test_a_folder_of_tables_is_named_like_itself():
     assert names({}) == ["tables"]
 
 
+def test_what_is_taken_away_makes_another_problem_of_a_data_set():
+    plain = tiny.cell().plan.data
+    lacking = [
+        tiny.cell(data__missing__name="uniform", data__missing__options=dict(rate=rate)).plan.data
+        for rate in (0.3, 0.6)
+    ]
+    named = list(data_names([plain, *lacking]).values())
+    assert len(set(named)) == 3
+    assert named[1].endswith(", missing uniform 0.3)") and named[2].endswith(", missing uniform 0.6)")
+    strong = tiny.cell(data__missing__name="label", data__missing__options=dict(strength=4.0)).plan.data
+    assert list(data_names([plain, strong]).values())[1].endswith("missing label 0.3 strength=4.0)")
+    assert list(data_names([lacking[0]]).values()) == ["synthetic"]
+
+
 def test_a_row_that_is_not_run_may_say_its_data_in_full_however_many_variants_the_study_has():
     def stated(*parts):
         return stated_names(

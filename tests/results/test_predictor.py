@@ -98,6 +98,18 @@ def test_without_new_nodes_the_stored_predictions_come_back_bit_for_bit_and_are_
         np.testing.assert_allclose(predictor.computed().each[i], stored, rtol=0, atol=1e-6)
 
 
+def test_old_nodes_lack_what_was_taken_in_training_and_of_new_ones_nothing_is(tmp_path):
+    asked = dict(data__missing__name="one_modality", data__missing__options=dict(rate=0.9, modality="m1"))
+    store, identity = trained(tmp_path, data__setting="inductive", **asked)
+    predictor = Predictor.load(store.root)
+    table = store.table(identity, "predictions")
+    stored = np.stack(table[table.seed == 0].prediction)
+    np.testing.assert_allclose(predictor.computed().each[0], stored, rtol=0, atol=1e-6)
+    x = {m: v[:20] for m, v in predictor.data.features.items()}
+    moved = np.abs(predictor(x).each - predictor({**x, "m1": x["m1"] + 1}).each).max((0, 2))
+    assert (moved > 1e-4).all()
+
+
 def test_the_data_set_is_not_needed_and_the_stored_scalers_are_used(tiny, tmp_path):
     store, identity = tiny
     shutil.copytree(store.root, tmp_path / "copy")

@@ -20,6 +20,7 @@ from tests import tiny
             dict(scheme__name="ogm_ge", model__placement="decision", model__fusion__name="late_logits"),
             "scheme 'ogm_ge' looks at all nodes",
         ),
+        (dict(model__missing="propagate"), "model.missing='propagate' fills from neighbours, which is not written"),
         (dict(data__setting="inductive"), "every seed has a graph of its own (setting 'inductive'"),
         (
             dict(model__fusion__name="self_attention", model__mixer__name="fixed_seq_qk"),

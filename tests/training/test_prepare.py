@@ -10,6 +10,7 @@ from flax import nnx
 
 from fusion_jax.data import splits
 from fusion_jax.data.base import Split
+from fusion_jax.data.missing import without
 from fusion_jax.graphs import Graph
 from fusion_jax.records import Batch
 from fusion_jax.training.prepare import select_split, without_nodes
@@ -54,6 +55,23 @@ def test_protocol_paper_trains_on_validation_rows_and_selects_on_test_rows(data)
     np.testing.assert_array_equal(ready.target.labels[0], data.target.labels)
     split = select_split(Split(np.array([4]), np.array([1]), np.array([2])), "paper")
     np.testing.assert_array_equal(split.train, [1, 4])
+
+
+@pytest.mark.parametrize("setting", ["transductive", "inductive"])
+def test_what_is_taken_away_is_gone_from_training_and_evaluation(data, setting):
+    """Whichever modalities a cell uses, the same nodes lack the same."""
+    asked = dict(data__missing__name="uniform", data__missing__options=dict(rate=0.5), data__setting=setting)
+    expected = without(data, "uniform", dict(rate=0.5)).mask
+    ready = tiny.prepared(tiny.cell(**asked).plan, data, (0, 1))
+    np.testing.assert_array_equal(ready.batch.mask, expected)
+    loud = dataclasses.replace(
+        data, features={k: x + 1e3 * ~expected[:, [m]] for m, (k, x) in enumerate(data.features.items())}
+    )
+    other = tiny.prepared(tiny.cell(**asked).plan, loud, (0, 1))
+    for a, b in zip(jax.tree.leaves(ready.trials.shift), jax.tree.leaves(other.trials.shift), strict=True):
+        np.testing.assert_array_equal(a, b)
+    one = tiny.prepared(tiny.cell(**asked, data__modalities=("m1",)).plan, data, (0,))
+    np.testing.assert_array_equal(one.batch.mask, expected[:, 1:])
 
 
 @pytest.mark.parametrize("per_seed", [(), ("init",), ("dropout",), ("split",), ("init", "dropout", "split")])

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from fusion_jax.model import MISSING
 from fusion_jax.training.trial import scaled
 from tests import tiny
 
@@ -149,7 +150,7 @@ def test_only_the_seeds_that_lack_a_modality_are_said_to(data):
 
 
 @pytest.mark.filterwarnings("ignore:data set 'synthetic'")
-@pytest.mark.parametrize("missing", ["mask", "zeros", "mean", "learned"])
+@pytest.mark.parametrize("missing", MISSING)
 def test_what_an_unknown_modality_holds_reaches_no_prediction(data, missing):
     """Nor does a row that is left without any modality fail."""
     lacking, _ = without_m1_in_training(data)

@@ -186,7 +186,9 @@ def _data(run: Sequence[Row]) -> Item:
 
 def _missing(study: Mapping[str, Any]) -> Item:
     question = "Are modalities missing at some rows, as in use?"
-    shares = [cell["config"]["data"].get("options", {}).get("missing") for cell in study["cells"]]
+    asked = [cell["config"]["data"] for cell in study["cells"]]
+    shares = [part.get("options", {}).get("missing") for part in asked]
+    shares += [part.get("missing", {}).get("options", {}).get("rate") for part in asked]
     told = sorted({share for share in shares if isinstance(share, int | float) and share > 0})
     if told:
         return Item(question, YES, f"shares that are taken away: {', '.join(f'{share:g}' for share in told)}")
