@@ -111,6 +111,8 @@ def _check_losses(plan: LossPlan, main: str) -> None:
 
 
 def _check_model(model: Model) -> None:
+    if model.missing == "propagate":
+        raise _refused("model.missing='propagate'", "it fills from nodes farther than the sampled ones")
     if model.mixed:
         raise _refused("model.mixer", "it is written for all nodes at once")
     for name, encoder in zip(model.names, model.encoders, strict=True):

@@ -20,6 +20,7 @@ REFUSED = {
     "scheme 'gradient_blend': it trains something else": dict(scheme__name="gradient_blend"),
     "loss 'triplet': it is no weighted mean over rows": dict(loss__extra={"triplet": 0.1}),
     "readout 'histograph_node': it reads the states of all depths": dict(model__readout__name="histograph_node"),
+    "model.missing='propagate': it fills from nodes farther": dict(model__missing="propagate"),
     "model.mixer: it is written for all nodes": dict(
         model__mixer__name="rnd_emb_qk", model__fusion__name="self_attention"
     ),
@@ -48,6 +49,7 @@ def test_targets_that_are_not_of_nodes_are_refused(name, what):
         dict(model__layer__name="gat", model__layer__options={"heads": 2}, scheme__name="modality_dropout"),
         dict(model__layer__name="gin", data__setting="inductive", model__placement="after"),
         dict(model__layers=0),
+        dict(model__missing="indicator"),
         dict(model__layers=2, optimizer__warmup=2, optimizer__decay=True, training__select_every=2),
     ],
 )
