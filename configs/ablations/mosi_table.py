@@ -2,13 +2,24 @@
 
 from fusion_jax.study import defaults
 
-FUSIONS = ("concat_mlp", "gmu", "self_attention")
-LATE = ("late_logits", "tmc")
-CONTROLS = {"logistic_regression": {"c": 0.01}, "rbf_svm": {}, "random_forest": {"trees": 200}}
+PORIA = "Poria et al., Context-Dependent Sentiment Analysis in User-Generated Videos, ACL 2017, as in NLP-progress"
+PUBLISHED = tuple(
+    dict(label=label, source=source, data="cmu_mosi", values=dict(accuracy=(accuracy, None)))
+    for source, label, accuracy in (
+        (PORIA, "bc-LSTM, text, audio and video", 0.803),
+        ("Zadeh et al. 2018, as in NLP-progress (other features and split)", "MARN", 0.771),
+        ("Poria et al., ACL 2017 (unverified)", "bc-LSTM, text alone", 0.781),
+        ("Ghosal et al., EMNLP 2018 (unverified)", "contextual inter-modal attention", 0.8231),
+        ("Majumder et al. 2018 (unverified, about)", "CHFusion", 0.80),
+    )
+)
+FUSIONS = ("concat_mlp",)
+MORE = ("gmu", "self_attention", "lmf")
+CONTROLS = {"logistic_regression": {"c": 0.01}, "rbf_svm": {"c": 1.0}, "random_forest": {"trees": 200}}
 
 
 def get_config(arg: str = ""):
-    config = defaults.get_config(arg)
+    config = defaults.get_config()
     config.data.name, config.seeds = "cmu_mosi", 5
     config.data.scale = "column"
     config.model.encoder.name = "mlp"
@@ -18,21 +29,20 @@ def get_config(arg: str = ""):
     config.training.select_every = 2
     config.optimizer.learning_rate = 2e-3
     config.optimizer.options.weight_decay = 1e-2
-    if "quick" not in arg:
-        config.training.epochs, config.training.chunk = 80, 40
+    config.training.epochs, config.training.chunk = 60, 30
+    defaults.apply(config, arg, ("more",))
     return config
 
 
-def sweep(add):
-    text = {"data.modalities": ("text",), "model.fusion.name": "single"}
+def sweep(add, arg: str = ""):
+    parts = set(arg.split(","))
     for protocol in ("paper", "honest"):
         run = {"protocol": protocol}
         for control, options in CONTROLS.items():
             add({**run, "control.name": control, "control.options": options})
         for graph, placed in (("no graph", {"model.layers": 0}), ("dialogue", {})):
-            add({**run, **placed, **text}, label=f"text alone, {graph}")
-            for fusion in FUSIONS:
+            for fusion in (*FUSIONS, *(MORE if "more" in parts else ())):
                 add({**run, **placed, "model.fusion.name": fusion}, label=f"{fusion}, {graph}")
-            for fusion in LATE:
-                late = {"model.fusion.name": fusion, "model.placement": "decision"}
-                add({**run, **placed, **late}, label=f"{fusion}, {graph}")
+            if graph == "no graph" or "more" in parts:
+                alone = {"data.modalities": ("text",), "model.fusion.name": "single"}
+                add({**run, **placed, **alone}, label=f"text alone, {graph}")

@@ -42,7 +42,7 @@ def agreement(graph, labels) -> float:
 def directed_agreement(x, labels, k: int) -> float:
     """Share of the k nearest of every node (cosine, standardised features) that have its label."""
     x = standardise(x)
-    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
     near = x @ x.T
     np.fill_diagonal(near, -np.inf)
     return float((labels[np.argpartition(-near, k, axis=1)[:, :k]] == labels[:, None]).mean())

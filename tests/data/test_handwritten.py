@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import data
-from tests.data.linear import accuracy, directed_agreement, loads_again, present, rbf_accuracy
+from tests.data.linear import accuracy, directed_agreement, present, rbf_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,8 @@ def test_handwritten_holds_what_is_known_of_it(digits):
 
 def test_handwritten_graphs(digits):
     found = [directed_agreement(x, digits.target.labels, 10) for x in digits.features.values()]
-    np.testing.assert_allclose(found, [0.945, 0.741, 0.929, 0.756, 0.904, 0.686], atol=0.002)
+    np.testing.assert_allclose(found[:5], [0.945, 0.741, 0.929, 0.756, 0.904], atol=0.001)
+    assert found[5] == pytest.approx(0.686, abs=0.006)  # six columns: of one in twenty the tenth and eleventh are tied
 
 
 def test_handwritten_figures_on_the_split_of_the_file(digits):
@@ -45,22 +46,22 @@ def test_handwritten_figures_on_the_split_of_the_file(digits):
 
 def test_handwritten_figure_with_a_tenth_labelled(digits):
     """Known over ten draws: 0.9663, deviation 0.0067."""
-    d = data.load("handwritten", train=0.08, val=0.02, neighbours=3)
-    split, x = d.split(0), np.concatenate(list(digits.features.values()), axis=1)
+    del digits  # skips the test where its files are not
+    d = data.load("handwritten", train=0.08, val=0.02, stratify=False, neighbours=3)
+    split, x = d.split(0), np.concatenate(list(d.features.values()), axis=1)
     assert [len(part) for part in (split.train, split.val, split.test)] == [160, 40, 1800]
+    assert len(set(np.bincount(d.target.labels[split.train]).tolist())) > 1  # drawn from all rows at once
     training = np.sort(np.concatenate([split.train, split.val]))
     assert accuracy(x, d.target.labels, training, split.test) == pytest.approx(0.9663, abs=0.02)
 
 
-def test_rows_that_are_drawn_need_a_share(digits):
-    del digits
-    assert len(data.load("handwritten", train=0.7, stratify=False, neighbours=1).split(0).train) == 1400
+def test_the_split_of_the_file_is_what_it_is():
     with pytest.raises(ValueError, match="stratify=False with train=None; expected a share `train`"):
         data.load("handwritten", stratify=False)
 
 
-def test_two_loads_are_equal_and_the_checksum_is_of_the_files(digits):
-    loads_again(digits)
+def test_the_checksum_is_of_the_files(digits):
+    assert digits.provenance.checksum == data.module("handwritten").FILES.checksum
 
 
 def test_its_numbers_stay(digits):
