@@ -1,4 +1,42 @@
-"""draft"""
+"""Views of one thing, five sets: a published table beside ours under both protocols, with plain classifiers.
+
+    python -m experiments.sweep --config=configs/ablations/views_table.py:landuse21 --workdir=results/landuse21
+    python -m experiments.sweep --config=configs/ablations/views_table.py:landuse21,more --workdir=results/landuse21
+    python -m experiments.sweep --config=configs/ablations/views_table.py:quick --workdir=results/quick
+
+One or several of handwritten, scene15, landuse21, msrcv1, leaves100; without a name all. The table is that of FUML
+(Duan et al., ICML 2025): 80 % of the rows, drawn from all at once, train. Its code scales views with all rows, test rows
+among them, and states the best test accuracy over epochs. `paper` here trains on the same share and keeps the epoch best
+on test rows; `honest` trains on 70 % and keeps the epoch best on 10 % more. Scalers are fitted on training rows under
+both, columns to unit variance. leaves100 is drawn by species, 13 or 11 of 16 train. There is no graph but in the last
+row: one graph convolution over the 10 nearest (landuse21 and leaves100: 5). C of the linear model is 1, of the SVM 10,
+beforehand: figures of these were known. The table of altered test rows ("conflicting") is not reproduced.
+
+Accuracy of five seeds in percent. Lines "best" are maxima of 14 published rows.
+
+                                   handwritten  scene15      landuse21    msrcv1       leaves100
+    published TMC                  98.5 ± 0.2   67.7 ± 0.3   31.7 ± 3.9   91.7 ± 2.7   86.8 ± 2.2
+    published best, FUML           99.2 ± 0.4   79.4 ± 1.3   76.7 ± 0.5   99.8 ± 0.8   99.8 ± 0.3
+    linear                 paper   98.5 ± 0.4   80.8 ± 0.9   66.4 ± 0.9   96.7 ± 2.7   99.1 ± 0.3
+                           honest  98.2 ± 0.3   80.1 ± 1.0   64.7 ± 0.9   96.2 ± 2.1   98.8 ± 0.7
+    RBF SVM                paper   98.8 ± 0.2   81.3 ± 0.9   77.5 ± 2.5   94.8 ± 2.0   99.5 ± 0.5
+                           honest  98.6 ± 0.2   80.8 ± 1.6   76.1 ± 1.4   94.3 ± 1.3   99.3 ± 0.6
+    random forest          paper   98.8 ± 0.3   73.2 ± 1.5   73.9 ± 1.6   91.9 ± 2.7   99.1 ± 0.6
+                           honest  98.8 ± 0.4   73.8 ± 1.5   72.2 ± 2.2   93.3 ± 3.5   98.8 ± 0.4
+    concat_mlp             paper   98.8 ± 0.4   81.3 ± 1.2   79.2 ± 1.4   96.2 ± 2.7   99.3 ± 0.8
+                           honest  97.9 ± 1.1   80.3 ± 1.2   76.2 ± 2.6   93.8 ± 2.1   97.9 ± 0.6
+    concat_mlp, kNN graph  paper   98.8 ± 0.5   74.8 ± 1.1   70.7 ± 1.1   95.2 ± 2.9   99.1 ± 0.6
+                           honest  97.8 ± 1.0   73.4 ± 2.2   67.1 ± 1.4   91.4 ± 2.7   98.5 ± 0.4
+
+@TEXT
+
+The paper's TMC is not what it has to be: `tmc` of `more` has 71.2 ± 1.7 on landuse21 under `paper` (one set and protocol
+alone was run; published 31.7). Nor is anything tuned here: learning rate and epochs were chosen on landuse21 after two
+seeds of seven settings, whose test figures were seen.
+
+On a machine that others use too, `OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1` before the command: there the linear model
+took 0.2 s a fit on landuse21 instead of 11 s of processor time, with the same result.
+"""
 
 from fusion_jax.study import defaults
 
@@ -25,8 +63,14 @@ FUML = {  # in percent: mean and standard deviation over ten draws, on test rows
     "FUML": ((99.2, 0.36), (79.41, 1.34), (76.71, 0.46), (99.76, 0.75), (99.78, 0.27)),
 }
 LATE = {"model.placement": "decision"}
-FUSIONS = {"concat_mlp": {}, "tmc": {**LATE, "optimizer.learning_rate": 1e-2}}
-MORE = {"gmu": {}, "self_attention": {}, "lmf": {}, "late_logits": LATE}
+FUSIONS = {"concat_mlp": {}}
+MORE = {
+    "gmu": {},
+    "self_attention": {},
+    "lmf": {},
+    "late_logits": LATE,
+    "tmc": {**LATE, "optimizer.learning_rate": 1e-2},
+}
 CONTROLS = {"logistic_regression": {"c": 1.0}, "rbf_svm": {"c": 10.0}, "random_forest": {"trees": 200}}
 
 
