@@ -13,39 +13,41 @@ but in the last row: one graph convolution over the 10 nearest (landuse21, leave
 the SVM C = 10, beforehand: figures of both were known. The table of altered test rows ("conflicting") is not
 reproduced.
 
-Accuracy of five seeds in percent. Lines "best" are maxima of 14 published rows.
+Accuracy of five seeds in percent, of msrcv1 ten (`--config.seeds=10`). FUML is the best of the 14 published rows.
 
                                    handwritten  scene15      landuse21    msrcv1       leaves100
     published TMC                  98.5 ± 0.2   67.7 ± 0.3   31.7 ± 3.9   91.7 ± 2.7   86.8 ± 2.2
-    published best, FUML           99.2 ± 0.4   79.4 ± 1.3   76.7 ± 0.5   99.8 ± 0.8   99.8 ± 0.3
-    linear                 paper   98.5 ± 0.4   80.8 ± 0.9   66.4 ± 0.9   96.7 ± 2.7   99.1 ± 0.3
-                           honest  98.2 ± 0.3   80.1 ± 1.0   64.7 ± 0.9   96.2 ± 2.1   98.8 ± 0.7
-    RBF SVM                paper   98.8 ± 0.2   81.3 ± 0.9   77.5 ± 2.5   94.8 ± 2.0   99.5 ± 0.5
-                           honest  98.6 ± 0.2   80.8 ± 1.6   76.1 ± 1.4   94.3 ± 1.3   99.3 ± 0.6
-    random forest          paper   98.8 ± 0.3   73.2 ± 1.5   73.9 ± 1.6   91.9 ± 2.7   99.1 ± 0.6
-                           honest  98.8 ± 0.4   73.8 ± 1.5   72.2 ± 2.2   93.3 ± 3.5   98.8 ± 0.4
-    concat_mlp             paper   98.8 ± 0.4   81.3 ± 1.2   79.2 ± 1.4   96.2 ± 2.7   99.3 ± 0.8
-                           honest  97.9 ± 1.1   80.3 ± 1.2   76.2 ± 2.6   93.8 ± 2.1   97.9 ± 0.6
-    concat_mlp, kNN graph  paper   98.8 ± 0.5   74.8 ± 1.1   70.7 ± 1.1   95.2 ± 2.9   99.1 ± 0.6
-                           honest  97.8 ± 1.0   73.4 ± 2.2   67.1 ± 1.4   91.4 ± 2.7   98.5 ± 0.4
+    published FUML                 99.2 ± 0.4   79.4 ± 1.3   76.7 ± 0.5   99.8 ± 0.8   99.8 ± 0.3
+    linear                 paper   98.5 ± 0.4   80.8 ± 0.9   66.4 ± 0.9   96.4 ± 2.3   99.1 ± 0.3
+                           honest  98.2 ± 0.3   80.1 ± 1.0   64.7 ± 0.9   96.2 ± 2.0   98.8 ± 0.7
+    RBF SVM                paper   98.8 ± 0.2   81.3 ± 0.9   77.5 ± 2.5   93.6 ± 2.8   99.5 ± 0.5
+                           honest  98.6 ± 0.2   80.8 ± 1.6   76.1 ± 1.4   93.1 ± 3.5   99.3 ± 0.6
+    random forest          paper   98.8 ± 0.3   73.2 ± 1.5   73.9 ± 1.6   92.6 ± 2.4   99.1 ± 0.6
+                           honest  98.8 ± 0.4   73.8 ± 1.5   72.2 ± 2.2   94.5 ± 3.0   98.8 ± 0.4
+    concat_mlp             paper   98.8 ± 0.4   81.3 ± 1.2   79.2 ± 1.4   96.7 ± 2.3   99.3 ± 0.8
+                           honest  97.9 ± 1.1   80.3 ± 1.2   76.2 ± 2.6   93.1 ± 2.6   97.9 ± 0.6
+    concat_mlp, kNN graph  paper   98.8 ± 0.5   74.8 ± 1.1   70.7 ± 1.1   95.7 ± 2.7   99.1 ± 0.6
+                           honest  97.8 ± 1.0   73.4 ± 2.2   67.1 ± 1.4   89.8 ± 3.9   98.5 ± 0.4
 
-The intervals below are of five seeds (t, 95 %), for concat_mlp under `paper`; FUML's figure against them:
+FUML's figure against the interval of concat_mlp under `paper` (t, 95 %, over these seeds):
 
     handwritten  inside, 98.3 to 99.3. Saturated: a random forest has as much.
     scene15      ours are higher, 79.8 to 82.8, and under `honest` (78.7 to 81.8) the same; so are the linear model's.
     landuse21    ours are higher, 77.5 to 81.0; under `honest`, with an eighth fewer rows, the same (73.0 to 79.4).
-    msrcv1       3.6 points below it, 0.2 outside (92.8 to 99.6), @MSRC
+    msrcv1       ours are lower by 3.1, and 1.5 below the interval's end, 95.0 to 98.3; 42 test rows, one is 2.4 points.
     leaves100    inside, 98.3 to 100. Saturated; the SVM has the best mean.
 
-Choosing by the test rows is worth 1 to 3 points to concat_mlp here (paper less honest, a seventh more rows included),
+Choosing by the test rows is worth 1 to 4 points to concat_mlp here (paper less honest, a seventh more rows included),
 as much as most published rows lie apart; the graph of neighbours costs 6.5 to 9 points on scene15 and landuse21
 (shown, but for scene15 under `honest`), where half of its edges join classes, and nothing that five seeds can tell on
-the other three. Why ours are ahead on these two is not known; features are the same, the scaling is not. Published
-TMC is lower than this family needs to be: `tmc` of `more` has 71.2 ± 1.7 on landuse21 under `paper`, the one cell of
-it that was run.
+the other three. Why ours are ahead on these two is not known; features are the same, the scaling is not. On msrcv1
+the reason is likely the choice of the epoch: with 300 epochs to choose from, hidden layers of 128 and dropout of the
+features a first run had 99.0 ± 1.3 there (five seeds, `paper`; its `honest` rows were not run). Published TMC is
+lower than this family needs to be: `tmc` of `more` has 71.2 ± 1.7 on landuse21 under `paper`, the one cell of it that
+was run.
 
 Nothing is tuned: learning rate, width and epochs were set after two seeds of seven other settings on landuse21, whose
-test figures were seen. Seconds of one processor, user and system: handwritten 104, scene15 150, msrcv1 47, leaves100
+test figures were seen. Seconds of one processor, user and system: handwritten 104, scene15 150, msrcv1 70, leaves100
 95; landuse21 was run in parts: 310 s of wall time for its ten cells, on a busy machine. `OMP_NUM_THREADS=1
 OPENBLAS_NUM_THREADS=1` stood before the commands: on a machine that others use, a linear fit on landuse21 took 0.2 s
 with it and 11 s without.
