@@ -8,6 +8,7 @@ import pytest
 
 from fusion_jax import data, study
 from fusion_jax.data import files
+from fusion_jax.results.data_names import stated_names
 from fusion_jax.results.store import Store
 from fusion_jax.run.cell import run_cell
 from fusion_jax.run.size import at_its_size
@@ -94,3 +95,13 @@ def test_every_row_of_the_study_of_reach_comes_near_its_size():
     found = cells("ablations/reach.py", "near")
     assert len(found) == 17 and {c.plan.size.parameters for c in found} == {20_000}
     assert all(at_its_size(c.plan, loaded).model.dim > 1 for c in found)
+
+
+@pytest.mark.parametrize("name", ["handwritten", "scene15", "landuse21", "msrcv1", "leaves100"])
+def test_published_rows_of_views_stand_beside_the_split_they_are_of(name):
+    module = study.load(bundled() / "ablations/views_table.py")
+    names = stated_names([cell.plan.data for cell in cells("ablations/views_table.py", name)])
+    rows = [row for row in study.published(module) if row["data"] in names]
+    assert len(rows) == 14 and {names[row["data"]] for row in rows} == {name}
+    best = max(rows, key=lambda row: row["values"]["accuracy"][0])
+    assert best["label"] == "FUML"

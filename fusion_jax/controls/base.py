@@ -62,10 +62,10 @@ def cross_validated(estimator, grid: dict, x: np.ndarray, y: np.ndarray, seed: i
     """The estimator fitted with the best setting of `grid` under stratified cross-validation (at most 5 folds).
 
     Of equally accurate settings the first is taken. With one label of a class no fold can be made: the middle of the
-    grid is taken.
+    grid is taken. A grid of one setting is that setting.
     """
     folds = min(5, int(np.bincount(y)[np.unique(y)].min()))
-    if folds < 2:
+    if folds < 2 or all(len(values) == 1 for values in grid.values()):
         return estimator.set_params(**{k: v[len(v) // 2] for k, v in grid.items()}).fit(x, y)
     cv = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return GridSearchCV(estimator, grid, cv=cv).fit(x, y).best_estimator_

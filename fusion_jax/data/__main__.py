@@ -71,8 +71,12 @@ def _place(module) -> str:
 def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
     """What is to be done before the set can be loaded, "" if nothing."""
     wrong = [f["path"] for f in found.values() if f["state"] == "wrong sha256"]
-    missing = [name for name, f in found.items() if f["state"] == "missing"]
     todo = [f"replace or remove {', '.join(wrong)} (wrong sha256)"] if wrong else []
+    lacking = [name for name, f in found.items() if f["state"] == "missing"]
+    derived = [name for name in lacking if name in files.derived]
+    missing = [name for name in lacking if name not in derived]
+    if derived:
+        todo.append(f"{', '.join(derived)} cannot be downloaded: {files.by_hand(derived[0])}")
     if missing:
         todo.append(f"loading downloads {', '.join(missing)}; by hand: {files.by_hand(missing[0])}")
     return "; ".join(todo)

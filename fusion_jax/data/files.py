@@ -59,14 +59,17 @@ def roots() -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files of one data set, all of one folder of a public repository at one commit.
+    """The files of one data set, all of one public repository at one commit.
 
     Attributes:
         folder: name of the folder they lie in here.
         repository: "owner/name".
         commit: the full commit id.
-        path: their folder in the repository, "" for its root.
+        path: their folder in the repository, "" for its root; as in an address, %20 for a space.
         sha256: {file name: sha256 of its bytes}.
+        derived: names of those that were made from files of the repository and do not lie there: found, never
+            downloaded.
+        folders: {file name: its folder below `path`} of those that do not lie in `path` itself.
     """
 
     folder: str
@@ -74,6 +77,8 @@ class Files:
     commit: str
     path: str
     sha256: dict[str, str]
+    derived: tuple[str, ...] = ()
+    folders: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
@@ -82,7 +87,11 @@ class Files:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def url(self, name: str) -> str:
-        return "/".join(part for part in (RAW, self.repository, self.commit, self.path, name) if part)
+        """Where the file lies upstream, "" for a derived one."""
+        if name in self.derived:
+            return ""
+        parts = (RAW, self.repository, self.commit, self.path, self.folders.get(name, ""), name)
+        return "/".join(part for part in parts if part)
 
     def find(self, name: str) -> pathlib.Path | None:
         """The first such file in the folders searched, unchecked, or None."""
@@ -96,10 +105,16 @@ class Files:
         Raises:
             ValueError: its sha256 is not the expected one (a file that was found is left as it is, a download
                 is thrown away).
-            FileNotFoundError: found nowhere, and the download failed.
+            FileNotFoundError: found nowhere, and the download failed, or the file is a derived one.
             OSError: the download cannot be written.
         """
-        path = self.find(name) or self._download(name)
+        path = self.find(name)
+        if path is None and name in self.derived:
+            raise FileNotFoundError(
+                f"{self.folder}/{name} is in none of {', '.join(map(str, roots()))}, and it cannot be downloaded: it "
+                f"was made from files of {self.repository} (sha256 {self.sha256[name]}); {self.by_hand(name)}"
+            )
+        path = path or self._download(name)
         check(path, self.sha256[name])
         return path
 

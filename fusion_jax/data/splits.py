@@ -183,3 +183,41 @@ def _draw_validation(labels: np.ndarray, train: np.ndarray, test: np.ndarray, va
         held.append(rows[:cut])
         kept.append(rows[cut:])
     return Split(np.sort(np.concatenate(kept)), np.sort(np.concatenate(held)), test)
+
+
+def fixed_test_groups(group: np.ndarray, train, test, val_fraction: float, *, called: str = "groups") -> Splits:
+    """A published training / test split; validation is a share of the training rows' groups, drawn whole per seed.
+
+    For rows that are no independent draws, such as the utterances of a video: none of a group that validates trains.
+
+    Args:
+        group: int [N], the group of every row.
+        train, test: row numbers or masks; no group has rows in both.
+        val_fraction: share of the training groups, of which at least one validates and one trains.
+        called: what the groups are, for the report.
+    Raises:
+        ValueError: a share out of range, rows outside [0, N), a group on both sides, fewer than two training groups.
+    """
+    group, val_fraction = np.asarray(group), share(val_fraction, "fixed_test_groups", "val_fraction")
+    train, test = row_numbers(dict(train=train, test=test), len(group), "splits.fixed_test_groups")
+    for name, rows in (("train", train), ("test", test)):
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(group):
+            raise ValueError(
+                f"splits.fixed_test_groups: {name} holds rows outside [0, {len(group)}), the number of rows"
+            )
+    if (both := np.intersect1d(group[train], group[test])).size:
+        raise ValueError(
+            f"splits.fixed_test_groups: group {both[0]} has training and test rows; expected every group on one side"
+        )
+    if (known := len(np.unique(group[train]))) < 2:
+        raise ValueError(f"splits.fixed_test_groups: {known} groups train; expected at least 2, one of them validates")
+    draw = functools.partial(_draw_validation_groups, group, train, np.sort(test), val_fraction)
+    rule = f"published test rows; {val_fraction:.0%} of the training {called} validate, per seed"
+    return Splits(draw, fixed=False, rule=rule, rows=len(group))
+
+
+def _draw_validation_groups(group: np.ndarray, train: np.ndarray, test: np.ndarray, val_fraction: float, seed: int):
+    order = np.random.default_rng(seed).permutation(np.unique(group[train]))
+    cut = min(max(1, round(val_fraction * len(order))), len(order) - 1)
+    held = np.isin(group[train], order[:cut])
+    return Split(np.sort(train[~held]), np.sort(train[held]), test)

@@ -1,6 +1,7 @@
 """The support vector machine: one signed distance of two classes, gamma in the unit of the features."""
 
 import numpy as np
+import pytest
 from sklearn.svm import SVC
 
 from fusion_jax.controls.base import in_one_unit
@@ -23,3 +24,16 @@ def test_a_class_not_seen_lies_below_a_large_distance():
     y = np.r_[(x[:40, 0] > 0).astype(int) * 2, 1]
     scores = RbfSvm().predict(x, y, Split(np.arange(40), np.array([40]), np.array([40])), None, 3, 0)
     assert (scores[:, 1] < scores[:, [0, 2]].min(1)).all()
+
+
+def test_a_c_that_is_given_is_a_single_fit_with_it():
+    rng = np.random.default_rng(3)
+    y = np.arange(60) % 3
+    x, train, rest = rng.normal(size=(60, 4)) + y[:, None], np.arange(45), np.arange(45, 60)
+    z = in_one_unit(x, train)
+    for c in (0.05, 30.0):
+        expected = SVC(C=c).fit(z[train], y[train]).decision_function(z)
+        scores = RbfSvm(c=c).predict(x, y, Split(train, rest[:5], rest[5:]), None, 3, 0)
+        np.testing.assert_allclose(scores, expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="control 'rbf_svm': c=-1, expected a number above 0"):
+        RbfSvm(c=-1)

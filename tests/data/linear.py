@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
 
 from fusion_jax import data
 from fusion_jax.data import files
@@ -15,6 +16,12 @@ def accuracy(x, labels, train, test, *, c=1.0, scale=True) -> float:
     x = standardise(x, train) if scale else x
     model = LogisticRegression(C=c, max_iter=5000).fit(x[train], labels[train])
     return model.score(x[test], labels[test])
+
+
+def rbf_accuracy(x, labels, train, test, *, c=10.0) -> float:
+    """Test accuracy of an RBF SVM on features standardised on the training rows."""
+    x = standardise(x, train)
+    return SVC(C=c).fit(x[train], labels[train]).score(x[test], labels[test])
 
 
 def averaged(x, graph, rounds: int = 2):
@@ -30,6 +37,15 @@ def averaged(x, graph, rounds: int = 2):
 def agreement(graph, labels) -> float:
     """Share of the edges whose ends have one label."""
     return float((labels[graph.senders] == labels[graph.receivers]).mean())
+
+
+def directed_agreement(x, labels, k: int) -> float:
+    """Share of the k nearest of every node (cosine, standardised features) that have its label."""
+    x = standardise(x)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    near = x @ x.T
+    np.fill_diagonal(near, -np.inf)
+    return float((labels[np.argpartition(-near, k, axis=1)[:, :k]] == labels[:, None]).mean())
 
 
 def present(name: str) -> data.Dataset:

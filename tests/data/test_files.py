@@ -180,3 +180,19 @@ def test_without_a_home_files_are_found_and_downloads_are_not_kept(server, folde
     with pytest.warns(UserWarning, match="downloads are not kept after this run: no home folder"):
         assert SET.get("a.csv").read_bytes() == GOOD
     assert SET.by_hand("a.csv").startswith("put it at FOLDER/toy/a.csv with the environment variable")
+
+
+def test_a_derived_file_is_found_and_never_downloaded(server, folders):
+    made = Files("toy", "owner/name", "c0ffee", "raw", SET.sha256, derived=("a.csv",))
+    assert made.url("a.csv") == "" and made.checksum == SET.checksum
+    with pytest.raises(FileNotFoundError, match="toy/a.csv is in none of .*, and it cannot be downloaded: it was made"):
+        made.get("a.csv")
+    assert server["asked"] == []
+    path = put(folders["named"])
+    assert made.get("a.csv") == path
+
+
+def test_files_of_several_folders_lie_in_one_here(server, folders):
+    spread = Files("toy", "owner/name", "c0ffee", "raw", SET.sha256, folders={"a.csv": "deep%20er"})
+    assert spread.get("a.csv") == folders["cache"] / "a.csv"
+    assert server["asked"] == ["/owner/name/c0ffee/raw/deep%20er/a.csv"]

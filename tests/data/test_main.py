@@ -30,8 +30,9 @@ def test_it_names_every_set(capsys):
         assert row["summary"].endswith(".") and row["source"] and row["licence"]
         assert row["name"] == "tables" or row["nodes"] > 0  # the user's own may hold anything
         assert row["present"] == (not row["get"])
-        for file in row["files"].values():
-            assert len(file["sha256"]) == 64 and file["url"].startswith("https://")
+        for name, file in row["files"].items():
+            assert len(file["sha256"]) == 64
+            assert file["url"].startswith("https://") or name.startswith("derived_")
 
 
 def test_a_file_that_defines_load_alone_is_listed(tmp_path, monkeypatch, capsys):
@@ -55,6 +56,15 @@ def test_it_says_how_to_get_what_is_not_present(nothing_present, capsys, tmp_pat
     listing.main([])
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES) and "no: loading downloads" in printed
+
+
+def test_it_says_what_has_to_be_put_by_hand(nothing_present):
+    rows = {row["name"]: row for row in listing.rows()}
+    assert rows["breast_tcga"]["get"].startswith("derived_breast_tcga.npz cannot be downloaded: put it at ")
+    assert "downloads" not in rows["breast_tcga"]["get"]
+    mosi = rows["cmu_mosi"]["get"]
+    assert "derived_utterances.csv cannot be downloaded: put it at " in mosi
+    assert "loading downloads audio_test0.csv" in mosi and "derived" not in mosi.partition("loading downloads")[2]
 
 
 def test_it_says_which_file_is_wrong(nothing_present, tmp_path, monkeypatch):

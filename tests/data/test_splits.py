@@ -1,6 +1,7 @@
 """Every rule of splitting gives what it says, the same for the same seed."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -124,3 +125,33 @@ def test_whole_groups_keeps_the_rows_of_a_group_together_and_leaves_out_those_be
     parts = [set(group[rows]) for rows in (split.train, split.val, split.test)]
     assert [len(part) for part in parts] == [2, 1, 2] and set.union(*parts) == {0, 1, 2, 3, 4}
     assert sorted(np.concatenate([split.train, split.val, split.test])) == [0, 1, 2, 4, 5, 6, 7, 9]
+
+
+def test_groups_validate_whole_and_test_rows_stay():
+    group = np.repeat(np.arange(10), np.arange(1, 11))
+    test = np.flatnonzero(group % 5 == 0)
+    train = np.flatnonzero(group % 5)
+    rule = splits.fixed_test_groups(group, train, test, 0.25, called="videos")
+    a, again, b = (rule.draw(seed) for seed in (1, 1, 2))
+    assert np.array_equal(a.test, test) and np.array_equal(b.test, test) and np.array_equal(a.val, again.val)
+    assert len(np.unique(group[a.val])) == 2 and not set(group[a.val]) & set(group[a.train])
+    assert np.array_equal(np.sort(np.concatenate([a.train, a.val, a.test])), np.arange(55))
+    assert not np.array_equal(a.val, b.val) and not rule.fixed and "25% of the training videos" in rule.rule
+    for share in (0.01, 0.99):  # one group at least on either side
+        s = splits.fixed_test_groups(group, train, test, share).draw(0)
+        assert sorted((len(np.unique(group[s.val])), len(np.unique(group[s.train])))) == [1, 7]
+    pickle.loads(pickle.dumps(rule)).draw(3)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "share", "message"),
+    [
+        ([0, 1], [2, 3], 0.5, "group 1 has training and test rows; expected every group on one side"),
+        ([0, 9], [3], 0.5, "train holds rows outside [0, 4), the number of rows"),
+        ([1, 2], [3], 0.5, "1 groups train; expected at least 2"),
+        ([0, 1], [3], 1.0, "val_fraction=1.0; expected a share in (0, 1)"),
+    ],
+)
+def test_groups_that_cannot_validate(train, test, share, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        splits.fixed_test_groups(np.array([0, 1, 1, 2]), train, test, share)
