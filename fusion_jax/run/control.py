@@ -11,6 +11,7 @@ from fusion_jax import zoo
 from fusion_jax.controls.base import Control
 from fusion_jax.data.base import Dataset, Split
 from fusion_jax.plan import Plan
+from fusion_jax.run.blas import one_thread
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.trial import scaled
 
@@ -53,7 +54,8 @@ def _fit(control: Control, name: str, data: Dataset, prepared: Prepared, i: int,
     labels = np.full(data.num_nodes, -1)
     labels[split.train] = data.target.labels[split.train]
     classes = data.target.num_outputs
-    found = control.predict(np.concatenate(x, axis=1), labels, split, prepared.evaluated[i], classes, drawn)
+    with one_thread():
+        found = control.predict(np.concatenate(x, axis=1), labels, split, prepared.evaluated[i], classes, drawn)
     found = np.asarray(found)
     if found.shape != (expected := (data.num_nodes, classes)):
         raise ValueError(f"control {name!r}, seed {seed}: scores of shape {found.shape}, expected {expected}")
