@@ -288,3 +288,19 @@ def test_seeds_are_no_loop_but_columns_or_heads(heads, batched):
         close(one, two)
     program = jax.export.export(jax.jit(jax.vmap(slopes, axes)), platforms=["cuda"])(x, weight).mlir_module()
     assert "stablehlo.while" not in program
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_drawn_graphs_and_their_gradients_are_products_with_a_matrix(seed):
+    """Of any size: isolated nodes, loops, edges that are there twice, no edges; values and gradients to 1e-12."""
+    rng = np.random.default_rng(seed)
+    nodes, edges = int(rng.integers(1, 10)), int(rng.integers(0, 30)) * (seed % 4 > 0)
+    drawn = Graph.create(*rng.integers(0, nodes, (2, edges)), nodes, {"weight": rng.random(edges)})
+    x, weight, out = rng.normal(size=(nodes, 3)), np.asarray(drawn.edges["weight"]), rng.normal(size=(nodes, 3))
+    assert weight.dtype == np.float64
+    found, pull = jax.vjp(lambda x, weight: propagate(x, drawn, weight), x, weight)
+    dense = np.zeros((nodes, nodes))
+    np.add.at(dense, (np.asarray(drawn.receivers), np.asarray(drawn.senders)), weight)
+    of_weight = (out[np.asarray(drawn.receivers)] * x[np.asarray(drawn.senders)]).sum(1)
+    for ours, expected in zip((found, *pull(out)), (dense @ x, dense.T @ out, of_weight), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)

@@ -1,5 +1,6 @@
 """Programs that are kept: each made once, by whoever comes first; few at a time; none where nobody holds them."""
 
+import itertools
 import threading
 import types
 import weakref
@@ -9,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fusion_jax.run.model import train_models
 from fusion_jax.training import programs
+from fusion_jax.training.numbers import DECAY, DROPOUT, RATE
 from tests import tiny
 
 
@@ -127,3 +130,47 @@ def test_every_training_looks_for_mappings_first(monkeypatch):
     monkeypatch.setattr(programs, "spare", lambda: pytest.fail("asked"))
     with pytest.raises(pytest.fail.Exception, match="asked"):
         tiny.train(tiny.dataset(), (0,))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A list with an entry for every training program that was compiled; programs are kept while it is there."""
+    real, found = jax.stages.Lowered.compile, []
+
+    def compile(lowered, *args, **options):
+        found.append(lowered)
+        return real(lowered, *args, **options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
+    with programs.held():
+        yield found
+
+
+def test_nothing_is_compiled_after_the_first_time(asked):
+    data = tiny.dataset()
+    tiny.train(data, (0, 1))
+    assert len(asked) == 1
+    tiny.train(data, (0, 1))
+    tiny.train(data, (2, 3))
+    tiny.train(data, (0, 1), optimizer__learning_rate=0.02)
+    assert len(asked) == 1
+    tiny.train(data, (0, 1), model__dim=6)
+    assert len(asked) == 2
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere all seeds are one program, of so many")
+def test_more_seeds_are_the_same_program(asked):
+    data = tiny.dataset()
+    for seeds in ((0,), (0, 1), (0, 1, 2, 3, 4)):
+        tiny.train(data, seeds, training__seed_axis="map")
+    assert len(asked) == 1
+
+
+def test_a_grid_of_twelve_points_is_one_program(asked):
+    data = tiny.dataset()
+    plans = [
+        tiny.cell(optimizer__learning_rate=rate, optimizer__options={"weight_decay": decay}, model__rate=dropped).plan
+        for rate, decay, dropped in itertools.product((0.001, 0.01, 0.1), (0.0, 0.1), (0.1, 0.4))
+    ]
+    trained = train_models(plans, data, tiny.prepared(plans[0], data, (0, 1)), told=(RATE, DECAY, DROPOUT))
+    assert len(plans) == 12 and len(trained.prediction) == 24 and len(asked) == 1
