@@ -42,12 +42,16 @@ class Splits:
         fixed: true where all seeds get the same split.
         rule: in words, for the report ("2 training labels a class, ...").
         rows: how many rows the rule was made for; None where it does not say. A data set of another number refuses it.
+        exchangeable: validation and test rows are drawn alike, so that which of them a row is in is chance: what is
+            calibrated on the one holds on the other. False where the rule does not say so (groups, times, as many rows
+            of every class, published parts).
     """
 
     draw: Callable[[int], Split]
     fixed: bool
     rule: str
     rows: int | None = None
+    exchangeable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

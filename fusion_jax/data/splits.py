@@ -83,7 +83,8 @@ def fractions(labels: np.ndarray, train: float, val: float, *, stratify: bool = 
     share(share(train, "fractions", "train") + share(val, "fractions", "val"), "fractions", "train + val")
     of = groups(labels, "fractions") if stratify else np.zeros(len(labels), int)
     rule = f"{train:.0%} training, {val:.0%} validation, the rest test, drawn per seed"
-    return Splits(functools.partial(_draw_fractions, of, train, val), fixed=False, rule=rule, rows=len(of))
+    draw = functools.partial(_draw_fractions, of, train, val)
+    return Splits(draw, fixed=False, rule=rule, rows=len(of), exchangeable=True)
 
 
 def _draw_fractions(of: np.ndarray, train: float, val: float, seed: int) -> Split:
@@ -131,7 +132,7 @@ def among(rows: np.ndarray, inner: Splits, count: int) -> Splits:
         rows: their row numbers, rising.
     """
     draw = functools.partial(_draw_among, np.asarray(rows), inner.draw)
-    return Splits(draw, fixed=inner.fixed, rule=inner.rule, rows=count)
+    return Splits(draw, fixed=inner.fixed, rule=inner.rule, rows=count, exchangeable=inner.exchangeable)
 
 
 def _draw_among(rows: np.ndarray, draw, seed: int) -> Split:
