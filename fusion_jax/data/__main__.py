@@ -1,11 +1,14 @@
 """Lists the data sets: `python -m fusion_jax.data [--json]`. Nothing is loaded or downloaded.
 
-With `--folder=DIR` it reads the tables of a folder, as data set `tables` would, and says what became of them.
+With `--folder=DIR` it reads the tables of a folder, as data set `tables` would, and says what became of them. With
+`--card` it says of that folder, or of the data set `--name=NAME`, where the information lies and which fusions can
+reach it (`data.card`).
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import inspect
 import json
@@ -13,6 +16,7 @@ import sys
 from typing import Any
 
 from fusion_jax import data, terminal
+from fusion_jax.data.card import card
 from fusion_jax.data.files import Files, check
 
 
@@ -83,13 +87,30 @@ def _get(files: Files | None, found: dict[str, dict[str, str]]) -> str:
 
 
 def check_folder(folder: str, as_json: bool) -> None:
-    """Prints the report of a folder of tables; what is wrong with them ends the program, in one line."""
-    try:
-        report = data.load("tables", folder=folder).conversion
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    """Prints the report of a folder of tables."""
+    report = data.load("tables", folder=folder).conversion
     print(report.json() if as_json else report.text())
+
+
+def show_card(args: argparse.Namespace) -> None:
+    """Prints the card of a data set, behind the report of a folder of tables."""
+    own = {} if args.folder is None else dict(folder=args.folder)
+    loaded = data.load(args.name or "tables", **own, **dict(map(_option, args.option)))
+    if loaded.conversion is not None and not args.json:
+        print(loaded.conversion.text(), end="\n\n")
+    found = card(loaded, args.split_seed)
+    print(found.json() if args.json else found.text())
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a value that is no literal is a text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--option={text}: expected NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def main(argv: list[str] | None = None):
@@ -98,10 +119,24 @@ def main(argv: list[str] | None = None):
     parser.add_argument(
         "--folder", help="read the tables of this folder, and say what was joined, dropped and doubtful"
     )
+    parser.add_argument("--card", action="store_true", help="say where the information about the target lies")
+    parser.add_argument("--name", help="the data set of the card, where it is no folder")
+    parser.add_argument(
+        "--option", action="append", default=[], help="NAME=VALUE, an option of the data set, repeatable"
+    )
+    parser.add_argument("--split_seed", type=int, default=0, help="whose training rows the card looks at")
     args = parser.parse_args(argv)
+    if args.card and (args.name is None) == (args.folder is None):
+        parser.error("--card goes with one of --name and --folder")
+    if not args.card and (args.name or args.option):
+        parser.error("--name and --option go with --card")
     terminal.prepare()
-    if args.folder is not None:
-        check_folder(args.folder, args.json)
+    if args.card or args.folder is not None:
+        try:
+            show_card(args) if args.card else check_folder(args.folder, args.json)
+        except (ValueError, TypeError, OSError) as error:  # what is wrong ends the program, in one line
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(2)
         return
     entries = rows()
     if args.json:
