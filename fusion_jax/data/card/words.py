@@ -76,9 +76,13 @@ def _nothing_more(family: Sequence[dict], name: str) -> str:
         if one["amount"] == "unique a" and one["a"] == name or one["amount"] == "unique b" and one["b"] == name
     )
     if own > shared:
-        return "most of it is unique to it and others add nothing that is shown: keep it apart (concatenation, no mean)"
+        return (
+            f"{own:.2f} of them are unique to it and the others are not shown to add any: a fusion that keeps it apart "
+            "will do (concatenation), a mean or a vote may lose"
+        )
     return (
-        "others say the same and add nothing that is shown: it is redundant, and any fusion will do, late and mean too"
+        f"{shared:.2f} are redundant, said by others too, who are not shown to add any: any fusion will do, late and "
+        "mean too"
     )
 
 

@@ -1,18 +1,18 @@
 """The card as a whole: what it compares, its sentence on planted data, the command."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from fusion_jax import data
 from fusion_jax.data import __main__ as command
 from fusion_jax.data.card import GRAPH, NEAR, OTHERS, OWN, card
 
-FAST = dict(modalities=2, nodes=500, dim=9)
 
-
-def made(**options):
-    return data.load("synthetic", **FAST, **options)
+def made(nodes=500, **options):
+    return data.load("synthetic", modalities=2, dim=9, nodes=nodes, **options)
 
 
 def test_it_compares_pairs_one_and_the_others_and_the_graph():
@@ -29,8 +29,8 @@ def test_it_compares_pairs_one_and_the_others_and_the_graph():
 @pytest.mark.parametrize(
     "knobs,said",
     [
-        (dict(redundant=1, unique=0, synergy=0, noise=0.05), "redundant, and any fusion will do"),
-        (dict(redundant=0, unique=0.8, synergy=0), "which sums of what each says reach"),
+        (dict(redundant=1, unique=0, synergy=0, noise=0.05), "are redundant, said by others too"),
+        (dict(redundant=0, unique=0.8, synergy=0, nodes=1200), "which sums of what each says reach"),
         (dict(redundant=0, unique=0, synergy=1), "in products of m0 and m1 alone"),
         (dict(redundant=0, unique=0, synergy=0), "show nothing that the modalities themselves say"),
     ],
@@ -74,3 +74,11 @@ def test_what_cannot_be_is_said_in_a_line(capsys, flags, message):
     with pytest.raises(SystemExit) as ended:
         command.main(flags)
     assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_one_modality_that_alone_knows_is_said_to_be_unique():
+    knows = made(redundant=0, unique=1, synergy=0, degree=0)
+    noise = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32)
+    alone = dataclasses.replace(knows, features={"m0": noise, "m1": knows.features["m1"]})
+    text = card(alone, permutations=19).sentence
+    assert "of which m1 alone says" in text and "of them are unique to it" in text

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from fusion_jax import data
-from fusion_jax.data.base import Split, Splits, edge_set
+from fusion_jax.data.base import Dataset, Provenance, Split, Splits, edge_set
 from fusion_jax.data.card.sources import reduced, sources
 from fusion_jax.records import Target
 
@@ -54,14 +54,20 @@ def test_own_features_are_those_of_training_rows_and_inductive_neighbours_no_tes
 
 
 def test_means_of_neighbours_by_hand():
-    x = {"a": np.array([[1.0], [2.0], [4.0], [8.0]]), "b": np.ones((4, 1))}
-    mask = np.array([[1, 1], [1, 1], [1, 1], [0, 1]], bool)
-    graph = edge_set([1, 2, 3, 0, 0, 2], [0, 0, 0, 0, 1, 3], 4)  # 3 lacks a; 0 -> 0 is a loop; 2 hears nobody
-    made = data.Dataset.from_arrays(x, None, [0, 1, 0, 1], mask=mask)
-    split = Split(np.array([0, 1, 2]), np.array([3]), np.array([3]))
-    made = dataclasses.replace(made, graphs={"g": graph}, default_graph="g")
-    object.__setattr__(made, "splits", Splits(lambda seed: split, fixed=True, rule="by hand"))
-    object.__setattr__(made, "split", lambda seed: split)
+    a, b = np.array([[1.0], [2.0], [4.0], [8.0], [9.0]]), np.ones((5, 1))
+    mask = np.array([[1, 1], [1, 1], [1, 1], [0, 1], [1, 1]], bool)
+    graph = edge_set([1, 2, 3, 0, 0, 2, 0], [0, 0, 0, 0, 1, 3, 4], 5)  # 3 lacks a; 0 -> 0 is a loop; 2 hears nobody
+    split = Split(np.array([0, 1, 2]), np.array([3]), np.array([4]))
+    made = Dataset(
+        name="by_hand",
+        features={"a": a, "b": b},
+        mask=mask,
+        graphs={"g": graph},
+        target=Target("classes", labels=np.array([0, 1, 0, 1, 0]), num_outputs=2),
+        splits=Splits(lambda seed: split, fixed=True, rule="by hand"),
+        provenance=Provenance("here", "none"),
+        default_graph="g",
+    )
     near = sources(made).near["a"]
     means, heard = np.array([3.0, 1.0, np.nan]), np.array([True, True, False])
     expected = reduced(means[:, None], heard, 2)[0]
