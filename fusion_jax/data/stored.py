@@ -53,7 +53,7 @@ def pack(data: Dataset) -> bytes:
         },
         target=tasks.of(data.target).about(data.target),
         fields=[name for name, _ in arrays_of(data.target)],
-        splits=dict(rule=data.splits.rule, fixed=bool(data.splits.fixed)),
+        splits=dict(rule=data.splits.rule, fixed=bool(data.splits.fixed), exchangeable=bool(data.splits.exchangeable)),
         provenance=dataclasses.asdict(data.provenance) | dict(of_arrays=False),
         class_names=list(data.class_names),
         setting=data.setting,

@@ -15,7 +15,6 @@ import numpy as np
 from etils import epath
 
 from fusion_jax.data import Dataset
-from fusion_jax.data.base import Splits
 from fusion_jax.data.stored import Kept
 from fusion_jax.results import restore
 from fusion_jax.results.environment import environment
@@ -172,7 +171,7 @@ def _with_splits(data: Dataset, splits: Mapping[int, Any], cell: Cell) -> Datase
         )
     known = splits if "split" in cell.plan.per_seed else {0: next(iter(splits.values()))}
     kept = {0: data.split(0), **known}
-    return dataclasses.replace(data, splits=Splits(Kept(kept), fixed=data.splits.fixed, rule=data.splits.rule))
+    return dataclasses.replace(data, splits=dataclasses.replace(data.splits, draw=Kept(kept), rows=None))
 
 
 def _both(

@@ -155,3 +155,12 @@ def test_groups_validate_whole_and_test_rows_stay():
 def test_groups_that_cannot_validate(train, test, share, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         splits.fixed_test_groups(np.array([0, 1, 1, 2]), train, test, share)
+
+
+def test_only_shares_drawn_of_all_rows_have_validation_rows_like_test_rows():
+    group = np.repeat(np.arange(20), 5)
+    alike = splits.fractions(LABELS, 0.5, 0.2), splits.among(np.arange(100), RULES["fractions"], 120)
+    others = RULES["per_class"], RULES["fixed_test"], splits.whole_groups(group, 0.5, 0.2)
+    assert [s.exchangeable for s in (*alike, *others)] == [True, True, False, False, False]
+    fixed = splits.fixed(np.arange(50), np.arange(50, 70), np.arange(70, 100), "published")
+    assert not fixed.exchangeable and not splits.among(np.arange(100), RULES["per_class"], 120).exchangeable
