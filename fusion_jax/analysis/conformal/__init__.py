@@ -135,7 +135,7 @@ def _coverage(seeds: pd.DataFrame, kinds: tuple[str, ...]) -> pd.DataFrame:
     for kind in kinds:
         own = seeds[seeds.calibration == kind]
         found = over_seeds(own.coverage.to_numpy())
-        line = dict(calibration=kind, coverage=found["value"], low=found["low"], high=found["high"])
+        line = dict(calibration=kind, coverage=found["value"], low=max(0.0, found["low"]), high=min(1.0, found["high"]))
         line |= {name: float(own[name].mean()) for name in ("size", "single", "larger", "empty")}
         lines.append(line | {"seeds as expected": f"{own['as expected'].sum()} of {len(own)}"})
     return pd.DataFrame(lines)

@@ -54,11 +54,11 @@ class Scored:
 
 def scored(a: np.ndarray, b: np.ndarray, labels: np.ndarray, classes: int) -> Scored:
     """Of features [n, d_a] and [n, d_b], and labels int [n]."""
-    held, both = Held(labels, classes), np.concatenate([a, b], 1)
-    one, other, linear, together = held.quadratic(a), held.quadratic(b), held.linear(both), held.quadratic(both)
-    first, second = held.rows(one, held.linear(a)), held.rows(other, held.linear(b))
-    sums = max(first, second, held.rows(one + other, linear), key=np.mean)
-    joint = max(sums, held.rows(together, (together + linear) / 2), key=np.mean)
+    held = Held(labels, classes)
+    (one, flat_a), (other, flat_b), (both, flat) = map(held.models, (a, b, np.concatenate([a, b], 1)))
+    first, second = held.rows(one, flat_a), held.rows(other, flat_b)
+    sums = max(first, second, held.rows(one + other, flat), key=np.mean)
+    joint = max(sums, held.rows(both, (both + flat) / 2), key=np.mean)
     return Scored(first, second, sums, joint)
 
 

@@ -16,7 +16,7 @@ optimistic by it, by some 1 / (2 n ln 2) bits, and pessimistic by all else: by w
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 FOLDS = 5
 POWERS = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0])
@@ -45,20 +45,15 @@ class Held:
         fits = [one[self.fold != f].sum(0) for f in range(self.fold.max() + 1)]
         self.log_prior = np.log(np.stack([(n + 1) / (n + 1).sum() for n in fits])[self.fold])  # [n, C]
 
-    def quadratic(self, x: np.ndarray) -> np.ndarray:
-        """[n, C], a Gaussian a class; x [n, d] in units of its deviation."""
-        return self._each(x, _predictive)
-
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        """[n, C] up to what is alike for all classes, one covariance for all of them."""
-        return self._each(x, _common)
-
-    def _each(self, x: np.ndarray, model) -> np.ndarray:
-        found = np.empty((len(x), self.classes))
+    def models(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two of [n, C], of features x [n, d] in units of their deviation: quadratic, a Gaussian a class; linear, one
+        covariance for all classes, up to what is alike for all of them."""
+        quadratic, linear = np.empty((2, len(x), self.classes))
         for f in range(self.fold.max() + 1):
             held = self.fold == f
-            found[held] = model(x[held], *_moments(x[~held], self.labels[~held], self.classes))
-        return found
+            fitted = _moments(x[~held], self.labels[~held], self.classes)
+            quadratic[held], linear[held] = _predictive(x[held], *fitted), _common(x[held], *fitted)
+        return quadratic, linear
 
     def rows(self, *models: np.ndarray) -> np.ndarray:
         """[n], log2 q(y | x) / p(y) of every row by the model whose mean is largest, with the best of the powers: the
@@ -69,7 +64,7 @@ class Held:
     def _rows(self, log_p: np.ndarray) -> np.ndarray:
         logits = POWERS[:, None, None] * (log_p - log_p.max(1, keepdims=True)) + self.log_prior
         own = np.take_along_axis(logits, np.broadcast_to(self.labels[:, None], (len(POWERS), len(log_p), 1)), 2)[..., 0]
-        said = own - logsumexp(logits, axis=2)
+        said = own - np.log(np.exp(logits).sum(2))  # the likeliest class has its prior there, so the sum is not 0
         return said[said.mean(1).argmax()] / np.log(2) - self.log_share
 
 
