@@ -30,6 +30,7 @@ def test_every_kind_of_target_and_edge_comes_back_with_its_fingerprint(name):
     assert after.fingerprint == before.fingerprint and stored.key(after) == stored.key(before)
     assert list(after.features) == list(before.features) and after.class_names == before.class_names
     assert (after.default_graph, after.setting, after.made) == (before.default_graph, before.setting, before.made)
+    assert after.splits.exchangeable == before.splits.exchangeable
     for m, (modality, x) in enumerate(before.features.items()):
         same(np.where(before.mask[:, [m]], x, 0), after.features[modality])
     for each, g in before.graphs.items():

@@ -46,6 +46,7 @@ def test_an_interaction_has_a_small_p_and_what_is_independent_given_the_class_ha
     a, b, labels, signs = xor()
     found = told(gaussian(a, b, labels, 2, 39))
     assert found["interaction"]["corrected"] > 0.6 and found["interaction"]["p"] == 1 / 40
+    assert 0 < found["interaction"]["null"] < 0.01  # both sources shuffled apart within classes: next to nothing
     assert found["additive"]["corrected"] < 0.02 and found["redundant"]["corrected"] < 0.02
     apart = told(gaussian(a + labels[:, None], b[within(labels, np.random.default_rng(1))], labels, 2, 39))
     assert apart["interaction"]["corrected"] < 0.03 and apart["unique a"]["p"] == 1 / 40

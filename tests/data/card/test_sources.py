@@ -54,22 +54,22 @@ def test_own_features_are_those_of_training_rows_and_inductive_neighbours_no_tes
 
 
 def test_means_of_neighbours_by_hand():
-    a, b = np.array([[1.0], [2.0], [4.0], [8.0], [9.0]]), np.ones((5, 1))
-    mask = np.array([[1, 1], [1, 1], [1, 1], [0, 1], [1, 1]], bool)
-    graph = edge_set([1, 2, 3, 0, 0, 2, 0], [0, 0, 0, 0, 1, 3, 4], 5)  # 3 lacks a; 0 -> 0 is a loop; 2 hears nobody
-    split = Split(np.array([0, 1, 2]), np.array([3]), np.array([4]))
+    a, b = np.array([[1.0], [2.0], [4.0], [8.0], [9.0], [7.0]]), np.ones((6, 1))
+    mask = np.array([[1, 1], [1, 1], [1, 1], [0, 1], [1, 1], [1, 1]], bool)
+    graph = edge_set([1, 2, 3, 0, 0, 1, 2], [0, 0, 0, 0, 1, 2, 3], 6)  # 3 lacks a; 0 -> 0 is a loop; 5 hears nobody
+    split = Split(np.array([0, 1, 2, 5]), np.array([3]), np.array([4]))
     made = Dataset(
         name="by_hand",
         features={"a": a, "b": b},
         mask=mask,
         graphs={"g": graph},
-        target=Target("classes", labels=np.array([0, 1, 0, 1, 0]), num_outputs=2),
+        target=Target("classes", labels=np.array([0, 1, 0, 1, 0, 1]), num_outputs=2),
         splits=Splits(lambda seed: split, fixed=True, rule="by hand"),
         provenance=Provenance("here", "none"),
         default_graph="g",
     )
     near = sources(made).near["a"]
-    means, heard = np.array([3.0, 1.0, np.nan]), np.array([True, True, False])
+    means, heard = np.array([3.0, 1.0, 2.0, np.nan]), np.array([True, True, True, False])
     expected = reduced(means[:, None], heard, 2)[0]
     np.testing.assert_allclose(near, expected, atol=1e-12)
 
