@@ -9,6 +9,7 @@ import pytest
 from fusion_jax import data
 from fusion_jax.data import __main__ as command
 from fusion_jax.data.card import GRAPH, NEAR, OTHERS, OWN, card
+from tests import folders
 
 
 def made(nodes=500, **options):
@@ -82,3 +83,9 @@ def test_one_modality_that_alone_knows_is_said_to_be_unique():
     alone = dataclasses.replace(knows, features={"m0": noise, "m1": knows.features["m1"]})
     text = card(alone, permutations=19).sentence
     assert "of which m1 alone says" in text and "of them are unique to it" in text
+
+
+def test_the_command_reads_a_folder_of_tables(tmp_path, capsys):
+    command.main([f"--folder={folders.write(tmp_path / 'mine')}", "--card"])
+    text = capsys.readouterr().out
+    assert text.startswith("data set 'mine'\n") and "training rows were looked at" in text
