@@ -85,10 +85,11 @@ def train_models(
         check_partable(models[0], prepared, scheme)
         nodes = node_seats(len(plans) * len(models), prepared.batch, training.node_devices)
     prepared = with_structures(prepared, *structures_of(models[0]))
-    steps = 1
+    steps, sizes = 1, ()
     if training.batch:
         sampled.check(plan, models[0], prepared, stages, data.target)
-        prepared, stages, steps = sampled.sampled(plan, models[0], prepared, stages)
+        prepared, stages, sizes = sampled.sampled(plan, models[0], prepared, stages)
+        steps, _ = sizes
     # what is written before training may depend on a plan's numbers; initial values do not
     groups = [models, *(made(other) if begins(models[0]) else models for other in plans[1:])]
     for own in groups if begins(models[0]) else []:
@@ -119,7 +120,7 @@ def train_models(
             seed_axis=training.seed_axis,
             snapshots=training.snapshots,
             nodes=nodes,
-            alike_to=None if build else (repr(static), tuple(told), data.fingerprint),
+            alike_to=None if build else (repr(static), tuple(told), data.fingerprint, sizes),
             **hooks,
         )
     seeds = len(prepared.seeds)

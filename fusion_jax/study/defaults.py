@@ -77,7 +77,7 @@ def get_config(arg: str = "", words: Sequence[str] = ()) -> ConfigDict:
                 warmup=0,  # epochs of linear warm-up
                 decay=False,  # cosine decay to 0 over the epochs
                 rate_steps=(),  # pairs (epoch, factor): from that epoch on the learning rate is multiplied
-                # {part of the model, such as "fusions" or "layers.0": factor of its learning rate}
+                # {part of the model, such as "fusions" or "layers": factor of its learning rate}
                 part_rates=ConfigDict(allow_dotted_keys=True),
             ),
             training=dict(

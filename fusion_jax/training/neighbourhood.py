@@ -116,7 +116,8 @@ class Neighbourhood:
     def graph(self, whole: Graph, drawn: Drawn, level: int | None = None) -> Graph:
         """The slots up to a level (all if None) as a graph, with those up to the level before as its `inner`."""
         level = len(self.fanout) if level is None else level
-        form, size = self._forms[level], self.sizes[level]
+        # else the compiler works out beforehand what it can of so many constants, which takes it many seconds
+        form, size = jax.lax.optimization_barrier(self._forms[level]), self.sizes[level]
         edges = size - self.rows
         values = {name: v[drawn.edges[:edges]] for name, v in whole.edges.items()} if whole.num_edges else {}
         there = drawn.there[:size]

@@ -58,13 +58,17 @@ def check(plan: Plan, model: nnx.Module, prepared: Prepared, stages: Sequence[St
 
 def sampled(
     plan: Plan, model: Model, prepared: Prepared, stages: Sequence[Stage]
-) -> tuple[Prepared, tuple[Stage, ...], int]:
-    """The prepared cell, its stages with batches for an epoch and blocks for evaluation, and the steps of an epoch."""
+) -> tuple[Prepared, tuple[Stage, ...], tuple[int, int]]:
+    """The prepared cell, its stages with batches for an epoch and blocks for evaluation, and what of its rows and edges
+    is compiled in: the steps of an epoch, and the most edges of a block."""
     depth = _depth(model)
     graphs = {id(graph): graph for graph in prepared.evaluated if graph is not None}.values()
     form = Neighbourhood(plan.training.batch, _fanout(plan.training, depth))
-    edges = [block_edges(np.asarray(graph.row_ptr), min(BLOCK, graph.num_nodes)) for graph in graphs]
-    forward = functools.partial(_forward, rows=BLOCK, edges=max(edges, default=1))
+    pointers = [np.asarray(graph.row_ptr) for graph in graphs]
+    for each in (prepared.trials.graph, prepared.trials.evaluated):  # lost edges lie at one node, padding at another
+        pointers += [] if each is None else list(np.asarray(each.row_ptr))
+    edges = max((block_edges(row_ptr, min(BLOCK, len(row_ptr) - 1)) for row_ptr in pointers), default=1)
+    forward = functools.partial(_forward, rows=BLOCK, edges=edges)
     own = [dataclasses.replace(s, forward=forward, one_pass=functools.partial(one_pass, form=form)) for s in stages]
     if any(layer.reads_strength for layer in _layers(model)):
         trials, batch = prepared.trials, prepared.batch
@@ -73,7 +77,7 @@ def sampled(
         )
         batch = batch.with_graph(with_strength(batch.graph))
         prepared = dataclasses.replace(prepared, trials=trials, batch=batch)
-    return prepared, tuple(own), _steps(plan, prepared)
+    return prepared, tuple(own), (_steps(plan, prepared), edges)
 
 
 def _forward(model: Model, batch: Batch, *, context: Context, rows: int, edges: int) -> Output:

@@ -1,10 +1,15 @@
 """Which cells train on sampled neighbourhoods: those that cannot are refused by name, in words that help."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from fusion_jax import data as datasets
 from fusion_jax import study
+from fusion_jax.data.base import Dataset, Split, Splits
 from fusion_jax.study.layout import of_then
+from fusion_jax.training import programs
 from tests import tiny
 
 BATCH = dict(training__batch=8, training__fanout=(2,), model__layer__name="sage")
@@ -71,3 +76,31 @@ def test_a_fanout_is_of_a_batch_and_has_at_least_one_sender(given):
         study.set_key(config, key, value)
     with pytest.raises(ValueError, match=r"training.fanout.*at least 1, and a batch"):
         study.resolve(config)
+
+
+def test_a_program_is_not_shared_where_an_epoch_has_other_steps():
+    """A schedule counts them, so that they are compiled in."""
+
+    def draw(seed):
+        order, first = np.random.default_rng(seed).permutation(60), 16 if seed == 0 else 30
+        return Split(np.sort(order[:first]), np.sort(order[first:45]), np.sort(order[45:]))
+
+    data = dataclasses.replace(tiny.dataset(), splits=Splits(draw, False, "of two sizes"))
+    cell = {**BATCH, "optimizer__decay": True, "optimizer__warmup": 2, "training__epochs": 4}
+    alone = tiny.train(data, (1,), **cell)
+    with programs.held():
+        tiny.train(data, (0,), **cell)
+        after = tiny.train(data, (1,), **cell)
+    np.testing.assert_array_equal(after.prediction, alone.prediction)
+
+
+@pytest.mark.parametrize("layer", ["sage", "gat"])
+def test_blocks_have_room_for_the_edges_that_a_seed_has_lost(layer):
+    """In the inductive setting they lie at one node that is not there, in graphs of a seed's own."""
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(60, 3)).astype(np.float32) for name in ("z", "a")}
+    data = Dataset.from_arrays(x, None, rng.integers(0, 3, 60), name="mine")
+    cell = dict(data__setting="inductive", model__layer__name=layer, model__rate=0.0, training__epochs=2)
+    whole = tiny.train(data, (0,), **cell)
+    blocks = tiny.train(data, (0,), **cell, training__batch=60, training__fanout=(60,))
+    np.testing.assert_allclose(blocks.prediction, whole.prediction, rtol=1e-4, atol=1e-4)
