@@ -62,17 +62,22 @@ def multiverse(store: Store, *, better: str = "", than: str = "", metric: str = 
         metric: the score; "" for the one that ranks the rows of the task.
         by: the margin, 0 or more, in the metric's own units.
     Raises:
-        ValueError: no such row or metric, both sides one, a margin below 0, several rows of a side in one universe, or
-            fewer than two universes that have both sides.
+        ValueError: no such row or metric, several metrics rank and none is named, both sides one, a margin below 0,
+            several rows of a side in one universe, or fewer than two universes that have both sides.
     """
     if not 0 <= by < np.inf:
         raise ValueError(f"multiverse: by={by!r}; expected a margin, 0 or more")
     placed = placed_rows(store, metric)
     rows = [row for row, _ in placed]
+    if len(measures := sorted({metric or row.primary for row in rows})) > 1:
+        raise ValueError(
+            f"multiverse: rows are ranked by several metrics, {', '.join(measures)}; name one with metric="
+        )
+    (measure,) = measures
     than = than or (BASELINE if any(is_of(row, BASELINE) for row in rows) else rows[0].fusion)
     _check_known("than", than, rows)
     chosen = not better
-    better = better or _best(placed, than, metric)
+    better = better or _best(placed, than, measure)
     _check_known("better", better, rows)
     found, halves = universes_of(placed, better, than)
     if len(found) < 2:
@@ -82,10 +87,9 @@ def multiverse(store: Store, *, better: str = "", than: str = "", metric: str = 
             "them; expected at least 2, cells of both sides at other values of some key (see "
             "configs/ablations/multiverse.py)"
         )
-    table = _table(found, metric, by)
+    table = _table(found, measure, by)
     order = {name: list(dict.fromkeys(u.choices[name] for u in found)) for name in found[0].choices}
     choices = _choices(table, order)
-    measure = metric or found[0].better.primary
     left_out = f" Universes with one side only, or without a score: {halves}." * (halves > 0)
     return Report(
         {"universes": table, "choices": choices},
@@ -104,7 +108,7 @@ def _check_known(field: str, side: str, rows: Iterable[Row]) -> None:
         )
 
 
-def _best(placed: list[tuple[Row, dict[str, Any]]], than: str, metric: str) -> str:
+def _best(placed: list[tuple[Row, dict[str, Any]]], than: str, measure: str) -> str:
     """The fusion with the highest mean gain of those that share most universes with `than`."""
     others = dict.fromkeys(row.fusion for row, _ in placed if not is_of(row, than))
     if not others:
@@ -112,26 +116,24 @@ def _best(placed: list[tuple[Row, dict[str, Any]]], than: str, metric: str) -> s
     found = {}
     for fusion in others:
         universes, _ = universes_of(placed, fusion, than)
-        gains = [_gain(u, metric)[1] for u in universes]
+        gains = [_gain(u, measure)[1] for u in universes]
         found[fusion] = len(gains), float(np.mean(gains)) if gains else -np.inf
     return max(found, key=lambda fusion: found[fusion])
 
 
-def _gain(universe: Universe, metric: str) -> tuple[Difference, float, int]:
+def _gain(universe: Universe, measure: str) -> tuple[Difference, float, int]:
     """The difference as it is known, its mean turned so that more is better, and the sign that turned it."""
-    measure = metric or universe.better.primary
     found, sign = difference(universe.better, universe.than, measure), metrics.sign(measure)
     return found, sign * found.estimate.mean, sign
 
 
-def _table(universes: list[Universe], metric: str, by: float) -> pd.DataFrame:
+def _table(universes: list[Universe], measure: str, by: float) -> pd.DataFrame:
     lines = []
     for universe in universes:
-        found, gain, sign = _gain(universe, metric)
+        found, gain, sign = _gain(universe, measure)
         low, high = sorted(sign * end for end in found.interval())
         p = found.p(lambda estimate, margin=sign * by: estimate.p(margin))
         verdict = UNDECIDED if not p < LEVEL else HOLDS if gain > by else FAILS
-        measure = metric or universe.better.primary
         scores = [float(np.nanmean(row.values[measure])) for row in (universe.better, universe.than)]
         lines.append(
             dict(

@@ -26,7 +26,11 @@ class Universe(NamedTuple):
 
 
 def placed_rows(store: Store, metric: str) -> list[tuple[Row, dict[str, Any]]]:
-    """Rows of fusions with a score, and the keys of their configs that are no part of the fusion."""
+    """Rows of fusions with a score, each with {key: value} of its config without the fusion and what tuning chose.
+
+    Raises:
+        ValueError: a metric that no row has, or no row has a score.
+    """
     entries = {entry["id"]: entry for entry in store.read_study()["cells"]}
     rows = [row for row in tables.rows(store) if row.cell in entries and row.fusion and row.values]
     known = sorted({m for row in rows for m in row.values})
@@ -50,7 +54,11 @@ def is_of(row: Row, side: str) -> bool:
 
 
 def universes_of(placed: list[tuple[Row, dict[str, Any]]], better: str, than: str) -> tuple[list[Universe], int]:
-    """The universes that have both sides, and the number of those that have one."""
+    """The universes that have both sides, in the order of the study, and the number of those that have one.
+
+    Raises:
+        ValueError: one row is of both sides, or a side has several rows in one universe.
+    """
     sides: dict[str, dict[str, Row]] = {}
     settings = {}
     for row, setting in placed:

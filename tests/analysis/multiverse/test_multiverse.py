@@ -104,3 +104,10 @@ def test_without_names_the_best_fusion_stands_against_the_usual_baseline_and_the
 def test_what_cannot_be_asked_is_refused_by_name(asked, options, match):
     with pytest.raises(ValueError, match=match):
         asked(**options)
+
+
+def test_gains_in_several_units_are_not_put_into_one_curve(monkeypatch, tmp_path):
+    placed = [(row("mean", NOISE, "rmse"), {"data.name": "a"}), (row("mean", NOISE), {"data.name": "b"})]
+    monkeypatch.setattr(package, "placed_rows", lambda store, metric: placed)
+    with pytest.raises(ValueError, match="ranked by several metrics, accuracy, rmse; name one with metric="):
+        multiverse(Store(tmp_path))
