@@ -6,6 +6,13 @@
 `gmu` and `concat_mlp` on handwritten digits, four views of which three in ten are missing, in 24 universes: two
 scalers, two widths, two policies for what is missing and three graph layers, each of which a paper could have had
 without saying why. Five seeds; with `quick` two, and four universes.
+
+Measured, 180 CPU seconds: that gmu beats concat_mlp holds in 8 of the 24, fails in none and is undecided in 16, with a
+median gain in accuracy of +.042 (-.002 to +.141); one of the 8 is left after Holm's correction over all. What moves it
+most is the layer (sage +.062 [.043, .082] against gcn), then the scaler (column +.044 [.030, .058]); width and policy
+move it by .010 and less. A paper with gcn and `modality` would have found nothing at any width and policy, one with
+sage and `column` the gain at all of them. Nothing is tuned, and 40 epochs are few: of gmu's 120 models 58 are best at
+epoch 37 or later, of concat_mlp's 25.
 """
 
 import itertools
