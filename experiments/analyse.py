@@ -32,7 +32,7 @@ def main(argv):
         which = dict(cell=FLAGS.cell or None, seed=FLAGS.seed)
         report, folder = analysis.analyse(Store(FLAGS.workdir), FLAGS.analysis, options, **which)
     except (ValueError, OSError, ImportError) as error:
-        arguments.fail(error)
+        arguments.fail(error, lines=True)
     arguments.show(report, folder, FLAGS.json)
 
 

@@ -70,7 +70,7 @@ def questions(made: Sequence[Table]) -> Iterator[Question]:
         data = table.rows[0].data
         alike = [(p, s) for t, p, s in kinds if t.rows[0].data == data]
         leads = {t.lead for t, *_ in kinds if t.rows[0].data == data}  # of one a task
-        where = [f"on {short(data)}"] if len({t.rows[0].data for t, *_ in kinds}) > 1 else []
+        where = [f"on {short(data, 48)}"] if len({t.rows[0].data for t, *_ in kinds}) > 1 else []
         where += [f"by {metrics.heading(table.lead)}"] if len(leads) > 1 else []
         where += [f"under protocol {protocol}"] if len({p for p, _ in alike}) > 1 else []
         where += [f"in setting {setting}"] if len({s for _, s in alike}) > 1 else []

@@ -151,8 +151,13 @@ def train(
     agreed(0)
     compile_seconds = time.perf_counter() - start
 
-    start = time.perf_counter()
+    def anybody_trains(planned: PlannedStage) -> bool:
+        moving = dict(epoch=state.epoch, best_epoch=state.best_epoch, diverged=state.diverged)
+        held = {name: np.asarray(value) for name, value in seats.here(moving).items()}
+        return bool(is_active(dataclasses.replace(state, **held), planned, patience, np).any())
+
     costs, counted = [cost_of(program, state.params) for program in compiled], seats.counted(seed_axis)
+    start = time.perf_counter()
     for planned, program, cost in zip(plans, compiled, costs, strict=True):
         most = max(min(chunk, planned.stage.epochs), 1)
         count = _within(BORDER, seats.each / counted * cost["flops"] / SLOW, most)
@@ -162,7 +167,7 @@ def train(
                 state = seats.laid(start_stage(planned, graphdef, *own[:2], batch, own[2], loss, penalty))
             if planned.stage.epochs == 0:
                 state, _ = run(program, state, 1)
-        while bool(np.any(np.asarray(seats.here(is_active(state, planned, patience))))):
+        while anybody_trains(planned):
             count = agreed(min(count, planned.end - _length(history)))
             begun = time.perf_counter()
             state, logs = run(program, state, count)

@@ -79,5 +79,8 @@ def node_mesh(parts: int) -> Mesh:
     """
     devices = jax.local_devices()
     if not 1 <= parts <= len(devices):
-        raise ValueError(f"training.node_devices={parts}, expected 1 to {len(devices)}, the number of devices here")
+        more = "; XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of a CPU" if len(devices) == 1 else ""
+        raise ValueError(
+            f"training.node_devices={parts}, expected 1 to {len(devices)}, the number of devices here{more}"
+        )
     return Mesh(np.array(devices[:parts]), (AXIS,))

@@ -219,12 +219,15 @@ def all_finite(tree: Any) -> Array:
     return functools.reduce(jnp.logical_and, [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)], jnp.array(True))
 
 
-def is_active(state: State, planned: PlannedStage, patience: int) -> Array:
+def is_active(state: State, planned: PlannedStage, patience: int, xp: Any = jnp) -> Array:
     """Whether a seed still trains in a stage.
 
     It does where epochs are left, the score was better within the last `patience` of them (unless the stage keeps its
     last epoch in any case), and it has not diverged.
+
+    Args:
+        xp: NumPy for a state that is on the host, which compiles nothing.
     """
-    waited = state.epoch - 1 - jnp.maximum(state.best_epoch, planned.first)
+    waited = state.epoch - 1 - xp.maximum(state.best_epoch, planned.first)
     patient = (waited < patience) | (planned.stage.keep == "last")
     return (state.epoch < planned.end) & patient & (state.diverged < 0)

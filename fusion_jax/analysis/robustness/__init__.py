@@ -175,12 +175,15 @@ def _sentence(tables: dict[str, pd.DataFrame], metric: str, seeds: int, index: f
     lacks = areas[~areas.mechanism.isin([FEATURES, EDGES])]
     first = curves.value.iloc[0]
     whose = "one seed" if seeds == 1 else f"{seeds} seeds"
-    text = f"Over {whose} {metrics.heading(metric)} of what is complete is {first:.3f}"
+    text = f"Over {whose} {metrics.heading(metric)} of the data as they are is {first:.3f}"
     if len(lacks):
         worst = lacks.loc[lacks.loss.idxmax()]
         called = worst.mechanism + (f" of {worst.modality}" if worst.modality else "")
         top = curves[(curves.mechanism == worst.mechanism) & (curves.modality == worst.modality)].level.max()
-        text += f"; it suffers most where {called} takes away, {worst.area:.3f} on the average of rates to {top:g}"
+        text += (
+            f"; the mechanism that costs most is {called}, with {worst.area:.3f} on the average of rates to {top:g} (a "
+            f"loss of {worst.loss:.3f}" + ("" if np.isnan(worst.low) else f" [{worst.low:.3f}, {worst.high:.3f}]") + ")"
+        )
     else:
         text += f", and under feature noise {areas.area.iloc[0]:.3f} on the average"
     if "equity" in tables and index is not None:

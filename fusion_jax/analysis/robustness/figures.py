@@ -23,12 +23,15 @@ def curves(table: pd.DataFrame, metric: str):
     }
     shown = {label: own for label, own in panels.items() if len(own)}
     fig, axes = new_figure(3.2 * len(shown), 3.2, 1, len(shown))
+    low, high = table.value.min(), table.value.max()
+    room = max(0.3 * (high - low), 0.02)  # bands of few seeds would leave the curves no height
     for ax, (label, own) in zip(axes[0], shown.items(), strict=True):
         for k, ((mechanism, modality), line) in enumerate(own.groupby(["mechanism", "modality"], sort=False)):
             style = dict(color=f"C{k}", ls=STYLES[k % len(STYLES)], marker=MARKERS[k % len(MARKERS)], ms=4)
             ax.plot(line.level, line.value, label=modality or mechanism, **style)
             ax.fill_between(line.level, line.low, line.high, color=f"C{k}", alpha=0.12, lw=0)
         ax.set_xlabel(label)
+        ax.set_ylim(low - room, high + room)
         ax.legend(fontsize="x-small")
     axes[0][0].set_ylabel(metrics.heading(metric))
     return fig

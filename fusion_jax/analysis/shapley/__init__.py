@@ -195,13 +195,15 @@ def _sentence(tables: dict[str, pd.DataFrame], metric: str, seeds: int) -> str:
     shares = ", ".join(f"{player} {_told(line)}" for player, line in order.iterrows())
     whose = "one seed" if seeds == 1 else f"{seeds} seeds"
     text = (
-        f"Over {whose} {metrics.heading(metric)} {own.value['everything']:.3f} is {own.value['nothing']:.3f} with "
-        f"nothing and what the players add: {shares}"
+        f"Over {whose} {metrics.heading(metric)} is {own.value['nothing']:.3f} without any modality and edge and "
+        f"{own.value['everything']:.3f} with all; of the difference: {shares}"
     )
     if "interactions" in tables:
         pairs = tables["interactions"][tables["interactions"].of == metric]
         most = pairs.loc[pairs.value.abs().idxmax()]
+        sure = np.isnan(most.low) or most.low > 0 or most.high < 0
         text += f"; the strongest interaction is that of {most.player} and {most.other}, {_told(most)}"
+        text += "" if sure else ", not shown to be other than 0"
     return text + "."
 
 
