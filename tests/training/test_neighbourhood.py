@@ -52,6 +52,10 @@ def test_what_is_drawn_are_senders_and_empty_slots_are_nobodys(fanout):
         assert got == (min(count[int(rows[row])], fanout[0]) if there[row] else 0)
     assert not np.asarray(drawn.there)[5:][np.asarray(graph.receivers) == 4].any(), "an empty row has no senders"
     np.testing.assert_array_equal(graph.edges["weight"], np.asarray(whole.edges["weight"])[drawn.edges])
+    batch = neighbours.batch(whole)
+    sampled = form.sample(batch, rows, there, KEY)
+    expected = np.asarray(batch.mask)[np.asarray(drawn.nodes)] & np.asarray(drawn.there)[:, None]
+    np.testing.assert_array_equal(sampled.mask, expected)
 
 
 def test_sums_are_unbiased_and_so_are_means_of_those_who_are_there():

@@ -15,8 +15,9 @@ def probability(score: np.ndarray, rate: float, strength: float) -> np.ndarray:
     if rate == 0:
         return np.zeros(len(score))
     z = standardised(score)
-    low, high = -100.0, 100.0
-    for _ in range(100):  # the mean rises with a: halving the interval ends at the last bit
+    high = 100.0 + abs(strength) * np.abs(z).max(initial=0)  # there every p is 1 to the last bit, and 0 below
+    low = -high
+    for _ in range(200):  # the mean rises with a: halving the interval ends at the last bit
         middle = (low + high) / 2
         low, high = (middle, high) if expit(middle + strength * z).mean() < rate else (low, middle)
     return expit((low + high) / 2 + strength * z)

@@ -15,7 +15,7 @@ def observed(
     `rate`; z is the standardised score on the first principal component of the modality `by`, 0 where a node lacks it.
 
     Args:
-        by: the modality that decides; "" for the first.
+        by: the modality that decides; "" for the data set's first, be it one that the model sees or not.
     Raises:
         ValueError: no such modality, or there is no other.
     """

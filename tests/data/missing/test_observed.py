@@ -46,6 +46,13 @@ def test_strength_0_is_completely_at_random_and_absent_nodes_are_average():
     assert (strong[has, 1] == (z[has] > 0)).mean() > 0.95
 
 
+@pytest.mark.parametrize("strength", [0.0, 2.0, 200.0, -1000.0])
+@pytest.mark.parametrize("rate", [0.1, 0.9])
+def test_the_rate_is_what_is_asked_for_however_strong(rate, strength):
+    gone = observed(made(2000, lacks=0.0), np.random.default_rng(0), rate=rate, strength=strength)
+    np.testing.assert_allclose(gone[:, 1].mean(), rate, atol=4 * np.sqrt(rate * (1 - rate) / 2000))
+
+
 def test_a_missing_value_is_its_columns_mean():
     nodes = made(200, lacks=0.0)
     x = nodes.features["m0"].copy()
