@@ -26,6 +26,7 @@ LATER = {  # keys that schema 2 had not; the value that is as it was then
     "data.missing.options": {},
     "size.parameters": 0,
     "training.snapshots": 0,
+    "training.node_devices": 0,
     "training.batch": 0,
     "training.fanout": (),
     "model.mixer.name": "standard",
