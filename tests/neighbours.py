@@ -15,7 +15,7 @@ from fusion_jax.plan import LayerPlan, Named
 from fusion_jax.records import Batch, Target
 from tests.helpers import to_float64
 
-NODES, EDGES, DIMS, CLASSES = 23, 90, {"b": 3, "a": 2}, 3
+NODES, EDGES, DIMS, CLASSES, WIDTH = 23, 90, {"b": 3, "a": 2}, 3, 4
 LOCAL = sorted(name for name in zoo.names("layer") if zoo.get("layer", name).local)
 EVERY = [(layer, placement) for layer in LOCAL for placement in ("before", "after")]
 EVERY += [("sage", "interleaved"), ("sage", "decision")]  # layer, placement
@@ -41,7 +41,7 @@ def batch(of: Graph, missing: float = 0.3) -> Batch:
 def model(placement: str, layer: str, **more: Any) -> Model:
     given = {"fusion": Named("self_attention"), "layers": 2, "encoder": Named("mlp"), **more}
     target = Target("classes", labels=np.zeros(NODES, np.int32), num_outputs=CLASSES)
-    own = dict(dim=4, readout=Named("last"), layer=LayerPlan(layer), rngs=nnx.Rngs(0))
+    own = dict(dim=WIDTH, readout=Named("last"), layer=LayerPlan(layer), rngs=nnx.Rngs(0))
     return to_float64(Model(DIMS, target, placement=placement, **own, **given))
 
 

@@ -14,7 +14,7 @@ from fusion_jax.data import Dataset
 from fusion_jax.records import EVALUATION, Batch, Context, Output
 from fusion_jax.schemes.base import Stage
 from fusion_jax.tasks.classes import accuracy_then_loss
-from fusion_jax.training import loop, optimizers
+from fusion_jax.training import loop, optimizers, stopping
 from fusion_jax.training.build import build_loss
 from fusion_jax.training.checkpoint import Partial
 from fusion_jax.training.prepare import Prepared
@@ -138,3 +138,14 @@ def result(trained: loop.Trained) -> tuple:
 
 def of_seed(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda a: a[i], tree)
+
+
+class Interrupted(Partial):
+    """Saves at its first border and ends there, as where somebody asks it to stop."""
+
+    def at_border(self, state, history):
+        stopping.ask()
+        try:
+            super().at_border(state, history)
+        finally:
+            stopping.forget()

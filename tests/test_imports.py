@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 
 FLOORS = (  # from the ground up; rooms of one floor do not know each other
-    ("arrays", "flaws", "folders", "keys", "outside", "parted", "terminal", "traced", "unpacked"),
+    ("arrays", "flaws", "folders", "keys", "one_thread", "outside", "parted", "terminal", "traced", "unpacked"),
     ("zoo",),
     ("graphs",),
     ("records", "plan"),

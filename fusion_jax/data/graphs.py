@@ -7,7 +7,6 @@ then lets the rest arrive.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 import jraph
@@ -17,10 +16,10 @@ import scipy.sparse as sp
 from fusion_jax.arrays import spread
 from fusion_jax.data import snf
 from fusion_jax.data.base import METRICS, Neighbours, edge_set
+from fusion_jax.one_thread import one_thread
 
 _ALL = slice(None)
 TINY = np.finfo(float).tiny
-_ONE_THREAD = threading.Lock()
 
 
 class FromFeatures(jraph.GraphsTuple):
@@ -300,15 +299,13 @@ def spectral_encoding(graph: jraph.GraphsTuple, dim: int, *, seed: int = 0) -> n
     between machines by a rotation (distances and regularised linear models do not).
     """
     from sklearn.utils.extmath import randomized_svd
-    from threadpoolctl import threadpool_limits
 
     n = int(np.sum(graph.n_node))
     a = sp.csr_matrix((np.ones(len(graph.senders)), (graph.receivers, graph.senders)), shape=(n, n))
     a = ((a + a.T + sp.eye(n)) > 0).astype(float)
     scale = sp.diags(1 / np.sqrt(np.asarray(a.sum(1)).ravel()))
     a = scale @ a @ scale
-    # The result depends on the number of threads, which is a setting of the whole process: one caller at a time.
-    with _ONE_THREAD, threadpool_limits(1):
+    with one_thread():  # the result depends on their number
         u, s, _ = randomized_svd(a @ a, min(dim, n - 1), n_iter=7, random_state=seed)
     largest = u[np.abs(u).argmax(0), np.arange(u.shape[1])]
     return (u * s * np.sign(largest)).astype(np.float32)

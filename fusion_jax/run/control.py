@@ -10,8 +10,8 @@ import numpy as np
 from fusion_jax import zoo
 from fusion_jax.controls.base import Control
 from fusion_jax.data.base import Dataset, Split
+from fusion_jax.one_thread import one_thread
 from fusion_jax.plan import Plan
-from fusion_jax.run.blas import one_thread
 from fusion_jax.training.prepare import Prepared
 from fusion_jax.training.trial import scaled
 

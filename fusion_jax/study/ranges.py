@@ -7,7 +7,7 @@ that is whole where the default is an integer becomes an integer (`np.logspace` 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -195,18 +195,26 @@ def check_ranges(flat: Mapping[str, Any]) -> None:
             raise ValueError(f"config key {key!r} is {value}, expected at least {LEAST[key]}")
         if key in MOST and value > MOST[key]:
             raise ValueError(f"config key {key!r} is {value}, expected at most {MOST[key]}")
-    fanout = flat["training.fanout"]
-    if any(type(f) is not int or f < 1 for f in fanout) or (fanout and not flat["training.batch"]):
-        raise ValueError(
-            f"config key 'training.fanout' is {fanout} and 'training.batch' {flat['training.batch']}, expected numbers "
-            "of at least 1, and a batch that they are for"
-        )
+    _check_fanout(flat["training.fanout"], flat["training.batch"], flat["model.layers"])
     rate = flat["optimizer.learning_rate"]
     if not rate > 0:
         raise ValueError(f"config key 'optimizer.learning_rate' is {rate}, expected a number > 0")
     for key in ("data.modalities", "data.views", "data.test_views", "per_seed", "loss.l2_parts"):
         if not all(isinstance(name, str) for name in flat[key]):
             raise ValueError(f"config key {key!r} is {flat[key]}, expected names")
+
+
+def _check_fanout(fanout: Sequence, batch: int, layers: int) -> None:
+    """Raises ValueError where it is for no batch, is no senders, or is for another number of graph layers."""
+    if any(type(f) is not int or f < 1 for f in fanout):
+        raise ValueError(f"config key 'training.fanout' is {fanout}, expected whole numbers of at least 1")
+    if fanout and not batch:
+        raise ValueError(f"config key 'training.fanout' is {fanout} and 'training.batch' 0, expected a batch it is for")
+    if len(fanout) > 1 and len(fanout) != layers:
+        raise ValueError(
+            f"config key 'training.fanout' is {fanout}, expected one number a layer ('model.layers' is {layers}), "
+            "or one for all"
+        )
 
 
 def steps(value: list, key: str) -> list[list]:

@@ -72,9 +72,9 @@ def tree_on_host(held: Any) -> Any:
     """A tree in which every `Flat` is the tree that it was, cut on the host."""
 
     def tree(x: Any) -> Any:
-        return jax.device_put(jax.tree.map(np.asarray, x).tree) if isinstance(x, Flat) else x
+        return jax.tree.map(np.asarray, x).tree if isinstance(x, Flat) else x
 
-    return jax.tree.map(tree, held, is_leaf=lambda x: isinstance(x, Flat))
+    return jax.device_put(jax.tree.map(tree, held, is_leaf=lambda x: isinstance(x, Flat)))
 
 
 def stacked(trees: Sequence[Any]) -> Any:

@@ -70,4 +70,4 @@ def taken(buffer: Any, epochs: Sequence[int]) -> dict[int, tuple[Any, Any]]:
     """{epoch: (params, rest)}, leaves [S, ...], from the buffers [S, K, ...] of all seeds."""
     buffer = jax.tree.map(np.asarray, buffer)
     slots = {epoch: jax.tree.map(lambda a, k=k: a[:, k], buffer) for k, epoch in enumerate(epochs)}
-    return {epoch: jax.device_put(tree_on_host(slot)) for epoch, slot in slots.items()}
+    return {epoch: tree_on_host(slot) for epoch, slot in slots.items()}

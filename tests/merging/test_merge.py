@@ -221,7 +221,7 @@ def test_means_of_several_seeds_do_not_merge(trained):
     with pytest.raises(ValueError, match="model.missing='indicator' fills what is missing"):
         base.parents_of([restore(store, identities[6])])
     parents, _ = base.parents_of([restore(store, identities[7])])  # nothing is: its columns say so in any unit
-    for parent in parents:
+    for parent in parents:  # float32 of a compiled and of an eager model
         np.testing.assert_allclose(predict(parent.model, parent.batch), parent.prediction, rtol=1e-4, atol=1e-4)
     parents, _ = base.parents_of([restore(store, identities[5])])
     for parent in parents:  # nothing was rescaled: float32 of a compiled and of an eager model

@@ -21,7 +21,7 @@ import jax, numpy as np
 from etils import epath
 from fusion_jax.training import checkpoint, programs, sharding, stopping
 from fusion_jax.training.checkpoint import Partial
-from tests import tiny
+from tests import staged, tiny
 
 assert jax.device_count() == 8
 made, kept, texts = sharding.seats, programs.compiled, []
@@ -67,18 +67,10 @@ same(tiny.train(values, seeds, training__node_devices=8, **own), tiny.train(valu
 """
 
 RESUMED = """
-class Interrupted(Partial):
-    def at_border(self, state, history):
-        stopping.ask()
-        try:
-            super().at_border(state, history)
-        finally:
-            stopping.forget()
-
 folder = epath.Path(sys.argv[1])
 for devices, epochs in ((8, 2), (3, 4)):
     try:
-        tiny.train(data, seeds, Interrupted(folder, 0.0), training__chunk=2, training__node_devices=devices)
+        tiny.train(data, seeds, staged.Interrupted(folder, 0.0), training__chunk=2, training__node_devices=devices)
     except stopping.Stopped:
         pass
     saved = checkpoint.restore(folder / f"step-{epochs:08d}")

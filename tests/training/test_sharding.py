@@ -66,19 +66,11 @@ from etils import epath
 from fusion_jax.training import checkpoint, stopping
 from fusion_jax.training.checkpoint import Partial
 
-class Interrupted(Partial):
-    def at_border(self, state, history):
-        stopping.ask()
-        try:
-            super().at_border(state, history)
-        finally:
-            stopping.forget()
-
 folder = epath.Path(sys.argv[1])
 for devices, epochs in ((8, 2), (1, 4)):
     on(devices)
     try:
-        tiny.train(data, range(11), Interrupted(folder, 0.0), training__chunk=2)
+        tiny.train(data, range(11), staged.Interrupted(folder, 0.0), training__chunk=2)
     except stopping.Stopped:
         pass
     saved = checkpoint.restore(folder / f"step-{epochs:08d}")

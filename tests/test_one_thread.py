@@ -1,9 +1,9 @@
-"""BLAS on one thread while something fits, and as before behind the last that does."""
+"""One thread while anybody asks for it, and as before behind the last that does."""
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fusion_jax.run.blas import one_thread
+from fusion_jax.one_thread import one_thread
 
 
 def threads():
